@@ -1,0 +1,148 @@
+"""Every error that this package raises, in one tree.
+
+::
+
+    AnomalyError
+    ├── SettingsError              a setting is wrong: names its key and where it came from
+    ├── SqlError                   a statement or rule is wrong: shows the line with a caret
+    │   ├── SqlSyntaxError         it cannot be read
+    │   └── SqlValidationError     it can be read but means nothing, or nothing that is supported
+    ├── DataError                  a record or a value is wrong
+    │   ├── DecodeError            bytes that are not what the format or the schema says
+    │   └── EvaluationError        an expression fails on a row (a CAST, a division by zero)
+    │       └── SkipTargetError    AFTER MATCH SKIP cannot go where it should
+    ├── LimitError                 a bound on memory or time was reached
+    ├── BrokerError                Kafka is unreachable, refuses the credentials, or lacks a topic
+    ├── RegistryError              the schema registry is unreachable or refuses
+    └── StateError                 stored state is unreadable or belongs to another version
+
+Each class has ``code`` (stable, for programs) and ``retriable`` (whether the same call may succeed later).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AnomalyError(Exception):
+    """Root of all errors of this package."""
+
+    code: ClassVar[str] = "anomaly"
+    retriable: ClassVar[bool] = False
+
+
+class SettingsError(AnomalyError):
+    """A setting has a wrong value.
+
+    Args:
+        key: dotted name of the setting, such as ``kafka.bootstrap_servers``.
+        origin: where the value came from, such as ``environment ANOMALY_KAFKA__BOOTSTRAP_SERVERS`` or ``anomaly.toml``.
+        problem: what is wrong with it and what would be right.
+
+    Example:
+        >>> print(SettingsError("web.port", "command line", "70000 is not a port (1 to 65535)"))
+        web.port (from command line): 70000 is not a port (1 to 65535)
+    """
+
+    code = "settings"
+
+    def __init__(self, key: str, origin: str, problem: str) -> None:
+        self.key, self.origin, self.problem = key, origin, problem
+        super().__init__(f"{key} (from {origin}): {problem}")
+
+
+class SqlError(AnomalyError):
+    """A statement is wrong; the message quotes the line and points at the place.
+
+    Args:
+        problem: what is wrong and what was expected, in one sentence.
+        text: the whole text that was read; "" if it is not known.
+        start: offset of the first wrong character in ``text``.
+        end: offset behind the last wrong one.
+
+    Example:
+        >>> print(SqlSyntaxError("expected a number", "SELECT *\\nFROM t LIMIT x", 22, 23))
+        line 2, column 14: expected a number
+          FROM t LIMIT x
+                       ^
+    """
+
+    code = "sql"
+
+    def __init__(self, problem: str, text: str = "", start: int = 0, end: int | None = None) -> None:
+        self.problem, self.text = problem, text
+        self.start = min(start, len(text))
+        self.end = max(self.start, self.start + 1 if end is None else end)
+        line_start = text.rfind("\n", 0, self.start) + 1
+        self.line = text.count("\n", 0, line_start) + 1
+        self.column = self.start - line_start + 1
+        super().__init__(self._render(line_start) if text else problem)
+
+    def _render(self, line_start: int) -> str:
+        line_end = self.text.find("\n", line_start)
+        quoted = self.text[line_start : line_end if line_end >= 0 else len(self.text)]
+        width = max(1, min(self.end - self.start, len(quoted) - self.column + 1))
+        margin = "".join("\t" if c == "\t" else " " for c in quoted[: self.column - 1])
+        return f"line {self.line}, column {self.column}: {self.problem}\n  {quoted.rstrip()}\n  {margin}{'^' * width}"
+
+
+class SqlSyntaxError(SqlError):
+    """The text does not follow the grammar."""
+
+    code = "sql-syntax"
+
+
+class SqlValidationError(SqlError):
+    """The text is well formed but refers to nothing, mixes types, or asks for what is not supported."""
+
+    code = "sql-validation"
+
+
+class DataError(AnomalyError):
+    """A record or one of its values is wrong."""
+
+    code = "data"
+
+
+class DecodeError(DataError):
+    """Bytes that the format or the schema does not allow."""
+
+    code = "decode"
+
+
+class EvaluationError(DataError):
+    """An expression failed on a row."""
+
+    code = "evaluation"
+
+
+class SkipTargetError(EvaluationError):
+    """AFTER MATCH SKIP would go to the first row of the match, or to a variable without rows."""
+
+    code = "skip-target"
+
+
+class LimitError(AnomalyError):
+    """A bound on held rows, threads or memory was reached."""
+
+    code = "limit"
+
+
+class BrokerError(AnomalyError):
+    """Kafka cannot be used as configured."""
+
+    code = "broker"
+    retriable = True
+
+
+class RegistryError(AnomalyError):
+    """The schema registry cannot be used as configured."""
+
+    code = "registry"
+    retriable = True
+
+
+class StateError(AnomalyError):
+    """Stored state cannot be used."""
+
+    code = "state"

@@ -1,0 +1,163 @@
+"""The operator contract: what every detector, join and enrichment is to the rest of the system.
+
+Rows are plain tuples, because a tuple is the cheapest record Python has::
+
+    (event time in ms, position, column 0, column 1, …)
+
+``position`` is the offset of the record in the partition that the operator works on; it never falls. The
+columns are those that the queries of one source read, in an order fixed when the job is bound
+(:class:`Layout`). A table with neither rowtime nor proctime has event time 0 in all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from anomaly_app.schema import Column
+
+Row: TypeAlias = tuple[Any, ...]
+
+TIME = 0
+"""Index of the event time in a row."""
+POSITION = 1
+"""Index of the position in a row."""
+COLUMNS = 2
+"""Index of the first column in a row."""
+
+MIN_WATERMARK = -(1 << 63)
+"""Nothing is known yet: no row is late."""
+MAX_WATERMARK = (1 << 63) - 1
+"""The end of the input: every row is released, every timer fires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the columns of a source stand in its rows.
+
+    Example:
+        >>> from anomaly_app.schema import INT, STRING
+        >>> layout = Layout((Column("user_id", STRING), Column("qty", INT)))
+        >>> row = (1_000, 42, "ann", 3)
+        >>> row[layout.index("qty")]
+        3
+    """
+
+    columns: tuple[Column, ...]
+
+    def index(self, name: str) -> int:
+        """Index of a column in a row tuple; raises ``KeyError`` for an unknown name."""
+        for number, column in enumerate(self.columns):
+            if column.name == name:
+                return COLUMNS + number
+        raise KeyError(name)
+
+
+@dataclass(slots=True)
+class Finding:
+    """One output row of an operator, with what is needed to explain it.
+
+    Args:
+        key: values of the PARTITION BY columns; () without.
+        time: event time of the result in ms.
+        values: the output row in the order of the SELECT list.
+        last: the last source row of the finding; it gives the alert its id.
+        bindings: pattern variable (or another role) and source row, in row order; () if there is nothing to tell.
+        number: the how-manieth output row with the same ``last`` row and key this is (0 for the first), so that
+            ids stay apart when one row ends several matches or a match has many output rows.
+    """
+
+    key: tuple[Any, ...]
+    time: int
+    values: tuple[Any, ...]
+    last: Row
+    bindings: Sequence[tuple[str, Row]] = ()
+    number: int = 0
+
+
+@dataclass(slots=True)
+class Problem:
+    """A row or match on which a rule failed; reported, counted and dead-lettered while the stream goes on.
+
+    Args:
+        error: what went wrong.
+        rows: the source rows concerned.
+        key: values of the PARTITION BY columns.
+    """
+
+    error: Exception
+    rows: Sequence[Row]
+    key: tuple[Any, ...] = ()
+
+
+@dataclass(slots=True)
+class Counters:
+    """What an operator dropped or bounded, by reason; added up by the runtime and shown in /metrics."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, reason: str, number: int = 1) -> None:
+        """Count ``number`` more for ``reason``."""
+        self.counts[reason] = self.counts.get(reason, 0) + number
+
+
+class Operator(Protocol):
+    """One partition of keyed rows in, findings out. Plain synchronous Python; time is data.
+
+    An operator raises nothing on bad data: it collects :class:`Problem` objects and goes on.
+    """
+
+    problems: list[Problem]
+    counters: Counters
+
+    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
+        """Take rows, already in event-time order and none later than ``watermark``, and move time to ``watermark``."""
+        ...
+
+    def advance(self, watermark: int) -> list[Finding]:
+        """Move time without rows: time-outs fire. :data:`MAX_WATERMARK` is the end of a bounded input."""
+        ...
+
+    def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """State entries put (or deleted: None) since the last call. Grows with rows that came in, not rows held."""
+        ...
+
+    def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take back the entries that ``changes`` gave; rows from :meth:`oldest_time` on are then fed again."""
+        ...
+
+    def oldest_time(self) -> int | None:
+        """Event time of the oldest row still needed to give the same future; None if no row is held.
+
+        After a crash the runtime restores the state and feeds again, in event-time order, every row whose event
+        time is at or after the smallest ``oldest_time`` of the operators (or above the watermark). Rows before it
+        never come again. An operator that keeps rows in its own state entries returns None.
+        """
+        ...
+
+
+class OperatorFactory(Protocol):
+    """What a bound query is: makes one operator per partition."""
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """Names of the source columns that the operator reads."""
+        ...
+
+    @property
+    def partition_by(self) -> Sequence[str]:
+        """Names of the columns that key the operator; () if it needs all rows in one place."""
+        ...
+
+    @property
+    def output(self) -> Sequence[Column]:
+        """Columns of the findings' ``values``."""
+        ...
+
+    def create(self, layout: Layout) -> Operator:
+        """A fresh operator for rows of that layout."""
+        ...
+
+
+ColumnTypes: TypeAlias = Mapping[str, Column]

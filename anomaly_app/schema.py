@@ -1,0 +1,174 @@
+"""SQL data types, columns and how their values look in memory.
+
+Inside the engine a row is a tuple (see :mod:`anomaly_app.operators`) of these Python values:
+
+=====================================  ==========================================================
+SQL type                               value
+=====================================  ==========================================================
+STRING, VARCHAR(n), CHAR(n)            ``str``
+BOOLEAN                                ``bool``
+TINYINT, SMALLINT, INT, BIGINT         ``int``
+FLOAT, DOUBLE                          ``float``
+DECIMAL(p, s)                          ``decimal.Decimal`` with exactly s digits behind the point
+DATE                                   ``int``, days since 1970-01-01
+TIME(p)                                ``int``, milliseconds since midnight
+TIMESTAMP(p), TIMESTAMP_LTZ(p)         ``int``, milliseconds since 1970 for p <= 3, else microseconds
+BYTES, BINARY(n), VARBINARY(n)         ``bytes``
+ARRAY<t>                               ``list``
+MAP<k, v>                              ``dict``
+ROW<…>                                 ``tuple``
+INTERVAL DAY TO SECOND / YEAR TO MONTH ``int``, milliseconds / months
+NULL                                   ``None``
+=====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Kind(Enum):
+    """Type roots; the value is the name in SQL."""
+
+    STRING = "STRING"
+    CHAR = "CHAR"
+    VARCHAR = "VARCHAR"
+    BOOLEAN = "BOOLEAN"
+    TINYINT = "TINYINT"
+    SMALLINT = "SMALLINT"
+    INT = "INT"
+    BIGINT = "BIGINT"
+    FLOAT = "FLOAT"
+    DOUBLE = "DOUBLE"
+    DECIMAL = "DECIMAL"
+    DATE = "DATE"
+    TIME = "TIME"
+    TIMESTAMP = "TIMESTAMP"
+    TIMESTAMP_LTZ = "TIMESTAMP_LTZ"
+    BYTES = "BYTES"
+    ARRAY = "ARRAY"
+    MAP = "MAP"
+    ROW = "ROW"
+    INTERVAL_DAY = "INTERVAL DAY TO SECOND"
+    INTERVAL_YEAR = "INTERVAL YEAR TO MONTH"
+    NULL = "NULL"
+
+
+WHOLE_NUMBERS = frozenset({Kind.TINYINT, Kind.SMALLINT, Kind.INT, Kind.BIGINT})
+APPROXIMATE = frozenset({Kind.FLOAT, Kind.DOUBLE})
+NUMBERS = WHOLE_NUMBERS | APPROXIMATE | {Kind.DECIMAL}
+TEXTS = frozenset({Kind.STRING, Kind.CHAR, Kind.VARCHAR})
+TIMESTAMPS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ})
+
+
+@dataclass(frozen=True, slots=True)
+class DataType:
+    """A SQL type.
+
+    Args:
+        kind: the type root.
+        precision: digits of a DECIMAL, fraction digits of a TIME or TIMESTAMP, length of a CHAR or VARCHAR.
+        scale: digits of a DECIMAL behind the point.
+        nullable: False for NOT NULL.
+        element: type of the elements of an ARRAY, of the values of a MAP.
+        key: type of the keys of a MAP.
+        fields: names and types of a ROW.
+
+    Example:
+        >>> print(DataType(Kind.DECIMAL, 10, 2, nullable=False))
+        DECIMAL(10, 2) NOT NULL
+    """
+
+    kind: Kind
+    precision: int | None = None
+    scale: int | None = None
+    nullable: bool = True
+    element: DataType | None = None
+    key: DataType | None = None
+    fields: tuple[tuple[str, DataType], ...] = ()
+
+    def __str__(self) -> str:
+        name = self.kind.value
+        if self.kind is Kind.DECIMAL:
+            name += f"({self.precision}, {self.scale})"
+        elif self.kind is Kind.ARRAY:
+            name += f"<{self.element}>"
+        elif self.kind is Kind.MAP:
+            name += f"<{self.key}, {self.element}>"
+        elif self.kind is Kind.ROW:
+            name += "<" + ", ".join(f"`{field}` {type_}" for field, type_ in self.fields) + ">"
+        elif self.precision is not None:
+            name += f"({self.precision})"
+        return name if self.nullable else name + " NOT NULL"
+
+    def with_nullable(self, nullable: bool) -> DataType:
+        """The same type, nullable or not."""
+        return self if self.nullable is nullable else replace(self, nullable=nullable)
+
+
+STRING = DataType(Kind.STRING)
+BOOLEAN = DataType(Kind.BOOLEAN)
+INT = DataType(Kind.INT)
+BIGINT = DataType(Kind.BIGINT)
+DOUBLE = DataType(Kind.DOUBLE)
+TIMESTAMP_3 = DataType(Kind.TIMESTAMP, 3)
+
+
+class Origin(Enum):
+    """Where a column's value comes from."""
+
+    VALUE = "value"
+    KEY = "key"
+    METADATA = "metadata"
+    PROCTIME = "proctime"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: as written in the DDL.
+        type: its SQL type.
+        origin: in which part of a record it stands.
+        field: its name there, if different: a metadata key such as ``timestamp``, or a key field
+            without the ``key.fields-prefix``.
+    """
+
+    name: str
+    type: DataType
+    origin: Origin = Origin.VALUE
+    field: str | None = None
+
+    @property
+    def source_name(self) -> str:
+        """The name by which the record knows the column."""
+        return self.field or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Columns of a table in order, with its time attribute.
+
+    Args:
+        columns: in the order of the DDL.
+        rowtime: name of the event-time column, None without.
+        watermark_delay_ms: bound on disorder, in milliseconds.
+        proctime: name of the processing-time column, None without.
+        primary_key: names of the key columns of an upsert table.
+    """
+
+    columns: tuple[Column, ...]
+    rowtime: str | None = None
+    watermark_delay_ms: int = 0
+    proctime: str | None = None
+    primary_key: tuple[str, ...] = ()
+
+    def find(self, name: str) -> Column | None:
+        """The column of that name: exact first, then without regard to case if only one fits."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        folded = [column for column in self.columns if column.name.lower() == name.lower()]
+        return folded[0] if len(folded) == 1 else None
