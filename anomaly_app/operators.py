@@ -124,15 +124,24 @@ class Operator(Protocol):
         ...
 
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take back the entries that ``changes`` gave; rows from :meth:`oldest_time` on are then fed again."""
+        """Take back, into a fresh operator, all entries that ``changes`` has given and not deleted since."""
+        ...
+
+    @property
+    def keeps_rows(self) -> bool:
+        """True if the state entries hold every row still needed (or none is): nothing is fed again after a crash.
+
+        False if the source is the log: after :meth:`restore` the rows from :meth:`oldest_time` on, up to the
+        watermark of the checkpoint, are given to :meth:`process` once more, in one call, and its findings are
+        thrown away, because they were written before. The state entries then only hold what the rows cannot tell
+        again, such as how far the matches of a key have consumed its rows.
+        """
         ...
 
     def oldest_time(self) -> int | None:
-        """Event time of the oldest row still needed to give the same future; None if no row is held.
+        """Event time of the oldest row still needed to give the same future; None if there is none.
 
-        After a crash the runtime restores the state and feeds again, in event-time order, every row whose event
-        time is at or after the smallest ``oldest_time`` of the operators (or above the watermark). Rows before it
-        never come again. An operator that keeps rows in its own state entries returns None.
+        It never falls. Rows before the smallest one of all operators are not fed again.
         """
         ...
 
