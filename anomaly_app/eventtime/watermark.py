@@ -1,0 +1,78 @@
+"""Watermarks of several upstream partitions as one, and the guard against absurd timestamps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from anomaly_app.operators import MIN_WATERMARK, TIME, Row
+
+
+class UpstreamWatermarks:
+    """The watermark behind a repartition: the minimum over the upstream partitions that are not idle.
+
+    The greatest timestamp seen would not do: rows of an upstream partition that lags would all be late. Until every
+    upstream partition has told its watermark or has been declared idle, nothing is known. The result never falls.
+
+    Args:
+        upstreams: numbers of the upstream partitions.
+
+    Example:
+        >>> upstream = UpstreamWatermarks([0, 1])
+        >>> upstream.update(0, 5_000) == MIN_WATERMARK
+        True
+        >>> upstream.update(1, 3_000)
+        3000
+        >>> upstream.idle(1)
+        5000
+    """
+
+    def __init__(self, upstreams: Iterable[int]) -> None:
+        self._watermarks = dict.fromkeys(upstreams, MIN_WATERMARK)
+        self._idle: set[int] = set()
+        self.current = MIN_WATERMARK
+
+    def update(self, upstream: int, watermark: int) -> int:
+        """Partition ``upstream`` has reached ``watermark``; gives the watermark of all."""
+        self._idle.discard(upstream)
+        if watermark > self._watermarks.get(upstream, MIN_WATERMARK):
+            self._watermarks[upstream] = watermark
+        return self._combine()
+
+    def idle(self, upstream: int) -> int:
+        """Partition ``upstream`` has no rows for now and holds nobody up; gives the watermark of all."""
+        self._watermarks.setdefault(upstream, MIN_WATERMARK)
+        self._idle.add(upstream)
+        return self._combine()
+
+    def snapshot(self) -> dict[int, int]:
+        """Watermark of every upstream partition; idle ones count as any other when it is restored."""
+        return dict(self._watermarks)
+
+    def restore(self, watermarks: Mapping[int, int]) -> None:
+        """Go back to a snapshot."""
+        for upstream, watermark in watermarks.items():
+            self._watermarks[upstream] = watermark
+        self._combine()
+
+    def _combine(self) -> int:
+        active = [w for upstream, w in self._watermarks.items() if upstream not in self._idle]
+        # All idle: the last to go idle must not hold back what the others had reached.
+        least = min(active) if active else max(self._watermarks.values(), default=MIN_WATERMARK)
+        self.current = max(self.current, least)
+        return self.current
+
+
+def split_ahead(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], list[Row]]:
+    """Set apart the rows whose event time is beyond ``limit`` (ms).
+
+    One absurd timestamp, such as the year 9999, would push the watermark past everybody else's rows for good.
+
+    Returns:
+        The rows to go on with and the rows to reject; the first is ``rows`` itself if none is rejected.
+
+    Example:
+        >>> split_ahead([(1, 0), (99, 1), (2, 2)], 50)
+        ([(1, 0), (2, 2)], [(99, 1)])
+    """
+    ahead = [row for row in rows if row[TIME] > limit]
+    return ([row for row in rows if row[TIME] <= limit], ahead) if ahead else (rows, ahead)
