@@ -42,8 +42,8 @@ class ReorderBuffer:
         """Take rows in arrival order, move the watermark, and give back those that are late."""
         if not rows:
             return []
-        waiting, before = self.waiting, len(self.waiting)
         late: list[Row] = []
+        waiting, before = self.waiting, len(self.waiting)
         watermark, highest, delay = self.watermark, self.highest, self._delay
         if delay is None:
             for row in rows:
@@ -51,16 +51,14 @@ class ReorderBuffer:
         else:
             for row in rows:
                 time = row[TIME]
+                if time <= watermark:
+                    late.append(row)
+                    continue
+                waiting.append(row)
                 if time > highest:
                     highest = time
                     if time - delay > watermark:
-                        # The row takes part first: with zero delay it would be late to its own watermark.
                         watermark = time - delay
-                    waiting.append(row)
-                elif time > watermark:
-                    waiting.append(row)
-                else:
-                    late.append(row)
         self.watermark, self.highest = watermark, highest
         self._sorted = self._sorted and len(waiting) == before
         return late
