@@ -11,7 +11,7 @@ columns are those that the queries of one source read, in an order fixed when th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -155,8 +155,8 @@ class OperatorFactory(Protocol):
         ...
 
     @property
-    def partition_by(self) -> Sequence[str]:
-        """Names of the columns that key the operator; () if it needs all rows in one place."""
+    def partition_by(self) -> Sequence[str] | None:
+        """Names of the columns that key the operator; () if it needs all rows in one place, None if it does not care."""
         ...
 
     @property
@@ -166,6 +166,17 @@ class OperatorFactory(Protocol):
 
     def create(self, layout: Layout) -> Operator:
         """A fresh operator for rows of that layout."""
+        ...
+
+    def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
+        """Sort key (event time first) where rows of equal event time have a further order; None without."""
+        ...
+
+    def sort_key(self, layout: Layout) -> Callable[[Row], Any] | None:
+        """Sort key of the whole input where it must be sorted before the first row is processed (bounded inputs only).
+
+        None where rows are processed in event-time order as the watermark releases them.
+        """
         ...
 
 

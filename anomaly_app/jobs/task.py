@@ -164,9 +164,7 @@ class PartitionTask:
         if end <= self.next_position:
             return
         self._index.note((), self.next_position, self._mark)
-        self._buffer.advance(
-            self.upstreams.idle(upstream) if idle else self.upstreams.update(upstream, watermark)
-        )
+        self._buffer.advance(self.upstreams.idle(upstream) if idle else self.upstreams.update(upstream, watermark))
         self._take_rows((), end)
 
     def advance(self, watermark: int) -> None:
@@ -320,7 +318,9 @@ class PartitionTask:
         for slot in self.slots:
             operator = slot.operator
             if not operator.keeps_rows:
-                operator.process(sorted(rows, key=slot.order_key) if slot.order_key is not None else rows, buffer.watermark)
+                operator.process(
+                    sorted(rows, key=slot.order_key) if slot.order_key is not None else rows, buffer.watermark
+                )
                 operator.problems.clear()
             for _ in operator.changes():
                 pass  # stored before the crash

@@ -118,7 +118,11 @@ def make_batches(data, sizes):
 
 @pytest.mark.parametrize("mode", list(TimeMode))
 @settings(max_examples=150, deadline=None)
-@given(data=rows_strategy, sizes=st.lists(st.integers(1, 7), min_size=1, max_size=4), crashes=st.lists(st.booleans(), max_size=30))
+@given(
+    data=rows_strategy,
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    crashes=st.lists(st.booleans(), max_size=30),
+)
 def test_direct_source(mode, data, sizes, crashes):
     batches = make_batches(data, sizes)
 
