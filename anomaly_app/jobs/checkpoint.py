@@ -37,8 +37,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     position: int = 0
     highest: int = MIN_WATERMARK
     watermark: int = MIN_WATERMARK
-    upstream_offsets: dict[int, int] = {}  # noqa: RUF012 (msgspec copies defaults)
-    upstream_watermarks: dict[int, int] = {}  # noqa: RUF012
+    upstream_offsets: dict[int, int] = {}
+    upstream_watermarks: dict[int, int] = {}
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead
 from anomaly_app.jobs.checkpoint import ArrivalMark, Checkpoint, ReplayIndex
@@ -37,8 +38,8 @@ class QuerySlot:
 
     name: str
     operator: Operator
-    order_key: Callable[[Row], object] | None = None
-    sort_key: Callable[[Row], object] | None = None
+    order_key: Callable[[Row], Any] | None = None
+    sort_key: Callable[[Row], Any] | None = None
     held: list[Row] = field(default_factory=list)
 
 

@@ -1,0 +1,178 @@
+"""The WITH options of a table: which exist, which mean something here, what they say."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from anomaly_app.errors import SqlValidationError
+
+CONNECTORS = ("kafka", "upsert-kafka")
+
+MEANINGFUL = frozenset(
+    {
+        "connector",
+        "topic",
+        "format",
+        "value.format",
+        "key.format",
+        "key.fields",
+        "key.fields-prefix",
+        "value.fields-include",
+        "scan.startup.mode",
+        "scan.startup.timestamp-millis",
+        "scan.bounded.mode",
+        "scan.watermark.idle-timeout",
+        "properties.bootstrap.servers",
+        "properties.group.id",
+    }
+)
+
+IGNORED = frozenset(
+    {
+        "topic-pattern",
+        "scan.startup.specific-offsets",
+        "scan.bounded.specific-offsets",
+        "scan.bounded.timestamp-millis",
+        "scan.topic-partition-discovery.interval",
+        "scan.watermark.emit.strategy",
+        "scan.watermark.emit.on-event.gap",
+        "scan.watermark.alignment.group",
+        "scan.watermark.alignment.max-drift",
+        "scan.watermark.alignment.update-interval",
+        "scan.parallelism",
+        "sink.partitioner",
+        "sink.semantic",
+        "sink.delivery-guarantee",
+        "sink.transactional-id-prefix",
+        "sink.parallelism",
+        "sink.buffer-flush.max-rows",
+        "sink.buffer-flush.interval",
+    }
+)
+"""Options of Flink's Kafka connectors that are known and have no meaning here."""
+
+REFUSED = {
+    "topic-pattern": "name the topics: a pattern is not supported",
+    "scan.startup.specific-offsets": "use 'earliest-offset', 'latest-offset', 'group-offsets' or 'timestamp'",
+    "scan.bounded.specific-offsets": "use 'scan.bounded.mode' = 'latest-offset'",
+    "scan.bounded.timestamp-millis": "use 'scan.bounded.mode' = 'latest-offset'",
+}
+"""Known options that would change the rows: ignoring them would be wrong."""
+
+
+@dataclass(slots=True)
+class TableOptions:
+    """Checked access to the options of one table.
+
+    Args:
+        table: name of the table, for messages.
+        values: option and value.
+        spans: option and its place in ``text``.
+        text: the whole job file.
+        format_options: valid options of a format, without prefix; raises ``KeyError`` for an unknown format.
+        formats: names of the formats.
+    """
+
+    table: str
+    values: Mapping[str, str]
+    spans: Mapping[str, tuple[int, int]]
+    text: str
+    format_options: Callable[[str], frozenset[str]]
+    formats: tuple[str, ...]
+    warnings: list[str] = field(default_factory=list)
+
+    def fail(self, key: str | None, problem: str) -> SqlValidationError:
+        """An error at the place of an option (or at the table if the option is absent)."""
+        start, end = self.spans.get(key or "", self.spans.get("", (0, 1)))
+        return SqlValidationError(f"table {self.table}: {problem}", self.text, start, end)
+
+    def require(self, key: str, why: str = "") -> str:
+        """The value of an option that must be there."""
+        value = self.values.get(key)
+        if value is None:
+            raise self.fail(None, f"option '{key}' is missing{f' ({why})' if why else ''}")
+        return value
+
+    def one_of(self, key: str, allowed: Mapping[str, object] | tuple[str, ...], default: str | None = None) -> str:
+        """The value of an option that has a fixed set of values."""
+        value = self.values.get(key, default)
+        if value is None or value not in allowed:
+            shown = ", ".join(f"'{name}'" for name in allowed)
+            near = difflib.get_close_matches(value or "", list(allowed), 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise self.fail(key, f"'{key}' is '{value}': it must be one of {shown}{hint}")
+        return value
+
+    def whole_number(self, key: str) -> int | None:
+        """The value of an option that is a whole number; None if absent."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise self.fail(key, f"'{key}' is '{value}': it must be a whole number") from None
+
+    def duration_ms(self, key: str) -> int | None:
+        """The value of an option that is a duration such as ``30 s``, in milliseconds; None if absent."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        digits = value.strip().rstrip("abcdefghijklmnopqrstuvwxyz").strip()
+        unit = value.strip()[len(digits) :].strip() or "ms"
+        factor = _UNITS_MS.get(unit)
+        if factor is None or not digits.isdigit():
+            raise self.fail(key, f"'{key}' is '{value}': it must be a duration such as '30 s' or '5 min'")
+        return int(digits) * factor
+
+    def format(self, part: str) -> tuple[str, dict[str, str]] | None:
+        """Format of the ``key`` or ``value`` with its options, without prefixes; None if there is none."""
+        own, general = f"{part}.format", "format"
+        key = own if own in self.values else general if part == "value" and general in self.values else None
+        if key is None:
+            return None
+        name = self.one_of(key, self.formats)
+        prefix = f"{part}.{name}." if key == own else f"{name}."
+        return name, {k[len(prefix) :]: v for k, v in self.values.items() if k.startswith(prefix)}
+
+    def validate(self) -> None:
+        """Refuse unknown options, naming the nearest valid one; warn of those without meaning here."""
+        valid = set(MEANINGFUL)
+        for part in ("key", "value"):
+            found = self.format(part)
+            if found:
+                general = part == "value" and "value.format" not in self.values
+                prefix = f"{found[0]}." if general else f"{part}.{found[0]}."
+                valid |= {prefix + option for option in self.format_options(found[0])}
+        for key in self.values:
+            if key in REFUSED:
+                raise self.fail(key, f"option '{key}' is not supported: {REFUSED[key]}")
+            if key in IGNORED or (key.startswith("properties.") and key not in valid):
+                self.warnings.append(f"table {self.table}: option '{key}' has no meaning here and is ignored")
+            elif key not in valid:
+                near = difflib.get_close_matches(key, sorted(valid | IGNORED), 1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise self.fail(key, f"unknown option '{key}'{hint}")
+
+
+_UNITS_MS = {
+    "ms": 1,
+    "milli": 1,
+    "millis": 1,
+    "s": 1_000,
+    "sec": 1_000,
+    "second": 1_000,
+    "seconds": 1_000,
+    "m": 60_000,
+    "min": 60_000,
+    "minute": 60_000,
+    "minutes": 60_000,
+    "h": 3_600_000,
+    "hour": 3_600_000,
+    "hours": 3_600_000,
+    "d": 86_400_000,
+    "day": 86_400_000,
+    "days": 86_400_000,
+}
