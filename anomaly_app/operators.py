@@ -156,7 +156,7 @@ class OperatorFactory(Protocol):
 
     @property
     def partition_by(self) -> Sequence[str] | None:
-        """Names of the columns that key the operator; () if it needs all rows in one place, None if any place will do."""
+        """Names of the columns that key the operator; () if all rows belong in one place, None if any will do."""
         ...
 
     @property

@@ -1,0 +1,77 @@
+"""Anomaly detection over Kafka topics with the SQL of Flink, in pure Python.
+
+The public API::
+
+    from anomaly_app import query, Rows
+
+    result = query(
+        "SELECT * FROM events MATCH_RECOGNIZE (…)",
+        tables={"events": Rows(columns=[("user_id", "STRING"), ("ts", "TIMESTAMP(3)")], rows=[…], rowtime="ts")},
+    )
+
+``app`` is the Faust application for ``faust -A anomaly_app worker``; it is built from the settings when it is first
+asked for, so that importing the package stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anomaly_app.errors import (
+        AnomalyError,
+        BrokerError,
+        DataError,
+        DecodeError,
+        EvaluationError,
+        LimitError,
+        RegistryError,
+        SettingsError,
+        SkipTargetError,
+        SqlError,
+        SqlSyntaxError,
+        SqlValidationError,
+        StateError,
+    )
+    from anomaly_app.query import Result, Rows, query
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AnomalyError",
+    "BrokerError",
+    "DataError",
+    "DecodeError",
+    "EvaluationError",
+    "LimitError",
+    "RegistryError",
+    "Result",
+    "Rows",
+    "SettingsError",
+    "SkipTargetError",
+    "SqlError",
+    "SqlSyntaxError",
+    "SqlValidationError",
+    "StateError",
+    "__version__",
+    "query",
+]
+
+_HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith("Error")}
+_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.query")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        value: Any = importlib.import_module("anomaly_app.app").create_app()
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
