@@ -52,7 +52,7 @@ class SettingsError(AnomalyError):
 
 
 class SqlError(AnomalyError):
-    """A statement is wrong; the message quotes the line and points at the place.
+    r"""A statement is wrong; the message quotes the line and points at the place.
 
     Args:
         problem: what is wrong and what was expected, in one sentence.
@@ -61,7 +61,7 @@ class SqlError(AnomalyError):
         end: offset behind the last wrong one.
 
     Example:
-        >>> print(SqlSyntaxError("expected a number", "SELECT *\\nFROM t LIMIT x", 22, 23))
+        >>> print(SqlSyntaxError("expected a number", "SELECT *\nFROM t LIMIT x", 22, 23))
         line 2, column 14: expected a number
           FROM t LIMIT x
                        ^
