@@ -1,0 +1,1 @@
+"""SQL expressions: text to syntax tree to typed Python source."""

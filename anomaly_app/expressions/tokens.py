@@ -1,0 +1,87 @@
+"""SQL text to tokens with their places."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from anomaly_app.errors import SqlSyntaxError
+
+
+class Span(NamedTuple):
+    """Offsets of a piece of text: first character, and behind the last."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token.
+
+    Args:
+        kind: ``word``, ``quoted`` (a quoted identifier), ``text``, ``number``, ``sign`` or ``end``.
+        value: identifiers without quotes, texts unescaped, words and signs as written.
+        span: its place.
+    """
+
+    kind: str
+    value: str
+    span: Span
+
+    @property
+    def upper(self) -> str:
+        """The word as a keyword; "" for everything that cannot be one."""
+        return self.value.upper() if self.kind == "word" else ""
+
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space>\s+|--[^\n]*|/\*.*?\*/)
+    | (?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
+    | (?P<word>[^\W\d]\w*|\$\w+)
+    | (?P<text>'(?:[^']|'')*')
+    | (?P<quoted>`(?:[^`]|``)*`|"(?:[^"]|"")*")
+    | (?P<sign>\{-|-\}|<>|!=|<=|>=|\|\||=>|[-+*/%(){}\[\],.;=<>?|^$:&])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def tokenize(text: str) -> list[Token]:
+    """All tokens of a text, closed by one of kind ``end``.
+
+    Raises:
+        SqlSyntaxError: a character that begins no token, or a quote or comment that is not closed.
+
+    Example:
+        >>> [token.value for token in tokenize("a.`b c` >= 'it''s' -- remark")]
+        ['a', '.', 'b c', '>=', "it's", '']
+    """
+    tokens: list[Token] = []
+    place, length = 0, len(text)
+    while place < length:
+        found = _TOKEN.match(text, place)
+        if found is None:
+            raise _unreadable(text, place)
+        kind, value, end = found.lastgroup or "", found.group(), found.end()
+        if kind == "word" and text.startswith("$", place) and place and text[place - 1].isalnum():
+            raise _unreadable(text, place)
+        if kind == "text" or kind == "quoted":
+            value = value[1:-1].replace(value[0] * 2, value[0])
+        if kind != "space":
+            tokens.append(Token(kind, value, Span(place, end)))
+        place = end
+    tokens.append(Token("end", "", Span(length, length)))
+    return tokens
+
+
+def _unreadable(text: str, place: int) -> SqlSyntaxError:
+    character = text[place]
+    unclosed = {"'": "the text is", "`": "the quoted name is", '"': "the quoted name is"}
+    if character in unclosed:
+        return SqlSyntaxError(f"{unclosed[character]} not closed: expected another {character}", text, place)
+    if text.startswith("/*", place):
+        return SqlSyntaxError("the comment is not closed: expected */", text, place, place + 2)
+    return SqlSyntaxError(f"unexpected character {character!r}", text, place)
