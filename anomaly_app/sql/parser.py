@@ -1,0 +1,253 @@
+"""Recursive descent for statements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from anomaly_app.errors import SqlSyntaxError, SqlValidationError
+from anomaly_app.expressions.nodes import Node
+from anomaly_app.sql.row_pattern_parser import RowPatternParser
+from anomaly_app.sql.statements import (
+    ColumnDefinition,
+    CreateTable,
+    Insert,
+    Option,
+    Select,
+    SelectItem,
+    SetOption,
+    Statement,
+    TableRef,
+    WatermarkDefinition,
+)
+
+_REFUSED_CLAUSES = {
+    "GROUP": "GROUP BY",
+    "HAVING": "HAVING",
+    "ORDER": "ORDER BY of a query",
+    "LIMIT": "LIMIT",
+    "UNION": "UNION",
+    "INTERSECT": "INTERSECT",
+    "EXCEPT": "EXCEPT",
+    "JOIN": "a join",
+    "INNER": "a join",
+    "LEFT": "a join",
+    "RIGHT": "a join",
+    "FULL": "a join",
+    "CROSS": "a join",
+    "WINDOW": "WINDOW",
+    "QUALIFY": "QUALIFY",
+}
+
+
+class StatementParser(RowPatternParser):
+    """A whole job file."""
+
+    def statements(self) -> list[Statement]:
+        """Take all statements."""
+        found: list[Statement] = []
+        while True:
+            while self.accept(";"):
+                pass
+            if self.token.kind == "end":
+                return found
+            if self.at("EXECUTE", "STATEMENT", "SET", "BEGIN") or self.at("BEGIN", "STATEMENT", "SET"):
+                found += self._statement_set()
+            else:
+                found.append(self._statement())
+            if self.token.kind != "end" and not self.accept(";"):
+                raise self.expected(";", "the end of the statement")
+
+    def _statement_set(self) -> list[Statement]:
+        self.accept("EXECUTE")
+        begun = self.accept("BEGIN")
+        self.expect("STATEMENT", "SET")
+        if not begun:
+            self.expect("BEGIN")
+        found: list[Statement] = []
+        self.accept(";")
+        while not self.accept("END"):
+            if not self.at("INSERT"):
+                raise self.expected("INSERT", "END")
+            found.append(self._statement())
+            self.expect(";")
+        return found
+
+    def _statement(self) -> Statement:
+        self.accept("EXECUTE")
+        word = self.token.upper
+        if word == "CREATE":
+            return self._create()
+        if word == "INSERT":
+            return self._insert()
+        if word == "SELECT":
+            return self._select()
+        if word == "SET":
+            return self._set()
+        raise self.expected("CREATE", "INSERT", "SELECT", "SET")
+
+    def _set(self) -> SetOption:
+        start = self.expect("SET").span.start
+        key = self.literal_text("an option in quotes")
+        self.expect("=")
+        value = self.literal_text("a value in quotes")
+        return SetOption(self.span_from(start), key, value)
+
+    # --- CREATE TABLE ---------------------------------------------------------------------------
+
+    def _create(self) -> CreateTable:
+        start = self.expect("CREATE").span.start
+        self.accept("TEMPORARY")
+        if not self.accept("TABLE"):
+            if self.token.upper in ("VIEW", "FUNCTION", "CATALOG", "DATABASE", "MODEL"):
+                raise SqlValidationError(f"CREATE {self.token.upper} is not supported", self.text, *self.token.span)
+            raise self.expected("TABLE")
+        quiet = self.accept("IF", "NOT", "EXISTS")
+        path = self.path("a table name")
+        self.expect("(")
+        columns: list[ColumnDefinition] = []
+        watermark: WatermarkDefinition | None = None
+        primary_key: tuple[str, ...] = ()
+        while True:
+            place = self.token.span
+            if self.at("WATERMARK", "FOR"):
+                if watermark is not None:
+                    raise SqlValidationError("the table has a watermark already", self.text, *place)
+                watermark = self._watermark()
+            elif self.at("PRIMARY") or self.at("CONSTRAINT"):
+                primary_key = self._primary_key()
+            else:
+                columns.append(self._column_definition())
+                if self.accept("PRIMARY"):
+                    self.expect("KEY", "NOT", "ENFORCED")
+                    primary_key = (columns[-1].name,)
+            if not self.accept(","):
+                break
+        self.expect(")")
+        if self.accept("COMMENT"):
+            self.literal_text()
+        if self.accept("PARTITIONED"):
+            self.expect("BY", "(")
+            self.listed(self.identifier)
+            self.expect(")")
+        options: tuple[Option, ...] = ()
+        if self.accept("WITH"):
+            self.expect("(")
+            options = self.listed(self._option)
+            self.expect(")")
+        return CreateTable(self.span_from(start), path, tuple(columns), watermark, primary_key, options, quiet)
+
+    def _column_definition(self) -> ColumnDefinition:
+        start = self.token.span.start
+        name = self.identifier("a column name")
+        if self.accept("AS"):
+            computed = self.expression()
+            return ColumnDefinition(name, None, None, True, computed, self.span_from(start))
+        type_ = self.data_type()
+        metadata, virtual = None, False
+        if self.accept("METADATA"):
+            metadata = self.literal_text("a metadata key in quotes") if self.accept("FROM") else name
+            virtual = self.accept("VIRTUAL")
+        if self.accept("COMMENT"):
+            self.literal_text()
+        return ColumnDefinition(name, type_, metadata, virtual, None, self.span_from(start))
+
+    def _watermark(self) -> WatermarkDefinition:
+        start = self.expect("WATERMARK", "FOR").span.start
+        column = self.identifier("the event-time column")
+        self.expect("AS")
+        return WatermarkDefinition(column, self.expression(), self.span_from(start))
+
+    def _primary_key(self) -> tuple[str, ...]:
+        if self.accept("CONSTRAINT"):
+            self.identifier("a constraint name")
+        self.expect("PRIMARY", "KEY", "(")
+        names = self.listed(self.identifier)
+        self.expect(")")
+        self.expect("NOT", "ENFORCED")
+        return names
+
+    def _option(self) -> Option:
+        start = self.token.span.start
+        key = self.literal_text("an option in quotes")
+        self.expect("=")
+        value = self.literal_text("a value in quotes")
+        return Option(key, value, self.span_from(start))
+
+    # --- queries --------------------------------------------------------------------------------
+
+    def _insert(self) -> Insert:
+        start = self.expect("INSERT").span.start
+        self.expect("INTO")
+        place = self.token.span.start
+        path = self.path("a table name")
+        target = self.span_from(place)
+        columns: tuple[str, ...] = ()
+        if self.accept("("):
+            columns = self.listed(self.identifier)
+            self.expect(")")
+        if self.at("VALUES"):
+            raise SqlValidationError("INSERT … VALUES is not supported: insert a query", self.text, *self.token.span)
+        query = self._select()
+        return Insert(self.span_from(start), path, target, columns, query)
+
+    def _select(self) -> Select:
+        start = self.expect("SELECT").span.start
+        if self.at("DISTINCT"):
+            raise SqlValidationError("SELECT DISTINCT is not supported", self.text, *self.token.span)
+        self.accept("ALL")
+        items = self.listed(self._item)
+        self.expect("FROM")
+        if self.at("("):
+            problem = "a subquery is not supported: select from a table"
+            raise SqlValidationError(problem, self.text, *self.token.span)
+        if self.at("TABLE") or self.at("LATERAL"):
+            raise SqlValidationError("table functions are not supported", self.text, *self.token.span)
+        place = self.token.span.start
+        path = self.path("a table name")
+        alias = self._alias()
+        table = TableRef(self.span_from(place), path, alias)
+        match = None
+        if self.at("MATCH_RECOGNIZE"):
+            match = self.match_recognize()
+            match_alias = self._alias()
+            if match_alias is not None:
+                match = replace(match, alias=match_alias)
+        if self.at(","):
+            raise SqlValidationError("a join is not supported", self.text, *self.token.span)
+        where: Node | None = self.expression() if self.accept("WHERE") else None
+        refused = _REFUSED_CLAUSES.get(self.token.upper)
+        if refused:
+            raise SqlValidationError(f"{refused} is not supported", self.text, *self.token.span)
+        return Select(self.span_from(start), items, table, match, where)
+
+    def _item(self) -> SelectItem:
+        start = self.token.span.start
+        expr = self.expression()
+        alias = self._alias()
+        return SelectItem(expr, alias, self.span_from(start))
+
+    def _alias(self) -> str | None:
+        if self.accept("AS"):
+            return self.identifier("an alias")
+        token = self.token
+        stop = token.upper in _REFUSED_CLAUSES or token.upper == "MATCH_RECOGNIZE"
+        if token.kind == "quoted" or (token.kind == "word" and not stop):
+            try:
+                return self.identifier()
+            except SqlSyntaxError:
+                return None
+        return None
+
+
+def parse_statements(text: str) -> list[Statement]:
+    """All statements of a job file, in order; statement sets are dissolved into their INSERTs.
+
+    Raises:
+        SqlSyntaxError: the text does not follow the grammar.
+        SqlValidationError: it asks for what is not supported.
+
+    Example:
+        >>> [type(s).__name__ for s in parse_statements("SET 'a' = 'b'; SELECT x FROM t;")]
+        ['SetOption', 'Select']
+    """
+    return StatementParser(text).statements()
