@@ -177,7 +177,7 @@ class RowPatternParser(ExpressionParser):
     def _sequence(self) -> PatternNode:
         start = self.token.span.start
         parts: list[PatternNode] = []
-        while not (self.at(")") or self.at("|") or self.at("-}")):
+        while not any(self.at(sign) for sign in (")", "|", "-}", ",")):
             parts.append(self._factor())
         if len(parts) == 1:
             return parts[0]
@@ -232,8 +232,6 @@ class RowPatternParser(ExpressionParser):
             minimum, maximum = self._bounds(place)
         else:
             return body
-        if isinstance(body, Anchor):
-            raise SqlSyntaxError("an anchor cannot be repeated", self.text, place)
         reluctant = self.accept("?")
         text = self.text[place : self.tokens[self.place - 1].span.end]
         return Quantified(self.span_from(start), body, minimum, maximum, reluctant, text)

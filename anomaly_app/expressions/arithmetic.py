@@ -1,0 +1,136 @@
+"""Types and source of ``+ - * / %`` over numbers, dates and intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anomaly_app.expressions import values as v
+from anomaly_app.expressions.casts import cast, in_millis
+from anomaly_app.expressions.typed import Code, Dialect, Environment, as_decimal, common_type, decimal_type, null_safe
+from anomaly_app.schema import APPROXIMATE, BIGINT, NUMBERS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+
+_INTERVALS = frozenset({Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR})
+
+
+def compile_arithmetic(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code | None:
+    """Source and type of an arithmetic operation; None if it is not defined for these types."""
+    kinds = {left.type.kind, right.type.kind}
+    if kinds == {Kind.NULL}:
+        return left
+    if Kind.NULL in kinds:
+        other = right if left.type.kind is Kind.NULL else left
+        return Code("None", other.type.with_nullable(True)) if other.type.kind in NUMBERS else None
+    if not kinds <= NUMBERS:
+        return _temporal(env, dialect, op, left, right)
+    if kinds & APPROXIMATE:
+        return _floats(env, op, left, right)
+    if kinds <= WHOLE_NUMBERS:
+        return _whole(env, op, left, right)
+    return _decimals(env, dialect, op, left, right)
+
+
+def _whole(env: Environment, op: str, left: Code, right: Code) -> Code:
+    wider = common_type([left.type, right.type])
+    assert wider is not None
+    if op in "+-*":
+        return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b})", wider)
+    helper = env.use(v.quotient if op == "/" else v.remainder)
+    type_ = wider if op == "/" else right.type
+    return null_safe(env, [left, right], lambda a, b: f"{helper}({a}, {b})", type_)
+
+
+def _floats(env: Environment, op: str, left: Code, right: Code) -> Code:
+    wider = common_type([left.type, right.type])
+    assert wider is not None
+    sides = [cast(env, side, wider) if side.type.kind is Kind.DECIMAL else side for side in (left, right)]
+    args = [side for side in sides if side is not None]
+    if op in "+-*":
+        return null_safe(env, args, lambda a, b: f"({a} {op} {b})", wider)
+    helper = env.use(v.float_quotient if op == "/" else v.float_remainder)
+    return null_safe(env, args, lambda a, b: f"{helper}({a}, {b})", wider)
+
+
+def _decimals(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code:
+    (p1, s1), (p2, s2) = as_decimal(left.type), as_decimal(right.type)
+    result = {
+        "+": lambda: (max(p1 - s1, p2 - s2) + max(s1, s2) + 1, max(s1, s2)),
+        "*": lambda: (p1 + p2, s1 + s2),
+        "%": lambda: (min(p1 - s1, p2 - s2) + max(s1, s2), max(s1, s2)),
+        "/": lambda: _division(dialect, p1, s1, p2, s2),
+    }["+" if op == "-" else op]()
+    type_ = decimal_type(*result)
+    helper = env.use(
+        {
+            "+": v.decimal_sum,
+            "-": v.decimal_difference,
+            "*": v.decimal_product,
+            "/": v.decimal_quotient,
+            "%": v.decimal_remainder,
+        }[op]
+    )
+    args = [
+        cast(env, side, DataType(Kind.DECIMAL, *as_decimal(side.type))) if side.type.kind in WHOLE_NUMBERS else side
+        for side in (left, right)
+    ]
+    overflow = result[0] > 38
+    rescale = env.use(v.rescale)
+
+    def build(a: str, b: str) -> str:
+        return f"{rescale}({helper}({a}, {b}), {type_.scale}, {type_.precision})"
+
+    return null_safe(env, [arg for arg in args if arg is not None], build, type_, nullable=overflow)
+
+
+def _division(dialect: Dialect, p1: int, s1: int, p2: int, s2: int) -> tuple[int, int]:
+    if dialect is Dialect.STANDARD:
+        return p1 + s2 + max(s2 - s1, 0), max(s1, s2)
+    scale = max(6, s1 + p2 + 1)
+    return p1 - s1 + s2 + scale, scale
+
+
+def _temporal(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code | None:
+    a, b = left.type, right.type
+    if op == "+" and a.kind in _INTERVALS and b.kind not in _INTERVALS:
+        left, right, a, b = right, left, b, a
+    if op in "+-" and a.kind in TIMESTAMPS | {Kind.DATE, Kind.TIME} and b.kind in _INTERVALS:
+        return _shift(env, op, left, right)
+    if a.kind in _INTERVALS and b.kind is a.kind and op in "+-":
+        return null_safe(env, [left, right], lambda x, y: f"({x} {op} {y})", a)
+    if op == "*" and {a.kind, b.kind} & _INTERVALS and {a.kind, b.kind} & WHOLE_NUMBERS:
+        return null_safe(env, [left, right], lambda x, y: f"({x} * {y})", a if a.kind in _INTERVALS else b)
+    if op == "-" and a.kind in TIMESTAMPS and b.kind in TIMESTAMPS:
+        millis = [null_safe(env, [c], lambda x: f"({x} // 1000)", c.type) if not in_millis(c.type) else c
+                  for c in (left, right)]  # fmt: skip
+        return null_safe(env, millis, lambda x, y: f"({x} - {y})", DataType(Kind.INTERVAL_DAY))
+    return None
+
+
+def _shift(env: Environment, op: str, left: Code, right: Code) -> Code | None:
+    """A date, time or timestamp plus or minus an interval."""
+    kind = left.type.kind
+    if right.type.kind is Kind.INTERVAL_YEAR:
+        if kind is Kind.TIME:
+            return None
+        per_day = 1 if kind is Kind.DATE else v.DAY_MS if in_millis(left.type) else v.DAY_MS * 1000
+        helper, sign = env.use(v.add_months), "" if op == "+" else "-"
+        return null_safe(env, [left, right], lambda a, b: f"{helper}({a}, {sign}{b}, {per_day})", left.type)
+    if kind is Kind.DATE:
+        return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b} // {v.DAY_MS})", left.type)
+    if kind is Kind.TIME:
+        return null_safe(env, [left, right], lambda a, b: f"(({a} {op} {b}) % {v.DAY_MS})", left.type)
+    factor = "" if in_millis(left.type) else " * 1000"
+    return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b}{factor})", left.type)
+
+
+def element_at(array: list[Any], index: int) -> Any:
+    """Element of an ARRAY, counted from 1; NULL beyond its ends."""
+    return array[index - 1] if 1 <= index <= len(array) else None
+
+
+def value_at(mapping: dict[Any, Any], key: Any) -> Any:
+    """Value of a MAP; NULL without the key."""
+    return mapping.get(key)
+
+
+WHOLE_RESULT = BIGINT.with_nullable(False)
+"""Type of COUNT."""
