@@ -7,7 +7,7 @@ from typing import Any
 from anomaly_app.expressions import values as v
 from anomaly_app.expressions.casts import cast, in_millis
 from anomaly_app.expressions.typed import Code, Dialect, Environment, as_decimal, common_type, decimal_type, null_safe
-from anomaly_app.schema import APPROXIMATE, BIGINT, NUMBERS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.schema import APPROXIMATE, NUMBERS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 _INTERVALS = frozenset({Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR})
 
@@ -131,6 +131,3 @@ def value_at(mapping: dict[Any, Any], key: Any) -> Any:
     """Value of a MAP; NULL without the key."""
     return mapping.get(key)
 
-
-WHOLE_RESULT = BIGINT.with_nullable(False)
-"""Type of COUNT."""

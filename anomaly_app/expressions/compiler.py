@@ -300,7 +300,8 @@ class ExpressionCompiler:
         if len(literals) == len(node.items) and same and operand.type.kind not in TIMESTAMPS:
             members = self.env.constant(frozenset(item.value for item in literals))
             tests, (name,) = guarded(self.env, [operand], "is not None")
-            return f"({' and '.join([*tests, f'{name} {"in" if wanted else "not in"} {members}'])})"
+            word = "in" if wanted else "not in"
+            return f"({' and '.join([*tests, f'{name} {word} {members}'])})"
         tests = [self._holds(n.Binary(item.span, "=", node.operand, item), wanted) for item in node.items]
         return f"({(' or ' if wanted else ' and ').join(tests)})"
 

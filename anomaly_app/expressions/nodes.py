@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 from anomaly_app.expressions.tokens import Span
@@ -158,3 +159,24 @@ class Field(Node):
 
     operand: Node
     name: str
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and everything below it.
+
+    Example:
+        >>> from anomaly_app.expressions.parser import parse_expression
+        >>> [type(part).__name__ for part in walk(parse_expression("-(a + 1)"))]
+        ['Unary', 'Binary', 'ColumnRef', 'Literal']
+    """
+    yield node
+    for field in fields(node):
+        yield from _walk_value(getattr(node, field.name))
+
+
+def _walk_value(value: Any) -> Iterator[Node]:
+    if isinstance(value, Node):
+        yield from walk(value)
+    elif isinstance(value, tuple) and not isinstance(value, Span):
+        for part in value:
+            yield from _walk_value(part)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 class Dialect(Enum):
     """Whose semantics a query has where engines differ."""
@@ -173,7 +169,3 @@ def _common(a: DataType, b: DataType) -> DataType | None:
         return DataType(kind, max(a.precision or 0, b.precision or 0))
     return a if a.kind is b.kind and a.kind in (Kind.TIME, Kind.BYTES) else None
 
-
-def is_zero_scale(value: Decimal) -> bool:
-    """Whether a decimal is a whole number."""
-    return value == value.to_integral_value()

@@ -325,3 +325,91 @@ def add_months(value: int, months: int, per_day: int) -> int:
     last = (datetime.date(year + month // 11, (month + 1) % 12 + 1, 1) - datetime.timedelta(days=1)).day
     moved = datetime.date(year, month + 1, min(date.day, last))
     return (moved.toordinal() - _EPOCH_DAY) * per_day + rest
+
+
+# --- functions ------------------------------------------------------------------------------------
+
+
+def sign(value: float | Decimal) -> float | Decimal:
+    """-1, 0 or 1 in the type of the value."""
+    result = (value > 0) - (value < 0)
+    if isinstance(value, Decimal):
+        return Decimal(result).quantize(value, context=DECIMALS)
+    return float(result) if isinstance(value, float) else result
+
+
+def rounded(value: float | Decimal, digits: int, kind: Kind) -> float | Decimal:
+    """Half away from zero to some digits behind (or, if negative, before) the point.
+
+    Example:
+        >>> rounded(2.675, 2, Kind.DOUBLE), rounded(15, -1, Kind.INT)
+        (2.68, 20)
+    """
+    return _to_digits(value, digits, kind, decimal.ROUND_HALF_UP)
+
+
+def truncated(value: float | Decimal, digits: int, kind: Kind) -> float | Decimal:
+    """Cut off behind some digits."""
+    return _to_digits(value, digits, kind, decimal.ROUND_DOWN)
+
+
+def _to_digits(value: float | Decimal, digits: int, kind: Kind, rounding: str) -> float | Decimal:
+    if isinstance(value, float) and not math.isfinite(value):
+        return value
+    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    exponent = exact.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent <= digits:
+        return value
+    result = exact.quantize(Decimal(1).scaleb(-digits), rounding=rounding, context=DECIMALS)
+    if kind in (Kind.FLOAT, Kind.DOUBLE):
+        return float(result)
+    if kind is Kind.DECIMAL:
+        return result.quantize(Decimal(1), context=DECIMALS) if digits < 0 else result
+    return int(result)
+
+
+def floor(value: float | Decimal) -> float | Decimal:
+    """The next whole number below."""
+    if isinstance(value, Decimal):
+        return value.quantize(Decimal(1), rounding=decimal.ROUND_FLOOR, context=DECIMALS)
+    return float(math.floor(value)) if math.isfinite(value) else value
+
+
+def ceiling(value: float | Decimal) -> float | Decimal:
+    """The next whole number above."""
+    if isinstance(value, Decimal):
+        return value.quantize(Decimal(1), rounding=decimal.ROUND_CEILING, context=DECIMALS)
+    return float(math.ceil(value)) if math.isfinite(value) else value
+
+
+def exponential(value: float) -> float:
+    """e to a power."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+def logarithm(value: float) -> float:
+    """Natural logarithm; -Infinity of zero, NaN below."""
+    return math.log(value) if value > 0 else -math.inf if value == 0 else math.nan
+
+
+def logarithm_10(value: float) -> float:
+    """Decimal logarithm."""
+    return math.log10(value) if value > 0 else logarithm(value)
+
+
+def logarithm_2(value: float) -> float:
+    """Binary logarithm."""
+    return math.log2(value) if value > 0 else logarithm(value)
+
+
+def sine(value: float) -> float:
+    """Of radians."""
+    return math.sin(value) if math.isfinite(value) else math.nan
+
+
+def cosine(value: float) -> float:
+    """Of radians."""
+    return math.cos(value) if math.isfinite(value) else math.nan

@@ -177,7 +177,7 @@ class RowPatternParser(ExpressionParser):
     def _sequence(self) -> PatternNode:
         start = self.token.span.start
         parts: list[PatternNode] = []
-        while not any(self.at(sign) for sign in (")", "|", "-}", ",")):
+        while self.token.kind != "end" and not any(self.at(sign) for sign in (")", "|", "-}", ",")):
             parts.append(self._factor())
         if len(parts) == 1:
             return parts[0]
@@ -258,3 +258,17 @@ class RowPatternParser(ExpressionParser):
         if problem:
             raise SqlSyntaxError(problem, self.text, *self.span_from(place))
         return minimum, maximum
+
+
+def parse_pattern(text: str) -> PatternNode:
+    """Parse a text that is one pattern, without the parentheses of ``PATTERN ( … )``.
+
+    Example:
+        >>> parse_pattern("A B*?").parts[1].reluctant
+        True
+    """
+    parser = RowPatternParser(text)
+    node = parser._pattern()
+    if parser.token.kind != "end":
+        raise parser.expected("the end of the pattern")
+    return node

@@ -1,0 +1,1 @@
+"""Row patterns: the MATCH_RECOGNIZE clause as an operator."""
