@@ -1,0 +1,246 @@
+"""Values of SQL types from text and to text, as CAST has it; shared by the formats and the expressions.
+
+Each function takes a value that is not NULL and raises :class:`EvaluationError` where CAST would fail.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import re
+from decimal import Decimal
+
+from anomaly_app.errors import EvaluationError
+from anomaly_app.schema import Kind
+
+DECIMALS = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_UP, Emin=-999_999, Emax=999_999)
+"""Room for every intermediate result; results are brought to their type's scale by :func:`rescale`."""
+
+_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (SQL's TIMESTAMP has no zone)
+EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
+DAY_MS = 86_400_000
+
+RANGES = {
+    Kind.TINYINT: (-(1 << 7), (1 << 7) - 1),
+    Kind.SMALLINT: (-(1 << 15), (1 << 15) - 1),
+    Kind.INT: (-(1 << 31), (1 << 31) - 1),
+    Kind.BIGINT: (-(1 << 63), (1 << 63) - 1),
+}
+
+_STEPS = [Decimal(1).scaleb(-scale) for scale in range(39)]
+
+
+def rescale(value: Decimal, scale: int, precision: int) -> Decimal | None:
+    """A decimal with exactly ``scale`` digits behind the point, rounded half up; None (NULL) if it has too many digits.
+
+    Example:
+        >>> rescale(Decimal("2.345"), 2, 10), rescale(Decimal("123.4"), 1, 3)
+        (Decimal('2.35'), None)
+    """
+    result = DECIMALS.quantize(value, _STEPS[scale])
+    return result if len(result.as_tuple().digits) <= precision or result.adjusted() + 1 + scale <= precision else None
+
+
+_WHOLE = re.compile(r"\s*([+-]?)(\d*)(?:\.(\d*))?\s*\Z", re.ASCII)
+
+
+def text_to_whole(value: str, kind: Kind) -> int:
+    """A text as a whole number: blanks, a sign and a fraction (cut off) are allowed.
+
+    Example:
+        >>> text_to_whole(" -7.9 ", Kind.INT)
+        -7
+    """
+    found = _WHOLE.match(value)
+    if found is None or not (found[2] or found[3]):
+        raise EvaluationError(f"CAST: {value!r} is not a whole number")
+    number = int(found[2] or "0")
+    return whole_in_range(-number if found[1] == "-" else number, kind)
+
+
+def text_to_int(value: str) -> int:
+    """A text as an INT; the common case, written as it usually is, is quick."""
+    try:
+        number = int(value)
+    except ValueError:
+        return text_to_whole(value, Kind.INT)
+    if -2147483648 <= number <= 2147483647 and "_" not in value:
+        return number
+    return text_to_whole(value, Kind.INT)
+
+
+def whole_in_range(value: int, kind: Kind) -> int:
+    """The value if it fits the type."""
+    low, high = RANGES[kind]
+    if low <= value <= high:
+        return value
+    raise EvaluationError(f"CAST: {value} does not fit {kind.value}")
+
+
+def float_to_whole(value: float, kind: Kind) -> int:
+    """A double as a whole number, fraction cut off."""
+    if math.isnan(value) or math.isinf(value):
+        raise EvaluationError(f"CAST: {value} is not a whole number")
+    return whole_in_range(int(value), kind)
+
+
+def text_to_float(value: str) -> float:
+    """A text as a double."""
+    text = value.strip()
+    if text in ("Infinity", "+Infinity", "-Infinity", "NaN"):
+        return float(text)
+    if not text or not (text[-1].isdigit() or text[-1] == ".") or "_" in text:
+        raise EvaluationError(f"CAST: {value!r} is not a number")
+    try:
+        return float(text)
+    except ValueError:
+        raise EvaluationError(f"CAST: {value!r} is not a number") from None
+
+
+def text_to_decimal(value: str, precision: int, scale: int) -> Decimal | None:
+    """A text as a decimal."""
+    try:
+        number = Decimal(value.strip())
+    except decimal.InvalidOperation:
+        raise EvaluationError(f"CAST: {value!r} is not a number") from None
+    if not number.is_finite() or "_" in value:
+        raise EvaluationError(f"CAST: {value!r} is not a number")
+    return rescale(number, scale, precision)
+
+
+def float_to_decimal(value: float, precision: int, scale: int) -> Decimal | None:
+    """A double as a decimal, by its shortest digits."""
+    if math.isnan(value) or math.isinf(value):
+        raise EvaluationError(f"CAST: {value} is not a DECIMAL")
+    return rescale(Decimal(repr(value)), scale, precision)
+
+
+_BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True}
+_BOOLEANS |= {"false": False, "f": False, "no": False, "n": False, "0": False}
+
+
+def text_to_boolean(value: str) -> bool:
+    """A text as a boolean."""
+    try:
+        return _BOOLEANS[value.strip().lower()]
+    except KeyError:
+        raise EvaluationError(f"CAST: {value!r} is not a BOOLEAN") from None
+
+
+def boolean_to_text(value: bool) -> str:
+    """``TRUE`` or ``FALSE``."""
+    return "TRUE" if value else "FALSE"
+
+
+def float_to_text(value: float) -> str:
+    """A double as SQL and Java print it.
+
+    Example:
+        >>> float_to_text(1e10), float_to_text(0.5)
+        ('1.0E10', '0.5')
+    """
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        text = repr(value)
+        return text if "e" not in text else format(Decimal(text), "f")
+    digits, exponent = f"{Decimal(repr(value)):E}".split("E")
+    digits = digits.rstrip("0") if "." in digits else digits
+    if "." not in digits:
+        digits += ".0"
+    elif digits.endswith("."):
+        digits += "0"
+    return f"{digits}E{int(exponent)}"
+
+
+def decimal_to_text(value: Decimal) -> str:
+    """Plain digits."""
+    return format(value, "f")
+
+
+_TIMESTAMP = re.compile(
+    r"\s*(\d{4})-(\d{1,2})-(\d{1,2})"
+    r"(?:[ T](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,9}))?)?)?(Z|[+-]\d\d:?\d\d)?\s*\Z",
+    re.ASCII,
+)
+_MILLISECOND = datetime.timedelta(milliseconds=1)
+
+
+def text_to_timestamp(value: str, precision: int) -> int:
+    """A text as milliseconds (precision up to 3) or microseconds since 1970.
+
+    Example:
+        >>> text_to_timestamp("1970-01-02 00:00:01.5", 3)
+        86401500
+    """
+    if precision <= 3 and len(value) == 23 and value[4] == value[7] == "-" and value[16] == ":" and value[19] == ".":
+        # As timestamps are usually written: the reader in C is quick.
+        try:
+            return (datetime.datetime.fromisoformat(value) - _EPOCH) // _MILLISECOND
+        except (TypeError, ValueError):
+            pass
+    found = _TIMESTAMP.match(value)
+    if found is None:
+        raise EvaluationError(f"CAST: {value!r} is not a TIMESTAMP")
+    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    try:
+        when = datetime.datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))  # noqa: DTZ001
+    except ValueError:
+        raise EvaluationError(f"CAST: {value!r} is not a TIMESTAMP") from None
+    seconds = int((when - _EPOCH).total_seconds())
+    if zone and zone != "Z":
+        sign = -1 if zone[0] == "-" else 1
+        seconds -= sign * (int(zone[1:3]) * 3600 + int(zone[-2:]) * 60)
+    digits = (fraction or "").ljust(9, "0")
+    return seconds * 1_000 + int(digits[:3]) if precision <= 3 else seconds * 1_000_000 + int(digits[:6])
+
+
+def timestamp_to_text(value: int, precision: int) -> str:
+    """``YYYY-MM-DD HH:MM:SS`` with the digits of the precision.
+
+    Example:
+        >>> timestamp_to_text(86401500, 3)
+        '1970-01-02 00:00:01.500'
+    """
+    per_second = 1_000 if precision <= 3 else 1_000_000
+    seconds, fraction = divmod(value, per_second)
+    try:
+        text = (_EPOCH + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
+    except OverflowError:
+        raise EvaluationError(f"{value} is beyond the years that a TIMESTAMP can show") from None
+    text = text.rjust(19, "0")
+    if not precision:
+        return text
+    return f"{text}.{fraction:0{3 if precision <= 3 else 6}d}"[: 20 + precision].ljust(20 + precision, "0")
+
+
+def text_to_date(value: str) -> int:
+    """A text as days since 1970."""
+    return text_to_timestamp(value, 3) // DAY_MS
+
+
+def date_to_text(value: int) -> str:
+    """``YYYY-MM-DD``."""
+    return datetime.date.fromordinal(value + EPOCH_DAY).isoformat()
+
+
+_TIME = re.compile(r"\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,9}))?)?\s*\Z", re.ASCII)
+
+
+def text_to_time(value: str) -> int:
+    """A text as milliseconds since midnight."""
+    found = _TIME.match(value)
+    if found is None or int(found[1]) > 23 or int(found[2]) > 59 or int(found[3] or 0) > 59:
+        raise EvaluationError(f"CAST: {value!r} is not a TIME")
+    millis = int((found[4] or "").ljust(3, "0")[:3])
+    return ((int(found[1]) * 60 + int(found[2])) * 60 + int(found[3] or 0)) * 1000 + millis
+
+
+def time_to_text(value: int, precision: int) -> str:
+    """``HH:MM:SS`` with the digits of the precision."""
+    seconds, millis = divmod(value, 1000)
+    text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return text + (f".{millis:03d}"[: 1 + precision] if precision else "")
