@@ -1,0 +1,170 @@
+"""Settings: where values come from, which wins, and what wrong ones say."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from anomaly_app.errors import SettingsError
+from anomaly_app.settings import KEYS, SECRETS, LoadedSettings, Settings, load_settings
+
+SECRET = "hunter2-do-not-print"
+
+
+@pytest.fixture(autouse=True)
+def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str, name: str = "anomaly.toml") -> str:
+    Path(name).write_text(text)
+    return name
+
+
+def test_without_anything_every_value_is_its_default() -> None:
+    loaded = load_settings(environ={})
+    assert loaded.settings == Settings()
+    assert set(loaded.origins) == set(KEYS)
+    assert set(loaded.origins.values()) == {"default"}
+
+
+def test_command_line_beats_environment_beats_file_beats_default() -> None:
+    write('[web]\nport = 1001\nbind = "0.0.0.0"\n[worker]\napp_id = "file"\nbatch_rows = 7\n')
+    environ = {"ANOMALY_WEB__PORT": "1002", "ANOMALY_WORKER__APP_ID": "env"}
+    loaded = load_settings({"web.port": "1003"}, environ=environ)
+    assert (loaded.settings.web.port, loaded.origins["web.port"]) == (1003, "command line")
+    assert (loaded.settings.worker.app_id, loaded.origins["worker.app_id"]) == (
+        "env",
+        "environment ANOMALY_WORKER__APP_ID",
+    )
+    assert (loaded.settings.worker.batch_rows, loaded.origins["worker.batch_rows"]) == (7, "anomaly.toml")
+    assert (loaded.settings.web.enabled, loaded.origins["web.enabled"]) == (True, "default")
+
+
+def test_the_file_named_in_the_environment_is_read_in_place_of_the_one_here() -> None:
+    write("[web]\nport = 1\n")
+    other = write("[web]\nport = 2\n", "other.toml")
+    loaded = load_settings(environ={"ANOMALY_CONFIG": other})
+    assert (loaded.settings.web.port, loaded.origins["web.port"]) == (2, "other.toml")
+    assert load_settings(config_file="anomaly.toml", environ={"ANOMALY_CONFIG": other}).settings.web.port == 1
+
+
+def test_lists_are_arrays_in_the_file_and_comma_separated_elsewhere() -> None:
+    write('[worker]\njobs = ["a.sql", "b.sql"]\n')
+    assert load_settings(environ={}).settings.worker.jobs == (Path("a.sql"), Path("b.sql"))
+    loaded = load_settings(environ={"ANOMALY_WORKER__JOBS": "c.sql, d.sql"})
+    assert loaded.settings.worker.jobs == (Path("c.sql"), Path("d.sql"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "nearest"),
+    [
+        ({"ANOMALY_KAFKA__BOOTSTRAP_SERVER": "x:1"}, "ANOMALY_KAFKA__BOOTSTRAP_SERVERS"),
+        ({"ANOMALY_KAFKA_BOOTSTRAP_SERVERS": "x:1"}, "ANOMALY_KAFKA__BOOTSTRAP_SERVERS"),
+        ({"ANOMALY_WEB__PROT": "1"}, "ANOMALY_WEB__PORT"),
+    ],
+)
+def test_an_unknown_variable_names_the_nearest_one(environ: dict[str, str], nearest: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ=environ)
+    assert caught.value.origin == f"environment {next(iter(environ))}"
+    assert caught.value.problem.endswith(f"did you mean {nearest}?")
+
+
+def test_unknown_keys_of_the_file_and_the_command_line_are_errors() -> None:
+    with pytest.raises(SettingsError, match=r"web\.prot \(from command line\).*did you mean web\.port\?"):
+        load_settings({"web.prot": "1"}, environ={})
+    write("[wbe]\nport = 1\n")
+    with pytest.raises(SettingsError, match=r"wbe\.port \(from anomaly\.toml\).*did you mean web\.port\?"):
+        load_settings(environ={})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("web.port", "70000", "65535"),
+        ("web.port", "http", "integer"),
+        ("kafka.bootstrap_servers", "localhost", "host:port"),
+        ("kafka.security_protocol", "TLS", "'PLAINTEXT'"),
+        ("worker.startup", "earliest", "'earliest-offset'"),
+        ("worker.batch_rows", "0", "greater than or equal to 1"),
+        ("kafka.ssl_ca_file", "/no/such/file", "file"),
+        ("registry.url", "localhost:8080", "pattern"),
+    ],
+)
+def test_a_wrong_value_names_its_key_origin_and_what_is_right(key: str, value: str, problem: str) -> None:
+    variable = "ANOMALY_" + key.upper().replace(".", "__")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={variable: value})
+    assert (caught.value.key, caught.value.origin) == (key, f"environment {variable}")
+    assert problem in caught.value.problem
+    assert value in caught.value.problem
+
+
+@pytest.mark.parametrize("text", ["[web\n", "web = 1\n"])
+def test_a_broken_file_is_named(text: str) -> None:
+    write(text)
+    with pytest.raises(SettingsError, match=r"anomaly\.toml"):
+        load_settings(environ={})
+
+
+def test_a_missing_named_file_is_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml.*cannot be read: No such file"):
+        load_settings(environ={"ANOMALY_CONFIG": "nowhere.toml"})
+
+
+def test_a_section_is_not_a_value() -> None:
+    with pytest.raises(SettingsError, match="is a section"):
+        load_settings(environ={"ANOMALY_WEB": "1"})
+
+
+def printed(loaded: LoadedSettings) -> str:
+    return f"{loaded!r} {loaded} {loaded.settings!r} {loaded.settings} {list(loaded.shown())}"
+
+
+def test_secrets_are_masked_wherever_settings_are_printed() -> None:
+    loaded = load_settings({key: SECRET for key in SECRETS}, environ={})
+    assert loaded.settings.kafka.sasl_password.get_secret_value() == SECRET
+    assert SECRET not in printed(loaded)
+    masked = {shown.key for shown in loaded.shown() if shown.value == "********"}
+    assert masked == SECRETS
+
+
+@pytest.mark.parametrize("other", [{"web.port": "x"}, {"web.prot": "x"}, {"kafka.security_protocol": "SASL_SSL"}])
+def test_secrets_are_in_no_error(other: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"kafka.sasl_password": SECRET, **other}, environ={})
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_of_the_wrong_type_is_not_quoted() -> None:
+    write("[registry]\npassword = 12345678\n")
+    with pytest.raises(SettingsError, match=r"registry\.password \(from anomaly\.toml\)") as caught:
+        load_settings(environ={})
+    assert "12345678" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_may_stand_in_a_file() -> None:
+    write(SECRET + "\n", "password")
+    write('[kafka]\nsasl_password = "from the settings file"\n')
+    loaded = load_settings(environ={"ANOMALY_KAFKA__SASL_PASSWORD_FILE": "password"})
+    assert loaded.settings.kafka.sasl_password.get_secret_value() == SECRET
+    assert loaded.origins["kafka.sasl_password"] == "environment ANOMALY_KAFKA__SASL_PASSWORD_FILE, file password"
+    assert SECRET not in printed(loaded)
+
+
+def test_a_missing_secret_file_and_a_secret_given_twice_are_errors() -> None:
+    with pytest.raises(SettingsError, match=r"kafka\.sasl_password_file.*No such file"):
+        load_settings({"kafka.sasl_password_file": "nowhere"}, environ={})
+    with pytest.raises(SettingsError, match="one of them"):
+        load_settings({"kafka.sasl_password_file": "x", "kafka.sasl_password": SECRET}, environ={})
+
+
+def test_settings_that_need_each_other() -> None:
+    with pytest.raises(SettingsError, match=r"kafka\.sasl_username .*SASL_SSL"):
+        load_settings({"kafka.security_protocol": "SASL_SSL"}, environ={})
+    write("-", "cert.pem")
+    with pytest.raises(SettingsError, match=r"kafka\.ssl_key_file .*both"):
+        load_settings({"kafka.ssl_cert_file": "cert.pem"}, environ={})
