@@ -176,7 +176,7 @@ def text_to_timestamp(value: str, precision: int) -> int:
         >>> text_to_timestamp("1970-01-02 00:00:01.5", 3)
         86401500
     """
-    if precision <= 3 and len(value) == 23 and value[4] == value[7] == "-" and value[16] == ":" and value[19] == ".":
+    if precision <= 3 and len(value) == 23 and value[4] == value[7] == "-" and value[10] in " T" and value[19] == ".":
         # As timestamps are usually written: the reader in C is quick.
         try:
             return (datetime.datetime.fromisoformat(value) - _EPOCH) // _MILLISECOND
