@@ -1,0 +1,1 @@
+"""The test kit: brokers and registries that run on this machine alone, without Docker."""
