@@ -1,0 +1,131 @@
+"""A Kafka broker without Java: librdkafka's mock cluster, in a process of its own.
+
+It keeps records in memory only, gives every topic four partitions, and knows a topic only once it was asked for
+(:meth:`EmbeddedBroker.touch`). Create-topic requests fail. For anything beyond a demo or a fast test there is
+:mod:`anomaly_app.testing.kafka`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+from types import TracebackType
+from typing import IO, Any, Self
+
+from anomaly_app.errors import BrokerError
+
+PARTITIONS = 4
+"""Partitions of every topic of the mock cluster."""
+START_S = 10.0
+"""How long a start may take; it is under a second on an idle machine."""
+
+
+class EmbeddedBroker:
+    """The mock cluster as a child process; use it as a context manager.
+
+    The child ends when this process does, in whatever way: it reads its standard input, which then ends. An
+    interrupt from the terminal is left to this process, which closes the broker when nobody needs it any more.
+
+    Args:
+        topics: topics to create at once.
+
+    Raises:
+        BrokerError: ``confluent-kafka`` is not installed, or the child does not start.
+
+    Example:
+        >>> with EmbeddedBroker("sales") as broker:
+        ...     print(broker.bootstrap_servers.partition(":")[0])
+        127.0.0.1
+    """
+
+    bootstrap_servers: str
+    """Where it listens, host:port."""
+
+    def __init__(self, *topics: str) -> None:
+        if importlib.util.find_spec("confluent_kafka") is None:
+            raise BrokerError("the embedded broker needs confluent-kafka: install anomaly-app[demo]")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "anomaly_app.testing.broker", *topics],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            # Out of the terminal's foreground group: Ctrl-C is for the parent.
+            start_new_session=True,
+        )
+        try:
+            self.bootstrap_servers = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def touch(self, *topics: str) -> None:
+        """Create topics; those that exist stay as they are."""
+        for topic in topics:
+            if any(character.isspace() for character in topic):
+                raise BrokerError(f"{topic!r} cannot be the name of a topic")
+        if self._process.poll() is not None:
+            raise BrokerError("the embedded broker is closed")
+        stdin, _ = self._pipes()
+        stdin.write(" ".join(topics) + "\n")
+        stdin.flush()
+        self._answer()
+
+    def close(self) -> None:
+        """End the broker; a second call does nothing."""
+        for pipe in self._pipes():
+            # A child that is gone already leaves a broken pipe behind.
+            with contextlib.suppress(OSError):
+                pipe.close()
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _pipes(self) -> tuple[IO[str], IO[str]]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
+
+    def _answer(self) -> str:
+        """The child's next line; it says "error …" in place of the answer if there is none."""
+        line = self._pipes()[1].readline().strip()
+        if not line or line.startswith("error "):
+            raise BrokerError(f"the embedded broker failed: {line.removeprefix('error ') or 'it ended'}")
+        return line
+
+
+def serve(topics: list[str]) -> None:
+    """Run the mock cluster until standard input ends; each line there names topics to create."""
+    from confluent_kafka import KafkaException, Producer
+
+    producer: Any = Producer(
+        {"bootstrap.servers": "ignored", "test.mock.num.brokers": 1, "log_level": 0, "error_cb": lambda error: None}
+    )
+    try:
+        cluster = producer.list_topics(timeout=START_S)
+        for topic in topics:
+            producer.list_topics(topic, timeout=START_S)
+        broker = next(iter(cluster.brokers.values()))
+        print(f"{broker.host}:{broker.port}", flush=True)
+        for line in sys.stdin:
+            for topic in line.split():
+                producer.list_topics(topic, timeout=START_S)
+            print("ok", flush=True)
+    except KafkaException as error:
+        print(f"error {error.args[0]}", flush=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(sys.argv[1:])
