@@ -46,7 +46,7 @@ def to_internal(type_: DataType) -> Convert | None:
     def convert(value: Any) -> Any:
         try:
             return inner(value)
-        except EvaluationError:
+        except (EvaluationError, ArithmeticError):
             refuse(value, type_)
 
     return convert
@@ -123,7 +123,7 @@ def _maybe(convert: Convert | None) -> Convert | None:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of numpy and the like as Python's own; a datetime64 by way of microseconds, for nanoseconds have none."""
+    """A scalar of numpy and the like as Python's own; a datetime64 by way of microseconds."""
     if type(value).__name__ == "datetime64":
         value = value.astype("datetime64[us]")
     item = getattr(value, "item", None)
@@ -141,7 +141,9 @@ def _whole(type_: DataType) -> Convert:
             refuse(value, type_)
         if isinstance(value, str):
             return c.text_to_whole(value, kind)
-        if isinstance(value, (float, Decimal)) and value == value and value % 1 == 0:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return c.whole_in_range(int(value), kind)
+        if isinstance(value, (float, Decimal)) and value % 1 == 0:
             return c.whole_in_range(int(value), kind)
         return _retry(convert, value, type_)
 

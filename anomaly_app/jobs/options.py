@@ -3,63 +3,77 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from anomaly_app.errors import SqlValidationError
 
 CONNECTORS = ("kafka", "upsert-kafka")
 
-MEANINGFUL = frozenset(
+_COMMON = frozenset(
     {
         "connector",
         "topic",
-        "format",
         "value.format",
         "key.format",
-        "key.fields",
         "key.fields-prefix",
         "value.fields-include",
-        "scan.startup.mode",
-        "scan.startup.timestamp-millis",
-        "scan.bounded.mode",
-        "scan.watermark.idle-timeout",
         "properties.bootstrap.servers",
         "properties.group.id",
     }
 )
 
-IGNORED = frozenset(
-    {
-        "topic-pattern",
-        "scan.startup.specific-offsets",
-        "scan.bounded.specific-offsets",
-        "scan.bounded.timestamp-millis",
+MEANINGFUL = {
+    "kafka": _COMMON
+    | {
+        "format",
+        "key.fields",
+        "scan.startup.mode",
+        "scan.startup.timestamp-millis",
+        "scan.bounded.mode",
+        "scan.watermark.idle-timeout",
+    },
+    "upsert-kafka": _COMMON,
+}
+"""Options that mean something here, by connector."""
+
+_IGNORED_BY_ALL = frozenset({"scan.parallelism", "sink.parallelism", "sink.delivery-guarantee"})
+
+IGNORED = {
+    "kafka": _IGNORED_BY_ALL
+    | {
         "scan.topic-partition-discovery.interval",
         "scan.watermark.emit.strategy",
         "scan.watermark.emit.on-event.gap",
         "scan.watermark.alignment.group",
         "scan.watermark.alignment.max-drift",
         "scan.watermark.alignment.update-interval",
-        "scan.parallelism",
         "sink.partitioner",
         "sink.semantic",
-        "sink.delivery-guarantee",
         "sink.transactional-id-prefix",
-        "sink.parallelism",
-        "sink.buffer-flush.max-rows",
-        "sink.buffer-flush.interval",
-    }
-)
+        "sink.transaction-naming-strategy",
+    },
+    "upsert-kafka": _IGNORED_BY_ALL
+    | {"sink.buffer-flush.max-rows", "sink.buffer-flush.interval", "sink.transactional-id-prefix"},
+}
 """Options of Flink's Kafka connectors that are known and have no meaning here."""
 
 REFUSED = {
-    "topic-pattern": "name the topics: a pattern is not supported",
+    "topic-pattern": "name the topic: a pattern is not supported",
     "scan.startup.specific-offsets": "use 'earliest-offset', 'latest-offset', 'group-offsets' or 'timestamp'",
     "scan.bounded.specific-offsets": "use 'scan.bounded.mode' = 'latest-offset'",
     "scan.bounded.timestamp-millis": "use 'scan.bounded.mode' = 'latest-offset'",
 }
 """Known options that would change the rows: ignoring them would be wrong."""
+
+SECURITY = (
+    "properties.security.",
+    "properties.sasl.",
+    "properties.ssl.",
+    "avro-confluent.ssl.",
+    "avro-confluent.bearer-auth.",
+)
+"""How options begin (behind the part of the record) that say how to log in: the settings do that here."""
 
 
 @dataclass(slots=True)
@@ -97,10 +111,10 @@ class TableOptions:
 
     def one_of(self, key: str, allowed: Mapping[str, object] | tuple[str, ...], default: str | None = None) -> str:
         """The value of an option that has a fixed set of values."""
-        value = self.values.get(key, default)
-        if value is None or value not in allowed:
+        value = self.require(key) if default is None else self.values.get(key, default)
+        if value not in allowed:
             shown = ", ".join(f"'{name}'" for name in allowed)
-            near = difflib.get_close_matches(value or "", list(allowed), 1)
+            near = difflib.get_close_matches(value, list(allowed), 1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise self.fail(key, f"'{key}' is '{value}': it must be one of {shown}{hint}")
         return value
@@ -134,27 +148,42 @@ class TableOptions:
         if key is None:
             return None
         name = self.one_of(key, self.formats)
-        prefix = f"{part}.{name}." if key == own else f"{name}."
+        prefix = self.format_prefix(part, name)
         return name, {k[len(prefix) :]: v for k, v in self.values.items() if k.startswith(prefix)}
+
+    def format_prefix(self, part: str, name: str) -> str:
+        """How the options of a part's format begin: ``value.json.`` for 'value.format', ``json.`` for 'format'."""
+        return f"{part}.{name}." if f"{part}.format" in self.values else f"{name}."
 
     def validate(self) -> None:
         """Refuse unknown options, naming the nearest valid one; warn of those without meaning here."""
-        valid = set(MEANINGFUL)
+        connector = self.one_of("connector", CONNECTORS)
+        valid, ignored = set(MEANINGFUL[connector]), IGNORED[connector]
         for part in ("key", "value"):
             found = self.format(part)
             if found:
-                general = part == "value" and "value.format" not in self.values
-                prefix = f"{found[0]}." if general else f"{part}.{found[0]}."
+                prefix = self.format_prefix(part, found[0])
                 valid |= {prefix + option for option in self.format_options(found[0])}
         for key in self.values:
             if key in REFUSED:
                 raise self.fail(key, f"option '{key}' is not supported: {REFUSED[key]}")
-            if key in IGNORED or (key.startswith("properties.") and key not in valid):
-                self.warnings.append(f"table {self.table}: option '{key}' has no meaning here and is ignored")
-            elif key not in valid:
-                near = difflib.get_close_matches(key, sorted(valid | IGNORED), 1)
+            if key.removeprefix("key.").removeprefix("value.").startswith(SECURITY):
+                problem = (
+                    f"option '{key}' is ignored: how to log in and encrypt comes from the settings, not from a job"
+                )
+                self.warnings.append(f"table {self.table}: {problem}")
+            elif key in ignored or (key.startswith("properties.") and key not in valid):
+                near = [name for name in _nearest(key, valid) if name.startswith("properties.")]
                 hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise self.fail(key, f"unknown option '{key}'{hint}")
+                self.warnings.append(f"table {self.table}: option '{key}' has no meaning here and is ignored{hint}")
+            elif key not in valid:
+                near = _nearest(key, valid | ignored)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise self.fail(key, f"unknown option '{key}' of the connector '{connector}'{hint}")
+
+
+def _nearest(key: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(key, sorted(names), 1, cutoff=0.75)
 
 
 _UNITS_MS = {

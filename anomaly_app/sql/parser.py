@@ -152,7 +152,8 @@ class StatementParser(RowPatternParser):
         return ColumnDefinition(name, type_, metadata, virtual, None, self.span_from(start))
 
     def _watermark(self) -> WatermarkDefinition:
-        start = self.expect("WATERMARK", "FOR").span.start
+        start = self.token.span.start
+        self.expect("WATERMARK", "FOR")
         column = self.identifier("the event-time column")
         self.expect("AS")
         return WatermarkDefinition(column, self.expression(), self.span_from(start))

@@ -1,0 +1,219 @@
+"""CREATE TABLE to sources and sinks: the tutorial's tables, and every way to get one wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.jobs.model import Format, Sink, Source, Startup
+from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
+from anomaly_app.schema import Origin
+from anomaly_app.sql import parse_statements
+from anomaly_app.sql.statements import CreateTable
+
+SALES = """CREATE TABLE SalesRecordTable (
+    invoice_id STRING,
+    user_id STRING,
+    product_id STRING,
+    quantity STRING,
+    unit_cost STRING,
+    `purchase_time` TIMESTAMP(3) METADATA FROM 'timestamp',
+    WATERMARK FOR purchase_time AS purchase_time - INTERVAL '1' SECOND
+) WITH (
+    'connector' = 'kafka',
+    'topic' = 'flink.sales.records',
+    'properties.bootstrap.servers' = 'my-cluster-kafka-bootstrap.flink.svc:9092',
+    'properties.group.id' = 'sales-record-group',
+    'value.format' = 'avro-confluent',
+    'value.avro-confluent.url' = 'http://apicurio-registry-service.flink.svc:8080/apis/ccompat/v6',
+    'scan.startup.mode' = 'latest-offset'
+);"""
+
+UNUSUAL = """CREATE TABLE UnusualSalesRecordTable (
+    user_id STRING,
+    unusual_quantity INT,
+    unusual_tstamp TIMESTAMP(3),
+    PRIMARY KEY (`user_id`) NOT ENFORCED
+) WITH (
+    'connector' = 'upsert-kafka',
+    'topic' = 'flink.unusual.sales.records.interactive',
+    'properties.bootstrap.servers' = 'my-cluster-kafka-bootstrap.flink.svc:9092',
+    'properties.client.id' = 'sql-cleaning-client',
+    'properties.transaction.timeout.ms' = '800000',
+    'key.format' = 'csv',
+    'value.format' = 'csv',
+    'value.fields-include' = 'ALL'
+);"""
+
+
+def create(text: str) -> CreateTable:
+    statement = parse_statements(text)[0]
+    assert isinstance(statement, CreateTable)
+    return statement
+
+
+def source(text: str) -> tuple[Source, list[str]]:
+    warnings: list[str] = []
+    return bind_source(create(text), text, warnings), warnings
+
+
+def sink(text: str) -> tuple[Sink, list[str]]:
+    warnings: list[str] = []
+    return bind_sink(create(text), text, warnings), warnings
+
+
+def table(options: str, columns: str = "a INT, b STRING") -> str:
+    return f"CREATE TABLE t ({columns}) WITH (\n  {options}\n)"
+
+
+KAFKA = "'connector' = 'kafka', 'topic' = 'x', 'format' = 'json'"
+
+
+def test_the_tutorials_source() -> None:
+    bound, warnings = source(SALES)
+    url = "http://apicurio-registry-service.flink.svc:8080/apis/ccompat/v6"
+    assert warnings == []
+    assert (bound.topic, bound.group_id, bound.startup) == (
+        "flink.sales.records",
+        "sales-record-group",
+        Startup.LATEST,
+    )
+    assert bound.value_format == Format("avro-confluent", {"url": url})
+    assert bound.key_format is None
+    assert bound.value_fields == ("invoice_id", "user_id", "product_id", "quantity", "unit_cost")
+    assert (bound.schema.rowtime, bound.schema.watermark_delay_ms) == ("purchase_time", 1000)
+    time = bound.schema.columns[-1]
+    assert (time.origin, time.field) == (Origin.METADATA, "timestamp")
+
+
+def test_the_tutorials_sink() -> None:
+    bound, warnings = sink(UNUSUAL)
+    assert bound.upsert
+    assert bound.key_fields == ("user_id",)
+    assert bound.value_fields == ("user_id", "unusual_quantity", "unusual_tstamp")
+    assert (bound.key_format, bound.value_format) == (Format("csv"), Format("csv"))
+    assert not bound.columns[0].type.nullable
+    assert [w.split("option ")[1].split("'")[1] for w in warnings] == [
+        "properties.client.id",
+        "properties.transaction.timeout.ms",
+    ]
+
+
+def test_key_columns_with_prefix() -> None:
+    bound, _ = source(
+        table(
+            "'connector' = 'kafka', 'topic' = 'x', 'key.format' = 'raw', 'key.fields' = 'k_id', "
+            "'key.fields-prefix' = 'k_', 'value.format' = 'json', 'value.fields-include' = 'EXCEPT_KEY'",
+            "k_id STRING, id STRING",
+        )
+    )
+    key, value = bound.schema.columns
+    assert (key.origin, key.source_name) == (Origin.KEY, "id")
+    assert (value.origin, value.source_name) == (Origin.VALUE, "id")
+    assert bound.value_fields == ("id",)
+
+
+def test_columns_in_key_and_value_are_read_from_the_value() -> None:
+    bound, _ = source(
+        table("'connector' = 'kafka', 'topic' = 'x', 'key.format' = 'raw', 'key.fields' = 'b', 'value.format' = 'json'")
+    )
+    assert [column.origin for column in bound.schema.columns] == [Origin.VALUE, Origin.VALUE]
+    assert bound.key_fields == ("b",)
+
+
+def test_processing_time() -> None:
+    schema = bind_schema(create(text := table(KAFKA, "a INT, p AS PROCTIME()")), text)
+    assert schema.proctime == "p"
+    assert schema.columns[1].origin is Origin.PROCTIME
+
+
+def test_startup_bound_and_idle_time() -> None:
+    bound, _ = source(
+        table(
+            KAFKA + ", 'scan.startup.mode' = 'timestamp', 'scan.startup.timestamp-millis' = '17', "
+            "'scan.bounded.mode' = 'latest-offset', 'scan.watermark.idle-timeout' = '30 s'"
+        )
+    )
+    assert (bound.startup, bound.startup_timestamp_ms) == (Startup.TIMESTAMP, 17)
+    assert (bound.bounded, bound.idle_timeout_ms) == (True, 30_000)
+
+
+def test_security_and_client_options_give_one_warning_each_and_never_a_value() -> None:
+    _, warnings = source(
+        table(
+            KAFKA + ", 'properties.security.protocol' = 'SASL_SSL', "
+            "'properties.sasl.jaas.config' = 'hush', 'properties.ssl.truststore.password' = 'hush', "
+            "'properties.bootstrap.server' = 'b:1', 'sink.partitioner' = 'fixed'"
+        )
+    )
+    assert len(warnings) == 5
+    assert sum("settings" in warning for warning in warnings) == 3
+    assert any("did you mean 'properties.bootstrap.servers'?" in warning for warning in warnings)
+    assert not any("hush" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "place"),
+    [
+        (table(KAFKA + ",\n  'scan.startup.mod' = 'x'"), "did you mean 'scan.startup.mode'?", "'scan.startup.mod'"),
+        (table(KAFKA + ",\n  'json.ignore-parse-error' = 'true'"), "'json.ignore-parse-errors'?", "'json.ignore"),
+        (table(KAFKA.replace("json", "jsn")), "did you mean 'json'?", "'format'"),
+        (table(KAFKA.replace("'kafka'", "'kafak'")), "did you mean 'kafka'?", "'connector'"),
+        (table(KAFKA.replace("'topic' = 'x', ", "")), "option 'topic' is missing", "CREATE"),
+        (table(KAFKA.replace("'x'", "'x;y'")), "a list of topics", "'topic'"),
+        (table(KAFKA.replace("'x'", "'no blanks'")), "is not a topic name", "'topic'"),
+        (table("'connector' = 'kafka', 'topic' = 'x'"), "'value.format' is missing", "CREATE"),
+        (table(KAFKA + ", 'value.format' = 'csv'"), "say the same", "'format'"),
+        (table(KAFKA + ", 'topic' = 'y'"), "there twice", "'topic' = 'y'"),
+        (table(KAFKA + ", 'topic-pattern' = 'y'"), "not supported", "'topic-pattern'"),
+        (table(KAFKA + ", 'key.format' = 'csv'"), "needs 'key.fields'", "'key.format'"),
+        (table(KAFKA + ", 'key.format' = 'csv', 'key.fields' = 'aa'"), "did you mean 'a'?", "'key.fields'"),
+        (table(KAFKA + ", 'key.fields' = 'a'"), "needs a 'key.format'", "'key.fields'"),
+        (table(KAFKA + ", 'key.format' = 'raw', 'key.fields' = 'a;b'"), "is for one column", "'key.format'"),
+        (table(KAFKA + ", 'scan.startup.mode' = 'timestamp'"), "need each other", "'scan.startup.mode'"),
+        (table(KAFKA + ", 'scan.watermark.idle-timeout' = 'soon'"), "must be a duration", "'scan.watermark"),
+        (table(KAFKA.replace("json", "csv") + ", 'csv.field-delimiter' = 'ab'"), "single character", "'csv.field"),
+        (table(KAFKA + ", 'json.timestamp-format.standard' = 'ISO'"), "must be one of", "'json.timestamp"),
+        (table(KAFKA, "a INT, a STRING"), "there twice", "a STRING"),
+        (table(KAFKA, "a INT, h STRING METADATA FROM 'headers'"), "is not supported", "h STRING"),
+        (table(KAFKA, "a INT, h STRING METADATA FROM 'ofset'"), "did you mean 'offset'?", "h STRING"),
+        (table(KAFKA, "a INT, h INT METADATA FROM 'timestamp'"), "cannot be read as INT", "h INT"),
+        (table(KAFKA, "a INT, d AS a * 2"), "only AS PROCTIME()", "d AS a"),
+        (table(KAFKA, "ts TIMESTAMP(6), WATERMARK FOR ts AS ts"), "must be TIMESTAMP(3)", "WATERMARK"),
+        (table(KAFKA, "ts TIMESTAMP(3), WATERMARK FOR t AS t"), "did you mean 'ts'?", "WATERMARK"),
+        (table(KAFKA, "ts TIMESTAMP(3), WATERMARK FOR ts AS ts + INTERVAL '1' SECOND"), "a watermark must be", "ts + "),
+        (table(KAFKA, "a INT, PRIMARY KEY (a) NOT ENFORCED"), "append-only", "CREATE"),
+        (table(KAFKA, "a INT, PRIMARY KEY (b) NOT ENFORCED"), "must be a plain column", "CREATE"),
+        ("CREATE TABLE t (a INT)", "has no WITH options", "CREATE"),
+        (UNUSUAL, "is a sink here", "'connector'"),
+    ],
+)
+def test_wrong_sources_are_refused_where_they_are_wrong(text: str, problem: str, place: str) -> None:
+    with pytest.raises(SqlValidationError) as caught:
+        source(text)
+    assert problem in str(caught.value)
+    assert text[caught.value.start :].startswith(place)
+    assert str(caught.value).startswith(f"line {caught.value.line}, column {caught.value.column}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (UNUSUAL.replace("'key.format' = 'csv',", ""), "'key.format' is missing"),
+        (UNUSUAL.replace("PRIMARY KEY (`user_id`) NOT ENFORCED", "x INT"), "needs a PRIMARY KEY"),
+        (UNUSUAL.replace("'key.format'", "'scan.startup.mode' = 'latest-offset', 'key.format'"), "unknown option"),
+        (table(KAFKA, "a INT, PRIMARY KEY (a) NOT ENFORCED"), "needs 'connector' = 'upsert-kafka'"),
+        (table(KAFKA, "a INT, ts TIMESTAMP(3) METADATA FROM 'timestamp'"), "declare it VIRTUAL"),
+    ],
+)
+def test_wrong_sinks_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(SqlValidationError) as caught:
+        sink(text)
+    assert problem in str(caught.value)
+
+
+def test_virtual_metadata_and_processing_time_are_not_written() -> None:
+    bound, _ = sink(table(KAFKA, "a INT, o BIGINT METADATA FROM 'offset' VIRTUAL, p AS PROCTIME()"))
+    assert [column.name for column in bound.columns] == ["a"]
+    assert bound.value_fields == ("a",)
+    assert bound.key_format is None
