@@ -1,0 +1,104 @@
+"""Findings to alert records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from anomaly_app.alerts.explanation import Explainer
+from anomaly_app.alerts.identity import alert_id
+from anomaly_app.alerts.record import Alert, AlertSource, UsedRow
+from anomaly_app.alerts.severity import score_of, severity_of
+from anomaly_app.alerts.values import Converter, iso_time, to_json
+from anomaly_app.jobs.model import Job, Plan, Query
+from anomaly_app.operators import COLUMNS, POSITION, TIME, Finding, Row
+from anomaly_app.schema import Column
+
+MOST_ROWS = 20
+"""Rows that an alert carries; of a longer match the first and the last ones, half of each."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class AlertBuilder:
+    """Makes the alerts of one query.
+
+    Args:
+        job: gives name and version.
+        plan: of the query; gives the topic and the layout of the rows.
+        query: whose findings they are.
+    """
+
+    def __init__(self, job: Job, plan: Plan, query: Query) -> None:
+        factory = query.factory
+        self._job, self._query, self._topic = job, query.name, plan.source.topic
+        self._explainer = Explainer(plan, query)
+        self._type = "pattern" if getattr(factory, "pattern_text", "") else "selection"
+        by_name = {column.name: column for column in plan.layout.columns}
+        self._key = _converters([by_name[name] for name in factory.partition_by or ()])
+        self._payload = _converters(factory.output)
+        self._columns = _converters(plan.layout.columns)
+        self._lower = [column.name.lower() for column in factory.output]
+        self._width = COLUMNS + len(plan.layout.columns)
+
+    def build(self, finding: Finding, *, partition: int, offset: int, detected_ms: int) -> Alert:
+        """The alert of a finding.
+
+        Args:
+            finding: of the query.
+            partition: of the source topic, in which the last row stands.
+            offset: of the last row in that partition.
+            detected_ms: now, in ms since 1970.
+        """
+        output = dict(zip(self._lower, finding.values, strict=False))
+        return Alert(
+            id=alert_id(self._job.name, self._query, finding.key, partition, offset, finding.number),
+            job=self._job.name,
+            version=self._job.version,
+            query=self._query,
+            key=_convert(self._key, finding.key),
+            type=self._type,
+            severity=severity_of(output),
+            score=score_of(output),
+            event_time=iso_time(finding.time),
+            detected_at=iso_time(detected_ms),
+            explanation=self._explainer.explain(finding),
+            rows=self._used(finding.bindings, partition),
+            rows_total=len(finding.bindings),
+            payload=_convert(self._payload, finding.values),
+            source=AlertSource(topic=self._topic, partition=partition, offset=offset),
+        )
+
+    def _used(self, bindings: Sequence[tuple[str, Row]], partition: int) -> list[UsedRow]:
+        if len(bindings) > MOST_ROWS:
+            bindings = [*bindings[: MOST_ROWS // 2], *bindings[-(MOST_ROWS // 2) :]]
+        width = self._width
+        return [
+            UsedRow(
+                variable=variable,
+                event_time=iso_time(row[TIME]),
+                # Behind a repartition a row ends with its partition and offset in the source.
+                partition=row[width] if len(row) > width else partition,
+                offset=row[width + 1] if len(row) > width else row[POSITION],
+                values=_convert(self._columns, row[COLUMNS:width]),
+            )
+            for variable, row in bindings
+        ]
+
+
+def encode(alert: Alert) -> bytes:
+    """The alert as a JSON object in UTF-8."""
+    return _encoder.encode(alert)
+
+
+def _converters(columns: Sequence[Column]) -> list[tuple[str, Converter | None]]:
+    return [(column.name, to_json(column.type)) for column in columns]
+
+
+def _convert(converters: Sequence[tuple[str, Converter | None]], values: Sequence[Any]) -> dict[str, Any]:
+    return {
+        name: value if convert is None or value is None else convert(value)
+        for (name, convert), value in zip(converters, values, strict=True)
+    }
