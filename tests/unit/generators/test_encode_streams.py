@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from fastavro import parse_schema, schemaless_reader
@@ -22,8 +23,8 @@ VALUE = {"user_id": "user-1", "product_id": "2", "invoice_id": "3", "quantity": 
 class Handler(BaseHTTPRequestHandler):
     """Answers as a Confluent registry does, and remembers what it was asked."""
 
-    asked: list[tuple[str, dict[str, object], str | None]] = []
-    answer: tuple[int, bytes] = (200, b'{"id": 258}')
+    asked: ClassVar[list[tuple[str, dict[str, object], str | None]]] = []
+    answer: ClassVar[tuple[int, bytes]] = (200, b'{"id": 258}')
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
