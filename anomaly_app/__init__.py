@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         SqlValidationError,
         StateError,
     )
-    from anomaly_app.query import Result, Rows, query
+    from anomaly_app.batch import Result, Rows, query
 
 __version__ = "0.1.0"
 
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith("Error")}
-_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.query")
+_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch")
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,7 @@ class Attempt:
         threads: alive, the most preferred first.
         best: the match if no preferred thread makes another.
         complete: there is a ``best``.
+        expired: WITHIN ran out.
     """
 
     start: int
@@ -44,6 +45,7 @@ class Attempt:
     threads: list[Thread]
     best: Path = None
     complete: bool = False
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Matcher:
                 return False
             row = rows[index]
             if within is not None and row[TIME] - start_time >= within:
-                attempt.threads = []
+                attempt.threads, attempt.expired = [], True
                 break
             self._step(attempt, rows, index, row, number)
             attempt.next = index + 1

@@ -1,62 +1,42 @@
-"""MATCH_RECOGNIZE as an operator: rows by key, time-outs, output, and state that survives."""
+"""MATCH_RECOGNIZE as an operator: rows by key, time-outs, output, limits."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTargetError
-from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
-from anomaly_app.patterns.matcher import Attempt, Match, Matcher
-from anomaly_app.patterns.rule import Rule
-from anomaly_app.patterns.state import KeyMark, RowCodec, decode_key, encode_key
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
+from anomaly_app.patterns.keys import KeyState
+from anomaly_app.patterns.matcher import Match, Matcher
+from anomaly_app.patterns.rule import CompiledRule, Limits
+from anomaly_app.patterns.stores import LogStore, RowStore
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 
+PRUNE_ROWS = 64
+"""Rows that may be held beyond those needed, so that dropping them costs little per row."""
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one rule may hold.
+Moment: TypeAlias = tuple[int, int, int]
+"""When an attempt was resolved: event time, 0 by a row or 1 by time, position of that row (or of the start)."""
 
-    Args:
-        rows_per_key: rows of open attempts; beyond it the oldest attempt is given up and counted.
-        threads: ways one attempt may follow at once.
-    """
-
-    rows_per_key: int = 100_000
-    threads: int = 10_000
-
-
-class KeyState:
-    """The rows of a key that are still needed, and the attempt that is on.
-
-    ``base`` is the number of rows of the key that were dropped before ``rows[0]``.
-    """
-
-    __slots__ = ("attempt", "base", "covered", "mark", "number", "rows", "start", "stored", "timer")
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self.base = 0
-        self.start = 0
-        self.attempt: Attempt | None = None
-        self.number = 1
-        self.covered = 0
-        self.timer = False
-        self.mark: KeyMark | None = None
-        self.stored = 0
+_BEGINNING: Moment = (MIN_WATERMARK, 0, 0)
+_moment = itemgetter(0)
 
 
 class PatternOperator:
     """One partition of one rule.
 
+    Findings of one call come in the order of the event times at which they were decided, whatever the batches are.
+
     Args:
         rule: compiled.
         limits: on what it may hold.
+        single_run: use the strategy for patterns with one way to go on where it applies.
     """
 
-    def __init__(self, rule: Rule, limits: Limits) -> None:
+    def __init__(self, rule: CompiledRule, limits: Limits, *, single_run: bool = True) -> None:
         self.rule, self.limits = rule, limits
         self.problems: list[Problem] = []
         self.counters = Counters()
@@ -69,143 +49,199 @@ class PatternOperator:
             within_ms=rule.within_ms,
             max_threads=limits.threads,
         )
+        self._store: LogStore | RowStore = RowStore(rule) if rule.keeps_rows else LogStore(rule)
         self._timers: list[tuple[int, int, Any]] = []
-        self._order = 0
-        self._touched: set[Any] = set()
-        self._codec = RowCodec(rule.layout)
-        self._marks: dict[Any, KeyMark] = {}
-        self._expiry: list[tuple[int, int, Any]] = []
-        self._watermark = -(1 << 63)
-        self._deleted: list[bytes] = []
+        self._timer_number = 0
+        self._watermark = MIN_WATERMARK
+        self._found: list[tuple[Moment, Finding]] = []
 
-    # --- rows -------------------------------------------------------------------------------------
+    # --- the operator contract ----------------------------------------------------------------------
 
     def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
         """Take rows in order and move time."""
-        keys, key_of, marks = self.keys, self.rule.key_of, self._marks
+        keys, key_of = self.keys, self.rule.key_of
+        if self._store.replays:
+            rows = self._store.replay(rows, keys)
         touched: dict[Any, KeyState] = {}
         for row in rows:
             key = key_of(row)
             state = keys.get(key)
             if state is None:
-                state = keys[key] = self._new_key(key)
-            if marks and key in marks and (row[TIME], row[POSITION]) <= marks[key][:2]:
-                continue  # consumed before a crash
+                state = keys[key] = KeyState()
             state.rows.append(row)
             touched[key] = state
-        findings: list[Finding] = []
         for key, state in touched.items():
-            self._run(key, state, watermark, findings)
-        findings += self._move(watermark)
-        return findings
+            self._run(key, state, watermark)
+        return self._move(watermark)
 
     def advance(self, watermark: int) -> list[Finding]:
         """Move time: attempts time out; at the end all are resolved."""
+        if self._store.replays:
+            self._store.replay((), self.keys)
         return self._move(watermark)
 
-    def _new_key(self, key: Any) -> KeyState:
-        state = KeyState()
-        mark = self._marks.get(key)
-        if mark is not None:
-            state.number = mark.number
-        return state
+    def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """State entries put or deleted since the last call."""
+        if isinstance(self._store, RowStore):
+            return self._store.changes(self.keys)
+        oldest = self.oldest_time()
+        return self._store.changes(self._watermark + 1 if oldest is None else oldest)
+
+    def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take back the entries that ``changes`` has given."""
+        self._store.restore(state, self.keys)
+        for key, held in self.keys.items():
+            self._set_timer(key, held)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Rows are state unless WITHIN bounds how far back the source must be read."""
+        return self.rule.keeps_rows
+
+    def oldest_time(self) -> int | None:
+        """Event time of the oldest row that an attempt still needs; None if there is none."""
+        timers, within = self._timers, self.rule.within_ms
+        if within is None:
+            held = [state.rows[0][TIME] for state in self.keys.values() if state.rows]
+            return min(held, default=None)
+        while timers:  # the attempt that a timer was set for may be over: its key's present one counts
+            due, number, key = timers[0]
+            state = self.keys.get(key)
+            if state is None or state.start >= len(state.rows):
+                heapq.heappop(timers)
+                if state is not None:
+                    state.timer = False
+                    self._forget(key, state)
+                continue
+            actual = state.rows[state.start][TIME] + within
+            if actual == due:
+                return due - within
+            heapq.heapreplace(timers, (actual, number, key))
+        return None
+
+    # --- time -----------------------------------------------------------------------------------------
 
     def _move(self, watermark: int) -> list[Finding]:
-        self._watermark = max(self._watermark, watermark)
-        findings: list[Finding] = []
+        if watermark > self._watermark:
+            self._watermark = watermark
         if watermark == MAX_WATERMARK:
             for key, state in list(self.keys.items()):
-                self._run(key, state, watermark, findings)
-            return findings
+                self._run(key, state, watermark)
+        else:
+            timers = self._timers
+            while timers and timers[0][0] <= watermark:
+                _, _, key = heapq.heappop(timers)
+                state = self.keys.get(key)
+                if state is not None:
+                    state.timer = False
+                    self._run(key, state, watermark)
+        found = self._found
+        if not found:
+            return []
+        self._found = []
+        if len(found) > 1 and self.rule.in_time_order:
+            found.sort(key=_moment)
+        return [finding for _, finding in found]
+
+    def _set_timer(self, key: Any, state: KeyState) -> None:
         within = self.rule.within_ms
-        if within is None:
-            return findings
-        timers = self._timers
-        while timers and timers[0][0] <= watermark:
-            _, _, key = heapq.heappop(timers)
-            state = self.keys.get(key)
-            if state is None:
+        if within is not None and not state.timer and state.start < len(state.rows):
+            self._timer_number += 1
+            heapq.heappush(self._timers, (state.rows[state.start][TIME] + within, self._timer_number, key))
+            state.timer = True
+
+    def _forget(self, key: Any, state: KeyState) -> None:
+        """Drop a key that holds nothing; where rows are stored, that has to be written first."""
+        if not state.rows and not state.timer and not self.rule.keeps_rows and not self.rule.keeps_keys:
+            self.keys.pop(key, None)
+
+    # --- attempts -------------------------------------------------------------------------------------
+
+    def _run(self, key: Any, state: KeyState, watermark: int) -> None:
+        """Resolve what can be resolved."""
+        rule, matcher, rows = self.rule, self.matcher, state.rows
+        at_end = watermark == MAX_WATERMARK
+        hidden = 0 if at_end else rule.look_ahead
+        most = self.limits.rows_per_key
+        at = _BEGINNING
+        while state.start < len(rows):
+            attempt = state.attempt
+            if attempt is None:
+                if state.start - rule.look_back >= PRUNE_ROWS:
+                    state.prune(rule.look_back)
+                first = rule.program.anchored and state.base + state.start == 0
+                attempt = state.attempt = matcher.begin(state.start, first)
+            limit = min(len(rows) - hidden, attempt.start + most)
+            try:
+                resolved = matcher.advance(attempt, rows, limit, state.number)
+            except (AnomalyError, ArithmeticError) as error:
+                if isinstance(error, LimitError):
+                    self.counters.add("pattern_thread_limit")
+                self._give_up(key, state, attempt.next, error)
                 continue
-            state.timer = False
-            self._run(key, state, watermark, findings)
-            if not state.rows and not self.rule.keeps_keys:
-                del self.keys[key]
-                self._touched.discard(key)
-        while self._expiry and self._expiry[0][0] <= watermark - within:
-            _, _, key = heapq.heappop(self._expiry)
-            mark = self._marks.get(key)
-            if mark is not None and mark.time <= watermark - within and not self.rule.sees_number:
-                del self._marks[key]
-                self._deleted.append(encode_key(self._key_values(key)))
-        return findings
+            if not resolved:
+                if attempt.next - attempt.start >= most:
+                    error = LimitError(f"one attempt has taken {most} rows and is not decided: it is given up")
+                    self.counters.add("pattern_row_limit")
+                    self._give_up(key, state, attempt.next - 1, error)
+                    state.start += most // 2  # or the next attempt would soon be here again, row after row
+                    continue
+                if not self._time_out(state, watermark):
+                    break
+            at = max(at, self._moment(state))
+            if attempt.complete:
+                self._complete(key, state, matcher.match(attempt), at)
+            else:
+                self._unmatched(key, state, at)
+                state.start += 1
+            state.attempt = None
+        if state.attempt is None:
+            state.prune(rule.look_back)
+        if rule.keeps_rows:
+            self._store.touch(key)
+        if rule.within_ms is not None:
+            self._set_timer(key, state)
+            if not rows:
+                self._forget(key, state)
+
+    def _time_out(self, state: KeyState, watermark: int) -> bool:
+        """Whether an attempt that waits for rows is over: by time, or by the end of the input."""
+        rule, attempt = self.rule, state.attempt
+        assert attempt is not None
+        within = rule.within_ms
+        if within is not None and attempt.next >= len(state.rows):
+            if watermark - within >= state.rows[attempt.start][TIME]:
+                attempt.threads, attempt.expired = [], True
+                return True
+        if watermark == MAX_WATERMARK:
+            if rule.earliest:
+                return False  # Flink never closes it
+            self.matcher.end(attempt)
+            return True
+        return False
+
+    def _moment(self, state: KeyState) -> Moment:
+        """When the present attempt was resolved."""
+        attempt, rows = state.attempt, state.rows
+        assert attempt is not None
+        if attempt.expired:
+            start = rows[attempt.start]
+            return start[TIME] + (self.rule.within_ms or 0), 1, start[POSITION]
+        last = rows[min(max(attempt.next - 1, attempt.start) + self.rule.look_ahead, len(rows) - 1)]
+        return last[TIME], 0, last[POSITION]
+
+    def _give_up(self, key: Any, state: KeyState, place: int, error: Exception) -> None:
+        """An attempt failed on a row: report it and go on at the next start."""
+        self.problems.append(Problem(_as_problem(error), [state.rows[place]], self._key_values(key)))
+        state.start += 1
+        state.attempt = None
 
     def _key_values(self, key: Any) -> tuple[Any, ...]:
         return (key,) if self.rule.single_key else key
 
-    # --- attempts -----------------------------------------------------------------------------------
+    # --- output ---------------------------------------------------------------------------------------
 
-    def _run(self, key: Any, state: KeyState, watermark: int, findings: list[Finding]) -> None:
-        """Resolve what can be resolved."""
-        rule, matcher, rows = self.rule, self.matcher, state.rows
-        at_end = watermark == MAX_WATERMARK
-        available = len(rows)
-        limit = available if at_end else available - rule.look_ahead
-        begin = state.start
-        while state.start < available:
-            attempt = state.attempt
-            if attempt is None:
-                attempt = matcher.begin(state.start, rule.program.anchored and state.base + state.start == 0)
-            try:
-                resolved = matcher.advance(attempt, rows, limit, state.number)
-            except (AnomalyError, ArithmeticError) as error:
-                self._give_up(key, state, attempt, error)
-                continue
-            if not resolved:
-                if not self._resolve_waiting(state, attempt, watermark, available):
-                    state.attempt = attempt
-                    break
-            if attempt.complete:
-                self._complete(key, state, matcher.match(attempt), findings)
-            else:
-                self._unmatched(key, state, findings)
-                state.start += 1
-            state.attempt = None
-        self._prune(key, state, begin)
-        if rule.within_ms is not None and not state.timer and state.start < len(state.rows):
-            self._order += 1
-            heapq.heappush(self._timers, (state.rows[state.start][TIME] + rule.within_ms, self._order, key))
-            state.timer = True
-
-    def _resolve_waiting(self, state: KeyState, attempt: Attempt, watermark: int, available: int) -> bool:
-        """Whether an attempt that waits for rows is over: by time, by the end, or by the limit on rows."""
-        if watermark == MAX_WATERMARK:
-            if self.rule.earliest and self.rule.within_ms is None:
-                return False  # Flink never closes it
-            self.matcher.end(attempt)
-            return True
-        within = self.rule.within_ms
-        if within is not None and attempt.next >= available:
-            if watermark >= state.rows[attempt.start][TIME] + within:
-                attempt.threads = []
-                return True
-        if available - state.start > self.limits.rows_per_key:
-            self.counters.add("pattern_row_limit")
-            attempt.threads = []
-            return True
-        return False
-
-    def _give_up(self, key: Any, state: KeyState, attempt: Attempt, error: Exception) -> None:
-        """A condition failed on a row: report it and go on at the next start."""
-        rows = state.rows[attempt.start : attempt.next + 1]
-        if isinstance(error, LimitError):
-            self.counters.add("pattern_thread_limit")
-        elif not isinstance(error, AnomalyError):
-            error = EvaluationError(str(error))
-        self.problems.append(Problem(error, rows[-1:], self._key_values(key)))
-        state.start += 1
-        state.attempt = None
-
-    def _complete(self, key: Any, state: KeyState, match: Match, findings: list[Finding]) -> None:
+    def _complete(self, key: Any, state: KeyState, match: Match, at: Moment) -> None:
         rule, rows = self.rule, state.rows
         length = len(match.labels)
         end = match.start + length
@@ -221,34 +257,32 @@ class PatternOperator:
                 shown = [match.start]
         last = rows[end - 1] if length else rows[match.start]
         try:
-            results = rule.measures.compute(rows, match.start, match.labels, number, shown, last[TIME])
+            results = rule.measures.compute(rows, match.start, match.labels, number, shown, max(last[TIME], at[0]))
         except (AnomalyError, ArithmeticError) as error:
-            problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
-            self.problems.append(Problem(problem, rows[match.start : end], values))
+            self.problems.append(Problem(_as_problem(error), rows[match.start : end], values))
             results = []
         names = rule.program.labels
         bindings = [(names[label], row) for label, row in zip(match.labels, rows[match.start : end], strict=True)]
         for place, result in enumerate(results):
-            if rule.project is not None:
-                projected = self._project(result, last, values)
-                if projected is None:
-                    continue
-                result = projected
             # The length tells apart matches that end at one row, and needs no memory of earlier ones.
-            findings.append(Finding(values, last[TIME], result, last, bindings, (length << 24) + place))
+            self._emit(Finding(values, last[TIME], result, last, bindings, (length << 24) + place), at)
         state.covered = max(state.covered, state.base + max(end, match.start + 1))
         self._skip(values, state, match)
-        self._note_match(key, state)
+        self._store.consumed(key, state)
 
-    def _project(self, result: tuple[Any, ...], last: Row, key: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """The outer SELECT and WHERE on one output row; None if it is filtered out or fails."""
-        assert self.rule.project is not None
-        try:
-            return self.rule.project(result)
-        except (AnomalyError, ArithmeticError) as error:
-            problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
-            self.problems.append(Problem(problem, [last], key))
-            return None
+    def _emit(self, finding: Finding, at: Moment) -> None:
+        """A row of the clause through the query around it."""
+        project = self.rule.project
+        if project is not None:
+            try:
+                projected = project(finding.values)
+            except (AnomalyError, ArithmeticError) as error:
+                self.problems.append(Problem(_as_problem(error), [finding.last], finding.key))
+                return
+            if projected is None:
+                return
+            finding.values = projected
+        self._found.append((at, finding))
 
     def _skip(self, key: tuple[Any, ...], state: KeyState, match: Match) -> None:
         rule, length = self.rule, len(match.labels)
@@ -268,30 +302,14 @@ class PatternOperator:
             target = 1
         state.start = match.start + target
 
-    def _unmatched(self, key: Any, state: KeyState, findings: list[Finding]) -> None:
+    def _unmatched(self, key: Any, state: KeyState, at: Moment) -> None:
         rule = self.rule
         if rule.rows_per_match is not RowsPerMatch.ALL_UNMATCHED or state.base + state.start < state.covered:
             return
         assert rule.measures.unmatched is not None
         row = state.rows[state.start]
-        result = rule.measures.unmatched(row)
-        values = self._key_values(key)
-        if rule.project is not None:
-            projected = self._project(result, row, values)
-            if projected is None:
-                return
-            result = projected
-        findings.append(Finding(values, row[TIME], result, row, (), -1))
+        self._emit(Finding(self._key_values(key), row[TIME], rule.measures.unmatched(row), row, (), -1), at)
 
-    def _prune(self, key: Any, state: KeyState, begin: int) -> None:
-        """Drop rows that no attempt and no PREV can reach; seldom, so that it costs little per row."""
-        self._touched.add(key)
-        spare = state.start - self.rule.look_back
-        if spare <= 0 or (spare < 64 and spare < len(state.rows)):
-            return
-        del state.rows[:spare]
-        state.base += spare
-        state.start -= spare
-        attempt = state.attempt
-        if attempt is not None and spare:
-            raise AssertionError("rows of an attempt were dropped") if attempt.start < spare else None or SystemError
+
+def _as_problem(error: Exception) -> Exception:
+    return error if isinstance(error, AnomalyError) else EvaluationError(str(error))

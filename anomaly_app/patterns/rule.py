@@ -1,0 +1,281 @@
+"""A row pattern rule: a checked clause, compiled, that makes operators."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anomaly_app.operators import POSITION, TIME, Layout, Row
+from anomaly_app.patterns.clause import CheckedClause, OrderColumn, check_clause
+from anomaly_app.patterns.define import Definitions, compile_define
+from anomaly_app.patterns.measures import Measures, compile_measures
+from anomaly_app.patterns.program import Program
+from anomaly_app.schema import Column, Schema
+from anomaly_app.sql.row_pattern import MatchRecognize, RowsPerMatch, SkipTo
+
+if TYPE_CHECKING:
+    from anomaly_app.expressions.typed import Dialect
+    from anomaly_app.patterns.operator import PatternOperator
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one rule may hold.
+
+    Args:
+        rows_per_key: rows that one attempt may take; beyond it the attempt is given up and counted.
+        threads: ways one attempt may follow at once.
+    """
+
+    rows_per_key: int = 100_000
+    threads: int = 10_000
+
+
+class Projection(Protocol):
+    """What a query does with the output rows of the clause: its SELECT list and WHERE."""
+
+    @property
+    def output(self) -> tuple[Column, ...]:
+        """Columns of the query."""
+        ...
+
+    @property
+    def apply(self) -> Callable[[tuple[Any, ...]], tuple[Any, ...] | None]:
+        """An output row of the clause to one of the query; None if WHERE does not hold."""
+        ...
+
+
+@dataclass(slots=True)
+class CompiledRule:
+    """A rule for rows of one layout.
+
+    Args:
+        checked: the clause.
+        layout: of the rows.
+        define: its conditions.
+        measures: its output.
+        project: of the query around it; None to take the output as it is.
+        key_of: the key of a row: one value if ``single_key``, else a tuple.
+        single_key: PARTITION BY has one column.
+        sequence: orders the rows of a key as they are processed.
+    """
+
+    checked: CheckedClause
+    layout: Layout
+    define: Definitions
+    measures: Measures
+    project: Callable[[tuple[Any, ...]], tuple[Any, ...] | None] | None
+    key_of: Callable[[Row], Any]
+    single_key: bool
+    sequence: Callable[[Row], Any]
+    # Derived, as attributes because the operator asks for them all the time.
+    program: Program = field(init=False)
+    earliest: bool = field(init=False)
+    within_ms: int | None = field(init=False)
+    look_back: int = field(init=False)
+    look_ahead: int = field(init=False)
+    sees_number: bool = field(init=False)
+    keeps_keys: bool = field(init=False)
+    keeps_rows: bool = field(init=False)
+    rows_per_match: RowsPerMatch = field(init=False)
+    skip_to: SkipTo = field(init=False)
+    skip_set: frozenset[int] = field(init=False)
+    in_time_order: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        from anomaly_app.expressions.typed import Dialect
+
+        checked, define, measures = self.checked, self.define, self.measures
+        self.program = checked.program
+        self.earliest = checked.dialect is Dialect.FLINK
+        self.within_ms = checked.clause.within_ms
+        self.look_back = max(define.look_back, measures.look_back)
+        self.look_ahead = max(define.look_ahead, measures.look_ahead)
+        self.sees_number = define.sees_number or measures.sees_number
+        # A key that has no rows left is forgotten, unless its past shows: in MATCH_NUMBER(), or in ^.
+        self.keeps_keys = self.sees_number or self.program.anchored
+        # The source is the log only if WITHIN bounds how far back it must be read.
+        self.keeps_rows = self.within_ms is None or self.look_back > 0 or self.program.anchored
+        self.rows_per_match = checked.rows_per_match
+        self.skip_to, self.skip_set = checked.skip_to, checked.skip_set
+        self.in_time_order = _sorted_by_time(checked)
+
+    @property
+    def skip_name(self) -> str:
+        """Variable of the skip target, as written."""
+        skip = self.checked.clause.skip
+        return skip.variable if skip is not None else ""
+
+
+class Rule:
+    """A bound MATCH_RECOGNIZE query: an :class:`~anomaly_app.operators.OperatorFactory`.
+
+    Args:
+        clause: the tree.
+        schema: of the table.
+        text: the whole statement, for errors.
+        dialect: whose semantics.
+        project: makes the query's projection from the output columns of the clause; None for ``SELECT *``.
+        limits: on what an operator may hold.
+        single_run: use the strategy for patterns with one way to go on where it applies; False for tests.
+
+    Raises:
+        SqlValidationError: the clause means nothing, or nothing that is supported.
+    """
+
+    def __init__(
+        self,
+        clause: MatchRecognize,
+        schema: Schema,
+        text: str,
+        dialect: Dialect,
+        *,
+        project: Callable[[tuple[Column, ...]], Projection | None] | None = None,
+        limits: Limits | None = None,
+        single_run: bool = True,
+    ) -> None:
+        self.checked = check_clause(clause, schema, text, dialect)
+        self.limits = limits or Limits()
+        self.single_run = single_run
+        self._compiled: dict[Layout, CompiledRule] = {}
+        self._projection: Projection | None = None
+        whole = self.compile(Layout(schema.columns))
+        self._projection = project(whole.measures.output) if project is not None else None
+        self.output: Sequence[Column] = self._projection.output if self._projection else whole.measures.output
+        self._compiled.clear()
+        checked = self.checked
+        needed = whole.define.reads | whole.measures.reads | {column.name for column in checked.partition_by}
+        needed |= {order.column.name for order in checked.order_by}
+        self.reads: Sequence[str] = tuple(column.name for column in schema.columns if column.name in needed)
+
+    # --- the operator contract ----------------------------------------------------------------------
+
+    @property
+    def partition_by(self) -> Sequence[str]:
+        """Names of the columns that key the rule."""
+        return tuple(column.name for column in self.checked.partition_by)
+
+    def create(self, layout: Layout) -> PatternOperator:
+        """A fresh operator for rows of that layout."""
+        from anomaly_app.patterns.operator import PatternOperator
+
+        return PatternOperator(self.compile(layout), self.limits, single_run=self.single_run)
+
+    def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
+        """Orders rows of equal event time by the further ORDER BY columns; None without."""
+        order = self.checked.order_by
+        if not _sorted_by_time(self.checked) or len(order) < 2:
+            return None
+        return _sort_key(order[1:], layout, by_time=True)
+
+    def sort_key(self, layout: Layout) -> Callable[[Row], Any] | None:
+        """Orders a whole bounded input where ORDER BY does not begin with the time attribute; None otherwise."""
+        if _sorted_by_time(self.checked) or not self.checked.order_by:
+            return None
+        return _sort_key(self.checked.order_by, layout, by_time=False)
+
+    # --- for people ---------------------------------------------------------------------------------
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Text of the DEFINE condition of each pattern variable, "" if it has none."""
+        checked = self.checked
+        texts = dict.fromkeys(checked.program.labels, "")
+        for number, condition in checked.conditions.items():
+            texts[checked.program.labels[number]] = _collapsed(checked.text[slice(*condition.span)])
+        return texts
+
+    @property
+    def pattern_text(self) -> str:
+        """Text of the pattern in parentheses, with WITHIN."""
+        clause, text = self.checked.clause, self.checked.text
+        within = f" {text[slice(*clause.within_span)]}" if clause.within_ms is not None else ""
+        return _collapsed(f"({text[slice(*clause.pattern.span)]}){within}")
+
+    @property
+    def description(self) -> str:
+        """One line about the rule."""
+        return f"row pattern {self.pattern_text}"
+
+    # --- compilation --------------------------------------------------------------------------------
+
+    def compile(self, layout: Layout) -> CompiledRule:
+        """The rule for rows of a layout; compiled once."""
+        known = self._compiled.get(layout)
+        if known is None:
+            known = self._compiled[layout] = self._compile(layout)
+        return known
+
+    def _compile(self, layout: Layout) -> CompiledRule:
+        checked = self.checked
+        indexes = [layout.index(column.name) for column in checked.partition_by]
+        key_of: Callable[[Row], Any] = itemgetter(*indexes) if indexes else _no_key
+        further = self.order_key(layout) or self.sort_key(layout)
+        return CompiledRule(
+            checked,
+            layout,
+            compile_define(checked, layout),
+            compile_measures(checked, layout),
+            self._projection.apply if self._projection else None,
+            key_of,
+            len(indexes) == 1,
+            functools.partial(_in_order, further) if further is not None else itemgetter(TIME, POSITION),
+        )
+
+
+def _no_key(row: Row) -> tuple[()]:
+    return ()
+
+
+def _in_order(order: Callable[[Row], Any], row: Row) -> tuple[Any, ...]:
+    return (*order(row), row[POSITION])
+
+
+def _collapsed(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _sorted_by_time(checked: CheckedClause) -> bool:
+    """Whether ORDER BY begins with the time attribute, ascending: then rows come in order as the watermark moves."""
+    order, schema = checked.order_by, checked.schema
+    time = schema.rowtime or schema.proctime
+    return bool(order) and time is not None and order[0].column.name == time and not order[0].descending
+
+
+class _Descending:
+    """A value that sorts the other way round."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, other: _Descending) -> bool:
+        return bool(other.value < self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descending) and bool(other.value == self.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def _sort_key(order: Sequence[OrderColumn], layout: Layout, *, by_time: bool) -> Callable[[Row], Any]:
+    """Sort key of some columns, behind the event time if ``by_time``; NULLs where the clause wants them."""
+    columns = [(layout.index(item.column.name), item.descending, item.nulls_first) for item in order]
+
+    def key(row: Row) -> tuple[Any, ...]:
+        parts: list[Any] = [row[TIME]] if by_time else []
+        for index, descending, nulls_first in columns:
+            value = row[index]
+            if value is None:
+                parts.append((not nulls_first, 0))
+            else:
+                parts.append((nulls_first, _Descending(value) if descending else value))
+        return tuple(parts)
+
+    return key

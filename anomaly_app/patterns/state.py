@@ -1,0 +1,157 @@
+"""What a pattern operator stores, as bytes: rows, marks of keys, and the keys of the entries.
+
+Three kinds of entries, told apart by the first byte of their key: ``t`` (one: from which event time on rows are
+needed), ``k`` + key (how far matches have consumed the rows of the key) and ``r`` + key + sequence (a held row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from anomaly_app.errors import StateError
+from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.schema import APPROXIMATE, TEXTS, Column, DataType, Kind
+
+NEEDED = b"t"
+KEY = b"k"
+ROW = b"r"
+
+
+class KeyMark(msgspec.Struct, frozen=True, array_like=True):
+    """How far matches have consumed the rows of a key.
+
+    Where the source is the log, rows are named by themselves: ``row`` and ``covered`` are encoded rows, the last ones
+    that are no start any more and that a match covers. Where rows are stored, ``start`` and ``end`` are their
+    sequence numbers in the key.
+
+    Args:
+        number: of the next match.
+        row: last row that no match may start at any more; empty where rows are stored.
+        covered: last row that a match covers; empty if it is ``row`` or not asked for.
+        start: sequence of the next start.
+        end: sequence behind the last row that a match covers.
+
+    Example:
+        >>> KeyMark.decode(KeyMark(3, b"row").encode())
+        KeyMark(number=3, row=b'row', covered=b'', start=0, end=0)
+    """
+
+    number: int
+    row: bytes = b""
+    covered: bytes = b""
+    start: int = 0
+    end: int = 0
+
+    def encode(self) -> bytes:
+        """As bytes."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> KeyMark:
+        """From bytes; raises :class:`StateError`."""
+        return _decode(msgspec.msgpack.Decoder(cls), data, "mark of a key")
+
+
+class RowCodec:
+    """Whole rows as bytes: the columns of a layout, and whatever trails them.
+
+    Example:
+        >>> from anomaly_app.schema import STRING
+        >>> codec = RowCodec(Layout((Column("user_id", STRING), Column("cost", DataType(Kind.DECIMAL, 5, 2)))))
+        >>> codec.decode(codec.encode((1_000, 42, "ann", Decimal("9.90"), 3, 77)))
+        (1000, 42, 'ann', Decimal('9.90'), 3, 77)
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._width = COLUMNS + len(layout.columns)
+        types = (int, int, *(_python_type(column.type) for column in layout.columns))
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+            tuple[tuple[types], tuple[Any, ...]]  # type: ignore[valid-type]
+        )
+
+    def encode(self, row: Row) -> bytes:
+        """A row as bytes."""
+        return self._encoder.encode((row[: self._width], row[self._width :]))
+
+    def decode(self, data: bytes) -> Row:
+        """A row from bytes; raises :class:`StateError`."""
+        columns, trailing = _decode(self._decoder, data, "row")
+        return (*columns, *trailing)
+
+
+class KeyCodec:
+    """Values of the PARTITION BY columns as bytes.
+
+    Example:
+        >>> from anomaly_app.schema import INT
+        >>> codec = KeyCodec([Column("user_id", INT)])
+        >>> codec.decode(codec.encode((7,)))
+        (7,)
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        types = tuple(_python_type(column.type) for column in columns)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+            tuple[types] if types else tuple[()]  # type: ignore[valid-type]
+        )
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        """A key as bytes; equal keys give equal bytes."""
+        return self._encoder.encode(values)
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        """A key from bytes; raises :class:`StateError`."""
+        values: tuple[Any, ...] = _decode(self._decoder, data, "key")
+        return values
+
+
+def row_key(key: bytes, sequence: int) -> bytes:
+    """Entry of a held row."""
+    return ROW + key + sequence.to_bytes(8, "big")
+
+
+def split_row_key(entry: bytes) -> tuple[bytes, int]:
+    """Key and sequence of a held row's entry.
+
+    Example:
+        >>> split_row_key(row_key(b"ann", 5))
+        (b'ann', 5)
+    """
+    return entry[1:-8], int.from_bytes(entry[-8:], "big")
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, what: str) -> Any:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise StateError(f"a stored {what} is unreadable: {error}") from error
+
+
+def _python_type(type_: DataType) -> Any:
+    """How msgspec must read a value back, so that it is the same Python value."""
+    kind = type_.kind
+    if kind in TEXTS:
+        inner: Any = str
+    elif kind is Kind.BOOLEAN:
+        inner = bool
+    elif kind in APPROXIMATE:
+        inner = float
+    elif kind is Kind.DECIMAL:
+        inner = Decimal
+    elif kind is Kind.BYTES:
+        inner = bytes
+    elif kind is Kind.ARRAY and type_.element is not None:
+        inner = list[_python_type(type_.element)]  # type: ignore[misc]
+    elif kind is Kind.MAP and type_.element is not None and type_.key is not None:
+        inner = dict[_python_type(type_.key), _python_type(type_.element)]  # type: ignore[misc]
+    elif kind is Kind.ROW:
+        inner = tuple[tuple(_python_type(field) for _, field in type_.fields)]  # type: ignore[misc]
+    else:
+        inner = int
+    return inner | None

@@ -1,0 +1,182 @@
+"""Recorded answers of other engines (Apache Flink 2.3, Trino 435) and of SQL:2016: the same queries, the same rows.
+
+The cases lie beside the repository, in ``../shared/golden`` (or where ANOMALY_GOLDEN says), with a README that
+defines their fields and how to compare.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anomaly_app import AnomalyError, Rows, SqlError, query
+
+HERE = Path(__file__).parent
+GOLDEN = Path(os.environ.get("ANOMALY_GOLDEN", HERE.parents[2] / "shared" / "golden"))
+FILES = ("flink_cases", "flink_fuzz", "sql2016_cases", "sql2016_fuzz")
+
+
+def known_failures() -> dict[str, str]:
+    """Name and reason of the cases that are not right yet."""
+    lines = (HERE / "known_failures.txt").read_text().splitlines()
+    pairs = [line.partition(" # ") for line in lines if line and not line.startswith("#")]
+    return {name.strip(): reason for name, _, reason in pairs}
+
+
+def load() -> list[dict[str, Any]]:
+    cases = []
+    for name in FILES:
+        path = GOLDEN / f"{name}.jsonl"
+        if path.exists():
+            for line in path.read_text().splitlines():
+                case = json.loads(line)
+                case["file"] = name
+                cases.append(case)
+    return cases
+
+
+CASES = load()
+KNOWN = known_failures()
+
+
+def compared(case: dict[str, Any]) -> bool:
+    return case["mirror"] in ("exact", "tie", "standard") or (case["mirror"] == "superset" and "standard_expect" in case)
+
+
+def run(case: dict[str, Any]) -> list[tuple[Any, ...]]:
+    table = case["table"]
+    rows = Rows(
+        columns=[tuple(column) for column in table["columns"]],
+        rows=case["rows"],
+        rowtime=table.get("rowtime"),
+        watermark_delay_ms=table.get("watermark_delay_ms", 0),
+        proctime=table.get("proctime"),
+    )
+    return query(case["sql"], {table["name"]: rows}, dialect=case["dialect"]).rows
+
+
+def plain(value: Any) -> Any:
+    """A value as the cases write it."""
+    if isinstance(value, datetime.datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S.") + f"{value.microsecond // 1000:03d}"
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, datetime.time):
+        return value.strftime("%H:%M:%S")
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def equal(a: Any, b: Any) -> bool:
+    if number(a) and number(b):
+        return a == b or math.isclose(a, b, rel_tol=1e-9)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return type(a) is type(b) and a == b
+
+
+def by_partition(rows: list[list[Any]], key: list[int]) -> dict[str, list[list[Any]]]:
+    partitions: dict[str, list[list[Any]]] = {}
+    for row in rows:
+        partitions.setdefault(json.dumps([row[column] for column in key]), []).append(row)
+    return partitions
+
+
+def rounded(row: list[Any]) -> str:
+    return json.dumps([float(f"{value:.9e}") if number(value) else value for value in row])
+
+
+def check_weak(weak: dict[str, Any], got: list[list[Any]], expected: list[list[Any]]) -> bool:
+    if weak["check"] == "none":
+        return True
+    if weak["check"] == "one_of":
+        entries = weak["rows"]
+        if len(entries) != len(got):
+            return False
+        return all(any(equal(row, option) for option in entry) for row, entry in zip(got, entries, strict=True))
+    assert weak["check"] == "columns"
+    if len(got) != weak["rows"] or len(got) != len(expected):
+        return False
+    columns = weak["columns"]
+    return all(
+        equal([a[column] for column in columns], [b[column] for column in columns])
+        for a, b in zip(got, expected, strict=True)
+    )
+
+
+def differences(case: dict[str, Any], got: list[list[Any]]) -> list[str]:
+    """What is wrong with the rows; empty if nothing is."""
+    expected = case["standard_expect"] if case["mirror"] == "superset" else case["expect"]
+    if case["key"] is None:
+        missing = Counter(map(rounded, expected))
+        missing.subtract(Counter(map(rounded, got)))
+        return [f"{'missing' if count > 0 else 'unexpected'}: {row}" for row, count in missing.items() if count]
+    weak = {json.dumps(entry["partition"]): entry for entry in case.get("weak") or []} if case["mirror"] == "tie" else {}
+    ours, theirs = by_partition(got, case["key"]), by_partition(expected, case["key"])
+    report = []
+    for partition in {**theirs, **ours, **weak}:
+        a, b = ours.get(partition, []), theirs.get(partition, [])
+        if partition in weak:
+            if not check_weak(weak[partition], a, b):
+                report.append(f"partition {partition}: got {a}, which {weak[partition]} does not allow")
+        elif not (len(a) == len(b) and all(map(equal, a, b))):
+            report.append(f"partition {partition}:\n  expected {b}\n  got      {a}")
+    return report
+
+
+def judge(case: dict[str, Any]) -> str:
+    """What is wrong with our answer to a case; "" if nothing is."""
+    wanted = case.get("error") if case["mirror"] != "superset" else None
+    try:
+        got = [[plain(value) for value in row] for row in run(case)]
+    except AnomalyError as error:
+        if wanted is None:
+            return f"refused or failed: {error}"
+        if wanted in ("SYNTAX", "VALIDATION") and not isinstance(error, SqlError):
+            return f"failed on the data, but should be refused before ({wanted}): {error}"
+        return ""
+    if wanted is not None:
+        return f"should fail with {wanted} ({case.get('engine_message', '')}), but gave {got}"
+    return "\n".join(differences(case, got))
+
+
+@pytest.mark.skipif(not CASES, reason=f"no golden cases in {GOLDEN}")
+@pytest.mark.parametrize("case", [case for case in CASES if compared(case)], ids=lambda case: case["name"])
+def test_same_rows(case: dict[str, Any]) -> None:
+    wrong = judge(case)
+    if case["name"] in KNOWN:
+        assert wrong, f"{case['name']} is right now: take it off known_failures.txt"
+        pytest.xfail(KNOWN[case["name"]])
+    assert not wrong, f"{case['file']} {case['name']} ({case['mirror']})\n{case['sql']}\n{wrong}"
+
+
+@pytest.mark.skipif(not CASES, reason=f"no golden cases in {GOLDEN}")
+@pytest.mark.parametrize("case", [case for case in CASES if not compared(case)], ids=lambda case: case["name"])
+def test_others_are_answered_or_refused(case: dict[str, Any]) -> None:
+    """Nothing says what the answer must be, but a query never breaks the engine."""
+    try:
+        run(case)
+    except AnomalyError as error:
+        assert str(error)
+
+
+@pytest.mark.skipif(not CASES, reason=f"no golden cases in {GOLDEN}")
+def test_known_failures_exist() -> None:
+    assert set(KNOWN) <= {case["name"] for case in CASES}
