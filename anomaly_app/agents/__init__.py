@@ -1,0 +1,1 @@
+"""Faust wiring: which topics feed which agents."""

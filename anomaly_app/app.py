@@ -1,0 +1,274 @@
+"""The Faust application: settings and jobs to agents, tables and services."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.resources
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mode import Service
+
+from anomaly_app.agents.lane import declare
+from anomaly_app.errors import AnomalyError, SettingsError
+from anomaly_app.formats.registry import Registry
+from anomaly_app.jobs.binder import bind_job
+from anomaly_app.jobs.model import Job
+from anomaly_app.patterns.rule import Limits
+from anomaly_app.runtime.connection import faust_credentials
+from anomaly_app.runtime.lane import LaneApp
+from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.topics import CHANGELOG, FOREVER, NeededTopic, TopicAdmin
+from anomaly_app.runtime.worker import Worker
+from anomaly_app.runtime.writer import OutputWriter
+from anomaly_app.settings import LoadedSettings, load_settings
+from anomaly_app.tables.state import StateTable
+from anomaly_app.web.server import WebServer, serve
+
+REPARTITION_RETENTION = {"retention.ms": "604800000", "cleanup.policy": "delete"}
+"""A week: frames are deleted as soon as no restart needs them; this is for a worker that never comes back."""
+PRODUCER_TIMEOUT_S = 300.0
+"""How long a flush waits for a broker that is away before the worker gives up and stops."""
+
+
+class AnomalyApp(LaneApp):
+    """The application of a worker.
+
+    Args:
+        loaded: the settings.
+    """
+
+    def __init__(self, loaded: LoadedSettings) -> None:
+        settings = loaded.settings
+        self.loaded = loaded
+        self.worker: Worker | None = None
+        self._web: WebServer | None = None
+        self._side_tasks: list[asyncio.Task[None]] = []
+        super().__init__(
+            settings.worker.app_id,
+            batch_rows=settings.worker.batch_rows,
+            group_id=settings.kafka.group_id or settings.worker.app_id,
+            broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
+            broker_credentials=faust_credentials(loaded),
+            store="rocksdb://?driver=rocksdict",
+            datadir=str(settings.worker.data_dir),
+            topic_replication_factor=settings.kafka.replication_factor,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=0,
+            consumer_auto_offset_reset="earliest",
+            broker_commit_interval=1.0,
+            producer_request_timeout=PRODUCER_TIMEOUT_S,
+            producer_max_batch_size=900_000,
+            producer_linger=0.0,
+            web_enabled=settings.web.enabled,
+            web_bind=settings.web.bind,
+            web_port=settings.web.port or 6066,
+            web_tables_enabled=False,
+            web_router_enabled=False,
+            web_stats_enabled=False,
+            web_graph_enabled=False,
+            worker_redirect_stdouts=False,
+        )
+        # The page is served from the first second, to say that the worker is recovering: not by Faust's own server.
+        self.web_server(_Page)
+        self.on_worker_init.connect(lambda *_, **__: self.prepare())
+
+    # --- before the loop ----------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Ask Kafka for the topics, bind the jobs, declare agents and tables; ends the process if that fails."""
+        if self.worker is not None:
+            return
+        try:
+            _run(self._prepare)
+        except AnomalyError as error:
+            print(f"anomaly: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    async def _prepare(self) -> None:
+        loaded, settings = self.loaded, self.loaded.settings
+        async with TopicAdmin(loaded) as admin:
+            drafts = bind_jobs(loaded, {})
+            sources = await admin.sources(sorted({plan.source.topic for job in drafts for plan in job.plans}))
+            jobs = bind_jobs(loaded, sources)
+            registry = _registry(loaded, jobs)
+            pipelines = [
+                Pipeline(job, plan, settings, sources[plan.source.topic], registry) for job in jobs for plan in job.plans
+            ]
+            needed = list(_needed(pipelines, settings.worker.app_id))
+            partitions = {**await admin.ensure(needed), **sources}
+        if registry is not None:
+            await registry.check()
+            for pipeline in pipelines:
+                await pipeline.prepare()
+            await registry.close()
+        for job in jobs:
+            for warning in job.warnings:
+                print(f"anomaly: job {job.name}: {warning}", file=sys.stderr)
+        recognised = {topic.name for topic in needed if topic.recognised}
+        worker = Worker(loaded, jobs, pipelines, OutputWriter(partitions, recognised))
+        worker.app = self
+        for pipeline in pipelines:
+            for upstream in (True, False) if pipeline.repartitioned else (False,):
+                name = worker.state_name(pipeline, upstream)
+                count = pipeline.partitions if upstream else pipeline.detect_partitions
+                worker.tables[name] = StateTable(self, name, count)
+        declare(self, worker, partitions)
+        self.worker = worker
+
+    # --- while it runs ------------------------------------------------------------------------------
+
+    async def on_first_start(self) -> None:
+        """The page first, then everything else."""
+        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        await super().on_first_start()
+        assert self.worker is not None
+        if self.conf.web_enabled:
+            # faust worker --web-port and --web-bind come before the settings.
+            web = self.loaded.settings.web
+            port = web.port if self.conf.web_port in (web.port, 6066) else self.conf.web_port
+            try:
+                self._web = await serve(self.worker, self.conf.web_bind, port, origin=self.loaded.origins["web.port"])
+            except SettingsError as error:
+                print(f"anomaly: {error}", file=sys.stderr)
+                sys.stderr.flush()
+                os._exit(2)  # nothing has been started yet that would have to be stopped
+
+    async def on_started(self) -> None:
+        """The producer is there: watch the broker, tick, and end a bounded run."""
+        worker = self.worker
+        assert worker is not None
+        for work in (worker.tick_for_ever, worker.watch_broker, self._stop_when_finished):
+            self._side_tasks.append(asyncio.create_task(work()))
+        await super().on_started()
+
+    async def _stop_when_finished(self) -> None:
+        assert self.worker is not None
+        await self.worker.finished.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def on_stop(self) -> None:
+        """Flush and commit, then the page goes."""
+        await super().on_stop()
+        for task in self._side_tasks:
+            task.cancel()
+        await asyncio.gather(*self._side_tasks, return_exceptions=True)
+        if self.worker is not None:
+            await self.worker.close()
+        if self._web is not None:
+            await self._web.cleanup()
+
+    async def restore_positions(self, committed: Mapping[Any, int | None], epoch: int) -> Mapping[Any, int]:
+        """Make the stages of the assigned partitions."""
+        assert self.worker is not None
+        self.worker.writer.producer = self.producer._ensure_producer()
+        return await self.worker.restore(committed, epoch)
+
+    async def before_revoke(self, revoked: set[Any]) -> None:
+        """Write out what is done."""
+        assert self.worker is not None
+        await self.worker.before_revoke()
+
+
+class _Page(Service):  # type: ignore[misc]
+    """Stands for the web server, so that Faust starts none of its own."""
+
+
+def create_app(loaded: LoadedSettings | None = None) -> AnomalyApp:
+    """The application of a worker.
+
+    Args:
+        loaded: the settings; by default from the environment and ``anomaly.toml``.
+    """
+    if loaded is None:
+        try:
+            loaded = load_settings()
+        except SettingsError as error:
+            print(f"anomaly: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+    try:
+        return AnomalyApp(loaded)
+    except SettingsError as error:
+        print(f"anomaly: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def job_files(loaded: LoadedSettings) -> Sequence[Path]:
+    """Paths of the job files of the settings; the packaged job if there are none."""
+    if loaded.settings.worker.jobs:
+        return loaded.settings.worker.jobs
+    return [Path(str(importlib.resources.files("anomaly_app.jobs").joinpath("unusual_sales.sql")))]
+
+
+def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job]:
+    """Bind the job files of the settings.
+
+    Args:
+        loaded: the settings.
+        partitions: of the source topics, as far as known.
+
+    Raises:
+        SettingsError: a file cannot be read, or two have the same name.
+        SqlError: a file is wrong.
+    """
+    settings = loaded.settings
+    limits = Limits(settings.limits.rows_per_key, settings.limits.threads)
+    jobs: list[Job] = []
+    for path in job_files(loaded):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise loaded.error("worker.jobs", f"{path} cannot be read: {error}") from error
+        if any(job.name == path.stem for job in jobs):
+            raise loaded.error("worker.jobs", f"two job files are named {path.stem}: names must differ")
+        jobs.append(
+            bind_job(
+                text,
+                name=path.stem,
+                path=str(path),
+                dialect=settings.worker.dialect,
+                partitions=partitions,
+                bounded=settings.worker.bounded,
+                limits=limits,
+            )
+        )
+    return jobs
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run before the worker's loop, in a loop of its own."""
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(work())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
+    topics: dict[str, NeededTopic] = {}
+
+    def need(name: str, partitions: int, config: Mapping[str, str], *, exact: bool = False, ids: bool = False) -> None:
+        topics.setdefault(name, NeededTopic(name, partitions, config, exact, ids))
+
+    for pipeline in pipelines:
+        if pipeline.repartitioned:
+            need(pipeline.repartition_topic, pipeline.downstream, REPARTITION_RETENTION, exact=True)
+            need(f"{app_id}-{pipeline.name}-shuffle-changelog", pipeline.partitions, CHANGELOG, exact=True)
+        need(f"{app_id}-{pipeline.name}-state-changelog", pipeline.detect_partitions, CHANGELOG, exact=True)
+        need(pipeline.alert_topic, pipeline.partitions, FOREVER, ids=True)
+        need(pipeline.late_topic, pipeline.partitions, FOREVER, ids=True)
+        need(pipeline.dead_letter_topic, pipeline.partitions, FOREVER, ids=True)
+        for output in pipeline.outputs:
+            if output.topic:
+                upsert = output.query.sink is not None and output.query.sink.upsert
+                need(output.topic, pipeline.partitions, CHANGELOG if upsert else FOREVER, ids=True)
+    return list(topics.values())
+
+
+def _registry(loaded: LoadedSettings, jobs: Sequence[Job]) -> Registry | None:
+    """The registry client, if a format of the jobs needs one; the address of the settings comes first."""
+    raise NotImplementedError

@@ -1,0 +1,160 @@
+"""What travels through a repartition topic: frames of rows from one upstream partition to one downstream partition.
+
+A frame is one Kafka record: the rows of one flush that belong downstream, with their offsets upstream, and the
+watermark of the upstream partition behind them. A frame without rows carries only the watermark. One record for many
+rows keeps the cost of Kafka's per-record work off the rows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.schema import APPROXIMATE, TEXTS, DataType, Kind
+
+POSITION_BITS = 20
+"""A row behind a repartition has the position (offset of its frame << 20) + its number in the frame."""
+MAX_ROWS = 1 << 14
+"""Rows of a frame, fewer than positions."""
+MAX_BYTES = 700_000
+"""Rows are split over frames beyond it; brokers refuse records of 1 MiB."""
+
+
+class What(IntEnum):
+    """What a frame says about its upstream partition."""
+
+    ACTIVE = 0
+    IDLE = 1
+    """It has no rows for now and holds nobody up."""
+    END = 2
+    """A bounded run has reached its end there."""
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """Head of a frame; the rows follow, encoded apart.
+
+    Args:
+        upstream: number of the upstream partition.
+        watermark: of it, behind the rows, in ms.
+        what: see :class:`What`.
+        run: of END: which run of the worker; an END of an earlier run says nothing.
+        rows: ``(event time, upstream offset, column 0, …)``.
+    """
+
+    upstream: int
+    watermark: int
+    what: int = What.ACTIVE
+    run: str = ""
+    rows: msgspec.Raw = msgspec.Raw(b"\x90")
+
+
+_head = msgspec.msgpack.Decoder(Frame)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def decode_head(data: bytes) -> Frame:
+    """A frame whose rows are not decoded yet; raises ``msgspec.DecodeError``."""
+    return _head.decode(data)
+
+
+def encode_frame(upstream: int, watermark: int, rows: Sequence[Row], what: What = What.ACTIVE, run: str = "") -> bytes:
+    """A frame of rows ``(event time, offset, columns…)``."""
+    return _encode(Frame(upstream, watermark, what, run, msgspec.Raw(_encode(rows))))
+
+
+def encode_frames(upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:
+    """As many frames as the rows need; only the last one carries the new watermark."""
+    if len(rows) <= MAX_ROWS:
+        data = encode_frame(upstream, watermark, rows)
+        if len(data) <= MAX_BYTES or len(rows) == 1:
+            return [data]
+    half = len(rows) // 2
+    return [
+        *encode_frames(upstream, watermark_before, watermark_before, rows[:half]),
+        *encode_frames(upstream, watermark_before, watermark, rows[half:]),
+    ]
+
+
+class RowDecoder:
+    """Rows of a frame in the engine's form, with (upstream partition, upstream offset) behind the columns.
+
+    Args:
+        layout: columns of a row.
+
+    Example:
+        >>> from anomaly_app.schema import INT, Column
+        >>> data = encode_frame(3, 900, [(1_000, 42, 7)])
+        >>> RowDecoder(Layout((Column("qty", INT),))).decode(decode_head(data), frame_offset=1)
+        ([(1000, 1048576, 7, 3, 42)], [42])
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        columns = tuple(_python_type(column.type) for column in layout.columns)
+        row = tuple[(int, int, *columns)]  # type: ignore[misc, valid-type]
+        self._decoder = msgspec.msgpack.Decoder(list[row])  # type: ignore[valid-type]
+
+    def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:
+        """Rows and their offsets upstream; raises ``msgspec.DecodeError``."""
+        position, upstream = frame_offset << POSITION_BITS, frame.upstream
+        rows: list[Row] = []
+        offsets: list[int] = []
+        for number, row in enumerate(self._decoder.decode(frame.rows)):
+            offset = row[1]
+            offsets.append(offset)
+            rows.append((row[0], position + number, *row[COLUMNS:], upstream, offset))
+        return rows, offsets
+
+
+def _python_type(type_: DataType) -> Any:
+    kind = type_.kind
+    if kind in TEXTS:
+        base: Any = str
+    elif kind is Kind.BOOLEAN:
+        base = bool
+    elif kind in APPROXIMATE:
+        base = float
+    elif kind is Kind.DECIMAL:
+        base = Decimal
+    elif kind is Kind.BYTES:
+        base = bytes
+    elif kind is Kind.ARRAY and type_.element is not None:
+        base = list[_python_type(type_.element)]  # type: ignore[misc]
+    elif kind is Kind.MAP and type_.element is not None and type_.key is not None:
+        base = dict[_python_type(type_.key), _python_type(type_.element)]  # type: ignore[misc]
+    elif kind is Kind.ROW:
+        base = tuple[tuple(_python_type(field) for _, field in type_.fields)]  # type: ignore[misc]
+    else:
+        base = int
+    return base | None
+
+
+def partition_of(layout: Layout, partition_by: Sequence[str], partitions: int) -> Callable[[Row], int]:
+    """Where a row belongs: the same partition for equal keys, in every process and release."""
+    places = [layout.index(name) for name in partition_by]
+    if not places:
+        return lambda row: 0
+    known: dict[Any, int] = {}
+    single = places[0] if len(places) == 1 else -1
+
+    def find(row: Row) -> int:
+        key = row[single] if single >= 0 else tuple([row[place] for place in places])
+        try:
+            return known[key]
+        except KeyError:
+            pass
+        if len(known) > MAX_KNOWN_KEYS:
+            known.clear()
+        target = known[key] = zlib.crc32(_encode(key)) % partitions
+        return target
+
+    return find
+
+
+MAX_KNOWN_KEYS = 200_000
+"""Keys whose partition is remembered; a look-up costs a tenth of the hash."""

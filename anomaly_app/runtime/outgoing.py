@@ -1,0 +1,109 @@
+"""Records on their way out: results, alerts, late rows, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from anomaly_app.alerts.values import to_json
+from anomaly_app.operators import COLUMNS, TIME, Layout, Row
+
+ID_HEADER = "anomaly-id"
+"""Id of the alert (or of the source record) of a record; by it a replay after a crash knows what is written already."""
+
+Headers = list[tuple[str, bytes]]
+
+
+class Outgoing(NamedTuple):
+    """A record to write.
+
+    Args:
+        topic: where.
+        key: bytes or None.
+        value: bytes or None (a tombstone).
+        headers: name and bytes.
+        id: of the alert that it belongs to; "" for none.
+        partition: of the topic; None to choose it by the key.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    id: str = ""
+    partition: int | None = None
+
+
+def result(topic: str, key: bytes | None, value: bytes | None, alert_id: str) -> Outgoing:
+    """A result row or an alert."""
+    return Outgoing(topic, key, value, [(ID_HEADER, alert_id.encode())], alert_id)
+
+
+def coordinates(topic: str, partition: int, offset: int, timestamp_ms: int) -> Headers:
+    """Where a record comes from, as headers."""
+    return [
+        ("anomaly-source-topic", topic.encode()),
+        ("anomaly-source-partition", b"%d" % partition),
+        ("anomaly-source-offset", b"%d" % offset),
+        ("anomaly-source-timestamp", b"%d" % timestamp_ms),
+    ]
+
+
+def raw(topic: str, record: Any, headers: Headers) -> Outgoing:
+    """A source record with its own bytes and headers, and where it comes from."""
+    place = coordinates(record.topic, record.partition, record.offset, record.timestamp)
+    own = [(name, value or b"") for name, value in record.headers or () if not name.startswith("anomaly-")]
+    return _identified(
+        topic, record.key, record.value, [*own, *place, ("anomaly-payload", b"raw"), *headers],
+        f"{record.topic}-{record.partition}-{record.offset}",
+    )  # fmt: skip
+
+
+def _identified(topic: str, key: bytes | None, value: bytes | None, headers: Headers, id_: str) -> Outgoing:
+    return Outgoing(topic, key, value, [*headers, (ID_HEADER, id_.encode())], id_)
+
+
+class RowWriter:
+    """Rows as JSON, for records whose bytes are gone: a rule failed on them later, or they come from upstream.
+
+    Args:
+        layout: columns of a row.
+        source: topic that they come from.
+    """
+
+    def __init__(self, layout: Layout, source: str) -> None:
+        self._columns = [(column.name, to_json(column.type)) for column in layout.columns]
+        self._source = source
+
+    def write(
+        self, topic: str, rows: Sequence[Row], place: tuple[int, int], headers: Headers, about: str
+    ) -> Outgoing:
+        """Rows of one problem.
+
+        Args:
+            topic: where to.
+            rows: concerned; the last one is where the problem arose.
+            place: partition and offset of the last one in the source.
+            headers: more of them.
+            about: tells problems of one row apart.
+        """
+        shown = [self._row(row) for row in rows]
+        value = msgspec.json.encode(shown[0] if len(shown) == 1 else shown)
+        where = coordinates(self._source, *place, rows[-1][TIME])
+        id_ = f"{self._source}-{place[0]}-{place[1]}-{about}"
+        return _identified(topic, None, value, [*where, ("anomaly-payload", b"row"), *headers], id_)
+
+    def _row(self, row: Row) -> Mapping[str, Any]:
+        values = row[COLUMNS:]
+        return {
+            name: value if convert is None or value is None else convert(value)
+            for (name, convert), value in zip(self._columns, values, strict=False)
+        }
+
+
+def error_headers(error: BaseException, more: Iterable[tuple[str, str]] = ()) -> Headers:
+    """What went wrong, as headers."""
+    named = [("anomaly-error", str(error)), ("anomaly-error-type", type(error).__name__), *more]
+    return [(name, value.encode()) for name, value in named if value]

@@ -1,0 +1,99 @@
+"""What a plan needs at run time, made once: decoder, encoders, alert builders, names of topics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from anomaly_app.alerts.builder import AlertBuilder
+from anomaly_app.conversions import timestamp_to_text
+from anomaly_app.errors import DataError
+from anomaly_app.formats.registry import Registry
+from anomaly_app.jobs.codecs import record_decoder, record_encoder
+from anomaly_app.jobs.model import Job, Plan, Query, Routing
+from anomaly_app.operators import TIME, Row
+from anomaly_app.runtime.frames import RowDecoder
+from anomaly_app.runtime.outgoing import RowWriter
+from anomaly_app.settings import Settings
+
+
+@dataclass(slots=True)
+class QueryOutput:
+    """Where the findings of a query go.
+
+    Args:
+        query: whose.
+        builder: of its alerts.
+        encoder: of its result rows; None without a sink.
+        topic: of the sink; "" without.
+        alerts: how many there were.
+    """
+
+    query: Query
+    builder: AlertBuilder
+    encoder: Any
+    topic: str
+    alerts: int = 0
+
+
+class Pipeline:
+    """A plan with everything that its stages share.
+
+    Args:
+        job: that the plan is of.
+        plan: what runs.
+        settings: of the worker.
+        partitions: of the source topic.
+        registry: for Avro; None if no format needs it.
+    """
+
+    def __init__(self, job: Job, plan: Plan, settings: Settings, partitions: int, registry: Registry | None) -> None:
+        self.job, self.plan, self.partitions = job, plan, partitions
+        self.name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{job.name}-{plan.name}")
+        self.source = plan.source
+        self.repartitioned = plan.routing is not Routing.DIRECT and partitions > 1
+        self.downstream = 1 if plan.routing is Routing.SINGLE else settings.worker.repartition_partitions or partitions
+        self.repartition_topic = f"{settings.worker.app_id}-{self.name}-repartition"
+        self.late_topic, self.dead_letter_topic = f"{plan.source.topic}.late", f"{plan.source.topic}.dlq"
+        self.alert_topic = settings.alerts.topic
+        self.max_ahead_ms = int(settings.worker.max_ahead_s * 1000)
+        idle = plan.source.idle_timeout_ms
+        self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
+        self.decoder = record_decoder(plan.source, plan.layout, registry)
+        self.row_writer = RowWriter(plan.layout, plan.source.topic)
+        self.frame_rows = RowDecoder(plan.layout)
+        self.outputs = [
+            QueryOutput(
+                query,
+                AlertBuilder(job, plan, query),
+                record_encoder(query.sink, registry) if query.sink is not None else None,
+                query.sink.topic if query.sink is not None else "",
+            )
+            for query in plan.queries
+        ]
+
+    @property
+    def detect_topic(self) -> str:
+        """The topic whose partitions run the queries."""
+        return self.repartition_topic if self.repartitioned else self.source.topic
+
+    @property
+    def detect_partitions(self) -> int:
+        """And how many it has."""
+        return self.downstream if self.repartitioned else self.partitions
+
+    async def prepare(self) -> None:
+        """Make sinks ready to encode (register schemas); raises RegistryError."""
+        for output in self.outputs:
+            if output.encoder is not None:
+                await output.encoder.prepare()
+
+    def ahead_error(self, row: Row) -> DataError:
+        """Why a row with an absurd timestamp is set apart."""
+        try:
+            shown = timestamp_to_text(row[TIME], 3)
+        except DataError:
+            shown = f"{row[TIME]} ms"
+        hours = self.max_ahead_ms / 3_600_000
+        return DataError(f"event time {shown} is more than {hours:g} h ahead of the clock (worker.max_ahead_s)")

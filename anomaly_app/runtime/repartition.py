@@ -1,0 +1,207 @@
+"""Stages of a source that is not keyed as its queries need it: rows go by key through a repartition topic.
+
+Upstream, one stage for each source partition sends its rows on and tells its watermark; downstream, one stage for each
+partition of the repartition topic runs the queries over the rows of all upstream partitions. Time downstream is the
+least of the upstream watermarks. Upstream offsets rise, so what a crashed upstream sends again is recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from anomaly_app.errors import DecodeError
+from anomaly_app.eventtime import ReorderBuffer, split_ahead
+from anomaly_app.jobs.checkpoint import Checkpoint, Mark
+from anomaly_app.jobs.task import TimeMode
+from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Row
+from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, encode_frame, encode_frames, partition_of
+from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
+from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.stage import DetectStage, Flush, Stage
+from anomaly_app.web.status import PartitionStatus
+
+IDLE_AGAIN_S = 10.0
+"""An idle partition says so again: downstream may have restarted meanwhile."""
+
+
+class ShuffleStage(Stage):
+    """A source partition whose rows go on by key.
+
+    Args:
+        checkpoint: of the last flush.
+        run: of this worker, for the end of a bounded run.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None,
+        checkpoint: Checkpoint, run: str,
+    ) -> None:  # fmt: skip
+        super().__init__(pipeline, topic, partition, epoch, end)
+        self._run = run
+        self._rowtime = pipeline.source.mode is TimeMode.ROWTIME
+        self._buffer = ReorderBuffer(pipeline.source.schema.watermark_delay_ms)
+        self._buffer.restore([], highest=checkpoint.highest, watermark=checkpoint.watermark)
+        self._told = checkpoint.watermark
+        self.position = checkpoint.next_position
+        self._partition_of = partition_of(pipeline.plan.layout, pipeline.plan.partition_by, pipeline.downstream)
+        self._waiting: list[list[Row]] = [[] for _ in range(pipeline.downstream)]
+        self._idle_since: float | None = None
+        self._idle_told = 0.0
+        self._is_idle = False
+        self.shuffled = 0
+
+    async def prepare(self, records: Sequence[Any]) -> None:
+        """Schemas of the records."""
+        await self.pipeline.decoder.prepare(records)
+
+    def process(self, records: Sequence[Any], now_ms: int) -> None:
+        """Decode a batch and sort its rows by where they belong."""
+        pipeline = self.pipeline
+        decoded = pipeline.decoder.decode(records, now_ms)
+        for record, error in decoded.bad:
+            self.dead_letters += 1
+            self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))
+        rows: Sequence[Row] = decoded.rows
+        if self._rowtime:
+            rows, ahead = split_ahead(rows, now_ms + pipeline.max_ahead_ms)
+            late = self._buffer.add(rows)
+            if late or ahead:
+                self._set_apart(records, late, ahead)
+            # Order is made downstream; here the buffer only judges lateness and moves the watermark.
+            rows, self._buffer.waiting = self._buffer.waiting, []
+        elif rows:
+            self._buffer.advance(rows[-1][TIME])
+        partition_of, waiting = self._partition_of, self._waiting
+        for row in rows:
+            waiting[partition_of(row)].append(row)
+        self.shuffled += len(rows)
+        self._idle_since, self._is_idle = None, False
+
+    def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
+        by_offset = {record.offset: record for record in records}
+        pipeline = self.pipeline
+        self.late += len(late)
+        self.rejected += len(ahead)
+        for row in late:
+            self._records.append(raw(pipeline.late_topic, by_offset[row[POSITION]], []))
+        for row in ahead:
+            error = error_headers(pipeline.ahead_error(row))
+            self._records.append(raw(pipeline.dead_letter_topic, by_offset[row[POSITION]], error))
+
+    def tick(self, now: float, now_ms: int) -> None:
+        """Say downstream that there are no rows for now."""
+        timeout = self.pipeline.idle_timeout_s
+        if self.position < self.highwater or self.dirty or not timeout:
+            return
+        if self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since >= timeout and (not self._is_idle or now - self._idle_told >= IDLE_AGAIN_S):
+            self._is_idle, self._idle_told = True, now
+            self.touch()
+
+    def fill(self, flush: Flush, now_ms: int) -> None:
+        """Frames to every partition downstream."""
+        watermark, before = self._buffer.watermark, self._told
+        what = What.IDLE if self._is_idle else What.ACTIVE
+        moved = watermark != before or self._is_idle
+        for target, rows in enumerate(self._waiting):
+            if not rows and not moved:
+                continue
+            if what is What.IDLE:
+                frames = [encode_frame(self.partition, watermark, rows, what)]
+            else:
+                frames = encode_frames(self.partition, before, watermark, rows)
+            flush.records += [self._frame(target, data) for data in frames]
+            if rows:
+                self._waiting[target] = []
+        self._told = watermark
+        flush.checkpoint = Checkpoint(
+            next_position=self.position,
+            watermark=watermark,
+            highest=self._buffer.highest,
+            resume=Mark(position=self.position),
+        )
+
+    def _frame(self, target: int, data: bytes) -> Outgoing:
+        return Outgoing(self.pipeline.repartition_topic, b"%d" % target, data, [], partition=target)
+
+    def finish(self, now_ms: int) -> Flush:
+        """Tell downstream that this is all."""
+        data = encode_frame(self.partition, self._buffer.watermark, (), What.END, self._run)
+        return Flush([self._frame(target, data) for target in range(self.pipeline.downstream)])
+
+    def status(self, now: float) -> PartitionStatus:
+        """For the page: what downstream does not show."""
+        watermark = self._buffer.watermark
+        return PartitionStatus(
+            plan=self.pipeline.name,
+            topic=self.topic,
+            partition=self.partition,
+            rows=self.shuffled,
+            rows_per_s=self.rate.at(now, self.shuffled),
+            lag=max(0, self.highwater - self.position),
+            watermark_ms=watermark if watermark > MIN_WATERMARK else None,
+            buffered=0,
+            late=self.late,
+            rejected=self.rejected,
+            dead_letters=self.dead_letters,
+            duplicates=0,
+        )
+
+
+class MergeStage(DetectStage):
+    """A partition behind a repartition: rows of all upstream partitions, in event-time order."""
+
+    def __init__(self, *args: Any, run: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._run = run
+        self._ended: set[int] = set()
+        self._width = COLUMNS + len(self.pipeline.plan.layout.columns)
+        self.resume_frame = 0
+
+    async def prepare(self, records: Sequence[Any]) -> None:
+        """Nothing: frames are the worker's own."""
+
+    def process(self, records: Sequence[Any], now_ms: int) -> None:
+        """Rows and watermarks of some frames."""
+        task, decoder = self.task, self.pipeline.frame_rows
+        for record in records:
+            try:
+                frame = decode_head(record.value)
+                rows, offsets = decoder.decode(frame, record.offset)
+            except msgspec.DecodeError as error:
+                problem = DecodeError(f"not a frame of this worker's repartition: {error}")
+                self.dead_letters += 1
+                self._records.append(raw(self.pipeline.dead_letter_topic, record, error_headers(problem)))
+                continue
+            end = (record.offset + 1) << POSITION_BITS
+            if rows:
+                task.process_from(frame.upstream, rows, offsets, end=end - 1)
+            if frame.what == What.END:
+                if frame.run == self._run:
+                    self._ended.add(frame.upstream)
+            task.upstream_watermark(frame.upstream, frame.watermark, end=end, idle=frame.what == What.IDLE)
+        output = task.take()
+        for row in output.late:
+            self.late += 1
+            record = self.pipeline.row_writer.write(self.pipeline.late_topic, [row], self.place(row), [], "late")
+            self._records.append(record)
+        self.keep(output.findings, output.problems)
+
+    def fill(self, flush: Flush, now_ms: int) -> None:
+        """Findings, and the checkpoint, which says which frames a restart would read."""
+        super().fill(flush, now_ms)
+        assert flush.checkpoint is not None
+        self.resume_frame = flush.checkpoint.resume.position >> POSITION_BITS
+
+    def place(self, row: Row) -> tuple[int, int]:
+        """Where the row stands in the source: behind the columns."""
+        return row[self._width], row[self._width + 1]
+
+    @property
+    def at_end(self) -> bool:
+        """Every upstream partition has ended in this run."""
+        return len(self._ended) >= self.pipeline.partitions

@@ -1,0 +1,280 @@
+"""One assigned partition at work: records in, what to write out, checkpoints.
+
+A stage processes rows as soon as they come and writes nothing itself. What gathers meanwhile is taken out by
+:meth:`Stage.gather` and written by the flusher (group commit): one flush per fetch would cost several milliseconds
+each and collapse on a live topic, where fetches hold a few rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from anomaly_app.alerts.builder import encode as encode_alert
+from anomaly_app.alerts.record import Alert
+from anomaly_app.jobs.checkpoint import Checkpoint
+from anomaly_app.jobs.task import PartitionTask
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
+from anomaly_app.runtime.lane import Batch
+from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw, result
+from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.web.status import PartitionStatus
+
+MAX_PENDING_ROWS = 50_000
+"""Rows taken and not flushed, at most: then the stage waits for the flush."""
+MAX_PENDING_STATEFUL = 4_000
+"""The same where rows are stored: a flush has to fit one batch of changelog, or a crash could tear it."""
+
+
+class Pending:
+    """A batch that several stages take; acknowledged when all have written what came of it."""
+
+    __slots__ = ("_left", "event")
+
+    def __init__(self, event: Any, stages: int) -> None:
+        self.event, self._left = event, stages
+
+    def done(self) -> None:
+        """One stage has."""
+        self._left -= 1
+        if not self._left:
+            self.event.ack()
+
+
+@dataclass(slots=True)
+class Flush:
+    """What one flush writes, in order: records, state, acknowledgements.
+
+    Args:
+        records: written and acknowledged first.
+        checkpoint: then the state up to here; None for a flush without (the end of a bounded run).
+        changes: of the operators.
+        batches: acknowledged last.
+        alerts: for the page.
+    """
+
+    records: list[Outgoing] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+    changes: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    batches: list[Pending] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+
+
+class Stage:
+    """Base of the stages of a partition.
+
+    Args:
+        pipeline: of the plan.
+        topic: that it reads.
+        partition: of that topic.
+        epoch: of the seek that it began with.
+        end: for a bounded run, the offset at which it ends; None to go on for ever.
+    """
+
+    def __init__(self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None) -> None:
+        self.pipeline, self.topic, self.partition, self.epoch, self.end = pipeline, topic, partition, epoch, end
+        self.wake = asyncio.Event()
+        self.flushed = asyncio.Event()
+        self.flushed.set()
+        self.dirty = self.flushing = False
+        self.finished = False
+        self.highwater = 0
+        self.position = 0
+        self.pending_rows = 0
+        self.rejected = self.dead_letters = self.late = 0
+        self.rate = Rate()
+        self._batches: list[Pending] = []
+        self._records: list[Outgoing] = []
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    async def take(self, pending: Pending, batch: Batch, now_ms: int) -> None:
+        """Process a batch; returns when the next one may come."""
+        while self.pending_rows >= self.max_pending:
+            self.flushed.clear()
+            await self.flushed.wait()
+        await self.prepare(batch.records)
+        self._batches.append(pending)
+        self.pending_rows += len(batch.records)
+        self.highwater = max(self.highwater, batch.highwater)
+        self.process(batch.records, now_ms)
+        self.position = batch.records[-1].offset + 1
+        self.touch()
+
+    max_pending = MAX_PENDING_ROWS
+
+    def touch(self) -> None:
+        """There is something to flush."""
+        self.dirty = True
+        self.wake.set()
+
+    async def prepare(self, records: Sequence[Any]) -> None:
+        """Fetch what decoding needs."""
+
+    def process(self, records: Sequence[Any], now_ms: int) -> None:
+        """Process records."""
+        raise NotImplementedError
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything that a bounded run is to read has been read."""
+        return self.end is not None and self.position >= self.end
+
+    def tick(self, now: float, now_ms: int) -> None:
+        """Time passes (monotonic seconds, and ms since 1970): idleness."""
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def gather(self, now_ms: int) -> Flush:
+        """Take out what gathered since the last flush."""
+        flush = Flush(self._records, batches=self._batches)
+        self._records, self._batches, self.pending_rows, self.dirty = [], [], 0, False
+        self.fill(flush, now_ms)
+        return flush
+
+    def fill(self, flush: Flush, now_ms: int) -> None:
+        """Add findings and the checkpoint."""
+        raise NotImplementedError
+
+    def finish(self, now_ms: int) -> Flush | None:
+        """The end of a bounded run is reached and flushed: what comes of it; None if it has to wait for others."""
+        raise NotImplementedError
+
+    def status(self, now: float) -> PartitionStatus | None:
+        """For the page; None for a stage that is not shown."""
+        raise NotImplementedError
+
+
+class DetectStage(Stage):
+    """A partition that is read as its plan's queries need it."""
+
+    def __init__(
+        self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None, task: PartitionTask
+    ) -> None:
+        super().__init__(pipeline, topic, partition, epoch, end)
+        self.task = task
+        if any(slot.operator.keeps_rows for slot in task.slots):
+            self.max_pending = MAX_PENDING_STATEFUL
+        self._findings: list[tuple[int, Finding]] = []
+
+    async def prepare(self, records: Sequence[Any]) -> None:
+        """Schemas of the records."""
+        await self.pipeline.decoder.prepare(records)
+
+    def process(self, records: Sequence[Any], now_ms: int) -> None:
+        """Decode a batch, sort out what is bad, and give the rest to the task."""
+        pipeline, task = self.pipeline, self.task
+        decoded = pipeline.decoder.decode(records, now_ms)
+        replay_end = task.replay_end
+        for record, error in decoded.bad:
+            if record.offset >= replay_end:
+                self.dead_letters += 1
+                self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))
+        end = records[-1].offset + 1
+        task.process(decoded.rows, end=end, latest_ms=now_ms + pipeline.max_ahead_ms)
+        output = task.take()
+        if output.late or output.ahead:
+            self._set_apart(records, output.late, output.ahead)
+        self.keep(output.findings, output.problems)
+
+    def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
+        by_offset = {record.offset: record for record in records}
+        pipeline = self.pipeline
+        for row in late:
+            self.late += 1
+            self._records.append(raw(pipeline.late_topic, by_offset[row[POSITION]], []))
+        for row in ahead:
+            self.rejected += 1
+            self._records.append(
+                raw(pipeline.dead_letter_topic, by_offset[row[POSITION]], error_headers(pipeline.ahead_error(row)))
+            )
+
+    def keep(self, findings: Sequence[tuple[int, Finding]], problems: Sequence[tuple[int, Problem]]) -> None:
+        """Hold findings for the flush, and make dead letters of what a rule failed on."""
+        self._findings += findings
+        for number, problem in problems:
+            query = self.pipeline.plan.queries[number].name
+            self.dead_letters += 1
+            headers = error_headers(problem.error, [("anomaly-job", self.pipeline.job.name), ("anomaly-query", query)])
+            last = problem.rows[-1]
+            self._records.append(
+                self.pipeline.row_writer.write(
+                    self.pipeline.dead_letter_topic, problem.rows, self.place(last), headers, f"{query}-{len(problem.rows)}"
+                )
+            )
+
+    def place(self, row: Row) -> tuple[int, int]:
+        """Partition and offset of a row in the source."""
+        return self.partition, row[POSITION]
+
+    def fill(self, flush: Flush, now_ms: int) -> None:
+        """Findings as results and alerts, and the checkpoint."""
+        self._write_findings(flush, now_ms)
+        flush.checkpoint, flush.changes = self.task.checkpoint()
+
+    def _write_findings(self, flush: Flush, now_ms: int) -> None:
+        findings, self._findings = self._findings, []
+        outputs = self.pipeline.outputs
+        for number, finding in findings:
+            partition, offset = self.place(finding.last)
+            output = outputs[number]
+            alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
+            if output.encoder is not None:
+                key, value = output.encoder.encode(finding.values)
+                flush.records.append(result(output.topic, key, value, alert.id))
+            flush.records.append(result(self.pipeline.alert_topic, alert_key(alert), encode_alert(alert), alert.id))
+            flush.alerts.append(alert)
+            output.alerts += 1
+
+    def finish(self, now_ms: int) -> Flush | None:
+        """Release every row; the output comes without a checkpoint, so that the job can go on after more rows."""
+        self.task.finish()
+        output = self.task.take()
+        self.keep(output.findings, output.problems)
+        flush = Flush(self._records)
+        self._records = []
+        self._write_findings(flush, now_ms)
+        return flush
+
+    def status(self, now: float) -> PartitionStatus:
+        """For the page."""
+        task = self.task
+        watermark = task.watermark
+        return PartitionStatus(
+            plan=self.pipeline.name,
+            topic=self.topic,
+            partition=self.partition,
+            rows=task.rows,
+            rows_per_s=self.rate.at(now, task.rows),
+            lag=max(0, self.highwater - self.position),
+            watermark_ms=watermark if MIN_WATERMARK < watermark < MAX_WATERMARK else None,
+            buffered=task.buffered,
+            late=self.late,
+            rejected=self.rejected,
+            dead_letters=self.dead_letters,
+            duplicates=task.duplicates,
+        )
+
+
+def alert_key(alert: Alert) -> bytes:
+    """Alerts of one key stay in order: they share a partition."""
+    return "|".join([alert.job, alert.query, *(str(value) for value in alert.key.values())]).encode()
+
+
+class Rate:
+    """Rows per second over about the last seconds."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, int]] = []
+
+    def at(self, now: float, total: int) -> float:
+        """The rate, given a monotonic time in s and the rows so far."""
+        marks = self._marks
+        if not marks or now - marks[-1][0] >= 1.0:
+            marks.append((now, total))
+            del marks[:-6]
+        first_time, first_total = marks[0]
+        return (total - first_total) / (now - first_time) if now > first_time else 0.0
+

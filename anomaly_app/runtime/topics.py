@@ -1,0 +1,196 @@
+"""Topics before a worker starts: which exist, with how many partitions; the worker's own are created."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+from aiokafka.structs import TopicPartition
+
+from anomaly_app.errors import BrokerError
+from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, client_options
+from anomaly_app.settings import LoadedSettings
+
+CHANGELOG = {"cleanup.policy": "compact"}
+"""State by key: the last value of each key is kept."""
+FOREVER = {"retention.ms": "-1"}
+"""Retention goes by record time; replayed rows would be deleted under a running reader."""
+
+_TOPIC_EXISTS = 36
+_QUIET = ("aiokafka.conn", "aiokafka.client", "aiokafka", "aiokafka.admin.client")
+
+
+@dataclass(frozen=True, slots=True)
+class NeededTopic:
+    """A topic that the worker writes or reads of its own accord.
+
+    Args:
+        name: of the topic.
+        partitions: if it has to be created.
+        config: topic configuration if it has to be created.
+        exact: it is of no use with another number of partitions.
+        recognised: its records carry ids by which a replay knows what is written already.
+    """
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+    exact: bool = False
+    recognised: bool = False
+
+
+class TopicAdmin:
+    """Asks for topics and creates them; an async context manager.
+
+    Args:
+        loaded: the settings.
+
+    Raises:
+        BrokerError: no broker answers, or the credentials are refused.
+    """
+
+    def __init__(self, loaded: LoadedSettings) -> None:
+        self._loaded = loaded
+        self._admin: Any = None
+
+    async def __aenter__(self) -> TopicAdmin:
+        servers = self._loaded.settings.kafka.bootstrap_servers
+        origin = self._loaded.origins.get("kafka.bootstrap_servers", "default")
+        where = f"kafka.bootstrap_servers (from {origin}): {servers}"
+        admin = AIOKafkaAdminClient(**client_options(self._loaded), request_timeout_ms=CONNECT_TIMEOUT_MS)
+        with _Overheard() as overheard:
+            try:
+                await asyncio.wait_for(admin.start(), CONNECT_TIMEOUT_MS / 1000)
+            except (KafkaError, TimeoutError, OSError, ValueError) as error:
+                with suppress(KafkaError, OSError):
+                    await admin.close()
+                protocol = self._loaded.settings.kafka.security_protocol
+                reason = overheard.reason(error)
+                if "uthentication" in reason or "SASL" in reason or "credentials" in reason:
+                    user = self._loaded.settings.kafka.sasl_username
+                    raise BrokerError(f"the broker refuses user {user!r} ({where}, {protocol}): {reason}") from error
+                hint = " – is the broker running, and is this its address and protocol?"
+                raise BrokerError(f"no broker answers at {where}, {protocol}{hint} {reason}".rstrip()) from error
+        self._admin = admin
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._admin.close()
+
+    async def partitions(self, names: Sequence[str]) -> dict[str, int]:
+        """Number of partitions of those topics that exist."""
+        if self._loaded.settings.kafka.embedded:
+            # The mock cluster makes a topic when it is first asked for.
+            return {topic["topic"]: len(topic["partitions"]) for topic in await self._describe(names)}
+        found = {topic["topic"]: len(topic["partitions"]) for topic in await self._describe(None)}
+        return {name: found[name] for name in names if name in found}
+
+    async def sources(self, names: Sequence[str]) -> dict[str, int]:
+        """Number of partitions of topics that must exist.
+
+        Raises:
+            BrokerError: one does not; it names the nearest one that does.
+        """
+        found = await self.partitions(names)
+        for name in names:
+            if name not in found:
+                known = sorted(topic["topic"] for topic in await self._describe(None))
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise BrokerError(f"topic {name!r} does not exist{hint} – create it, or correct 'topic' in the job")
+        return found
+
+    async def ensure(self, needed: Sequence[NeededTopic]) -> dict[str, int]:
+        """Create those that are missing; number of partitions of all.
+
+        Raises:
+            BrokerError: one is missing and must not or cannot be created, or has the wrong number of partitions.
+        """
+        kafka = self._loaded.settings.kafka
+        found = await self.partitions([topic.name for topic in needed])
+        missing = [topic for topic in needed if topic.name not in found]
+        if missing and not kafka.create_topics:
+            names = ", ".join(topic.name for topic in missing)
+            raise BrokerError(f"topics do not exist: {names} – create them, or set kafka.create_topics")
+        if missing:
+            new = [
+                NewTopic(topic.name, topic.partitions, kafka.replication_factor, topic_configs=dict(topic.config))
+                for topic in missing
+            ]
+            answer = await self._ask(self._admin.create_topics(new))
+            for name, code, *message in answer.topic_errors:
+                if code not in (0, _TOPIC_EXISTS):
+                    detail = next((part for part in message if part), for_code(code).__name__)
+                    raise BrokerError(f"topic {name!r} cannot be created: {detail}")
+            found |= await self._appear(missing)
+        for topic in needed:
+            if topic.exact and found[topic.name] != topic.partitions:
+                raise BrokerError(
+                    f"topic {topic.name!r} has {found[topic.name]} partitions and needs {topic.partitions}: delete it "
+                    f"to have it made anew, or use another worker.app_id"
+                )
+        return found
+
+    async def purge(self, before: Mapping[tuple[str, int], int]) -> None:
+        """Delete records below an offset, by (topic, partition)."""
+        if before and not self._loaded.settings.kafka.embedded:
+            records = {TopicPartition(*tp): RecordsToDelete(offset) for tp, offset in before.items()}
+            await self._ask(self._admin.delete_records(records))
+
+    async def _appear(self, created: Sequence[NeededTopic]) -> dict[str, int]:
+        """A created topic is known to all brokers a moment later."""
+        names = [topic.name for topic in created]
+        for _ in range(100):
+            found = await self.partitions(names)
+            if len(found) == len(names):
+                return found
+            await asyncio.sleep(0.05)
+        raise BrokerError(f"topics were created but do not appear: {', '.join(sorted(set(names) - set(found)))}")
+
+    async def _describe(self, names: Sequence[str] | None) -> Sequence[Any]:
+        topics: Sequence[Any] = await self._ask(self._admin.describe_topics(None if names is None else list(names)))
+        return topics
+
+    async def _ask(self, request: Any) -> Any:
+        try:
+            return await asyncio.wait_for(request, CONNECT_TIMEOUT_MS / 1000)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise BrokerError(f"the broker does not answer: {error or type(error).__name__}") from error
+
+
+class _Overheard(logging.Handler):
+    """What aiokafka logs while it connects: the reason of a refusal stands only there."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+
+    def reason(self, error: Exception) -> str:
+        lines = [line for line in self._lines if line]
+        if lines:
+            return lines[-1].strip()
+        return "" if isinstance(error, (TimeoutError, KafkaConnectionError)) else str(error)
+
+    def __enter__(self) -> _Overheard:
+        self._loggers = [logging.getLogger(name) for name in _QUIET]
+        self._before = [(logger.propagate, logger.level) for logger in self._loggers]
+        for logger in self._loggers:
+            logger.addHandler(self)
+            logger.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for logger, (propagate, level) in zip(self._loggers, self._before, strict=True):
+            logger.removeHandler(self)
+            logger.propagate = propagate
+            logger.setLevel(level)

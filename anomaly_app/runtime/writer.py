@@ -1,0 +1,120 @@
+"""Writing what a flush holds, and knowing after a crash what of it was written before.
+
+A crash may fall between the alerts of a flush and its checkpoint: the replay then finds the same alerts again. Every
+checkpoint therefore says how far each output partition had been written (:attr:`OutputWriter.written`); after a
+restart what stands behind that is read, and alerts whose ids are there are not written a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import TopicPartition
+
+from anomaly_app.errors import StateError
+from anomaly_app.runtime.outgoing import ID_HEADER, Outgoing
+from anomaly_app.tables.state import Entries
+
+_partitioner = DefaultPartitioner()
+
+
+class OutputWriter:
+    """Writes records in batches by topic and partition.
+
+    Args:
+        partitions: number of partitions of every topic that is written.
+        recognised: topics whose records carry alert ids.
+    """
+
+    def __init__(self, partitions: Mapping[str, int], recognised: Iterable[str]) -> None:
+        self._partitions = {topic: list(range(number)) for topic, number in partitions.items()}
+        self.written: dict[str, list[int]] = {topic: [-1] * partitions[topic] for topic in sorted(set(recognised))}
+        self._known: dict[str, set[str]] = {topic: set() for topic in self.written}
+        self.repeated = 0
+        self.producer: Any = None
+
+    # --- after a restart ----------------------------------------------------------------------------
+
+    def recognise(self, topic: str, ids: Iterable[str]) -> None:
+        """Alerts that stand in a topic already."""
+        self._known[topic].update(ids)
+
+    # --- records ------------------------------------------------------------------------------------
+
+    async def write(self, records: Sequence[Outgoing]) -> None:
+        """Write records and wait until the brokers have them; raises KafkaError."""
+        by_place: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
+        for record in records:
+            known = self._known.get(record.topic)
+            if known and record.id in known:
+                known.discard(record.id)
+                self.repeated += 1
+                continue
+            by_place[record.topic, self._place(record)].append(record)
+        if by_place:
+            await asyncio.gather(*(self._send(topic, part, group) for (topic, part), group in by_place.items()))
+
+    def _place(self, record: Outgoing) -> int:
+        if record.partition is not None:
+            return record.partition
+        partitions = self._partitions[record.topic]
+        if len(partitions) == 1:
+            return 0
+        place: int = _partitioner(record.key, partitions, partitions)
+        return place
+
+    async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
+        last = await self._batches(topic, partition, [(r.key, r.value, r.headers) for r in records])
+        written = self.written.get(topic)
+        if written is not None and last > written[partition]:
+            written[partition] = last
+
+    async def _batches(self, topic: str, partition: int, records: Sequence[tuple[Any, Any, Any]]) -> int:
+        """Offset of the last record."""
+        producer, sent = self.producer, []
+        batch = producer.create_batch()
+        for key, value, headers in records:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                sent.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    raise StateError(f"a record of {len(value or b'')} bytes for topic {topic} is too large")
+        count = batch.record_count()
+        sent.append(await producer.send_batch(batch, topic, partition=partition))
+        metadata = (await asyncio.gather(*sent))[-1]
+        return int(metadata.offset) + count - 1
+
+    async def changelog(self, topic: str, partition: int, entries: Entries) -> int:
+        """Write state entries; the offset of the last one, which is the checkpoint."""
+        return await self._batches(topic, partition, [(key, value, []) for key, value in entries])
+
+
+async def read_ids(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]]) -> set[str]:
+    """Ids in the records of a topic.
+
+    Args:
+        consumer: a started aiokafka consumer without a group, of its own.
+        topic: to read.
+        ranges: first offset, and offset behind the last, by partition.
+    """
+    ids: set[str] = set()
+    ends = {TopicPartition(topic, partition): end for partition, (start, end) in ranges.items() if start < end}
+    if not ends:
+        return ids
+    consumer.assign(list(ends))
+    for place in ends:
+        consumer.seek(place, ranges[place.partition][0])
+    left = set(ends)
+    while left:
+        for records in (await consumer.getmany(*left, timeout_ms=500)).values():
+            for record in records:
+                ids.update(value.decode() for name, value in record.headers if name == ID_HEADER)
+        for place in list(left):
+            # Markers of transactions leave gaps: the position tells how far it is, not the last record.
+            if await consumer.position(place) >= ends[place]:
+                left.discard(place)
+    return ids

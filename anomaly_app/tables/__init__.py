@@ -1,0 +1,1 @@
+"""Keyed state on RocksDB with a changelog topic."""
