@@ -1,0 +1,16 @@
+"""Status, metrics, alerts and a live page over HTTP."""
+
+from anomaly_app.web.server import WebServer, routes, serve
+from anomaly_app.web.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription, WorkerStatus
+
+__all__ = [
+    "AlertFeed",
+    "JobStatus",
+    "PartitionStatus",
+    "QueryStatus",
+    "Subscription",
+    "WebServer",
+    "WorkerStatus",
+    "routes",
+    "serve",
+]

@@ -1,0 +1,81 @@
+"""A worker's status in the format of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from anomaly_app.web.status import WorkerStatus
+
+_COUNTERS = (
+    ("rows", "rows", "Rows taken"),
+    ("late", "late_rows", "Rows that came after the watermark had passed them"),
+    ("rejected", "rejected_rows", "Rows with an absurd event time"),
+    ("dead_letters", "dead_letters", "Records that could not be decoded and rows on which a rule failed"),
+    ("duplicates", "duplicate_rows", "Replayed rows that were recognised and dropped"),
+)
+_PARTITION = ("plan", "topic", "partition")
+
+
+class StatusCollector(Collector):
+    """Reads the status when it is scraped; keeps nothing.
+
+    Args:
+        status: of the worker.
+    """
+
+    def __init__(self, status: WorkerStatus) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics."""
+        yield from self._partitions()
+        alerts = CounterMetricFamily("anomaly_alerts", "Alerts raised", labels=("job", "query"))
+        info = GaugeMetricFamily("anomaly_job_info", "Jobs that run, always 1", labels=("job", "version"))
+        for job in self._status.jobs():
+            info.add_metric((job["name"], job["version"]), 1)
+            for query in job["queries"]:
+                alerts.add_metric((job["name"], query["name"]), query["alerts"])
+        yield alerts
+        yield info
+        events = CounterMetricFamily("anomaly_events", "What was dropped or bounded, by reason", labels=("reason",))
+        for reason, number in sorted(self._status.counters().items()):
+            events.add_metric((reason,), number)
+        yield events
+        yield GaugeMetricFamily("anomaly_ready", "1 if rows flow", value=float(self._status.ready()[0]))
+        yield GaugeMetricFamily("anomaly_healthy", "1 if the worker is healthy", value=float(self._status.healthy()[0]))
+
+    def _partitions(self) -> Iterator[Metric]:
+        partitions = [
+            ((status.plan, status.topic, str(status.partition)), status) for status in self._status.partitions()
+        ]
+        for field, name, help_ in _COUNTERS:
+            counter = CounterMetricFamily(f"anomaly_{name}", help_, labels=_PARTITION)
+            for labels, status in partitions:
+                counter.add_metric(labels, getattr(status, field))
+            yield counter
+        lag = GaugeMetricFamily("anomaly_lag_records", "Records to the end of the partition", labels=_PARTITION)
+        buffered = GaugeMetricFamily("anomaly_buffered_rows", "Rows that wait for the watermark", labels=_PARTITION)
+        watermark = GaugeMetricFamily(
+            "anomaly_watermark_timestamp_seconds", "Event time up to which the partition is complete", labels=_PARTITION
+        )
+        for labels, status in partitions:
+            buffered.add_metric(labels, status.buffered)
+            if status.lag is not None:
+                lag.add_metric(labels, status.lag)
+            if status.watermark_ms is not None:
+                watermark.add_metric(labels, status.watermark_ms / 1_000)
+        yield lag
+        yield buffered
+        yield watermark
+
+
+def create_registry(status: WorkerStatus) -> CollectorRegistry:
+    """A registry of its own with the worker's metrics and those of its process."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StatusCollector(status))
+    ProcessCollector(namespace="anomaly", registry=registry)
+    return registry

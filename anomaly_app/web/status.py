@@ -1,0 +1,190 @@
+"""What the web shows: the protocol that a worker provides, and the feed of its alerts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from itertools import islice
+from typing import Protocol, TypedDict
+
+import msgspec
+
+from anomaly_app.alerts import Alert
+
+
+class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition of one plan that this worker has.
+
+    Args:
+        plan: name of the plan.
+        topic: its source topic, or the repartition topic.
+        partition: number of the partition.
+        rows: taken since the worker started.
+        rows_per_s: over the last seconds.
+        lag: records between the worker and the end of the partition; None while unknown.
+        watermark_ms: event time up to which the partition is complete, in ms; None before the first row.
+        buffered: rows that wait for the watermark.
+        late: rows that came after the watermark had passed them.
+        rejected: rows with an absurd event time.
+        dead_letters: records that could not be decoded, and rows on which a rule failed.
+        duplicates: replayed rows that were recognised and dropped.
+    """
+
+    plan: str
+    topic: str
+    partition: int
+    rows: int = 0
+    rows_per_s: float = 0.0
+    lag: int | None = None
+    watermark_ms: int | None = None
+    buffered: int = 0
+    late: int = 0
+    rejected: int = 0
+    dead_letters: int = 0
+    duplicates: int = 0
+
+
+class QueryStatus(TypedDict):
+    """A query of a job; ``sink`` is a topic, None for a bare SELECT."""
+
+    name: str
+    description: str
+    source: str
+    routing: str
+    sink: str | None
+    alerts: int
+
+
+class JobStatus(TypedDict):
+    """A job that the worker runs."""
+
+    name: str
+    version: str
+    path: str
+    queries: list[QueryStatus]
+
+
+class WorkerStatus(Protocol):
+    """A worker, as the web sees it. Every method answers at once, from memory."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether rows flow; if not (recovering, the broker is gone) why."""
+        ...
+
+    def healthy(self) -> tuple[bool, str]:
+        """Whether the process is worth keeping; if not why."""
+        ...
+
+    def jobs(self) -> list[JobStatus]:
+        """The jobs that it runs."""
+        ...
+
+    def partitions(self) -> list[PartitionStatus]:
+        """The partitions that it has."""
+        ...
+
+    def alerts(self, limit: int) -> list[Alert]:
+        """The latest alerts, newest first."""
+        ...
+
+    def subscribe(self) -> Subscription:
+        """A queue of the alerts to come."""
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """What was dropped or bounded, by reason."""
+        ...
+
+
+class Subscription:
+    """A bounded queue of alerts for one reader; a reader that is too slow loses the oldest ones.
+
+    ``async for`` ends after :meth:`close`.
+
+    Args:
+        feed: that fills it.
+        size: alerts that may wait.
+    """
+
+    def __init__(self, feed: AlertFeed, size: int) -> None:
+        self._feed = feed
+        self._waiting: deque[Alert] = deque(maxlen=size)
+        self._wake = asyncio.Event()
+        self.closed = False
+        self.dropped = 0
+
+    def put(self, alert: Alert) -> None:
+        """Add an alert, at the cost of the oldest one if the queue is full."""
+        self.dropped += len(self._waiting) == self._waiting.maxlen
+        self._waiting.append(alert)
+        self._wake.set()
+
+    async def take(self) -> list[Alert]:
+        """Wait for alerts and take all that are there; none only if the subscription is closed."""
+        if not self._waiting and not self.closed:
+            self._wake.clear()
+            await self._wake.wait()
+        alerts = list(self._waiting)
+        self._waiting.clear()
+        return alerts
+
+    def close(self) -> None:
+        """End: nothing is put any more, readers get what is left and then stop."""
+        self.closed = True
+        self._feed.remove(self)
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[Alert]:
+        while alerts := await self.take():
+            for alert in alerts:
+                yield alert
+
+
+class AlertFeed:
+    """The latest alerts, and everybody who waits for the next ones. For one event loop.
+
+    Args:
+        recent: alerts to keep.
+        queue: alerts that may wait for one reader.
+    """
+
+    def __init__(self, recent: int = 1_000, queue: int = 256) -> None:
+        self._recent: deque[Alert] = deque(maxlen=recent)
+        self._queue = queue
+        self._subscriptions: set[Subscription] = set()
+        self._dropped = 0
+        self.published = 0
+
+    def publish(self, alert: Alert) -> None:
+        """Keep an alert and hand it to every reader; never waits."""
+        self.published += 1
+        self._recent.append(alert)
+        for subscription in self._subscriptions:
+            subscription.put(alert)
+
+    def latest(self, limit: int) -> list[Alert]:
+        """At most ``limit`` alerts, newest first."""
+        return list(islice(reversed(self._recent), limit))
+
+    def subscribe(self) -> Subscription:
+        """A queue of the alerts to come, to be closed by its reader."""
+        subscription = Subscription(self, self._queue)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """Forget a reader."""
+        if subscription in self._subscriptions:
+            self._subscriptions.discard(subscription)
+            self._dropped += subscription.dropped
+
+    @property
+    def readers(self) -> int:
+        """Subscriptions that are open."""
+        return len(self._subscriptions)
+
+    @property
+    def dropped(self) -> int:
+        """Alerts that slow readers lost."""
+        return self._dropped + sum(subscription.dropped for subscription in self._subscriptions)
