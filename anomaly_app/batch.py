@@ -205,9 +205,10 @@ def _batches(table: Rows, bound: BoundQuery) -> Iterable[list[tuple[Any, ...]]]:
                 f"the rows of table {bound.source} have no column {column.name!r}; they have {', '.join(names)}"
             )
         converters.append((place, to_internal(column.type), column))
-    rowtime = None
+    rowtime, per_ms = None, 1
     if schema.rowtime is not None:
         rowtime = next(number for number, column in enumerate(schema.columns) if column.name == schema.rowtime)
+        per_ms = 1 if (schema.columns[rowtime].type.precision or 0) <= 3 else 1_000
     batch: list[tuple[Any, ...]] = []
     position = 0
     for position, row in enumerate(table.rows):
@@ -232,6 +233,7 @@ def _batches(table: Rows, bound: BoundQuery) -> Iterable[list[tuple[Any, ...]]]:
             time = values[rowtime]
             if time is None:
                 raise DecodeError(f"row {position + 1} of table {bound.source}: rowtime {schema.rowtime} is NULL")
+            time //= per_ms
         else:
             time = values[-1] if schema.proctime is not None else 0
         batch.append((time, position, *values))

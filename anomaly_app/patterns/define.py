@@ -31,7 +31,7 @@ class Register:
     """Something kept of the rows taken.
 
     Args:
-        what: ``place`` or ``label`` of a row, or ``part`` of an aggregate.
+        what: ``place`` or ``label`` of a row, ``labels`` of all rows, or ``part`` of an aggregate.
         variables: whose rows.
         first: counted from the first row.
         offset: rows passed over.
@@ -143,8 +143,7 @@ class DefineScope(PatternScope):
         offset, variables = ref.offset, ref.variables
         if ref.shift:
             if variables != universal and not (mine and not ref.first and not offset):
-                problem = "CLASSIFIER of a neighbour of a variable's row is not supported in DEFINE; use CLASSIFIER()"
-                raise compiler.fail(node, problem)
+                return self._label_beside(ref)
             variables, mine = universal, True
             offset = offset + ref.shift if ref.first else offset - ref.shift
             if offset < 0:
@@ -156,6 +155,13 @@ class DefineScope(PatternScope):
             return f"r{self.registers.use(register)}"
         self.registers.use(Register("place", variables, True, offset))
         return self._after(Register("label", variables, True, offset), mine)
+
+    def _label_beside(self, ref: RowRef) -> str:
+        """The label of a neighbour of a variable's row: any row of the match, so all labels are kept."""
+        labels = self._after(Register("labels", self.checked.universal), True)
+        place, missing = self._place(ref)
+        reached = f"{self.env.use(label_at)}({labels}, i - ({place} {ref.shift:+d}))"
+        return f"(None if {missing} else {reached})" if missing else reached
 
     def aggregate(self, ref: RowRef, aggregate: Aggregate, value: Code | None, keep: str) -> str:
         """Parts of an aggregate, carried from row to row."""
@@ -169,6 +175,11 @@ class DefineScope(PatternScope):
             self.registers.parts.setdefault(register, part)
             names.append(self._after(register, mine))
         return aggregate.finish(*names)
+
+
+def label_at(labels: tuple[str, ...], back: int) -> str | None:
+    """Of the labels so far, the one some rows before the last; None outside of them."""
+    return labels[-1 - back] if 0 <= back < len(labels) else None
 
 
 def _asks_label(node: n.Node) -> bool:
@@ -198,7 +209,8 @@ def compile_define(checked: CheckedClause, layout: Layout) -> Definitions:
         trivial = number not in sources and not any(number in register.variables for register in registers.numbers)
         takes.append(None if trivial else env.function(f"take_{number}", source))
     initial = tuple(
-        registers.parts[register].initial if register.what == "part" else "None" for register in registers.numbers
+        registers.parts[register].initial if register.what == "part" else "()" if register.what == "labels" else "None"
+        for register in registers.numbers
     )
     return Definitions(
         takes=takes,
@@ -250,6 +262,8 @@ def _update(register: Register, k: int, registers: _Registers, name: str) -> lis
         if register.keep:
             lines = [f"n{k} = r{k}", f"if {register.keep}:", *(f"    {line}" for line in lines)]
         return ["a = row", f"a_label = {name!r}", *lines]
+    if register.what == "labels":
+        return [f"n{k} = (*r{k}, {name!r})"]
     new = "i" if register.what == "place" else repr(name)
     if not register.first:
         if not register.offset:

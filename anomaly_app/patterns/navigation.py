@@ -128,7 +128,7 @@ class PatternScope:
         if node.name == "CLASSIFIER":
             ref = RowRef(self._argument_variables([node], node, compiler), final=self._final(node, compiler))
             return self._navigate(ref, node, node, compiler)
-        if node.args:
+        if node.args and (node.name != "MATCH_ROWTIME" or len(node.args) > 1):
             raise compiler.fail(node, f"{node.name} takes no argument")
         if node.name == "MATCH_NUMBER":
             self.sees_number = True
@@ -140,12 +140,17 @@ class PatternScope:
             raise compiler.fail(node, f"{node.name} is known when the match is: it may stand in MEASURES only")
         schema = self.checked.schema
         if node.name == "MATCH_PROCTIME":
-            if schema.proctime is None:
+            if schema.proctime is None:  # nothing here reads the clock, so that a replay gives the same rows
                 raise compiler.fail(node, "MATCH_PROCTIME needs a table with a processing-time column")
             return Code("time", DataType(Kind.TIMESTAMP_LTZ, 3, nullable=False))
         rowtime = schema.find(schema.rowtime) if schema.rowtime else None
         if rowtime is None:
             raise compiler.fail(node, "MATCH_ROWTIME needs a table with a WATERMARK")
+        for argument in node.args:  # Flink lets it name the time attribute
+            name = argument.parts[-1] if isinstance(argument, n.ColumnRef) else ""
+            if schema.find(name) is not rowtime:
+                raise compiler.fail(argument, f"the argument of MATCH_ROWTIME must be the time attribute {rowtime.name}")
+            self._argument_variables([argument], node, compiler)
         return Code("time", DataType(rowtime.type.kind, 3, nullable=False))
 
     def _final(self, node: n.Call, compiler: ExpressionCompiler) -> bool:
@@ -163,6 +168,8 @@ class PatternScope:
             raise compiler.fail(node, f"{node.name} takes neither DISTINCT nor FILTER")
         offset = self._offset(node, 1 if physical else 0, compiler)
         argument = node.args[0]
+        if not any(isinstance(part, n.ColumnRef) or _is_classifier(part) for part in n.walk(argument)):
+            raise compiler.fail(node, f"{node.name} needs a column (or CLASSIFIER) of the row that it moves to")
         if not physical:
             final = self._final(node, compiler)
             ref = RowRef(self._argument_variables(node.args[:1], node, compiler), node.name == "FIRST", offset, 0, final)
@@ -224,7 +231,7 @@ class PatternScope:
                     names.setdefault(part.parts[0].upper() if len(part.parts) > 1 else None, part)
                 elif isinstance(part, n.Star):
                     names.setdefault(part.qualifier.upper() if part.qualifier else None, part)
-                elif isinstance(part, n.Call) and part.name == "CLASSIFIER":
+                elif isinstance(part, n.Call) and _is_classifier(part):
                     names.setdefault(self._classifier_variable(part, compiler), part)
                     skipped |= {id(below) for below in part.args}
         if len(names) > 1:
@@ -277,6 +284,10 @@ class PatternScope:
             hint = ": CAST it to a number" if value is not None and value.type.kind in TEXTS else ""
             raise compiler.fail(node, f"{node.name} of {shown} is not defined{hint}")
         return Code(self.aggregate(ref, aggregate, value, keep), aggregate.type)
+
+
+def _is_classifier(node: n.Node) -> bool:
+    return isinstance(node, n.Call) and node.name == "CLASSIFIER"
 
 
 class RowScope:
