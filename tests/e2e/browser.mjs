@@ -1,0 +1,46 @@
+// Drives Chromium for test_page.py: one JSON command a line on stdin, one JSON answer a line on stdout.
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const [, , packageDirectory, profile] = process.argv;
+const { chromium } = createRequire(`${packageDirectory}/`)("playwright-core");
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath: "/usr/bin/chromium",
+  headless: true,
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+  ],
+});
+const page = context.pages()[0] ?? await context.newPage();
+const seen = { errors: [], requests: [] };
+page.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
+page.on("pageerror", (error) => seen.errors.push(String(error)));
+page.on("request", (request) => seen.requests.push(request.url()));
+
+const commands = {
+  open: ({ url }) => page.goto(url).then(() => null),
+  look: async ({ width, height, colorScheme }) => {
+    await page.setViewportSize({ width, height });
+    await page.emulateMedia({ colorScheme });
+    return null;
+  },
+  wait: ({ selector, text, timeout = 10000 }) =>
+    page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout }).then(() => null),
+  text: ({ selector }) => page.locator(selector).allInnerTexts(),
+  click: ({ selector }) => page.locator(selector).first().click().then(() => null),
+  evaluate: ({ script }) => page.evaluate(script),
+  screenshot: ({ path }) => page.screenshot({ path, fullPage: true }).then(() => null),
+  seen: () => seen,
+};
+
+console.log(JSON.stringify({ result: "ready" }));
+for await (const line of createInterface({ input: process.stdin })) {
+  const { command, ...options } = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ result: (await commands[command](options)) ?? null }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: String(error) }));
+  }
+}
+await context.close();

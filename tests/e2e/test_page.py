@@ -1,0 +1,245 @@
+"""The live page in a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_worker import FakeWorker, make_alert, make_partition
+
+from anomaly_app.web import WebServer, serve
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ROOT / ".cache" / "browser"
+PLAYWRIGHT = "playwright-core@1.65.1"
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+
+
+class Browser:
+    """A browser with one page, driven over pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        assert line, "the browser has gone"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    async def do(self, command: str, **options: Any) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"command": command, **options}).encode() + b"\n")
+        await self.process.stdin.drain()
+        return await self.answer()
+
+    async def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            async with asyncio.timeout(10):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+async def install() -> None:
+    """Playwright without a browser of its own, once; the registry gets three chances."""
+    if (PACKAGES / "node_modules" / "playwright-core" / "package.json").exists():
+        return
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    said = b""
+    for pause in (2, 5, 0):
+        command = ["npm", "install", "--prefix", str(PACKAGES), "--no-audit", "--no-fund", PLAYWRIGHT]
+        npm = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        said, _ = await npm.communicate()
+        if npm.returncode == 0:
+            return
+        await asyncio.sleep(pause)
+    pytest.fail(f"npm cannot install {PLAYWRIGHT}: {said.decode(errors='replace')}")
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    for program in ("node", "npm", "chromium"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    await install()
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(Path(__file__).with_name("browser.mjs")),
+        str(PACKAGES),
+        str(tmp_path / "profile"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    browser = Browser(process)
+    try:
+        assert await browser.answer() == "ready"
+        yield browser
+    finally:
+        await browser.close()
+
+
+@pytest.fixture
+def worker() -> FakeWorker:
+    worker = FakeWorker()
+    worker.assigned = [
+        make_partition(
+            number,
+            rows=123_456 + number,
+            rows_per_s=1_250.4,
+            lag=number * 7,
+            watermark_ms=1_752_156_422_697,
+            buffered=40,
+            late=number,
+        )
+        for number in range(4)
+    ]
+    return worker
+
+
+@pytest.fixture
+async def web(worker: FakeWorker) -> AsyncIterator[WebServer]:
+    running = await serve(worker, "127.0.0.1", 0)
+    yield running
+    await running.cleanup()
+
+
+async def test_an_alert_appears_with_its_explanation(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
+    worker.feed.publish(make_alert(1))
+    await browser.do("open", url=web.url)
+    await browser.do("wait", selector="#alerts li", text="user-1")
+    await browser.do("wait", selector="#state", text="live")
+
+    worker.feed.publish(make_alert(67, severity="high"))
+    await browser.do("wait", selector="#alerts li.high .explanation", text="quantity 30 > avg_quantity 1 × 3")
+    keys = await browser.do("text", selector=".alert-key")
+    assert keys == ["user-67", "user-1"], "the newest comes first, none twice"
+
+    await browser.do("click", selector="#alerts summary")
+    await browser.do("wait", selector="#alerts details td", text="785059544235887114")
+    await browser.do("wait", selector="#alerts .facts", text="partition 3, offset 67")
+
+    assert (await browser.do("text", selector="#rate")) == ["5,002"]
+    assert (await browser.do("text", selector="#lag")) == ["42"]
+    assert (await browser.do("text", selector="#watermark")) == ["14:07:02"]
+    rows = await browser.do("text", selector="#partitions tr")
+    assert len(rows) == 4 and "2025-07-10 14:07:02.697" in rows[3]
+    assert "c0ffee123456" in (await browser.do("text", selector="#jobs"))[0]
+
+    seen = await browser.do("seen")
+    assert seen["errors"] == []
+    assert [url for url in seen["requests"] if not url.startswith(web.url)] == []
+
+
+async def test_hostile_text_stays_text(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
+    worker.assigned = [make_partition(0, topic=HOSTILE)]
+    await browser.do("open", url=web.url)
+    row = make_alert(1).rows[0]
+    worker.feed.publish(
+        make_alert(
+            1,
+            key={HOSTILE: HOSTILE},
+            explanation=HOSTILE,
+            severity=HOSTILE,
+            payload={HOSTILE: [HOSTILE]},
+            rows=[type(row)(variable=HOSTILE, event_time=HOSTILE, partition=0, offset=0, values={HOSTILE: HOSTILE})],
+        )
+    )
+    await browser.do("wait", selector=".explanation", text=HOSTILE)
+    await browser.do("wait", selector="#partitions td", text=HOSTILE)
+    await browser.do("click", selector="#alerts summary")
+    await browser.do("wait", selector="#alerts details th", text=HOSTILE)
+    assert await browser.do("evaluate", script="window.hacked ?? null") is None
+    assert await browser.do("evaluate", script="document.querySelectorAll('main img, main script').length") == 0
+    assert (await browser.do("seen"))["errors"] == []
+
+
+async def test_inline_code_would_not_run_either(browser: Browser, web: WebServer) -> None:
+    await browser.do("open", url=web.url)
+    script = (
+        f"document.body.insertAdjacentHTML('beforeend', {json.dumps(HOSTILE)}); new Promise(r => setTimeout(r, 300))"
+    )
+    await browser.do("evaluate", script=script)
+    assert await browser.do("evaluate", script="window.hacked ?? null") is None
+    assert any("Content Security Policy" in error for error in (await browser.do("seen"))["errors"])
+
+
+async def test_a_flood_of_alerts_keeps_the_latest_hundred(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
+    await browser.do("open", url=web.url)
+    await browser.do("wait", selector="#state", text="live")
+    for number in range(300):
+        worker.feed.publish(make_alert(number))
+        if number % 50 == 0:
+            await asyncio.sleep(0.3)
+    await browser.do("wait", selector="#alerts li:first-child", text="user-299")
+    assert await browser.do("text", selector=".alert-key") == [f"user-{number}" for number in range(299, 199, -1)]
+
+
+async def test_the_page_says_what_the_worker_waits_for(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
+    worker.state = (False, "recovering: 3 of 8 partitions")
+    await browser.do("open", url=web.url)
+    await browser.do("wait", selector="#notice", text="The worker is not ready: recovering: 3 of 8 partitions")
+    worker.state = (True, "")
+    await browser.do("wait", selector="#state.live", text="live")
+
+
+async def test_a_lost_connection_is_told_and_comes_back(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
+    worker.feed.publish(make_alert(1))
+    await browser.do("open", url=web.url)
+    await browser.do("wait", selector="#state", text="live")
+    await web.cleanup()
+    await browser.do("wait", selector="#notice.lost", text="Connection lost at")
+    await browser.do("wait", selector="#state", text="connection lost")
+    assert await browser.do("text", selector=".alert-key") == ["user-1"], "what was there stays"
+
+    again = await serve(worker, "127.0.0.1", web.port)
+    worker.feed.publish(make_alert(2))
+    try:
+        await browser.do("wait", selector="#state", text="live")
+        await browser.do("wait", selector="#alerts li", text="user-2")
+        assert await browser.do("text", selector=".alert-key") == ["user-2", "user-1"]
+    finally:
+        await again.cleanup()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "width", "height"), [("desktop", 1280, 900), ("phone", 375, 812)])
+async def test_the_page_fits(
+    browser: Browser,
+    worker: FakeWorker,
+    web: WebServer,
+    tmp_path: Path,
+    name: str,
+    width: int,
+    height: int,
+    scheme: str,
+) -> None:
+    for number, severity in enumerate(["low", "medium", "high", "critical", "medium"]):
+        worker.feed.publish(make_alert(number, severity=severity))
+    worker.feed.publish(make_alert(9, key={"user_id": "user-with-a-long-name-" * 5}, explanation="x" * 300))
+    await browser.do("look", width=width, height=height, colorScheme=scheme)
+    await browser.do("open", url=web.url)
+    await browser.do("wait", selector="#alerts li", text="user-4")
+    await browser.do("wait", selector="#state", text="live")
+    assert await browser.do("evaluate", script="document.documentElement.scrollWidth <= innerWidth"), (
+        "no sideways scroll"
+    )
+    background = await browser.do("evaluate", script="getComputedStyle(document.body).backgroundColor")
+    assert (sum(json.loads(f"[{background[4:-1]}]")) < 3 * 128) == (scheme == "dark")
+    shots = Path(os.environ.get("ANOMALY_SCREENSHOTS", tmp_path))
+    await browser.do("screenshot", path=str(shots / f"{name}-{scheme}.png"))
