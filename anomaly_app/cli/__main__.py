@@ -1,0 +1,7 @@
+"""``python -m anomaly_app.cli`` is ``anomaly``."""
+
+import sys
+
+from anomaly_app.cli import main
+
+sys.exit(main())

@@ -1,0 +1,76 @@
+"""``anomaly check``: job files are read and bound, and nothing runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anomaly_app.cli.options import Dialect, Json
+from anomaly_app.cli.output import print_json
+
+if TYPE_CHECKING:
+    from anomaly_app.jobs.model import Job
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Job files.", exists=True, dir_okay=False)],
+    dialect: Dialect = "flink",
+    json: Json = False,
+) -> None:
+    """Check job files without running them; exit status 1 if one of them is wrong.
+
+    Example: anomaly check jobs/*.sql
+    """
+    reports = [_check(path, dialect) for path in files]
+    if json:
+        print_json(reports)
+    else:
+        for report in reports:
+            _print(report)
+    if not all(report["ok"] for report in reports):
+        raise typer.Exit(1)
+
+
+def _check(path: Path, dialect: str) -> dict[str, Any]:
+    from anomaly_app.errors import SqlError
+    from anomaly_app.jobs.binder import bind_job
+
+    report: dict[str, Any] = {"file": str(path), "ok": False}
+    try:
+        job = bind_job(path.read_text("utf-8"), name=path.stem, path=str(path), dialect=dialect)
+    except SqlError as error:
+        message = {"code": error.code, "problem": error.problem, "line": error.line, "column": error.column}
+        return report | {"error": message | {"text": str(error)}}
+    except (OSError, UnicodeDecodeError) as error:
+        return report | {
+            "error": {"code": "file", "problem": f"cannot be read: {error}", "text": f"cannot be read: {error}"}
+        }
+    return report | {"ok": True, "version": job.version, "warnings": list(job.warnings), "queries": _queries(job)}
+
+
+def _queries(job: Job) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": query.name,
+            "source": plan.source.topic,
+            "sink": query.sink.topic if query.sink else None,
+            "partition_by": list(plan.partition_by),
+            "routing": plan.routing.value,
+            "description": getattr(query.factory, "description", ""),
+        }
+        for plan in job.plans
+        for query in plan.queries
+    ]
+
+
+def _print(report: dict[str, Any]) -> None:
+    if not report["ok"]:
+        print(f"{report['file']}: {report['error']['text']}")
+        return
+    print(f"{report['file']}: right (version {report['version']})")
+    for query in report["queries"]:
+        print(f"  {query['name']}: {query['source']} -> {query['sink'] or 'alerts only'}: {query['description']}")
+    for warning in report["warnings"]:
+        print(f"  warning: {warning}")

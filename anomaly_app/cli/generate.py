@@ -1,0 +1,164 @@
+"""``anomaly generate``: records of a synthetic stream, to Kafka or to a file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anomaly_app.cli.options import Broker, ConfigFile, RegistryUrl, Set, load
+from anomaly_app.cli.output import note, progress
+
+if TYPE_CHECKING:
+    from anomaly_app.generators import Generated, Generator
+    from anomaly_app.generators.encode import Encoder
+    from anomaly_app.settings import LoadedSettings
+
+PARTITIONS = 8
+LINGER_MS = 5
+"""The producer gathers records for so long."""
+
+
+def generate(
+    stream: Annotated[str, typer.Argument(help="sales, clicks or international-sales.")] = "sales",
+    records: Annotated[int | None, typer.Option(min=1, help="How many; without it until Ctrl-C.")] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Per second; 0: as fast as it goes.")] = 100.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 1,
+    rare: Annotated[float, typer.Option(min=0, max=1, help="Probability of an unusual quantity.")] = 0.002,
+    format: Annotated[str, typer.Option(help="Of the records in Kafka: avro, csv or json.")] = "avro",
+    registry: RegistryUrl = None,
+    broker: Broker = None,
+    topic: Annotated[str | None, typer.Option(help="In place of the tutorial's topic.")] = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of the topic, if it has to be created.")] = PARTITIONS,
+    output: Annotated[
+        Path | None, typer.Option(help="A .csv, .jsonl or .parquet file in place of Kafka.", metavar="FILE")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Time of the first record, such as '2026-01-01 09:00:00' (UTC); else now.")
+    ] = None,
+    config: ConfigFile = None,
+    set: Set = None,
+) -> None:
+    """Generate records with the distributions of the sales tutorial, to Kafka or to a file.
+
+    Example: anomaly generate sales --rate 100 --rare 0.02 --format json --broker localhost:9092
+
+    Example: anomaly generate sales --records 10000 --output sales.csv
+    """
+    from anomaly_app.generators import GENERATORS
+    from anomaly_app.generators.encode import FORMATS
+
+    if stream not in GENERATORS:
+        raise typer.BadParameter(f"{stream!r} should be one of {', '.join(GENERATORS)}", param_hint="STREAM")
+    if format not in FORMATS:
+        raise typer.BadParameter(f"{format!r} should be one of {', '.join(FORMATS)}", param_hint="--format")
+    generator = GENERATORS[stream](rare)
+    stamped = generator.records(seed, records, _start_ms(start, records, rate), rate or 100.0)
+    if output is not None:
+        _to_file(generator, stamped, records, output)
+        return
+    loaded = load(config, set, {"kafka.bootstrap_servers": broker, "registry.url": registry})
+    topic = topic or generator.topic
+    encode = _encoder(generator, format, topic, loaded)
+    asyncio.run(_to_kafka(stamped, records, encode, topic, partitions, rate > 0, loaded))
+
+
+def _start_ms(start: str | None, records: int | None, rate: float) -> int:
+    from anomaly_app.conversions import text_to_timestamp
+    from anomaly_app.errors import EvaluationError
+
+    if start is not None:
+        try:
+            return text_to_timestamp(start, 3)
+        except EvaluationError:
+            problem = f"{start!r} should be a time such as '2026-01-01 09:00:00'"
+            raise typer.BadParameter(problem, param_hint="--start") from None
+    now = time.time_ns() // 1_000_000
+    # Records that are not paced lie in the past: none of them may seem to come from the future.
+    return now if rate else now - (records or 0) * 10
+
+
+def _encoder(generator: Generator, format_: str, topic: str, loaded: LoadedSettings) -> Encoder:
+    from dataclasses import replace
+
+    from anomaly_app.generators.encode import RegistryAccess, create_encoder
+
+    registry = loaded.settings.registry
+    password = registry.password.get_secret_value()
+    access = RegistryAccess(registry.url, registry.username, password, registry.ca_file)
+    return create_encoder(replace(generator, topic=topic), format_, access)
+
+
+def _to_file(generator: Generator, stamped: Iterable[Generated], records: int | None, output: Path) -> None:
+    from anomaly_app.cli.files import write_table
+
+    if records is None:
+        raise typer.BadParameter("a file needs --records, or it would never end", param_hint="--output")
+    names = generator.csv_fields
+    with progress("records") as bar:
+        task = bar.add_task(f"to {output}", total=records)
+
+        def rows() -> Iterator[tuple[list[str], int]]:
+            for number, record in enumerate(stamped, 1):
+                yield [record.value[name] for name in names], record.timestamp_ms
+                if number % 1_000 == 0:
+                    bar.update(task, completed=number)
+
+        write_table(output, names, generator.time_column, rows())
+    note(f"{records:,} records in {output}")
+
+
+async def _to_kafka(
+    stamped: Iterable[Generated],
+    records: int | None,
+    encode: Encoder,
+    topic: str,
+    partitions: int,
+    paced: bool,
+    loaded: LoadedSettings,
+) -> None:
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.errors import KafkaError
+
+    from anomaly_app.errors import BrokerError
+    from anomaly_app.runtime.connection import client_options
+    from anomaly_app.runtime.topics import FOREVER, NeededTopic, TopicAdmin
+
+    async with TopicAdmin(loaded) as admin:
+        await admin.ensure([NeededTopic(topic, partitions, FOREVER)])
+    problems: list[BaseException] = []
+
+    def done(sent: asyncio.Future[Any]) -> None:
+        problem = None if sent.cancelled() else sent.exception()
+        if problem is not None:
+            problems.append(problem)
+
+    began, number = time.monotonic(), 0
+    producer = AIOKafkaProducer(**client_options(loaded), linger_ms=LINGER_MS)
+    await producer.start()
+    try:
+        with progress("records") as bar:
+            task = bar.add_task(f"to {topic}", total=records)
+            for number, record in enumerate(stamped, 1):
+                wait = record.timestamp_ms / 1_000 - time.time() if paced else 0
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                value = encode(record.value)
+                sent = await producer.send(topic, value, key=record.key.encode(), timestamp_ms=record.timestamp_ms)
+                sent.add_done_callback(done)
+                if problems:
+                    break
+                if wait > 0 or number % 1_000 == 0:
+                    bar.update(task, completed=number)
+            await producer.flush()
+    except KafkaError as error:
+        problems.append(error)
+    finally:
+        await producer.stop()
+        note(f"{number:,} records to {topic} in {time.monotonic() - began:.1f} s")
+    if problems:
+        raise BrokerError(f"topic {topic} does not take records: {problems[0]}") from problems[0]

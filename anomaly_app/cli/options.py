@@ -1,0 +1,55 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from anomaly_app.settings import LoadedSettings
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="TOML file of settings; else that of ANOMALY_CONFIG, else anomaly.toml.", metavar="FILE"
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, such as web.port=8080; may be given more than once.", metavar="KEY=VALUE"),
+]
+Broker = Annotated[
+    str | None, typer.Option("--broker", help="Kafka, host:port; the same as --set kafka.bootstrap_servers=…")
+]
+RegistryUrl = Annotated[
+    str | None, typer.Option("--registry", help="Schema registry; the same as --set registry.url=…", metavar="URL")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Dialect = Annotated[str, typer.Option(help="flink, or standard for SQL:2016.")]
+
+
+def load(config: Path | None, given: Sequence[str] | None, more: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """Settings of a command.
+
+    Args:
+        config: the TOML file, None for the usual one.
+        given: texts ``key=value`` of ``--set``.
+        more: key and value of options that stand for a setting; None for one that was not given.
+
+    Raises:
+        SettingsError: a key or value is wrong.
+    """
+    from anomaly_app.errors import SettingsError
+    from anomaly_app.settings import load_settings
+
+    overrides: dict[str, Any] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(key, "command line", "--set needs key=value, such as --set web.port=8080")
+        overrides[key.strip()] = value
+    overrides |= {key: value for key, value in (more or {}).items() if value is not None}
+    return load_settings(overrides, config_file=config)

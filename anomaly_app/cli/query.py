@@ -1,0 +1,152 @@
+"""``anomaly query``: SQL over files, with the engine of the worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anomaly_app.cli.options import Dialect, Json
+from anomaly_app.cli.output import note, plain, print_csv, print_json, print_table, progress, text
+
+if TYPE_CHECKING:
+    from anomaly_app import Result, Rows
+    from anomaly_app.cli.files import Columns, FileTable
+
+NEVER_LATE_MS = 1 << 60
+"""A file is complete: without a bound on disorder no row of it can be late."""
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="A job file, or the text of a SELECT.", metavar="JOB_OR_SQL")],
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", help="Rows of a table: a .csv (with header), .jsonl or .parquet file.", metavar="NAME=FILE"
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Types, such as 'user_id STRING, ts TIMESTAMP(3)'; else inferred.")
+    ] = None,
+    rowtime: Annotated[str | None, typer.Option(help="Event-time column; else the only TIMESTAMP.")] = None,
+    delay: Annotated[
+        str | None, typer.Option(help="Bound on disorder, such as 500ms, 1s or 2min; without it no row is late.")
+    ] = None,
+    proctime: Annotated[str | None, typer.Option(help="Add a processing-time column of this name.")] = None,
+    dialect: Dialect = "flink",
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    late: Annotated[bool, typer.Option("--late", help="Print the late rows in place of the result.")] = False,
+) -> None:
+    """Run a query over files: the same rows as the worker gives. CREATE TABLE statements come before the options.
+
+    Example: anomaly query "SELECT user_id FROM sales WHERE CAST(quantity AS INT) > 9" --table sales=sales.csv
+
+    Example: anomaly query jobs/unusual_sales.sql --table SalesRecordTable=sales.csv --json
+    """
+    from anomaly_app import query as run
+    from anomaly_app.errors import SqlError
+
+    if json and csv:
+        raise typer.BadParameter("--json or --csv, not both")
+    body, name = _read_sql(sql)
+    with progress("rows") as bar:
+        tables = {}
+        for given in table or ():
+            known, equals, path = given.partition("=")
+            if not equals:
+                raise typer.BadParameter(
+                    f"{given!r} should be NAME=FILE, such as sales=sales.csv", param_hint="--table"
+                )
+            tables[known] = _table(Path(path), columns, rowtime, delay, proctime)
+            rows = tables[known].rows
+            tables[known].rows = bar.track(rows, total=len(rows), description=path)
+        try:
+            result = run(body, tables, dialect=dialect)
+        except SqlError as error:
+            note(f"anomaly: {name}: {error}")
+            raise typer.Exit(2) from error
+    _print(result, json, csv, late)
+
+
+def _read_sql(sql: str) -> tuple[str, str]:
+    """Text and where it stood."""
+    if re.fullmatch(r"\S+\.sql", sql) or (len(sql) < 255 and Path(sql).is_file()):
+        try:
+            return Path(sql).read_text("utf-8"), sql
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{sql} cannot be read: {error}", param_hint="JOB_OR_SQL") from error
+    return sql, "SQL"
+
+
+def _table(path: Path, columns: str | None, rowtime: str | None, delay: str | None, proctime: str | None) -> Rows:
+    from anomaly_app import Rows
+    from anomaly_app.cli.files import read_table
+
+    file = read_table(path)
+    types = file.columns if columns is None else _declared(columns, file, path)
+    bound = NEVER_LATE_MS if delay is None else _milliseconds(delay)
+    if rowtime is None and proctime is None:
+        times = [name for name, type_ in types if type_.startswith("TIMESTAMP")]
+        rowtime = times[0] if len(times) == 1 else None
+    return Rows(types, file.rows, rowtime, bound if rowtime else 0, proctime)
+
+
+def _declared(columns: str, file: FileTable, path: Path) -> Columns:
+    """Types of ``--columns`` in the order of the file; columns that it does not name keep the inferred one."""
+    from anomaly_app.errors import SqlError
+    from anomaly_app.sql import parse_statements
+    from anomaly_app.sql.statements import CreateTable
+
+    try:
+        statement = parse_statements(f"CREATE TABLE t ({columns})")[0]
+    except SqlError as error:
+        raise typer.BadParameter(error.problem, param_hint="--columns") from error
+    if not isinstance(statement, CreateTable):
+        raise typer.BadParameter("expected names and types of columns", param_hint="--columns")
+    declared = {column.name: str(column.type) for column in statement.columns}
+    for name in declared:
+        if name not in dict(file.columns):
+            have = ", ".join(name for name, _ in file.columns)
+            raise typer.BadParameter(f"{path} has no column {name!r}; it has {have}", param_hint="--columns")
+    return [(name, declared.get(name, type_)) for name, type_ in file.columns]
+
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
+
+
+def _milliseconds(delay: str) -> int:
+    found = re.fullmatch(r"(\d+)\s*(ms|s|min|h)", delay.strip())
+    if found is None:
+        raise typer.BadParameter(f"{delay!r} should be a duration such as 500ms, 1s or 2min", param_hint="--delay")
+    return int(found[1]) * _UNITS_MS[found[2]]
+
+
+def _print(result: Result, json: bool, csv: bool, late: bool) -> None:
+    names = [name for name, _ in result.columns]
+    if json:
+        rows = [_object(result.columns, row) for row in result.rows]
+        described = [{"name": name, "type": type_} for name, type_ in result.columns]
+        print_json({"columns": described, "rows": rows, "late": [_list(row) for row in result.late]})
+        return
+    if late:
+        names = [f"column {number}" for number in range(1, len(result.late[0]) + 1)] if result.late else []
+        cells = [[text(value, "TIMESTAMP(3)") for value in row] for row in result.late]
+    else:
+        cells = [
+            [text(value, type_) for value, (_, type_) in zip(row, result.columns, strict=True)] for row in result.rows
+        ]
+    (print_csv if csv else print_table)(names, cells)
+    if not csv:
+        note(f"{len(result.rows):,} rows" + (f", {len(result.late):,} late rows dropped" if result.late else ""))
+
+
+def _object(columns: Sequence[tuple[str, str]], row: Sequence[Any]) -> dict[str, Any]:
+    return {name: plain(value, type_) for (name, type_), value in zip(columns, row, strict=True)}
+
+
+def _list(row: Sequence[Any]) -> list[Any]:
+    return [plain(value, "TIMESTAMP(3)") for value in row]
