@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import faust
 from mode import Service
 
 from anomaly_app.agents.lane import declare
@@ -197,6 +198,24 @@ def create_app(loaded: LoadedSettings | None = None) -> AnomalyApp:
     except SettingsError as error:
         print(f"anomaly: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def run_worker(loaded: LoadedSettings, log_level: str = "warning") -> int:
+    """Run a worker in this process until it is stopped or its bounded run ends; the exit status.
+
+    Args:
+        loaded: the settings.
+        log_level: ``debug``, ``info``, ``warning`` or ``error``.
+    """
+    app = create_app(loaded)
+    app.finalize()
+    app.prepare()
+    worker = faust.Worker(app, loglevel=log_level, redirect_stdouts=False)
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
 
 
 def job_files(loaded: LoadedSettings) -> Sequence[Path]:
