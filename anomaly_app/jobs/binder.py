@@ -11,7 +11,7 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
-from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained
+from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
 from anomaly_app.jobs.sinks import into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
@@ -230,7 +230,8 @@ def _bind_select(
         first = around(columns)
         return chained(first, into(columns if first is None else first.output))
 
-    return Rule(select.match, schema, text, dialect, project=project, limits=limits)
+    in_order = is_everything(select) and (target is None or not target.insert.columns)
+    return Rule(select.match, schema, text, dialect, project=project, in_order=in_order, limits=limits)
 
 
 def _creates(statements: Sequence[Statement], text: str) -> dict[str, CreateTable]:

@@ -120,6 +120,7 @@ class Rule:
         text: the whole statement, for errors.
         dialect: whose semantics.
         project: makes the query's projection from the output columns of the clause; None for ``SELECT *``.
+        in_order: the output columns are those of the clause in their order, though a sink may name them differently.
         limits: on what an operator may hold.
         single_run: use the strategy for patterns with one way to go on where it applies; False for tests.
 
@@ -135,6 +136,7 @@ class Rule:
         dialect: Dialect,
         *,
         project: Callable[[tuple[Column, ...]], Projection | None] | None = None,
+        in_order: bool = False,
         limits: Limits | None = None,
         single_run: bool = True,
     ) -> None:
@@ -146,6 +148,7 @@ class Rule:
         whole = self.compile(Layout(schema.columns))
         self._projection = project(whole.measures.output) if project is not None else None
         self.output: Sequence[Column] = self._projection.output if self._projection else whole.measures.output
+        self.measures = self._measure_texts(whole.measures.output) if in_order or not self._projection else {}
         self._compiled.clear()
         checked = self.checked
         needed = whole.define.reads | whole.measures.reads | {column.name for column in checked.partition_by}
@@ -195,6 +198,21 @@ class Rule:
         clause, text = self.checked.clause, self.checked.text
         within = f" {text[slice(*clause.within_span)]}" if clause.within_ms is not None else ""
         return _collapsed(f"({text[slice(*clause.pattern.span)]}){within}")
+
+    @property
+    def all_rows(self) -> bool:
+        """Whether a match gives one output row for each of its rows, so that measures are running ones."""
+        return self.checked.all_rows
+
+    def _measure_texts(self, columns: Sequence[Column]) -> dict[str, str]:
+        """Names of the output columns that are measures, and the text of each."""
+        checked = self.checked
+        texts = {
+            measure.name: _collapsed(checked.text[slice(*measure.expr.span)]) for measure in checked.clause.measures
+        }
+        keys = {column.name for column in checked.partition_by}
+        named = zip(self.output, columns, strict=True)
+        return {out.name: texts[column.name] for out, column in named if column.name in texts.keys() - keys}
 
     @property
     def description(self) -> str:
