@@ -51,6 +51,7 @@ class Result:
         rows: tuples in order of emission. TIMESTAMP is a naive ``datetime``, TIMESTAMP_LTZ an aware one, DECIMAL a
             ``Decimal``.
         late: rows of the tables that came after the watermark had passed them, as tuples of all table columns.
+        late_columns: name and SQL type of these.
         matches: for each row, the pattern variable and the source row (as in ``late``) of every row that it used;
             empty where a query has no pattern.
     """
@@ -58,6 +59,7 @@ class Result:
     columns: list[tuple[str, str]]
     rows: list[tuple[Any, ...]]
     late: list[tuple[Any, ...]] = field(default_factory=list)
+    late_columns: list[tuple[str, str]] = field(default_factory=list)
     matches: list[list[tuple[str, tuple[Any, ...]]]] = field(default_factory=list)
 
 
@@ -160,6 +162,7 @@ def _run(bound: BoundQuery, table: Rows) -> Result:
     )
     task = PartitionTask([slot], delay_ms=bound.schema.watermark_delay_ms, mode=bound.mode)
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
+    result.late_columns = [(column.name, str(column.type)) for column in layout.columns]
     out = [to_python(column.type) for column in factory.output]
     back = [to_python(column.type) for column in layout.columns]
 

@@ -39,7 +39,7 @@ def query(
     dialect: Dialect = "flink",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    late: Annotated[bool, typer.Option("--late", help="Print the late rows in place of the result.")] = False,
+    late: Annotated[bool, typer.Option("--late", help="Print the late rows in place of the result's.")] = False,
 ) -> None:
     """Run a query over files: the same rows as the worker gives. CREATE TABLE statements come before the options.
 
@@ -126,27 +126,18 @@ def _milliseconds(delay: str) -> int:
 
 
 def _print(result: Result, json: bool, csv: bool, late: bool) -> None:
-    names = [name for name, _ in result.columns]
     if json:
-        rows = [_object(result.columns, row) for row in result.rows]
         described = [{"name": name, "type": type_} for name, type_ in result.columns]
-        print_json({"columns": described, "rows": rows, "late": [_list(row) for row in result.late]})
+        rows = [_object(result.columns, row) for row in result.rows]
+        lates = [_object(result.late_columns, row) for row in result.late]
+        print_json({"columns": described, "rows": rows, "late": lates})
         return
-    if late:
-        names = [f"column {number}" for number in range(1, len(result.late[0]) + 1)] if result.late else []
-        cells = [[text(value, "TIMESTAMP(3)") for value in row] for row in result.late]
-    else:
-        cells = [
-            [text(value, type_) for value, (_, type_) in zip(row, result.columns, strict=True)] for row in result.rows
-        ]
-    (print_csv if csv else print_table)(names, cells)
+    columns, table = (result.late_columns, result.late) if late else (result.columns, result.rows)
+    cells = [[text(value, type_) for value, (_, type_) in zip(row, columns, strict=True)] for row in table]
+    (print_csv if csv else print_table)([name for name, _ in columns], cells)
     if not csv:
-        note(f"{len(result.rows):,} rows" + (f", {len(result.late):,} late rows dropped" if result.late else ""))
+        note(f"{len(result.rows):,} rows" + (f"; late and dropped: {len(result.late):,}" if result.late else ""))
 
 
 def _object(columns: Sequence[tuple[str, str]], row: Sequence[Any]) -> dict[str, Any]:
     return {name: plain(value, type_) for (name, type_), value in zip(columns, row, strict=True)}
-
-
-def _list(row: Sequence[Any]) -> list[Any]:
-    return [plain(value, "TIMESTAMP(3)") for value in row]

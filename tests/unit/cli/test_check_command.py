@@ -1,0 +1,59 @@
+"""``anomaly check`` binds job files and says what is wrong with them, where."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from anomaly_app.cli import main
+
+SALES = str(resources.files("anomaly_app").joinpath("jobs/unusual_sales.sql"))
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> str:
+    path = tmp_path / "broken.sql"
+    path.write_text(Path(SALES).read_text("utf-8").replace("'topic' = 'flink.sales", "'tpic' = 'flink.sales"))
+    return str(path)
+
+
+def test_a_right_file_is_described_with_its_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", SALES]) == 0
+    out = capsys.readouterr().out
+    assert f"{SALES}: right" in out
+    assert "flink.sales.records -> flink.unusual.sales.records" in out
+    assert "warning: table UnusualSalesRecordTable: option 'properties.client.id'" in out
+
+
+def test_a_wrong_file_is_pointed_at_and_the_others_are_checked_all_the_same(
+    broken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", broken, SALES]) == 1
+    out = capsys.readouterr().out
+    assert f"{broken}: line " in out
+    assert "did you mean 'topic'?" in out
+    assert "^" in out
+    assert f"{SALES}: right" in out
+
+
+def test_json_has_a_report_for_each_file(broken: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json", SALES, broken]) == 1
+    right, wrong = json.loads(capsys.readouterr().out)
+    assert (right["ok"], right["file"], right["queries"][0]["routing"]) == (True, SALES, "repartition")
+    assert right["queries"][0]["partition_by"] == ["user_id"]
+    assert (wrong["ok"], wrong["error"]["code"]) == (False, "sql-validation")
+    assert wrong["error"]["line"] > 1 and wrong["error"]["column"] > 1
+
+
+def test_a_missing_file_is_a_usage_error() -> None:
+    assert main(["check", "no-such.sql"]) == 2
+
+
+def test_a_file_that_is_no_text_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bytes.sql"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert main(["check", str(path)]) == 1
+    assert "cannot be read" in capsys.readouterr().out
