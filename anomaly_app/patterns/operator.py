@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTargetError
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
 from anomaly_app.patterns.keys import KeyState
-from anomaly_app.patterns.matcher import Match, Matcher
+from anomaly_app.patterns.matcher import Attempt, Match, Matcher
 from anomaly_app.patterns.rule import CompiledRule, Limits
 from anomaly_app.patterns.stores import LogStore, RowStore
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
@@ -70,8 +70,8 @@ class PatternOperator:
                 state = keys[key] = KeyState()
             state.rows.append(row)
             touched[key] = state
-        for key, state in touched.items():
-            self._run(key, state, watermark)
+        for key, held in touched.items():
+            self._run(key, held, watermark)
         return self._move(watermark)
 
     def advance(self, watermark: int) -> list[Finding]:
@@ -179,16 +179,20 @@ class PatternOperator:
                     self.counters.add("pattern_thread_limit")
                 self._give_up(key, state, attempt.next, error)
                 continue
-            if not resolved:
-                if attempt.next - attempt.start >= most:
-                    error = LimitError(f"one attempt has taken {most} rows and is not decided: it is given up")
-                    self.counters.add("pattern_row_limit")
-                    self._give_up(key, state, attempt.next - 1, error)
-                    state.start += most // 2  # or the next attempt would soon be here again, row after row
-                    continue
-                if not self._time_out(state, watermark):
+            if resolved:
+                moment = self._moment(state, attempt)
+            elif attempt.next - attempt.start >= most:
+                problem = f"one attempt has taken {most} rows and is not decided: it is given up"
+                self.counters.add("pattern_row_limit")
+                self._give_up(key, state, attempt.next - 1, LimitError(problem))
+                state.start += most // 2  # or the next attempt would soon be here again, row after row
+                continue
+            else:
+                waited = self._time_out(state, attempt, watermark)
+                if waited is None:
                     break
-            at = max(at, self._moment(state))
+                moment = waited
+            at = max(at, moment)
             if attempt.complete:
                 self._complete(key, state, matcher.match(attempt), at)
             else:
@@ -204,30 +208,29 @@ class PatternOperator:
             if not rows:
                 self._forget(key, state)
 
-    def _time_out(self, state: KeyState, watermark: int) -> bool:
-        """Whether an attempt that waits for rows is over: by time, or by the end of the input."""
-        rule, attempt = self.rule, state.attempt
-        assert attempt is not None
-        within = rule.within_ms
-        if within is not None and attempt.next >= len(state.rows):
-            if watermark - within >= state.rows[attempt.start][TIME]:
-                attempt.threads, attempt.expired = [], True
-                return True
-        if watermark == MAX_WATERMARK:
-            if rule.earliest:
-                return False  # Flink never closes it
-            self.matcher.end(attempt)
-            return True
-        return False
+    def _time_out(self, state: KeyState, attempt: Attempt, watermark: int) -> Moment | None:
+        """When an attempt that waits for rows is over, by time or by the end of the input; None if it goes on."""
+        rule = self.rule
+        start = state.rows[attempt.start]
+        at_end = watermark == MAX_WATERMARK
+        if rule.within_ms is not None and not (at_end and rule.program.anchored_end):
+            due = start[TIME] + rule.within_ms
+            if watermark < due or attempt.next < len(state.rows):
+                return None
+            attempt.threads, attempt.expired = [], True
+            return due, 1, start[POSITION]
+        if not at_end or (rule.earliest and not rule.program.anchored_end):
+            return None  # Flink never closes an attempt without WITHIN
+        self.matcher.end(attempt)
+        return MAX_WATERMARK, 0, start[POSITION]
 
-    def _moment(self, state: KeyState) -> Moment:
-        """When the present attempt was resolved."""
-        attempt, rows = state.attempt, state.rows
-        assert attempt is not None
+    def _moment(self, state: KeyState, attempt: Attempt) -> Moment:
+        """When an attempt was resolved by a row."""
+        rows, rule = state.rows, self.rule
         if attempt.expired:
             start = rows[attempt.start]
-            return start[TIME] + (self.rule.within_ms or 0), 1, start[POSITION]
-        last = rows[min(max(attempt.next - 1, attempt.start) + self.rule.look_ahead, len(rows) - 1)]
+            return start[TIME] + (rule.within_ms or 0), 1, start[POSITION]
+        last = rows[min(max(attempt.next - 1, attempt.start) + rule.look_ahead, len(rows) - 1)]
         return last[TIME], 0, last[POSITION]
 
     def _give_up(self, key: Any, state: KeyState, place: int, error: Exception) -> None:
@@ -256,8 +259,10 @@ class PatternOperator:
             elif not length and rule.rows_per_match is not RowsPerMatch.ALL_OMIT_EMPTY:
                 shown = [match.start]
         last = rows[end - 1] if length else rows[match.start]
+        # A match that an earlier attempt held back counts from its release on (MATCH_ROWTIME).
+        time = max(last[TIME], at[0]) if at[0] != MAX_WATERMARK else last[TIME]
         try:
-            results = rule.measures.compute(rows, match.start, match.labels, number, shown, max(last[TIME], at[0]))
+            results = rule.measures.compute(rows, match.start, match.labels, number, shown, time)
         except (AnomalyError, ArithmeticError) as error:
             self.problems.append(Problem(_as_problem(error), rows[match.start : end], values))
             results = []

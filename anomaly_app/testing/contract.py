@@ -1,0 +1,152 @@
+"""What every operator must keep to (see :class:`anomaly_app.operators.Operator`), as checks for its tests.
+
+::
+
+    check_contract(lambda: factory.create(layout), rows)
+
+raises AssertionError if the operator's findings depend on how the rows were cut into batches, if state restored after
+any row gives another future, or if ``changes()`` writes more than the rows that came in can explain.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Finding, Operator, Row
+
+Create = Callable[[], Operator]
+
+Step = tuple[list[Row], int]
+"""Rows and the watermark behind them."""
+
+
+def steps_of(rows: Sequence[Row]) -> list[Step]:
+    """The finest steps: rows of one event time at once, since a watermark never parts them.
+
+    Example:
+        >>> steps_of([(5, 0), (5, 1), (9, 2)])
+        [([(5, 0), (5, 1)], 5), ([(9, 2)], 9)]
+    """
+    ordered = sorted(rows, key=lambda row: row[TIME])
+    return [(list(group), time) for time, group in groupby(ordered, key=lambda row: row[TIME])]
+
+
+def merged(steps: Sequence[Step], cuts: Sequence[int]) -> Iterator[Step]:
+    """Coarser steps, cut in front of these numbers of steps."""
+    for start, end in zip([0, *cuts], [*cuts, len(steps)], strict=True):
+        part = steps[start:end]
+        if part:
+            yield [row for rows, _ in part for row in rows], part[-1][1]
+
+
+def told(finding: Finding) -> tuple[Any, ...]:
+    """All that a finding says, to be compared."""
+    return (
+        finding.key,
+        finding.time,
+        finding.values,
+        finding.last,
+        tuple(finding.bindings),
+        finding.number,
+    )
+
+
+def check_contract(create: Create, rows: Sequence[Row], *, seed: int = 0, splits: int = 3) -> None:
+    """Run all checks over some rows.
+
+    Args:
+        create: makes a fresh operator.
+        rows: in any order; event times in ms.
+        seed: of the random batches.
+        splits: how many ways to cut the rows into batches.
+
+    Raises:
+        AssertionError: the operator breaks the contract; the message says how.
+    """
+    steps = steps_of(rows)
+    expected = check_batches(create, steps, seed=seed, splits=splits)
+    check_restore(create, steps, expected)
+    check_ids(expected)
+    check_writes(create, steps)
+
+
+def run(operator: Operator, steps: Sequence[Step] | Iterator[Step]) -> list[tuple[Any, ...]]:
+    """Findings of some steps and of the end of the input."""
+    found = [told(finding) for rows, watermark in steps for finding in operator.process(rows, watermark)]
+    return found + [told(finding) for finding in operator.advance(MAX_WATERMARK)]
+
+
+def check_batches(create: Create, steps: Sequence[Step], *, seed: int, splits: int) -> list[tuple[Any, ...]]:
+    """Any batches give the same findings in the same order; gives them back."""
+    expected = run(create(), steps)
+    choose = random.Random(seed)
+    for number in range(splits):
+        cuts = sorted(choose.sample(range(1, len(steps)), choose.randrange(len(steps)))) if number and steps else []
+        found = run(create(), merged(steps, cuts))
+        assert found == expected, f"batches cut at {cuts} give other findings:\n{found}\ninstead of\n{expected}"
+    return expected
+
+
+def check_restore(create: Create, steps: Sequence[Step], expected: Sequence[tuple[Any, ...]]) -> None:
+    """State restored after any step gives the findings that were still to come.
+
+    Where the source is the log, rows are fed again from the oldest needed one on, and (since another operator may
+    need older ones) from the very first.
+    """
+    operator = create()
+    entries: dict[bytes, bytes] = {}
+    before = 0
+    past: list[Row] = []
+    for number, (rows, watermark) in enumerate(steps):
+        before += len(operator.process(rows, watermark))
+        past += rows
+        for key, value in operator.changes():
+            if value is None:
+                entries.pop(key, None)
+            else:
+                entries[key] = value
+        oldest = operator.oldest_time()
+        for start in {MIN_WATERMARK, watermark + 1 if oldest is None else oldest}:
+            restored = create()
+            restored.restore(list(entries.items()))
+            if not restored.keeps_rows:
+                restored.process([row for row in past if row[TIME] >= start], watermark)
+                restored.problems.clear()
+            for _ in restored.changes():
+                pass
+            future = run(restored, steps[number + 1 :])
+            assert future == list(expected[before:]), (
+                f"restored behind event time {watermark} (rows again from {start}):\n{future}\n"
+                f"instead of\n{list(expected[before:])}"
+            )
+
+
+def check_ids(expected: Sequence[tuple[Any, ...]]) -> None:
+    """Key, last row and number tell every finding from every other."""
+    ids = [(key, last, number) for key, _, _, last, _, number in expected]
+    assert len(set(ids)) == len(ids), f"two findings have one id: {sorted(i for i in ids if ids.count(i) > 1)[:2]}"
+
+
+def check_writes(create: Create, steps: Sequence[Step], *, per_row: int = 4, size: int = 400) -> None:
+    """What ``changes()`` gives grows with the rows that came in, not with those that are held.
+
+    Args:
+        create: makes a fresh operator.
+        steps: rows.
+        per_row: entries that a row may cost in all, once put and once deleted.
+        size: bytes that an entry may have, per row that it came with.
+    """
+    operator = create()
+    total = count = 0
+    for rows, watermark in steps:
+        findings = operator.process(rows, watermark)
+        changes = list(operator.changes())
+        count += len(rows) + len(findings)
+        total += len(changes) - 1  # one entry per step is free: how far the operator has come
+        assert total <= per_row * count, f"{total} entries for {count} rows and findings: held rows are written again"
+        written = sum(len(key) + len(value or b"") for key, value in changes)
+        allowed = size * (len(changes) + 1)
+        assert written <= allowed, f"{written} bytes in {len(changes)} entries: an entry grows with the rows held"
