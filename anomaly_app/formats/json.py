@@ -1,0 +1,304 @@
+"""JSON objects, as Flink's ``json`` format has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+
+from anomaly_app import conversions as c
+from anomaly_app.errors import DecodeError, EvaluationError
+from anomaly_app.formats.options import JsonOptions
+from anomaly_app.formats.rowcode import rows_function
+from anomaly_app.formats.texts import from_text, to_text
+from anomaly_app.formats.values import Convert, refuse, to_single
+from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
+
+_BAD = (msgspec.MsgspecError, EvaluationError, ValueError, ArithmeticError, RecursionError)
+
+_TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
+
+
+class JsonDecoder:
+    """Decodes records of JSON objects into tuples of columns in memory form.
+
+    A typed decoder of msgspec, made for the columns, does the common case. A record that it refuses is read once
+    more, value by value, with the conversions that Flink allows: numbers in quotes, texts from numbers.
+
+    Args:
+        columns: what to take out, by :attr:`~anomaly_app.schema.Column.source_name`.
+        options: of the format.
+
+    Example:
+        >>> from anomaly_app.schema import INT, STRING
+        >>> decoder = JsonDecoder([Column("user", STRING), Column("qty", INT)], JsonOptions())
+        >>> decoder.decode_all([b'{"qty": 3, "user": "ann", "more": []}']), decoder.decode_one(b'{"qty": "4"}')
+        ([('ann', 3)], (None, 4))
+    """
+
+    def __init__(self, columns: Sequence[Column], options: JsonOptions) -> None:
+        self._columns = columns
+        self._options = options
+        strict = options.fail_on_missing_field
+        fields = [(column.source_name, column.type) for column in columns]
+        self._decode = msgspec.json.Decoder(_struct("Record", fields, strict)).decode
+        places = [f"r.c{number}" for number in range(len(columns))]
+        self._rows = rows_function(places, [_finish(column.type) for column in columns])
+        self._lenient = [_lenient(column.type) for column in columns]
+        self._decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
+
+    def decode_all(self, payloads: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        """All records of a batch, the quick way; raises if any of them is unusual: use :meth:`decode_one` then."""
+        return self._rows(map(self._decode, payloads))
+
+    def decode_one(self, payload: bytes) -> tuple[Any, ...]:
+        """One record; raises :class:`DecodeError` saying which column is wrong, and why."""
+        try:
+            return self._rows((self._decode(payload),))[0]
+        except _BAD:
+            pass
+        try:
+            record = self._decode_any(payload)
+        except _BAD as error:
+            raise DecodeError(f"not JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise DecodeError(f"a JSON object was expected, not {payload[:80].decode('utf-8', 'replace')!r}")
+        return tuple([self._value(record, number) for number in range(len(self._columns))])
+
+    def _value(self, record: dict[str, Any], number: int) -> Any:
+        column = self._columns[number]
+        name = column.source_name
+        if name not in record and self._options.fail_on_missing_field:
+            raise DecodeError(f"field {name!r} is absent")
+        value = record.get(name)
+        try:
+            if value is not None:
+                return self._lenient[number](value)
+        except (*_BAD, DecodeError) as error:
+            if not self._options.ignore_parse_errors:
+                raise DecodeError(f"field {name!r}: {error}") from None
+        if not column.type.nullable:
+            raise DecodeError(f"field {name!r} is {'NULL' if name in record else 'absent'}, and its column is NOT NULL")
+        return None
+
+
+def _struct(name: str, fields: Sequence[tuple[str, DataType]], strict: bool) -> type[msgspec.Struct]:
+    """A struct with fields c0, c1, …; nullable ones may be absent unless ``strict``."""
+    definitions: list[Any] = []
+    for number, (_, type_) in enumerate(fields):
+        hint = _hint(type_, f"{name}_{number}", strict)
+        definition = (f"c{number}", hint | None if type_.nullable else hint)
+        definitions.append((*definition, None) if type_.nullable and not strict else definition)
+    rename = {f"c{number}": field for number, (field, _) in enumerate(fields)}
+    # Without gc: the structs die with the batch and hold no cycles. Keywords: optional fields may precede others.
+    return msgspec.defstruct(name, definitions, rename=rename, gc=False, kw_only=True)
+
+
+def _hint(type_: DataType, name: str, strict: bool) -> Any:
+    kind = type_.kind
+    if kind in WHOLE_NUMBERS:
+        low, high = c.RANGES[kind]
+        return Annotated[int, msgspec.Meta(ge=low, le=high)]
+    if kind in APPROXIMATE:
+        return float
+    if kind is Kind.ROW:
+        return _struct(name, type_.fields, strict)
+    if kind in (Kind.ARRAY, Kind.MAP):
+        element = _element(type_)
+        hint: Any = _hint(element, name, strict)
+        hint = hint | None if element.nullable else hint
+        return list.__class_getitem__(hint) if kind is Kind.ARRAY else dict.__class_getitem__((str, hint))
+    return {Kind.BOOLEAN: bool, Kind.DECIMAL: Decimal, Kind.BYTES: bytes}.get(kind, str)
+
+
+def _element(type_: DataType) -> DataType:
+    assert type_.element is not None, "an ARRAY or MAP names the type of its elements"
+    if type_.kind is Kind.MAP and (type_.key is None or type_.key.kind not in TEXTS):
+        raise TypeError("a MAP in JSON has keys of a text type")
+    return type_.element
+
+
+def _finish(type_: DataType) -> Convert | None:
+    """From what the typed decoder gives to memory form; None if that is the same."""
+    kind = type_.kind
+    if kind in _TIMES:
+        return from_text(type_)
+    if kind is Kind.FLOAT:
+        return to_single
+    if kind is Kind.DECIMAL:
+        return _decimal(type_)
+    if kind in (Kind.ARRAY, Kind.MAP):
+        element = _finish(_element(type_))
+        return None if element is None else _each(element, kind)
+    if kind is Kind.ROW:
+        places = [f"r.c{number}" for number in range(len(type_.fields))]
+        rows = rows_function(places, [_finish(field) for _, field in type_.fields])
+        return lambda value: rows((value,))[0]
+    return None
+
+
+def _each(element: Convert, kind: Kind) -> Convert:
+    if kind is Kind.ARRAY:
+        return lambda value: [None if item is None else element(item) for item in value]
+    return lambda value: {key: None if item is None else element(item) for key, item in value.items()}
+
+
+def _decimal(type_: DataType) -> Convert:
+    precision, scale = type_.precision or 10, type_.scale or 0
+
+    def convert(value: Decimal) -> Decimal:
+        result = c.rescale(value, scale, precision) if value.is_finite() else None
+        if result is None:
+            refuse(value, type_)
+        return result
+
+    return convert
+
+
+_ENCODE_NUMBERS = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def _lenient(type_: DataType) -> Convert:
+    """From any JSON value that is not null (floats as Decimal) to memory form."""
+    kind = type_.kind
+    if kind in TEXTS:
+        return lambda value: value if isinstance(value, str) else _ENCODE_NUMBERS(value).decode()
+    if kind is Kind.ARRAY:
+        element = _lenient_part(_element(type_))
+        return lambda value: [element(item) for item in value] if isinstance(value, list) else refuse(value, type_)
+    if kind is Kind.MAP:
+        element = _lenient_part(_element(type_))
+        return lambda value: (
+            {key: element(item) for key, item in value.items()} if isinstance(value, dict) else refuse(value, type_)
+        )
+    if kind is Kind.ROW:
+        fields = [(name, _lenient_part(field)) for name, field in type_.fields]
+        return lambda value: (
+            tuple([field(value.get(name)) for name, field in fields])
+            if isinstance(value, dict)
+            else refuse(value, type_)
+        )
+    parse = from_text(type_) or str
+    number = _number(type_)
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, str):
+            return parse(value)
+        if isinstance(value, bool) and kind is Kind.BOOLEAN:
+            return value
+        if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and number is not None:
+            return number(value)
+        refuse(value, type_)
+
+    return convert
+
+
+def _lenient_part(type_: DataType) -> Convert:
+    inner = _lenient(type_)
+
+    def convert(value: Any) -> Any:
+        if value is not None:
+            return inner(value)
+        if not type_.nullable:
+            raise DecodeError(f"NULL for a part of type {type_}")
+        return None
+
+    return convert
+
+
+def _number(type_: DataType) -> Convert | None:
+    if type_.kind in WHOLE_NUMBERS:
+        return lambda value: _cut(value, type_)
+    if type_.kind is Kind.DOUBLE:
+        return float
+    if type_.kind is Kind.FLOAT:
+        return lambda value: to_single(float(value))
+    if type_.kind is Kind.DECIMAL:
+        decimal = _decimal(type_)
+        return lambda value: decimal(Decimal(value))
+    return None
+
+
+def _cut(value: int | Decimal, type_: DataType) -> int:
+    """Without its fraction, as Jackson's ``getIntValue``."""
+    if isinstance(value, Decimal) and value.adjusted() > _MOST_DIGITS:
+        refuse(value, type_)  # int() of 1e999999999 would take all memory
+    return c.whole_in_range(int(value), type_.kind)
+
+
+_MOST_DIGITS = 20
+
+
+class JsonEncoder:
+    """Encodes tuples of columns in memory form as JSON objects.
+
+    Args:
+        columns: in the order of the tuples.
+        options: of the format.
+
+    Example:
+        >>> from anomaly_app.schema import INT, TIMESTAMP_3
+        >>> JsonEncoder([Column("qty", INT), Column("at", TIMESTAMP_3)], JsonOptions()).encode((3, 1500))
+        b'{"qty":3,"at":"1970-01-01 00:00:01.5"}'
+    """
+
+    def __init__(self, columns: Sequence[Column], options: JsonOptions) -> None:
+        fields = [(column.source_name, column.type) for column in columns]
+        self._row = _write_row(fields, options, "Record")
+        self._encode = msgspec.json.Encoder(decimal_format="number").encode
+
+    def encode(self, values: tuple[Any, ...]) -> bytes:
+        """The object of a row; raises :class:`EvaluationError` for a date that has no text."""
+        return self._encode(self._row(values))
+
+
+def _write_row(fields: Sequence[tuple[str, DataType]], options: JsonOptions, name: str) -> Callable[[Any], Any]:
+    struct = msgspec.defstruct(
+        name,
+        [(f"c{number}", Any, None) for number in range(len(fields))],
+        rename={f"c{number}": field for number, (field, _) in enumerate(fields)},
+        omit_defaults=options.ignore_null_fields,
+        gc=False,
+    )
+    places = [f"r[{number}]" for number in range(len(fields))]
+    rows = rows_function(
+        places, [_writer(type_, options, f"{name}_{number}") for number, (_, type_) in enumerate(fields)]
+    )
+    return lambda values: struct(*rows((values,))[0])
+
+
+def _writer(type_: DataType, options: JsonOptions, name: str) -> Convert | None:
+    kind = type_.kind
+    if kind in _TIMES:
+        return to_text(type_, "T" if options.iso_timestamps else " ")
+    if kind in APPROXIMATE:
+        # JSON has no such numbers; Jackson writes their names.
+        return lambda value: value if math.isfinite(value) else c.float_to_text(value)
+    if kind is Kind.DECIMAL and options.plain_decimals:
+        return lambda value: msgspec.Raw(format(value, "f").encode())
+    if kind is Kind.ARRAY:
+        element = _writer(_element(type_), options, name) or _same
+        return lambda value: [None if item is None else element(item) for item in value]
+    if kind is Kind.MAP:
+        element = _writer(_element(type_), options, name) or _same
+        return lambda value: {key: None if item is None else element(item) for key, item in _keyed(value, options)}
+    if kind is Kind.ROW:
+        return _write_row(type_.fields, options, name)
+    return None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _keyed(value: dict[Any, Any], options: JsonOptions) -> list[tuple[str, Any]]:
+    if None not in value:
+        return list(value.items())
+    if options.null_key_mode == "FAIL":
+        raise EvaluationError("a MAP with a NULL key: see the option 'map-null-key.mode'")
+    literal = options.null_key_literal
+    named = [(literal if key is None else key, item) for key, item in value.items()]
+    return named if options.null_key_mode == "LITERAL" else [pair for pair in value.items() if pair[0] is not None]

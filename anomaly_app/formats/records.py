@@ -1,0 +1,340 @@
+"""Kafka records to rows of the engine, and rows of a sink to keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from anomaly_app.errors import DecodeError, RegistryError
+from anomaly_app.formats.avro import AvroDecoder, AvroEncoder
+from anomaly_app.formats.csv import CsvDecoder, CsvEncoder
+from anomaly_app.formats.json import JsonDecoder, JsonEncoder
+from anomaly_app.formats.options import AvroOptions, CsvOptions, JsonOptions, parse_options
+from anomaly_app.formats.raw import RawCodec
+from anomaly_app.formats.registry import Registry
+from anomaly_app.operators import Layout, Row
+from anomaly_app.schema import Column, Origin, Schema
+
+Decoder: TypeAlias = JsonDecoder | CsvDecoder | AvroDecoder | RawCodec
+Encoder: TypeAlias = JsonEncoder | CsvEncoder | AvroEncoder | RawCodec
+
+
+class Record(Protocol):
+    """A Kafka record."""
+
+    @property
+    def topic(self) -> str:
+        """Where it was read."""
+
+    @property
+    def partition(self) -> int:
+        """Where it was read."""
+
+    @property
+    def offset(self) -> int:
+        """Where it was read."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since 1970; -1 for none."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The key as written."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The value as written; None for a tombstone."""
+
+
+class FormatSpec(Protocol):
+    """A format and its options, without their prefixes."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``json``."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Names without prefix, and values."""
+
+
+class Topic(Protocol):
+    """What sources and sinks have in common."""
+
+    @property
+    def topic(self) -> str:
+        """Name of the topic."""
+
+    @property
+    def value_format(self) -> FormatSpec:
+        """Format of the values."""
+
+    @property
+    def key_format(self) -> FormatSpec | None:
+        """Format of the keys."""
+
+    @property
+    def key_fields(self) -> tuple[str, ...]:
+        """Names of the columns in the key, in order."""
+
+    @property
+    def value_fields(self) -> tuple[str, ...]:
+        """Names of the columns in the value, in order."""
+
+
+class SourceLike(Topic, Protocol):
+    """A :class:`anomaly_app.jobs.model.Source`."""
+
+    @property
+    def schema(self) -> Schema:
+        """All columns of the table."""
+
+
+class SinkLike(Topic, Protocol):
+    """A :class:`anomaly_app.jobs.model.Sink`."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of a row, in order."""
+
+
+class Decoded(NamedTuple):
+    """What a batch of records gave.
+
+    Args:
+        rows: in the order of the records.
+        bad: records that gave none, and why.
+        tombstones: how many of these have no value.
+    """
+
+    rows: list[Row]
+    bad: list[tuple[Record, DecodeError]]
+    tombstones: int
+
+
+class RecordDecoder:
+    """Decodes records of a source into rows of a layout: ``(time, offset, *columns)``.
+
+    Args:
+        source: the table.
+        layout: the columns that its queries read.
+        registry: for Avro.
+
+    Raises:
+        RegistryError: a format is Avro, and no registry is given.
+        TypeError: a column has a type that its format cannot hold.
+    """
+
+    def __init__(self, source: SourceLike, layout: Layout, registry: Registry | None = None) -> None:
+        columns = list(layout.columns)
+        rowtime = next((column for column in source.schema.columns if column.name == source.schema.rowtime), None)
+        if rowtime is not None and rowtime.name not in {column.name for column in columns}:
+            columns.append(rowtime)
+        by_name = {column.name: column for column in source.schema.columns}
+        values = [column for column in columns if column.origin is Origin.VALUE]
+        keys = [column for column in columns if column.origin is Origin.KEY]
+        in_value = [by_name[name] for name in source.value_fields]
+        self._value = _decoder(source.value_format, in_value, values, registry)
+        self._key: Decoder | None = None
+        if keys and source.key_format is not None:
+            in_key = [by_name[name] for name in source.key_fields]
+            self._key = _decoder(source.key_format, in_key, keys, registry)
+        self._key_names = ", ".join(column.name for column in keys)
+        self._rows = _row_function(layout.columns, values, keys, rowtime)
+        self._rowtime = source.schema.rowtime
+
+    async def prepare(self, records: Iterable[Record]) -> None:
+        """Fetch what :meth:`decode` needs for these records: cheap where nothing is missing.
+
+        Raises:
+            RegistryError: the schema registry cannot be reached; the same call may succeed later.
+        """
+        if isinstance(self._value, AvroDecoder):
+            await self._value.prepare(record.value for record in records)
+        if isinstance(self._key, AvroDecoder):
+            await self._key.prepare(record.key for record in records)
+
+    def decode(self, records: Sequence[Record], arrival_ms: int) -> Decoded:
+        """Rows of records; nothing in them raises: those that give no row are told apart.
+
+        Args:
+            records: of one partition, in order.
+            arrival_ms: processing time of the batch, and event time of its rows if the table has no rowtime.
+        """
+        if not records:
+            return Decoded([], [], 0)
+        try:
+            rows = self._decode_all(records, arrival_ms)
+        except Exception:
+            # Whatever it was, the records are now read one by one, and there only bad data is caught.
+            return self._one_by_one(records, arrival_ms)
+        return Decoded(rows, [], 0)
+
+    def _decode_all(self, records: Sequence[Record], arrival_ms: int) -> list[Row]:
+        values: Any = self._value.decode_all([record.value for record in records])  # type: ignore[misc]
+        keys: Any = repeat(())
+        if self._key is not None:
+            keys = self._key.decode_all([record.key for record in records])  # type: ignore[misc]
+        rows = self._rows(records, values, keys, arrival_ms)
+        if min([row[0] for row in rows]) < 0:
+            raise DecodeError("a row has a negative time")
+        return rows
+
+    def _one_by_one(self, records: Sequence[Record], arrival_ms: int) -> Decoded:
+        decoded = Decoded([], [], 0)
+        tombstones = 0
+        for record in records:
+            try:
+                if record.value is None:
+                    tombstones += 1
+                    raise DecodeError("null value (a tombstone): the table is append-only")
+                row = self._decode_one(record, record.value, arrival_ms)
+                if row is not None:
+                    decoded.rows.append(row)
+            except DecodeError as error:
+                decoded.bad.append((record, error))
+        return decoded._replace(tombstones=tombstones)
+
+    def _decode_one(self, record: Record, payload: bytes, arrival_ms: int) -> Row | None:
+        value = self._value.decode_one(payload)
+        if value is None:
+            return None
+        key: Any = ()
+        if self._key is not None:
+            if record.key is None:
+                raise DecodeError(f"null key, and columns are read from it: {self._key_names}")
+            try:
+                key = self._key.decode_one(record.key)
+            except DecodeError as error:
+                raise DecodeError(f"key: {error}") from None
+            if key is None:
+                return None
+        try:
+            row = self._rows((record,), (value,), (key,), arrival_ms)[0]
+        except TypeError:
+            row = (None,)
+        if row[0] is None:
+            raise DecodeError(f"the event time {self._rowtime} is NULL")
+        if row[0] < 0:
+            raise DecodeError(f"the event time {self._rowtime} is negative: {row[0]} ms since 1970")
+        return row
+
+
+class RecordEncoder:
+    """Encodes rows of a sink as keys and values.
+
+    Args:
+        sink: the table.
+        registry: for Avro.
+
+    Raises:
+        RegistryError: a format is Avro, and no registry is given.
+        TypeError: a column has a type that its format cannot hold.
+    """
+
+    def __init__(self, sink: SinkLike, registry: Registry | None = None) -> None:
+        places = {column.name: number for number, column in enumerate(sink.columns)}
+        self._key: Encoder | None = None
+        if sink.key_format is not None:
+            self._key = _encoder(sink.key_format, _named(sink, sink.key_fields), f"{sink.topic}-key", registry)
+        self._value = _encoder(sink.value_format, _named(sink, sink.value_fields), f"{sink.topic}-value", registry)
+        self._key_places = [places[name] for name in sink.key_fields]
+        self._value_places = [places[name] for name in sink.value_fields]
+
+    async def prepare(self) -> None:
+        """Register the schemas of Avro formats.
+
+        Raises:
+            RegistryError: the registry cannot be reached (retriable), or refuses a schema (not retriable).
+        """
+        for encoder in (self._key, self._value):
+            if isinstance(encoder, AvroEncoder):
+                await encoder.prepare()
+
+    def encode(self, values: Sequence[Any]) -> tuple[bytes | None, bytes | None]:
+        """Key and value of a row of the sink's columns in memory form.
+
+        Raises:
+            EvaluationError: a value has no form in the format, such as a date beyond the year 9999.
+        """
+        key = None if self._key is None else self._key.encode(tuple([values[place] for place in self._key_places]))
+        return key, self._value.encode(tuple([values[place] for place in self._value_places]))
+
+
+def avro_options(topic: Topic) -> AvroOptions | None:
+    """Options of the value's, or else of the key's, Avro format: they say where the registry is. None without Avro."""
+    for format_ in (topic.value_format, topic.key_format):
+        if format_ is not None and format_.name == "avro-confluent":
+            return AvroOptions.parse(format_.options)
+    return None
+
+
+def _named(sink: SinkLike, names: Iterable[str]) -> list[Column]:
+    by_name = {column.name: column for column in sink.columns}
+    return [by_name[name] for name in names]
+
+
+def _decoder(
+    format_: FormatSpec, columns: Sequence[Column], wanted: Sequence[Column], registry: Registry | None
+) -> Decoder:
+    options = parse_options(format_.name, format_.options)
+    if isinstance(options, JsonOptions):
+        return JsonDecoder(wanted, options)
+    if isinstance(options, CsvOptions):
+        names = [column.name for column in columns]
+        return CsvDecoder(columns, [names.index(column.name) for column in wanted], options)
+    if isinstance(options, AvroOptions):
+        return AvroDecoder(wanted, options, _need(registry))
+    return RawCodec(columns, options)
+
+
+def _encoder(format_: FormatSpec, columns: Sequence[Column], subject: str, registry: Registry | None) -> Encoder:
+    options = parse_options(format_.name, format_.options)
+    if isinstance(options, JsonOptions):
+        return JsonEncoder(columns, options)
+    if isinstance(options, CsvOptions):
+        return CsvEncoder(columns, options)
+    if isinstance(options, AvroOptions):
+        return AvroEncoder(columns, subject, options, _need(registry))
+    return RawCodec(columns, options)
+
+
+def _need(registry: Registry | None) -> Registry:
+    if registry is None:
+        raise RegistryError("the format 'avro-confluent' needs a schema registry: set its option 'url' or registry.url")
+    return registry
+
+
+_METADATA = {"timestamp": "m.timestamp", "partition": "m.partition", "offset": "m.offset", "topic": "m.topic"}
+
+
+def _row_function(
+    layout: Sequence[Column], values: Sequence[Column], keys: Sequence[Column], rowtime: Column | None
+) -> Callable[[Iterable[Record], Iterable[Any], Iterable[Any], int], list[Row]]:
+    """A function from records, decoded values and decoded keys to rows."""
+    in_value = {column.name: f"v[{number}]" for number, column in enumerate(values)}
+    in_key = {column.name: f"k[{number}]" for number, column in enumerate(keys)}
+
+    def place(column: Column) -> str:
+        if column.origin is Origin.VALUE:
+            return in_value[column.name]
+        if column.origin is Origin.KEY:
+            return in_key[column.name]
+        if column.origin is Origin.PROCTIME:
+            return "now"
+        found = _METADATA[column.source_name]
+        return f"{found} * 1000" if column.source_name == "timestamp" and (column.type.precision or 0) > 3 else found
+
+    time = "now" if rowtime is None else place(rowtime)
+    if rowtime is not None and (rowtime.type.precision or 0) > 3:
+        time = f"({time}) // 1000"
+    parts = [time, "m.offset", *map(place, layout)]
+    source = (
+        "def rows(records, values, keys, now):\n"
+        f"    return [({', '.join(parts)}) for m, v, k in zip(records, values, keys)]"
+    )
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    return namespace["rows"]  # type: ignore[no-any-return]
