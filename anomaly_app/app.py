@@ -17,13 +17,13 @@ from mode import Service
 
 from anomaly_app.agents.lane import declare
 from anomaly_app.errors import AnomalyError, SettingsError
-from anomaly_app.formats.registry import Registry
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.connection import faust_credentials
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.topics import CHANGELOG, FOREVER, NeededTopic, TopicAdmin
 from anomaly_app.runtime.worker import Worker
 from anomaly_app.runtime.writer import OutputWriter
@@ -86,6 +86,7 @@ class AnomalyApp(LaneApp):
         """Ask Kafka for the topics, bind the jobs, declare agents and tables; ends the process if that fails."""
         if self.worker is not None:
             return
+        self.loaded.settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
         try:
             _run(self._prepare)
         except AnomalyError as error:
@@ -98,17 +99,20 @@ class AnomalyApp(LaneApp):
             drafts = bind_jobs(loaded, {})
             sources = await admin.sources(sorted({plan.source.topic for job in drafts for plan in job.plans}))
             jobs = bind_jobs(loaded, sources)
-            registry = _registry(loaded, jobs)
+            registries = Registries(loaded)
             pipelines = [
-                Pipeline(job, plan, settings, sources[plan.source.topic], registry) for job in jobs for plan in job.plans
+                Pipeline(job, plan, settings, sources[plan.source.topic], registries)
+                for job in jobs
+                for plan in job.plans
             ]
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
-        if registry is not None:
-            await registry.check()
+        try:
+            await registries.check()
             for pipeline in pipelines:
                 await pipeline.prepare()
-            await registry.close()
+        finally:
+            await registries.close()
         for job in jobs:
             for warning in job.warnings:
                 print(f"anomaly: job {job.name}: {warning}", file=sys.stderr)
@@ -127,7 +131,6 @@ class AnomalyApp(LaneApp):
 
     async def on_first_start(self) -> None:
         """The page first, then everything else."""
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
         assert self.worker is not None
         if self.conf.web_enabled:
@@ -210,12 +213,13 @@ def run_worker(loaded: LoadedSettings, log_level: str = "warning") -> int:
     app = create_app(loaded)
     app.finalize()
     app.prepare()
-    worker = faust.Worker(app, loglevel=log_level, redirect_stdouts=False)
+    worker: Any = faust.Worker(app, loglevel=log_level, redirect_stdouts=False)
     worker.spinner = None
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)
+    return 0
 
 
 def job_files(loaded: LoadedSettings) -> Sequence[Path]:
@@ -286,8 +290,3 @@ def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
                 upsert = output.query.sink is not None and output.query.sink.upsert
                 need(output.topic, pipeline.partitions, CHANGELOG if upsert else FOREVER, ids=True)
     return list(topics.values())
-
-
-def _registry(loaded: LoadedSettings, jobs: Sequence[Job]) -> Registry | None:
-    """The registry client, if a format of the jobs needs one; the address of the settings comes first."""
-    raise NotImplementedError

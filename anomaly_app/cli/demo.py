@@ -9,7 +9,7 @@ import typer
 
 
 def demo(
-    records: Annotated[int | None, typer.Option(min=1, help="Generate that many sales, then end with a summary.")] = None,
+    records: Annotated[int | None, typer.Option(min=1, help="Generate that many, then end with a summary.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Sales per second.")] = 100.0,
     rare: Annotated[float, typer.Option(min=0, max=1, help="Probability of an unusual quantity.")] = 0.02,
     seed: Annotated[int, typer.Option(help="Of the generator: the same seed gives the same sales.")] = 1,

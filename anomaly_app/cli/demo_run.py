@@ -36,6 +36,8 @@ COLORS = {"low": "cyan", "medium": "yellow", "high": "dark_orange", "critical": 
 
 
 class DemoRun:
+    """One run of the demo; the arguments are the options of the command."""
+
     def __init__(
         self, records: int | None, rate: float, rare: float, seed: int, broker: str | None, port: int
     ) -> None:
@@ -60,8 +62,8 @@ class DemoRun:
                 stopped = True
                 self.console.print("stopping …", style="dim")
         if self.records is not None and not stopped:
-            seconds = time.monotonic() - started
-            self.console.print(f"{self.sent:,} sales, {self.alerts:,} of them unusual, in {seconds:.1f} s", style="bold")
+            summary = f"{self.sent:,} sales, {self.alerts:,} of them unusual, in {time.monotonic() - started:.1f} s"
+            self.console.print(summary, style="bold")
         return 0
 
     async def _run(self, stack: contextlib.AsyncExitStack) -> None:
@@ -180,7 +182,7 @@ class DemoRun:
     async def _printed(self, consumer: AIOKafkaConsumer) -> None:
         """Wait until every alert is printed."""
         for place, end in (await consumer.end_offsets(consumer.assignment())).items():
-            while await consumer.position(place) < end:
+            while await consumer.position(place) < end:  # noqa: ASYNC110 (it tells its position only when asked)
                 await asyncio.sleep(0.05)
 
 

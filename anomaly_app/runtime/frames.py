@@ -96,8 +96,8 @@ class RowDecoder:
 
     def __init__(self, layout: Layout) -> None:
         columns = tuple(_python_type(column.type) for column in layout.columns)
-        row = tuple[(int, int, *columns)]  # type: ignore[misc, valid-type]
-        self._decoder = msgspec.msgpack.Decoder(list[row])  # type: ignore[valid-type]
+        row = tuple[(int, int, *columns)]  # type: ignore[valid-type]
+        self._decoder = msgspec.msgpack.Decoder(list[row])
 
     def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:
         """Rows and their offsets upstream; raises ``msgspec.DecodeError``."""

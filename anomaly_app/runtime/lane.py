@@ -115,7 +115,7 @@ class LaneConsumer(driver.Consumer):  # type: ignore[misc]
                 await self.seek_wait(positions)
                 self._read_offset.update(positions)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's signature)
         """Slices of the lane's topics; the last record of a slice of changelog, the rest applied at once."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)

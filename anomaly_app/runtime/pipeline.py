@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.conversions import timestamp_to_text
 from anomaly_app.errors import DataError
-from anomaly_app.formats.registry import Registry
-from anomaly_app.jobs.codecs import record_decoder, record_encoder
+from anomaly_app.formats.records import RecordDecoder, RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
 from anomaly_app.operators import TIME, Row
 from anomaly_app.runtime.frames import RowDecoder
 from anomaly_app.runtime.outgoing import RowWriter
+from anomaly_app.runtime.registries import Registries
 from anomaly_app.settings import Settings
 
 
@@ -32,7 +31,7 @@ class QueryOutput:
 
     query: Query
     builder: AlertBuilder
-    encoder: Any
+    encoder: RecordEncoder | None
     topic: str
     alerts: int = 0
 
@@ -45,10 +44,10 @@ class Pipeline:
         plan: what runs.
         settings: of the worker.
         partitions: of the source topic.
-        registry: for Avro; None if no format needs it.
+        registries: for Avro.
     """
 
-    def __init__(self, job: Job, plan: Plan, settings: Settings, partitions: int, registry: Registry | None) -> None:
+    def __init__(self, job: Job, plan: Plan, settings: Settings, partitions: int, registries: Registries) -> None:
         self.job, self.plan, self.partitions = job, plan, partitions
         self.name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{job.name}-{plan.name}")
         self.source = plan.source
@@ -60,14 +59,14 @@ class Pipeline:
         self.max_ahead_ms = int(settings.worker.max_ahead_s * 1000)
         idle = plan.source.idle_timeout_ms
         self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
-        self.decoder = record_decoder(plan.source, plan.layout, registry)
+        self.decoder = RecordDecoder(plan.source, plan.layout, registries.of(plan.source))
         self.row_writer = RowWriter(plan.layout, plan.source.topic)
         self.frame_rows = RowDecoder(plan.layout)
         self.outputs = [
             QueryOutput(
                 query,
                 AlertBuilder(job, plan, query),
-                record_encoder(query.sink, registry) if query.sink is not None else None,
+                RecordEncoder(query.sink, registries.of(query.sink)) if query.sink is not None else None,
                 query.sink.topic if query.sink is not None else "",
             )
             for query in plan.queries

@@ -14,6 +14,7 @@ from typing import Any
 
 from anomaly_app.alerts.builder import encode as encode_alert
 from anomaly_app.alerts.record import Alert
+from anomaly_app.errors import EvaluationError
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
@@ -78,7 +79,9 @@ class Stage:
         self.wake = asyncio.Event()
         self.flushed = asyncio.Event()
         self.flushed.set()
-        self.dirty = self.flushing = False
+        self.dirty = False
+        self.settled = asyncio.Event()
+        self.settled.set()
         self.finished = False
         self.highwater = 0
         self.position = 0
@@ -108,6 +111,7 @@ class Stage:
     def touch(self) -> None:
         """There is something to flush."""
         self.dirty = True
+        self.settled.clear()
         self.wake.set()
 
     async def prepare(self, records: Sequence[Any]) -> None:
@@ -142,8 +146,8 @@ class Stage:
         """The end of a bounded run is reached and flushed: what comes of it; None if it has to wait for others."""
         raise NotImplementedError
 
-    def status(self, now: float) -> PartitionStatus | None:
-        """For the page; None for a stage that is not shown."""
+    def status(self, now: float) -> PartitionStatus:
+        """For the page."""
         raise NotImplementedError
 
 
@@ -195,15 +199,14 @@ class DetectStage(Stage):
         """Hold findings for the flush, and make dead letters of what a rule failed on."""
         self._findings += findings
         for number, problem in problems:
-            query = self.pipeline.plan.queries[number].name
-            self.dead_letters += 1
-            headers = error_headers(problem.error, [("anomaly-job", self.pipeline.job.name), ("anomaly-query", query)])
-            last = problem.rows[-1]
-            self._records.append(
-                self.pipeline.row_writer.write(
-                    self.pipeline.dead_letter_topic, problem.rows, self.place(last), headers, f"{query}-{len(problem.rows)}"
-                )
-            )
+            self._dead_letter(number, problem)
+
+    def _dead_letter(self, number: int, problem: Problem) -> None:
+        pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
+        self.dead_letters += 1
+        headers = error_headers(problem.error, [("anomaly-job", pipeline.job.name), ("anomaly-query", query)])
+        place, about = self.place(problem.rows[-1]), f"{query}-{len(problem.rows)}"
+        self._records.append(pipeline.row_writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
 
     def place(self, row: Row) -> tuple[int, int]:
         """Partition and offset of a row in the source."""
@@ -212,6 +215,8 @@ class DetectStage(Stage):
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Findings as results and alerts, and the checkpoint."""
         self._write_findings(flush, now_ms)
+        flush.records += self._records  # of results that have no form in their format
+        self._records = []
         flush.checkpoint, flush.changes = self.task.checkpoint()
 
     def _write_findings(self, flush: Flush, now_ms: int) -> None:
@@ -222,8 +227,12 @@ class DetectStage(Stage):
             output = outputs[number]
             alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
             if output.encoder is not None:
-                key, value = output.encoder.encode(finding.values)
-                flush.records.append(result(output.topic, key, value, alert.id))
+                try:
+                    key, value = output.encoder.encode(finding.values)
+                except EvaluationError as error:
+                    self._dead_letter(number, Problem(error, [finding.last], finding.key))
+                else:
+                    flush.records.append(result(output.topic, key, value, alert.id))
             flush.records.append(result(self.pipeline.alert_topic, alert_key(alert), encode_alert(alert), alert.id))
             flush.alerts.append(alert)
             output.alerts += 1
@@ -233,9 +242,10 @@ class DetectStage(Stage):
         self.task.finish()
         output = self.task.take()
         self.keep(output.findings, output.problems)
-        flush = Flush(self._records)
-        self._records = []
+        flush = Flush()
         self._write_findings(flush, now_ms)
+        flush.records += self._records
+        self._records = []
         return flush
 
     def status(self, now: float) -> PartitionStatus:

@@ -124,6 +124,8 @@ class Worker:
                 stage.wake.clear()
                 while stage.dirty:
                     await self._write(stage, stage.gather(_now_ms()))
+                    if not stage.dirty:
+                        stage.settled.set()
                     if interval:
                         await asyncio.sleep(interval)
                 if stage.at_end and not stage.finished:
@@ -136,11 +138,13 @@ class Worker:
             raise
         except Exception as error:
             self._crashed = f"{type(error).__name__}: {error}"
+            for stages in self.stages.values():
+                for other in stages:
+                    other.settled.set()  # nobody should wait for what will not be written
             log.exception("a flush of %s[%d] failed: the worker stops", stage.topic, stage.partition)
             await self.app.crash(error)
 
     async def _write(self, stage: Stage, flush: Flush) -> None:
-        stage.flushing = True
         await self.writer.write(flush.records)
         if flush.checkpoint is not None:
             table = self.tables[self.state_name(stage.pipeline, isinstance(stage, ShuffleStage))]
@@ -152,7 +156,6 @@ class Worker:
             pending.done()
         for alert in flush.alerts:
             self.feed.publish(alert)
-        stage.flushing = False
         stage.flushed.set()
 
     def _check_finished(self) -> None:
@@ -167,8 +170,7 @@ class Worker:
         self._ready = (False, "rebalancing")
         for stages in self.stages.values():
             for stage in stages:
-                while (stage.dirty or stage.flushing) and not self._crashed:
-                    await asyncio.sleep(0.01)
+                await stage.settled.wait()
         await self._forget()
 
     async def _forget(self) -> None:

@@ -64,8 +64,7 @@ class OutputWriter:
         partitions = self._partitions[record.topic]
         if len(partitions) == 1:
             return 0
-        place: int = _partitioner(record.key, partitions, partitions)
-        return place
+        return int(_partitioner(record.key, partitions, partitions))
 
     async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
         last = await self._batches(topic, partition, [(r.key, r.value, r.headers) for r in records])
