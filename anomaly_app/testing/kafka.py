@@ -84,6 +84,7 @@ class ApacheKafka:
         partitions: of a topic that is created without a number.
         sasl: user names and passwords; clients then need SASL_PLAINTEXT with PLAIN.
         detached: it outlives this process.
+        properties: more settings of the broker; they come before those of this class.
 
     Raises:
         MavenError: Kafka cannot be fetched.
@@ -91,7 +92,13 @@ class ApacheKafka:
     """
 
     def __init__(
-        self, *, port: int = 0, partitions: int = 8, sasl: Mapping[str, str] | None = None, detached: bool = False
+        self,
+        *,
+        port: int = 0,
+        partitions: int = 8,
+        sasl: Mapping[str, str] | None = None,
+        detached: bool = False,
+        properties: Mapping[str, object] | None = None,
     ) -> None:
         self._jars = fetch("kafka", ARTIFACTS)
         self._detached = detached
@@ -100,7 +107,7 @@ class ApacheKafka:
         self.port = port or free[0]
         self._internal = f"127.0.0.1:{free[1]}"
         self.directory = Path(tempfile.mkdtemp(prefix="anomaly-kafka-"))
-        properties = _PROPERTIES.format(
+        lines = _PROPERTIES.format(
             client=self.port,
             internal=free[1],
             controller=free[2],
@@ -111,9 +118,10 @@ class ApacheKafka:
         if sasl:
             users = " ".join(f'user_{name}="{password}"' for name, password in sasl.items())
             module = "org.apache.kafka.common.security.plain.PlainLoginModule"
-            properties += "sasl.enabled.mechanisms=PLAIN\n"
-            properties += f"listener.name.client.plain.sasl.jaas.config={module} required {users};\n"
-        (self.directory / "server.properties").write_text(properties, "utf-8")
+            lines += "sasl.enabled.mechanisms=PLAIN\n"
+            lines += f"listener.name.client.plain.sasl.jaas.config={module} required {users};\n"
+        lines += "".join(f"{key}={value}\n" for key, value in (properties or {}).items())
+        (self.directory / "server.properties").write_text(lines, "utf-8")
         (self.directory / "log4j2.properties").write_text(_LOGGING, "utf-8")
         self._log = self.directory / "server.log"
         try:

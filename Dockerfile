@@ -1,0 +1,12 @@
+# The worker and the command line; see docker-compose.yml.
+FROM python:3.11-slim
+RUN useradd --create-home anomaly && install -d -o anomaly -g anomaly /data
+WORKDIR /home/anomaly/app
+COPY pyproject.toml README.md ./
+COPY anomaly_app anomaly_app
+RUN pip install --no-cache-dir .
+USER anomaly
+# Away from the sources: what runs is what was installed.
+WORKDIR /data
+VOLUME /data
+CMD ["faust", "-A", "anomaly_app", "worker", "-l", "info"]
