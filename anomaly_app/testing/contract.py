@@ -23,14 +23,16 @@ Step = tuple[list[Row], int]
 """Rows and the watermark behind them."""
 
 
-def steps_of(rows: Sequence[Row]) -> list[Step]:
+def steps_of(rows: Sequence[Row], order: Callable[[Row], Any] | None = None) -> list[Step]:
     """The finest steps: rows of one event time at once, since a watermark never parts them.
+
+    ``order`` is what ``order_key`` of the factory gives.
 
     Example:
         >>> steps_of([(5, 0), (5, 1), (9, 2)])
         [([(5, 0), (5, 1)], 5), ([(9, 2)], 9)]
     """
-    ordered = sorted(rows, key=lambda row: row[TIME])
+    ordered = sorted(rows, key=order or (lambda row: row[TIME]))
     return [(list(group), time) for time, group in groupby(ordered, key=lambda row: row[TIME])]
 
 
@@ -54,21 +56,29 @@ def told(finding: Finding) -> tuple[Any, ...]:
     )
 
 
-def check_contract(create: Create, rows: Sequence[Row], *, seed: int = 0, splits: int = 3) -> None:
+def check_contract(
+    create: Create,
+    rows: Sequence[Row],
+    *,
+    order: Callable[[Row], Any] | None = None,
+    seed: int = 0,
+    splits: int = 3,
+) -> None:
     """Run all checks over some rows.
 
     Args:
         create: makes a fresh operator.
-        rows: in any order; event times in ms.
+        rows: in order of position; event times in ms.
+        order: what ``order_key`` of the factory gives.
         seed: of the random batches.
         splits: how many ways to cut the rows into batches.
 
     Raises:
         AssertionError: the operator breaks the contract; the message says how.
     """
-    steps = steps_of(rows)
+    steps = steps_of(rows, order)
     expected = check_batches(create, steps, seed=seed, splits=splits)
-    check_restore(create, steps, expected)
+    check_restore(create, steps, expected, seed=seed)
     check_ids(expected)
     check_writes(create, steps)
 
@@ -90,12 +100,13 @@ def check_batches(create: Create, steps: Sequence[Step], *, seed: int, splits: i
     return expected
 
 
-def check_restore(create: Create, steps: Sequence[Step], expected: Sequence[tuple[Any, ...]]) -> None:
+def check_restore(create: Create, steps: Sequence[Step], expected: Sequence[tuple[Any, ...]], *, seed: int = 0) -> None:
     """State restored after any step gives the findings that were still to come.
 
     Where the source is the log, rows are fed again from the oldest needed one on, and (since another operator may
-    need older ones) from the very first.
+    need older ones) from the very first, and from somewhere between.
     """
+    choose = random.Random(seed)
     operator = create()
     entries: dict[bytes, bytes] = {}
     before = 0
@@ -109,7 +120,9 @@ def check_restore(create: Create, steps: Sequence[Step], expected: Sequence[tupl
             else:
                 entries[key] = value
         oldest = operator.oldest_time()
-        for start in {MIN_WATERMARK, watermark + 1 if oldest is None else oldest}:
+        needed = watermark + 1 if oldest is None else oldest
+        between = choose.choice([row[TIME] for row in past])
+        for start in dict.fromkeys((MIN_WATERMARK, min(between, needed), needed)):
             restored = create()
             restored.restore(list(entries.items()))
             if not restored.keeps_rows:
