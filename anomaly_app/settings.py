@@ -283,8 +283,10 @@ def _from_file(path: str | os.PathLike[str] | None) -> dict[str, _Given]:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
     level = {}
     for variable in sorted(environ):
-        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
-            key = variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
+        name = variable.removeprefix(PREFIX).lower()
+        # Others of the prefix, such as ANOMALY_CONFIG, are no settings.
+        if variable.startswith(PREFIX) and ("__" in name or name.partition("_")[0] in Settings.model_fields):
+            key = name.replace("__", ".", 1)
             level[_check_key(key, f"environment {variable}")] = _Given(environ[variable], f"environment {variable}")
     return level
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -130,6 +131,8 @@ async def _to_kafka(
 
     async with TopicAdmin(loaded) as admin:
         await admin.ensure([NeededTopic(topic, partitions, FOREVER)])
+    # A topic that was just created answers "not leader" for a moment; that is retried, and no news.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
     problems: list[BaseException] = []
 
     def done(sent: asyncio.Future[Any]) -> None:

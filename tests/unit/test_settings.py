@@ -64,6 +64,7 @@ def test_lists_are_arrays_in_the_file_and_comma_separated_elsewhere() -> None:
         ({"ANOMALY_KAFKA__BOOTSTRAP_SERVER": "x:1"}, "ANOMALY_KAFKA__BOOTSTRAP_SERVERS"),
         ({"ANOMALY_KAFKA_BOOTSTRAP_SERVERS": "x:1"}, "ANOMALY_KAFKA__BOOTSTRAP_SERVERS"),
         ({"ANOMALY_WEB__PROT": "1"}, "ANOMALY_WEB__PORT"),
+        ({"ANOMALY_WBE__PORT": "1"}, "ANOMALY_WEB__PORT"),
     ],
 )
 def test_an_unknown_variable_names_the_nearest_one(environ: dict[str, str], nearest: str) -> None:
@@ -71,6 +72,11 @@ def test_an_unknown_variable_names_the_nearest_one(environ: dict[str, str], near
         load_settings(environ=environ)
     assert caught.value.origin == f"environment {next(iter(environ))}"
     assert caught.value.problem.endswith(f"did you mean {nearest}?")
+
+
+def test_variables_of_other_tools_are_left_alone() -> None:
+    environ = {"ANOMALY_GOLDEN": "x", "ANOMALYX": "x", "PATH": "x"}
+    assert load_settings(environ=environ).settings == Settings()
 
 
 def test_unknown_keys_of_the_file_and_the_command_line_are_errors() -> None:
