@@ -72,7 +72,7 @@ def fetch(name: str, artifacts: Sequence[Artifact], *, transitive: bool = True) 
     Raises:
         MavenError: tools are missing, or Maven fails.
     """
-    pom = _pom(artifacts)
+    pom = _pom(artifacts, transitive)
     version = hashlib.blake2b(f"{transitive}{pom}".encode(), digest_size=6).hexdigest()
     target = cache_directory(name) / f"jars-{version}"
     with _lock(target.with_suffix(".lock")):
@@ -101,12 +101,14 @@ def _copy_dependencies(directory: Path, pom: str, transitive: bool) -> None:
         raise MavenError(f"Maven failed with status {done.returncode}:\n{(done.stdout + done.stderr)[-2_000:]}")
 
 
-def _pom(artifacts: Sequence[Artifact]) -> str:
+def _pom(artifacts: Sequence[Artifact], transitive: bool) -> str:
+    # Without this Maven still reads the descriptors of all that it will not copy, some from hosts that are not there.
+    alone = "<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
     dependencies = "".join(
         "<dependency>"
         f"<groupId>{escape(group)}</groupId><artifactId>{escape(name)}</artifactId>"
         f"<version>{escape(version)}</version><type>{escape(type_)}</type>"
-        f"{f'<classifier>{escape(classifier)}</classifier>' if classifier else ''}"
+        f"{f'<classifier>{escape(classifier)}</classifier>' if classifier else ''}{'' if transitive else alone}"
         "</dependency>\n"
         for group, name, version, type_, classifier in artifacts
     )
