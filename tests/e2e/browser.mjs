@@ -19,18 +19,17 @@ page.on("pageerror", (error) => seen.errors.push(String(error)));
 page.on("request", (request) => seen.requests.push(request.url()));
 
 const commands = {
-  open: ({ url }) => page.goto(url).then(() => null),
+  open: async ({ url }) => void (await page.goto(url)),
   look: async ({ width, height, colorScheme }) => {
     await page.setViewportSize({ width, height });
     await page.emulateMedia({ colorScheme });
-    return null;
   },
-  wait: ({ selector, text, timeout = 10000 }) =>
-    page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout }).then(() => null),
+  wait: ({ selector, text, state, timeout = 10000 }) =>
+    page.locator(selector).filter({ hasText: text }).first().waitFor({ state, timeout }),
   text: ({ selector }) => page.locator(selector).allInnerTexts(),
-  click: ({ selector }) => page.locator(selector).first().click().then(() => null),
+  click: ({ selector }) => page.locator(selector).first().click(),
   evaluate: ({ script }) => page.evaluate(script),
-  screenshot: ({ path }) => page.screenshot({ path, fullPage: true }).then(() => null),
+  screenshot: async ({ path }) => void (await page.screenshot({ path, fullPage: true })),
   seen: () => seen,
 };
 

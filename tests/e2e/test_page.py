@@ -31,7 +31,8 @@ class Browser:
 
     async def answer(self) -> Any:
         assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
+        async with asyncio.timeout(30):
+            line = await self.process.stdout.readline()
         assert line, "the browser has gone"
         answer = json.loads(line)
         assert "error" not in answer, answer["error"]
@@ -189,6 +190,11 @@ async def test_a_flood_of_alerts_keeps_the_latest_hundred(browser: Browser, work
     await browser.do("wait", selector="#alerts li:first-child", text="user-299")
     assert await browser.do("text", selector=".alert-key") == [f"user-{number}" for number in range(299, 199, -1)]
 
+    visible = "[...document.querySelectorAll('#alerts li')].filter(item => item.offsetHeight).length"
+    assert await browser.do("evaluate", script=visible) == 8
+    await browser.do("click", selector="#more")
+    assert await browser.do("evaluate", script=visible) == 100
+
 
 async def test_the_page_says_what_the_worker_waits_for(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
     worker.state = (False, "recovering: 3 of 8 partitions")
@@ -236,6 +242,7 @@ async def test_the_page_fits(
     await browser.do("open", url=web.url)
     await browser.do("wait", selector="#alerts li", text="user-4")
     await browser.do("wait", selector="#state", text="live")
+    await browser.do("wait", selector="#spark-line[d]", state="attached")
     assert await browser.do("evaluate", script="document.documentElement.scrollWidth <= innerWidth"), (
         "no sideways scroll"
     )

@@ -5,6 +5,7 @@ const POLL_MS = 2000;
 const RETRY_MS = 2000;
 const PAINT_MS = 250; // a flood of alerts is painted in gulps
 const MOST_ALERTS = 100;
+const SHORT = 8; // as in page.css
 const SPARK_POINTS = 60;
 const LEVELS = new Set(["low", "medium", "high", "critical"]);
 
@@ -102,14 +103,23 @@ function paintPartitions() {
   $("partitions").replaceChildren(...rows.map((row) => {
     const line = make("tr");
     const watermark = row.watermark_ms === null ? null : utc(row.watermark_ms);
+    const cell = (name, className, text) => {
+      const made = make("td", className, text);
+      made.dataset.name = name; // shown beside the value where there is no room for a header
+      return made;
+    };
+    const number = (name, value) => cell(name, "n", count(value));
+    const bad = (name, value) => cell(name, value ? "n some" : "n", count(value));
     line.append(
-      make("td", "", row.topic),
-      make("td", "n", String(row.partition)),
-      make("td", "n", count(row.rows_per_s)),
-      make("td", "n", count(row.lag)),
-      make("td", "", watermark ? watermark.slice(0, 23).replace("T", " ") : "–"),
-      make("td", "n", count(row.buffered)),
-      ...[row.late, row.rejected, row.dead_letters].map((bad) => make("td", bad ? "n some" : "n", count(bad))),
+      cell("Topic", "topic", row.topic),
+      cell("Partition", "n", String(row.partition)),
+      number("Rows/s", row.rows_per_s),
+      number("Lag", row.lag),
+      cell("Watermark", "time", watermark ? watermark.slice(0, 23).replace("T", " ") : "–"),
+      number("Waiting", row.buffered),
+      bad("Late", row.late),
+      bad("Rejected", row.rejected),
+      bad("Dead letters", row.dead_letters),
     );
     return line;
   }));
@@ -192,6 +202,17 @@ function details(alert) {
   return box;
 }
 
+// What happened, and the evidence for it in a quieter tone. A wrong cut would only be a matter of tone.
+function explanationOf(alert) {
+  const text = alert.explanation;
+  const begins = [...new Set(alert.rows.map((row) => `. ${row.variable}: `)), ". matched ", ". Rule: "];
+  const cut = Math.min(...begins.map((begin) => text.indexOf(begin)).filter((place) => place >= 0));
+  const paragraph = make("p", "explanation");
+  if (cut < text.length) paragraph.append(text.slice(0, cut + 2), make("span", "evidence", text.slice(cut + 2)));
+  else paragraph.append(text);
+  return paragraph;
+}
+
 function itemOf(alert) {
   const level = LEVELS.has(alert.severity) ? alert.severity : "medium";
   const item = make("li", first ? level : `${level} fresh`);
@@ -201,9 +222,21 @@ function itemOf(alert) {
   const time = make("time", "", `${alert.event_time.replace("T", " ").replace("Z", "")} UTC`);
   time.dateTime = alert.event_time;
   head.append(make("span", "alert-key", key), make("span", "severity", level), make("span", "", alert.job), time);
-  item.append(head, make("p", "explanation", alert.explanation), details(alert));
+  item.append(head, explanationOf(alert), details(alert));
   return item;
 }
+
+function paintMore() {
+  const list = $("alerts");
+  const short = list.classList.contains("short");
+  $("more").hidden = list.childElementCount <= SHORT;
+  $("more").textContent = short ? `Show all ${list.childElementCount}` : "Show fewer";
+}
+
+$("more").addEventListener("click", () => {
+  $("alerts").classList.toggle("short");
+  paintMore();
+});
 
 function paintAlerts() {
   painting = null;
@@ -217,6 +250,7 @@ function paintAlerts() {
     list.lastElementChild.remove();
   }
   $("no-alerts").hidden = list.childElementCount > 0;
+  paintMore();
   first = false;
 }
 
