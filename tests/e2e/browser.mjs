@@ -2,10 +2,10 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const [, , packageDirectory, profile] = process.argv;
+const [, , packageDirectory, executablePath, profile] = process.argv;
 const { chromium } = createRequire(`${packageDirectory}/`)("playwright-core");
 const context = await chromium.launchPersistentContext(profile, {
-  executablePath: "/usr/bin/chromium",
+  executablePath,
   headless: true,
   args: [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

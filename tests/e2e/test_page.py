@@ -83,6 +83,7 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
         "node",
         str(Path(__file__).with_name("browser.mjs")),
         str(PACKAGES),
+        str(shutil.which("chromium")),
         str(tmp_path / "profile"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
