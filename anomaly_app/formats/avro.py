@@ -11,6 +11,7 @@ from typing import Any
 import fastavro
 
 from anomaly_app.errors import DecodeError, RegistryError
+from anomaly_app.formats.avro_flat import Reader, flat_reader
 from anomaly_app.formats.avro_types import AvroSchema, Mismatch, derive, reader, writer
 from anomaly_app.formats.options import AvroOptions
 from anomaly_app.formats.registry import UNKNOWN_SCHEMA, Registry, RegistryRefusal
@@ -23,8 +24,6 @@ HEADER = 5
 """Bytes before the record."""
 
 _AT_ONCE = 8
-
-Reader = Callable[[bytes], tuple[Any, ...]]
 
 
 class AvroDecoder:
@@ -74,8 +73,7 @@ class AvroDecoder:
     def reader(self, text: str, id_: int) -> Reader:
         """A function that decodes records of one writer's schema; it raises on each if they do not fit the columns."""
         try:
-            schema = AvroSchema.parse(text)
-            extract = self._extract(schema)
+            return self._reader(AvroSchema.parse(text))
         except Mismatch as mismatch:
             problem = f"schema {id_}: {mismatch}"
 
@@ -83,20 +81,10 @@ class AvroDecoder:
                 raise DecodeError(problem)
 
             return refuse
-        read, plain = fastavro.schemaless_reader, schema.plain
 
-        def decode(payload: bytes) -> tuple[Any, ...]:
-            stream = io.BytesIO(payload)
-            stream.seek(HEADER)
-            record = read(stream, plain, None)
-            if stream.tell() != len(payload):
-                raise DecodeError(f"{len(payload) - stream.tell()} bytes are left behind the record")
-            return extract((record,))[0]
-
-        return decode
-
-    def _extract(self, schema: AvroSchema) -> Callable[[Iterable[Any]], list[tuple[Any, ...]]]:
+    def _reader(self, schema: AvroSchema) -> Reader:
         fields = schema.fields()
+        fetched: list[str] = []
         places: list[str] = []
         converts: list[Convert | None] = []
         names: dict[str, Any] = {}
@@ -108,11 +96,19 @@ class AvroDecoder:
                 places.append(f"k{number}")
                 converts.append(None)
                 continue
-            names[f"k{number}"], names[f"n{number}"] = name, _present(name)
-            converts.append(reader(schema, fields[name]["type"], column.type, name))
-            nullable = column.type.nullable or not schema.may_be_null(fields[name]["type"])
-            places.append(f"r[k{number}]" if nullable else f"n{number}(r[k{number}])")
-        return rows_function(places, converts, names)
+            convert = reader(schema, fields[name]["type"], column.type, name)
+            place = f"r[{len(fetched)}]"
+            if not column.type.nullable and schema.may_be_null(fields[name]["type"]):
+                names[f"n{number}"] = _present(name)
+                place = f"n{number}({place})"
+            fetched.append(name)
+            places.append(place)
+            converts.append(convert)
+        fetch = flat_reader(schema, fetched, HEADER) or _general_reader(schema, fetched)
+        if places == [f"r[{number}]" for number in range(len(places))] and not any(converts):
+            return fetch
+        rows = rows_function(places, converts, names)
+        return lambda payload: rows((fetch(payload),))[0]
 
     def _absent(self, column: Column, wanted: Mapping[str, Any]) -> Any:
         if wanted.get("default") is not None:
@@ -147,6 +143,21 @@ class AvroDecoder:
             # fastavro lets out whatever a broken record makes it stumble over.
             problem = str(error) or "it ends too early"
             raise DecodeError(f"not a record of schema {int.from_bytes(payload[1:HEADER], 'big')}: {problem}") from None
+
+
+def _general_reader(schema: AvroSchema, names: Sequence[str]) -> Reader:
+    """A function from a payload to the values of some fields."""
+    read, plain = fastavro.schemaless_reader, schema.plain
+
+    def fetch(payload: bytes) -> tuple[Any, ...]:
+        stream = io.BytesIO(payload)
+        stream.seek(HEADER)
+        record: Any = read(stream, plain, None)
+        if stream.tell() != len(payload):
+            raise DecodeError(f"{len(payload) - stream.tell()} bytes are left behind the record")
+        return tuple([record[name] for name in names])
+
+    return fetch
 
 
 def _present(name: str) -> Callable[[Any], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import given, strategies as st
 
 from anomaly_app.errors import DecodeError, RegistryError
 from anomaly_app.formats.avro import AvroDecoder, AvroEncoder
-from anomaly_app.formats.avro_types import Mismatch
+from anomaly_app.formats.avro_flat import flat_reader
+from anomaly_app.formats.avro_types import AvroSchema, Mismatch
 from anomaly_app.formats.options import AvroOptions
 from anomaly_app.formats.registry import Registry, RegistryRefusal
 from anomaly_app.schema import Column
@@ -230,6 +232,76 @@ def test_no_bytes_do_more_than_raise_a_decode_error(payload: bytes) -> None:
         decoder.decode_one(b"\0\0\0\0\1" + payload)
     except DecodeError:
         pass
+
+
+FLAT = {
+    "s": ("string", st.text(st.characters(codec="utf-8"))),
+    "raw": ("bytes", st.binary()),
+    "i": ("int", st.integers(-(2**31), 2**31 - 1)),
+    "l": ("long", st.integers(-(2**63), 2**63 - 1)),
+    "f": ("float", st.floats(width=32, allow_nan=False)),
+    "d": ("double", st.floats(allow_nan=False)),
+    "b": ("boolean", st.booleans()),
+    "e": (ENUM, st.sampled_from(ENUM["symbols"])),
+    "x": ({"type": "fixed", "name": "X", "size": 3}, st.binary(min_size=3, max_size=3)),
+    "ns": (["null", "string"], st.none() | st.text(st.characters(codec="utf-8"))),
+    "nl": (["long", "null"], st.none() | st.integers(-(2**63), 2**63 - 1)),
+    "ne": (["null", "E"], st.none() | st.sampled_from(ENUM["symbols"])),
+}
+FLAT_SCHEMA = AvroSchema.of_type(record(*(field(name, type_) for name, (type_, _) in FLAT.items())))
+
+
+@given(st.fixed_dictionaries({name: values for name, (_, values) in FLAT.items()}), st.data())
+def test_the_generated_reader_of_flat_records_reads_what_fastavro_reads(value: Any, data: st.DataObject) -> None:
+    wanted = data.draw(st.lists(st.sampled_from(list(FLAT)), unique=True))
+    read_flat = flat_reader(FLAT_SCHEMA, wanted, 5)
+    assert read_flat is not None
+    payload = written(FLAT_SCHEMA.plain, value)
+    assert read_flat(payload) == tuple(value[name] for name in wanted)
+    cut = data.draw(st.integers(5, len(payload) - 1))
+    with pytest.raises((LookupError, ValueError, struct.error)):
+        read_flat(payload[:cut])
+    with pytest.raises(DecodeError, match="1 bytes are left"):
+        read_flat(payload + b"x")
+
+
+@given(st.binary(max_size=60))
+def test_what_the_generated_reader_takes_is_what_fastavro_takes(payload: bytes) -> None:
+    read_flat = flat_reader(FLAT_SCHEMA, list(FLAT), 0)
+    assert read_flat is not None
+    try:
+        values = read_flat(payload)
+    except (LookupError, ValueError, struct.error, DecodeError):
+        return
+    found = fastavro.schemaless_reader(io.BytesIO(payload), FLAT_SCHEMA.plain, None)
+    assert repr(values) == repr(tuple(found.values()))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x01",  # a length of -1
+        b"\x81\x01",  # a length of -65
+        b"\xff" * 10 + b"\x01",  # a number of 77 bits
+        b"\xfe\xff\xff\xff\x7f",  # a length that goes far behind the end
+    ],
+)
+async def test_impossible_lengths(payload: bytes) -> None:
+    decoder = AvroDecoder(columns(c="STRING"), AvroOptions(), Memory())
+    decoder._readers[b"\0\0\0\0\1"] = decoder.reader(json.dumps(record(field("c", "string"))), 1)
+    with pytest.raises(DecodeError, match="not a record of schema 1"):
+        decoder.decode_one(b"\0\0\0\0\1" + payload)
+
+
+@pytest.mark.parametrize(
+    ("type_", "payload"),
+    [("int", b"\x80\x80\x80\x80\x10"), ("boolean", b"\2"), (ENUM, b"\4"), (ENUM, b"\1"), (["null", "int"], b"\4")],
+)
+def test_impossible_numbers_and_branches(type_: Any, payload: bytes) -> None:
+    read_flat = flat_reader(AvroSchema.of_type(record(field("c", type_))), ["c"], 0)
+    assert read_flat is not None
+    with pytest.raises((LookupError, ValueError)):
+        read_flat(payload)
 
 
 async def test_a_schema_that_cannot_be_read_makes_bad_records_and_no_more() -> None:
