@@ -52,7 +52,7 @@ def from_text(type_: DataType) -> Convert | None:
         Kind.BYTES: base64_to_bytes,
     }
     if kind not in others:
-        raise TypeError(f"no text for {type_}")
+        raise TypeError(f"there is no text for {type_}")
     return others[kind]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.nodes import Binary, Call, ColumnRef, Literal, Node
 from anomaly_app.formats import FORMATS, OptionError, format_options, parse_options
+from anomaly_app.formats.check import check_column
 from anomaly_app.jobs.model import Format, Sink, Source, Startup
 from anomaly_app.jobs.options import CONNECTORS, TableOptions
 from anomaly_app.schema import TEXTS, TIMESTAMPS, Column, DataType, Kind, Origin, Schema
@@ -84,6 +85,7 @@ def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
         problem = "a PRIMARY KEY is for tables of the connector 'upsert-kafka': this one is append-only"
         raise SqlValidationError(f"table {options.table}: {problem}", text, *create.span)
     key_fields, value_fields, prefix = _parts(schema, options)
+    _check_types(create, schema, options, key_fields, value_fields)
     inside = set(value_fields)
     columns = tuple(
         replace(column, origin=Origin.KEY, field=column.name[len(prefix) :])
@@ -127,6 +129,7 @@ def bind_sink(create: CreateTable, text: str, warnings: list[str]) -> Sink:
             problem = f"METADATA column {definition.name!r} cannot be written: declare it VIRTUAL"
             raise SqlValidationError(problem, text, *definition.span)
     key_fields, value_fields, _ = _parts(schema, options)
+    _check_types(create, schema, options, key_fields, value_fields)
     return Sink(
         name=options.table,
         columns=tuple(column for column in schema.columns if column.origin is Origin.VALUE),
@@ -276,3 +279,26 @@ def _parts(schema: Schema, options: TableOptions) -> tuple[tuple[str, ...], tupl
         if found and found[0] == "raw" and len(names) != 1:
             raise options.fail(f"{part}.format", f"the format 'raw' is for one column, and the {part} has {len(names)}")
     return tuple(key_fields), value_fields, prefix
+
+
+def _check_types(
+    create: CreateTable,
+    schema: Schema,
+    options: TableOptions,
+    key_fields: tuple[str, ...],
+    value_fields: tuple[str, ...],
+) -> None:
+    """Refuse columns that the format of their part cannot hold."""
+    spans = {definition.name: definition.span for definition in create.columns}
+    for part, names in (("key", key_fields), ("value", value_fields)):
+        found = options.format(part)
+        if found is None:
+            continue
+        for column in schema.columns:
+            if column.name not in names:
+                continue
+            try:
+                check_column(column, parse_options(*found))
+            except TypeError as error:
+                problem = f"table {options.table}: column {column.name!r} in the format '{found[0]}': {error}"
+                raise SqlValidationError(problem, options.text, *spans[column.name]) from None
