@@ -64,6 +64,8 @@ class AnomalyApp(LaneApp):
             table_standby_replicas=0,
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=1.0,
+            broker_session_timeout=settings.kafka.session_timeout_s,
+            broker_heartbeat_interval=settings.kafka.session_timeout_s / 3,
             producer_request_timeout=PRODUCER_TIMEOUT_S,
             producer_max_batch_size=900_000,
             producer_linger=0.0,

@@ -67,6 +67,8 @@ class KafkaSettings(_Section):
     ssl_key_file: OptionalFile = None
     ssl_key_password: SecretStr = SecretStr("")
     ssl_check_hostname: bool = True
+    session_timeout_s: float = Field(default=10.0, ge=6, le=300)
+    """After which the partitions of a worker that is gone without a word go to others."""
     replication_factor: int = Field(default=1, ge=1)
     """Of the topics that the worker creates."""
     create_topics: bool = True

@@ -38,9 +38,7 @@ COLORS = {"low": "cyan", "medium": "yellow", "high": "dark_orange", "critical": 
 class DemoRun:
     """One run of the demo; the arguments are the options of the command."""
 
-    def __init__(
-        self, records: int | None, rate: float, rare: float, seed: int, broker: str | None, port: int
-    ) -> None:
+    def __init__(self, records: int | None, rate: float, rare: float, seed: int, broker: str | None, port: int) -> None:
         self.records, self.rate, self.seed, self.broker, self.port = records, rate, seed, broker, port
         self.sales = sales(rare)
         self.console = Console(highlight=False, soft_wrap=True)
@@ -176,7 +174,8 @@ class DemoRun:
             self.alerts += 1
             line = Text(f"{alert.event_time[11:23]} ", style="dim")
             line.append(f"{alert.severity} ", style=COLORS[alert.severity])
-            line.append(alert.explanation, style="default")
+            # The rest of the explanation quotes the rule, which is the same in every line.
+            line.append(alert.explanation.partition("; matched ")[0], style="default")
             self.console.print(line)
 
     async def _printed(self, consumer: AIOKafkaConsumer) -> None:

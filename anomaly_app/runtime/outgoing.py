@@ -77,9 +77,7 @@ class RowWriter:
         self._columns = [(column.name, to_json(column.type)) for column in layout.columns]
         self._source = source
 
-    def write(
-        self, topic: str, rows: Sequence[Row], place: tuple[int, int], headers: Headers, about: str
-    ) -> Outgoing:
+    def write(self, topic: str, rows: Sequence[Row], place: tuple[int, int], headers: Headers, about: str) -> Outgoing:
         """Rows of one problem.
 
         Args:

@@ -21,7 +21,7 @@ from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, encode_
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.stage import DetectStage, Flush, Stage
-from anomaly_app.web.status import PartitionStatus
+from anomaly_app.status import PartitionStatus
 
 IDLE_AGAIN_S = 10.0
 """An idle partition says so again: downstream may have restarted meanwhile."""

@@ -21,7 +21,7 @@ from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Findin
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw, result
 from anomaly_app.runtime.pipeline import Pipeline
-from anomaly_app.web.status import PartitionStatus
+from anomaly_app.status import PartitionStatus
 
 MAX_PENDING_ROWS = 50_000
 """Rows taken and not flushed, at most: then the stage waits for the flush."""
@@ -287,4 +287,3 @@ class Rate:
             del marks[:-6]
         first_time, first_total = marks[0]
         return (total - first_total) / (now - first_time) if now > first_time else 0.0
-

@@ -27,8 +27,8 @@ from anomaly_app.runtime.stage import DetectStage, Flush, Pending, Stage
 from anomaly_app.runtime.topics import TopicAdmin
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
+from anomaly_app.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription
 from anomaly_app.tables.state import CHECKPOINT, StateTable, Stored, encode
-from anomaly_app.web.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription
 
 log = logging.getLogger(__name__)
 

@@ -85,7 +85,7 @@ class OutputWriter:
         count = batch.record_count()
         sent.append(await producer.send_batch(batch, topic, partition=partition))
         metadata = (await asyncio.gather(*sent))[-1]
-        return int(metadata.offset) + count - 1
+        return int(metadata.offset) + int(count) - 1
 
     async def changelog(self, topic: str, partition: int, entries: Entries) -> int:
         """Write state entries; the offset of the last one, which is the checkpoint."""

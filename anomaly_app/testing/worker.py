@@ -76,7 +76,7 @@ class WorkerProcess:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.process.poll() is None:
             answer = self.get("/ready")
-            if answer is not None and answer.get("ready"):
+            if answer is not None and answer.get("ok"):
                 return
             time.sleep(0.1)
         raise AssertionError(f"the worker did not become ready:\n{self.output}")

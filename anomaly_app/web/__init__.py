@@ -1,7 +1,7 @@
 """Status, metrics, alerts and a live page over HTTP."""
 
+from anomaly_app.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription, WorkerStatus
 from anomaly_app.web.server import WebServer, routes, serve
-from anomaly_app.web.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription, WorkerStatus
 
 __all__ = [
     "AlertFeed",

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from anomaly_app.web.status import WorkerStatus
+from anomaly_app.status import WorkerStatus
 
 _COUNTERS = (
     ("rows", "rows", "Rows taken"),

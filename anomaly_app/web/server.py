@@ -16,8 +16,8 @@ from prometheus_client.exposition import choose_encoder
 
 from anomaly_app.alerts import Alert, encode
 from anomaly_app.errors import SettingsError
+from anomaly_app.status import Subscription, WorkerStatus
 from anomaly_app.web.metrics import create_registry
-from anomaly_app.web.status import Subscription, WorkerStatus
 
 MOST_ALERTS = 1_000
 KEEP_ALIVE_S = 15.0

@@ -31,7 +31,15 @@ def test_the_versions_are_those_that_were_read() -> None:
 
 
 def test_every_override_replaces_something_of_the_same_shape() -> None:
-    for name in ("getmany", "_new_offset", "_add_gap", "on_partitions_revoked", "perform_seek", "on_buffer_full", "ack"):
+    for name in (
+        "getmany",
+        "_new_offset",
+        "_add_gap",
+        "on_partitions_revoked",
+        "perform_seek",
+        "on_buffer_full",
+        "ack",
+    ):
         assert parameters(getattr(lane.LaneConsumer, name)) == parameters(getattr(driver.Consumer, name)), name
     assert parameters(lane._ConsumerThread._create_worker_consumer) == parameters(
         driver.AIOKafkaConsumerThread._create_worker_consumer
