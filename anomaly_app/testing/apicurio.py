@@ -46,11 +46,11 @@ class Apicurio:
 
     Raises:
         MavenError: it cannot be fetched.
-        RegistryError: it does not start.
+        RegistryError: the port is taken, or it does not start.
     """
 
     def __init__(self, port: int = 0, *, detached: bool = False) -> None:
-        self.port = port or _free_port()
+        self.port = _free_port(port)
         self._log = Path(tempfile.mkstemp(prefix="anomaly-apicurio-", suffix=".log")[1])
         command = [
             "java",
@@ -139,9 +139,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def _free_port(port: int) -> int:
+    try:
+        with socket.create_server(("127.0.0.1", port)) as server:
+            return int(server.getsockname()[1])
+    except OSError as error:
+        raise RegistryError(f"Apicurio cannot listen on port {port}: {error.strerror}") from error
 
 
 def _running(file: Path) -> dict[str, Any] | None:
@@ -151,7 +154,7 @@ def _running(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     # The id alone may belong to another process by now; the command names the port and the program.
-    shown = subprocess.run(["ps", "-o", "args=", "-p", str(state["pid"])], capture_output=True, text=True).stdout
+    shown = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(state["pid"])], capture_output=True, text=True).stdout
     return state if f"port={state['port']}" in shown and "apicurio" in shown else None
 
 

@@ -263,7 +263,7 @@ def _running(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     # The id alone may belong to another process by now; the command names the directory.
-    shown = subprocess.run(["ps", "-o", "args=", "-p", str(state["pid"])], capture_output=True, text=True)
+    shown = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(state["pid"])], capture_output=True, text=True)
     return state if state["directory"] in shown.stdout else None
 
 

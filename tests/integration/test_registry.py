@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -283,3 +284,33 @@ def test_a_taken_port_is_said_in_one_line() -> None:
     assert (second.returncode, second.stdout) == (2, "")
     assert second.stderr.startswith(f"port {port}: ")
     assert second.stderr.count("\n") == 1
+
+
+@pytest.mark.registry
+@pytest.mark.timeout(180)
+def test_the_script_starts_shows_and_stops_apicurio(tmp_path: Path) -> None:
+    problem = missing_tools()
+    if problem:
+        pytest.skip(problem)
+
+    def script(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "anomaly_app.testing.apicurio", "--state", str(tmp_path / "state.json")]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120)
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    assert script("status") == (1, "Apicurio Registry does not run\n")
+    try:
+        status, shown = script("start", "--port", "0")
+        assert (status, shown.startswith("Apicurio Registry runs on http://127.0.0.1:")) == (0, True)
+        url = shown.split()[4]
+        assert script("start")[1] == shown
+        assert script("status") == (0, f"Apicurio Registry runs on {url}\n")
+        port = url.split(":")[2].split("/")[0]
+        other = [sys.executable, "-m", "anomaly_app.testing.apicurio", "--state", str(tmp_path / "other.json")]
+        taken = subprocess.run([*other, "start", "--port", port], capture_output=True, text=True, timeout=60)
+        assert (taken.returncode, taken.stdout) == (2, "")
+        assert f"cannot listen on port {port}" in taken.stderr
+    finally:
+        assert script("stop") == (0, "Apicurio Registry stopped\n")
+    assert script("stop") == (0, "Apicurio Registry does not run\n")
