@@ -12,7 +12,8 @@ import fastavro
 
 from anomaly_app.errors import DecodeError, RegistryError
 from anomaly_app.formats.avro_flat import Reader, flat_reader
-from anomaly_app.formats.avro_types import AvroSchema, Mismatch, derive, reader, writer
+from anomaly_app.formats.avro_types import AvroSchema, Mismatch, reader
+from anomaly_app.formats.avro_writers import derive, writer
 from anomaly_app.formats.options import AvroOptions
 from anomaly_app.formats.registry import UNKNOWN_SCHEMA, Registry, RegistryRefusal
 from anomaly_app.formats.rowcode import rows_function

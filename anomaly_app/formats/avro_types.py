@@ -1,9 +1,9 @@
-"""Avro schemas against SQL types: what can be read from and written as what."""
+"""Avro schemas against SQL types: what can be read as what."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -15,9 +15,6 @@ from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError
 from anomaly_app.formats.values import Convert, refuse, to_single
 from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
-
-NAMESPACE = "org.apache.flink.avro.generated"
-"""Of the schemas that Flink derives from tables."""
 
 Node = Any
 """A schema of Avro in JSON, with full names."""
@@ -105,18 +102,18 @@ def shown(node: Node) -> str:
     return f"{kind} ({logical})" if logical else kind
 
 
-def _mismatch(node: Node, type_: DataType, name: str) -> Mismatch:
+def mismatch(node: Node, type_: DataType, name: str) -> Mismatch:
+    """The error that says that a field does not fit a column."""
     return Mismatch(f"field {name!r} is {shown(node)}, which is no {type_.with_nullable(True)}")
 
-
-# --- reading --------------------------------------------------------------------------------------
 
 _PYTHON: dict[str, tuple[type, ...]] = {
     "boolean": (bool,), "int": (int,), "long": (int,), "float": (float,), "double": (float,), "string": (str,),
     "enum": (str,), "bytes": (bytes,), "fixed": (bytes,), "array": (list,), "map": (dict,), "record": (dict,),
 }  # fmt: skip
 
-_PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
+PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
+"""Units of a logical time type by the end of its name."""
 
 
 def reader(schema: AvroSchema, node: Node, type_: DataType, name: str) -> Convert | None:
@@ -151,28 +148,28 @@ def reader(schema: AvroSchema, node: Node, type_: DataType, name: str) -> Conver
         return _whole_reader(kind, logical, node, type_, name)
     if kind in ("float", "double") and wanted in APPROXIMATE:
         if kind == "double" and wanted is Kind.FLOAT:
-            raise _mismatch(node, type_, name)
+            raise mismatch(node, type_, name)
         return to_single if wanted is Kind.FLOAT else None
     return _nested_reader(schema, kind, node, type_, name)
 
 
 def _union_reader(schema: AvroSchema, branches: Sequence[Node], type_: DataType, name: str) -> Convert:
     converts: dict[type, Convert | None] = {}
-    mismatches: list[Mismatch] = []
+    problems: list[Mismatch] = []
     for branch in branches:
         try:
             found = reader(schema, branch, type_, name)
-        except Mismatch as mismatch:
+        except Mismatch as problem:
             # Only records that hold this branch cannot be read.
-            mismatches.append(mismatch)
-            found = _refuse_branch(mismatch)
+            problems.append(problem)
+            found = _refuse_branch(problem)
         for python in _PYTHON[kind_of(branch)[0]]:
             if converts.get(python, found) is not found:
-                problem = f"field {name!r} is {shown(list(branches))}: values of two of these cannot be told apart"
-                raise Mismatch(problem)
+                both = shown(list(branches))
+                raise Mismatch(f"field {name!r} is {both}: values of two of these cannot be told apart")
             converts[python] = found
-    if len(mismatches) == len(branches):
-        raise _mismatch(list(branches), type_, name)
+    if len(problems) == len(branches):
+        raise mismatch(list(branches), type_, name)
 
     def convert(value: Any) -> Any:
         found = converts[type(value)]
@@ -181,9 +178,9 @@ def _union_reader(schema: AvroSchema, branches: Sequence[Node], type_: DataType,
     return convert
 
 
-def _refuse_branch(mismatch: Mismatch) -> Convert:
+def _refuse_branch(problem: Mismatch) -> Convert:
     def convert(value: Any) -> Any:
-        raise DecodeError(str(mismatch))
+        raise DecodeError(str(problem))
 
     return convert
 
@@ -194,7 +191,7 @@ def _bytes_reader(kind: str, node: Node, type_: DataType, name: str) -> Convert 
         return None if text else bytes.decode
     if type_.kind is Kind.BYTES and kind != "enum":
         return str.encode if text else None
-    raise _mismatch(node, type_, name)
+    raise mismatch(node, type_, name)
 
 
 def _decimal_reader(node: Node, type_: DataType) -> Convert:
@@ -229,11 +226,12 @@ def _whole_reader(kind: str, logical: str, node: Node, type_: DataType, name: st
     if wanted in TIMESTAMPS and kind == "long":
         here = 1_000 if (type_.precision or 0) <= 3 else 1_000_000
         # A long without a logical type is read in the column's own unit, as Flink does.
-        return _scaled(_PER_SECOND.get(logical.rpartition("-")[2], here), here)
-    raise _mismatch(node, type_, name)
+        return scaled(PER_SECOND.get(logical.rpartition("-")[2], here), here)
+    raise mismatch(node, type_, name)
 
 
-def _scaled(given: int, wanted: int) -> Convert | None:
+def scaled(given: int, wanted: int) -> Convert | None:
+    """A function from one number of units a second to another, rounding down; None if they are the same."""
     if given == wanted:
         return None
     factor = given // wanted or 1
@@ -257,7 +255,7 @@ def _nested_reader(schema: AvroSchema, kind: str, node: Node, type_: DataType, n
             part = _part(schema, given[field]["type"], field_type, f"{name}.{field}") if field in given else _nothing
             fields.append((field, part))
         return lambda value: tuple([part(value.get(field)) for field, part in fields])
-    raise _mismatch(node, type_, name)
+    raise mismatch(node, type_, name)
 
 
 def _nothing(value: Any) -> None:
@@ -275,136 +273,3 @@ def _part(schema: AvroSchema, node: Node, type_: DataType, name: str) -> Convert
         return value if convert is None else convert(value)
 
     return part
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-def derive(fields: Sequence[tuple[str, DataType]], name: str = "record") -> Node:
-    """The schema of a table as Flink derives it.
-
-    Raises:
-        Mismatch: Avro cannot hold a type.
-
-    Example:
-        >>> from anomaly_app.schema import INT
-        >>> derive([("qty", INT)])["fields"]
-        [{'name': 'qty', 'type': ['null', 'int'], 'default': None}]
-    """
-    node: Node = {"type": "record", "name": name, "fields": [_field(f, type_, f"{name}_{f}") for f, type_ in fields]}
-    return {**node, "namespace": NAMESPACE} if name == "record" else node
-
-
-def _field(field: str, type_: DataType, name: str) -> Node:
-    node = _derive_nullable(type_, name)
-    return {"name": field, "type": node, "default": None} if type_.nullable else {"name": field, "type": node}
-
-
-def _derive_nullable(type_: DataType, name: str) -> Node:
-    node = _derive(type_, name)
-    return ["null", node] if type_.nullable else node
-
-
-def _derive(type_: DataType, name: str) -> Node:
-    kind = type_.kind
-    if kind in TEXTS:
-        return "string"
-    if kind in TIMESTAMPS:
-        unit = "millis" if (type_.precision or 0) <= 3 else "micros"
-        return {"type": "long", "logicalType": f"timestamp-{unit}"}
-    if kind is Kind.DECIMAL:
-        return {"type": "bytes", "logicalType": "decimal", "precision": type_.precision, "scale": type_.scale or 0}
-    if kind is Kind.ARRAY and type_.element is not None:
-        return {"type": "array", "items": _derive_nullable(type_.element, name)}
-    if kind is Kind.MAP and type_.element is not None and type_.key is not None and type_.key.kind in TEXTS:
-        return {"type": "map", "values": _derive_nullable(type_.element, name)}
-    if kind is Kind.ROW:
-        return derive(type_.fields, name)
-    plain: dict[Kind, Node] = {
-        Kind.BOOLEAN: "boolean",
-        Kind.TINYINT: "int",
-        Kind.SMALLINT: "int",
-        Kind.INT: "int",
-        Kind.BIGINT: "long",
-        Kind.FLOAT: "float",
-        Kind.DOUBLE: "double",
-        Kind.BYTES: "bytes",
-        Kind.DATE: {"type": "int", "logicalType": "date"},
-        Kind.TIME: {"type": "int", "logicalType": "time-millis"},
-    }
-    if kind not in plain:
-        raise Mismatch(f"Avro cannot hold {type_}")
-    return plain[kind]
-
-
-def writer(schema: AvroSchema, node: Node, type_: DataType, name: str) -> Convert | None:
-    """A function from memory form (not None) to what fastavro writes; None if that is the same; raises Mismatch."""
-    node = schema.resolve(node)
-    if isinstance(node, list):
-        branches = [branch for branch in map(schema.resolve, node) if kind_of(branch)[0] != "null"]
-        if len(branches) != 1:
-            raise Mismatch(f"field {name!r} is {shown(node)}: only null and one other type can be written")
-        node = branches[0]
-    kind, logical = kind_of(node)
-    if type_.kind is Kind.DECIMAL:
-        if logical != "decimal":
-            raise _mismatch(node, type_, name)
-        return _decimal_writer(node)
-    if type_.kind in TIMESTAMPS and kind == "long":
-        here = 1_000 if (type_.precision or 0) <= 3 else 1_000_000
-        return _scaled(here, _PER_SECOND.get(logical.rpartition("-")[2], here))
-    if type_.kind is Kind.TIME and logical == "time-micros":
-        return lambda value: value * 1000
-    if type_.kind is Kind.ARRAY and kind == "array" and type_.element is not None:
-        element = _maybe(writer(schema, node["items"], type_.element, name))
-        return lambda value: [element(item) for item in value]
-    if type_.kind is Kind.MAP and kind == "map" and type_.element is not None:
-        element = _maybe(writer(schema, node["values"], type_.element, name))
-        return lambda value: {key: element(item) for key, item in value.items()}
-    if type_.kind is Kind.ROW and kind == "record":
-        given = schema.fields_of(node)
-        fields = [
-            (field, _maybe(writer(schema, given[field]["type"], field_type, f"{name}.{field}")))
-            for field, field_type in type_.fields
-            if field in given
-        ]
-        if len(fields) != len(type_.fields):
-            raise Mismatch(f"the record {name!r} of the schema lacks fields of {type_}")
-        return lambda value: {field: part(item) for (field, part), item in zip(fields, value, strict=True)}
-    _check_scalar(kind, node, type_, name)
-    return None
-
-
-_WRITABLE: dict[Kind, tuple[str, ...]] = {
-    **dict.fromkeys(TEXTS, ("string", "enum")),
-    **dict.fromkeys((Kind.TINYINT, Kind.SMALLINT, Kind.INT), ("int", "long", "float", "double")),
-    Kind.BIGINT: ("long", "float", "double"),
-    Kind.FLOAT: ("float", "double"),
-    Kind.DOUBLE: ("double",),
-    Kind.BOOLEAN: ("boolean",),
-    Kind.BYTES: ("bytes", "fixed"),
-    Kind.DATE: ("int",),
-    Kind.TIME: ("int",),
-}
-
-
-def _check_scalar(kind: str, node: Node, type_: DataType, name: str) -> None:
-    if kind not in _WRITABLE.get(type_.kind, ()):
-        raise _mismatch(node, type_, name)
-
-
-def _maybe(convert: Convert | None) -> Convert:
-    if convert is None:
-        return lambda value: value
-    return lambda value: None if value is None else convert(value)
-
-
-def _decimal_writer(node: Node) -> Callable[[Decimal], bytes]:
-    scale, size = int(node.get("scale", 0)), node.get("size")
-
-    def convert(value: Decimal) -> bytes:
-        number = int(c.DECIMALS.scaleb(value, scale))
-        length = (number.bit_length() + 8) // 8 if size is None else int(size)
-        return number.to_bytes(length, "big", signed=True)
-
-    return convert

@@ -25,7 +25,8 @@ def check_column(column: Column, options: Options) -> None:
 
         CsvEncoder([column], options)
     elif isinstance(options, AvroOptions):
-        from anomaly_app.formats.avro_types import AvroSchema, derive
+        from anomaly_app.formats.avro_types import AvroSchema
+        from anomaly_app.formats.avro_writers import derive
 
         derive([(column.source_name, column.type)])
         if options.schema is not None:

@@ -46,7 +46,7 @@ def to_internal(type_: DataType) -> Convert | None:
     def convert(value: Any) -> Any:
         try:
             return inner(value)
-        except (EvaluationError, ArithmeticError):
+        except (EvaluationError, ArithmeticError, ValueError):
             refuse(value, type_)
 
     return convert

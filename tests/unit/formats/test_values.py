@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from anomaly_app.conversions import text_to_timestamp
 from anomaly_app.errors import DecodeError
 from anomaly_app.formats.values import to_internal, to_python
 from anomaly_app.schema import BIGINT, BOOLEAN, DOUBLE, INT, STRING, TIMESTAMP_3, DataType, Kind
@@ -97,6 +98,7 @@ def test_an_aware_datetime_is_moved_to_utc_and_a_naive_one_is_utc() -> None:
         ("SMALLINT", "-32769"),
         ("BIGINT", 2**63),
         ("INT", "seven"),
+        ("INT", "7" * 5000),
         ("DOUBLE", True),
         ("DOUBLE", "x"),
         ("DECIMAL(3, 1)", "123.4"),
@@ -153,3 +155,11 @@ def test_microsecond_timestamps_come_back(moment: dt.datetime) -> None:
     assert there is not None and back is not None
     assert back(there(moment)) == moment
     assert there(f"{moment.isoformat(' ', 'microseconds').rjust(26, '0')}") == there(moment)
+
+
+@given(st.datetimes(min_value=dt.datetime(1, 1, 1)), st.sampled_from(" T"), st.sampled_from(["", "Z", "+01:30"]))
+def test_the_quick_way_for_timestamps_gives_what_the_long_one_gives(
+    moment: dt.datetime, separator: str, zone: str
+) -> None:
+    text = f"{moment.isoformat(separator, 'milliseconds').rjust(23, '0')}{zone}"
+    assert text_to_timestamp(text, 3) == text_to_timestamp(text, 6) // 1000
