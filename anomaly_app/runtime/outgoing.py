@@ -13,6 +13,11 @@ from anomaly_app.operators import COLUMNS, TIME, Layout, Row
 ID_HEADER = "anomaly-id"
 """Id of the alert (or of the source record) of a record; by it a replay after a crash knows what is written already."""
 
+MAX_RECORD_BYTES = 1_000_000
+"""Of key, value and headers: brokers refuse batches beyond 1 MiB, unless they are told otherwise."""
+MAX_ERROR = 2_000
+"""Characters of an error in a header."""
+
 Headers = list[tuple[str, bytes]]
 
 
@@ -52,17 +57,26 @@ def coordinates(topic: str, partition: int, offset: int, timestamp_ms: int) -> H
 
 
 def raw(topic: str, record: Any, headers: Headers) -> Outgoing:
-    """A source record with its own bytes and headers, and where it comes from."""
+    """A source record with its own bytes and headers, and where it comes from; too large a one is cut."""
     place = coordinates(record.topic, record.partition, record.offset, record.timestamp)
     own = [(name, value or b"") for name, value in record.headers or () if not name.startswith("anomaly-")]
-    return _identified(
-        topic, record.key, record.value, [*own, *place, ("anomaly-payload", b"raw"), *headers],
-        f"{record.topic}-{record.partition}-{record.offset}",
-    )  # fmt: skip
+    told = [*place, ("anomaly-payload", b"raw"), *headers]
+    return _identified(topic, record.key, record.value, own, told, f"{record.topic}-{record.partition}-{record.offset}")
 
 
-def _identified(topic: str, key: bytes | None, value: bytes | None, headers: Headers, id_: str) -> Outgoing:
-    return Outgoing(topic, key, value, [*headers, (ID_HEADER, id_.encode())], id_)
+def _identified(topic: str, key: bytes | None, value: bytes | None, own: Headers, told: Headers, id_: str) -> Outgoing:
+    headers = [*own, *told, (ID_HEADER, id_.encode())]
+    if size(key, value, headers) > MAX_RECORD_BYTES:
+        headers = headers if size(None, None, own) <= MAX_RECORD_BYTES // 4 else headers[len(own) :]
+        headers.append(("anomaly-truncated", b"%d" % len(value or b"")))
+        key = key and key[: MAX_RECORD_BYTES // 4]
+        value = value and value[: MAX_RECORD_BYTES // 2]
+    return Outgoing(topic, key, value, headers, id_)
+
+
+def size(key: bytes | None, value: bytes | None, headers: Headers = []) -> int:  # noqa: B006 (never changed)
+    """Bytes of a record."""
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in headers)
 
 
 class RowWriter:
@@ -91,7 +105,7 @@ class RowWriter:
         value = msgspec.json.encode(shown[0] if len(shown) == 1 else shown)
         where = coordinates(self._source, *place, rows[-1][TIME])
         id_ = f"{self._source}-{place[0]}-{place[1]}-{about}"
-        return _identified(topic, None, value, [*where, ("anomaly-payload", b"row"), *headers], id_)
+        return _identified(topic, None, value, [], [*where, ("anomaly-payload", b"row"), *headers], id_)
 
     def _row(self, row: Row) -> Mapping[str, Any]:
         values = row[COLUMNS:]
@@ -104,4 +118,4 @@ class RowWriter:
 def error_headers(error: BaseException, more: Iterable[tuple[str, str]] = ()) -> Headers:
     """What went wrong, as headers."""
     named = [("anomaly-error", str(error)), ("anomaly-error-type", type(error).__name__), *more]
-    return [(name, value.encode()) for name, value in named if value]
+    return [(name, value[:MAX_ERROR].encode(errors="replace")) for name, value in named if value]

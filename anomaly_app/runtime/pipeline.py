@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import msgspec
 
 from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.conversions import timestamp_to_text
-from anomaly_app.errors import DataError
-from anomaly_app.formats.records import RecordDecoder, RecordEncoder
+from anomaly_app.errors import DataError, DecodeError
+from anomaly_app.formats.records import Decoded, RecordDecoder, RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
-from anomaly_app.operators import TIME, Row
+from anomaly_app.operators import POSITION, TIME, Row
 from anomaly_app.runtime.frames import RowDecoder
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.settings import Settings
+
+MAX_ROW_BYTES = 300_000
+"""Of the columns that are read: two rows and a key must fit one record, of a repartition topic or a changelog."""
+SUSPECT_BYTES = MAX_ROW_BYTES // 5
+"""Records below it cannot hold such a row: a number of two characters takes nine bytes."""
+
+_value_size, _key_size = attrgetter("serialized_value_size"), attrgetter("serialized_key_size")
 
 
 @dataclass(slots=True)
@@ -87,6 +99,24 @@ class Pipeline:
         for output in self.outputs:
             if output.encoder is not None:
                 await output.encoder.prepare()
+
+    def decode(self, records: Sequence[Any], arrival_ms: int) -> Decoded:
+        """Rows of records, as :meth:`RecordDecoder.decode` gives them; rows that are too large are bad ones too."""
+        decoded = self.decoder.decode(records, arrival_ms)
+        if max(map(_value_size, records)) < SUSPECT_BYTES and max(map(_key_size, records)) < SUSPECT_BYTES:
+            return decoded
+        by_offset = {record.offset: record for record in records}
+        rows: list[Row] = []
+        for row in decoded.rows:
+            record = by_offset[row[POSITION]]
+            suspect = _value_size(record) >= SUSPECT_BYTES or _key_size(record) >= SUSPECT_BYTES
+            length = len(msgspec.msgpack.encode(row)) if suspect else 0
+            if length <= MAX_ROW_BYTES:
+                rows.append(row)
+                continue
+            problem = f"the columns that are read take {length} bytes, and {MAX_ROW_BYTES} are the most that is held"
+            decoded.bad.append((record, DecodeError(problem)))
+        return decoded._replace(rows=rows)
 
     def ahead_error(self, row: Row) -> DataError:
         """Why a row with an absurd timestamp is set apart."""

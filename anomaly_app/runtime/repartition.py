@@ -60,7 +60,7 @@ class ShuffleStage(Stage):
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Decode a batch and sort its rows by where they belong."""
         pipeline = self.pipeline
-        decoded = pipeline.decoder.decode(records, now_ms)
+        decoded = pipeline.decode(records, now_ms)
         for record, error in decoded.bad:
             self.dead_letters += 1
             self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from anomaly_app.alerts.builder import encode as encode_alert
+from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encode_alert, shorten
 from anomaly_app.alerts.record import Alert
 from anomaly_app.errors import EvaluationError
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
 from anomaly_app.runtime.lane import Batch
-from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw, result
+from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, error_headers, raw, result, size
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.status import PartitionStatus
 
@@ -170,7 +170,7 @@ class DetectStage(Stage):
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Decode a batch, sort out what is bad, and give the rest to the task."""
         pipeline, task = self.pipeline, self.task
-        decoded = pipeline.decoder.decode(records, now_ms)
+        decoded = pipeline.decode(records, now_ms)
         replay_end = task.replay_end
         for record, error in decoded.bad:
             if record.offset >= replay_end:
@@ -226,14 +226,20 @@ class DetectStage(Stage):
             partition, offset = self.place(finding.last)
             output = outputs[number]
             alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
+            encoded = encode_alert(alert)
+            if len(encoded) > MOST_BYTES:
+                alert = shorten(alert)
+                encoded = encode_alert(alert)
             if output.encoder is not None:
                 try:
                     key, value = output.encoder.encode(finding.values)
+                    if size(key, value) > MAX_RECORD_BYTES:
+                        raise EvaluationError(f"the result takes {size(key, value)} bytes: too many for a record")
                 except EvaluationError as error:
                     self._dead_letter(number, Problem(error, [finding.last], finding.key))
                 else:
                     flush.records.append(result(output.topic, key, value, alert.id))
-            flush.records.append(result(self.pipeline.alert_topic, alert_key(alert), encode_alert(alert), alert.id))
+            flush.records.append(result(self.pipeline.alert_topic, alert_key(alert), encoded, alert.id))
             flush.alerts.append(alert)
             output.alerts += 1
 
@@ -270,7 +276,7 @@ class DetectStage(Stage):
 
 def alert_key(alert: Alert) -> bytes:
     """Alerts of one key stay in order: they share a partition."""
-    return "|".join([alert.job, alert.query, *(str(value) for value in alert.key.values())]).encode()
+    return "|".join([alert.job, alert.query, *(str(value)[:LONGEST_TEXT] for value in alert.key.values())]).encode()
 
 
 class Rate:
