@@ -1,0 +1,202 @@
+"""Rows that go through a repartition give the matches of one ordered stream, each once, whatever crashes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from anomaly_app import Rows, query
+from anomaly_app.jobs.binder import bind_job
+from anomaly_app.jobs.checkpoint import Checkpoint, Mark
+from anomaly_app.runtime.frames import POSITION_BITS
+from anomaly_app.runtime.outgoing import ID_HEADER
+from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.registries import Registries
+from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
+from anomaly_app.settings import load_settings
+
+UPSTREAM, DOWNSTREAM = 3, 2
+NOW_MS = 10_000_000
+SELECT = """SELECT * FROM sales MATCH_RECOGNIZE (
+    PARTITION BY user_id ORDER BY ts MEASURES U.id AS id, COUNT(T.id) AS before ONE ROW PER MATCH
+    AFTER MATCH SKIP PAST LAST ROW PATTERN (T+? U) {within} DEFINE U AS U.quantity > AVG(T.quantity) * 2)"""
+WITHIN = "WITHIN INTERVAL '0.300' SECOND"
+TABLE = """CREATE TABLE sales (id INT, user_id STRING, quantity INT, ts TIMESTAMP(3),
+    WATERMARK FOR ts AS ts - INTERVAL '0.050' SECOND)
+    WITH ('connector' = 'kafka', 'topic' = 'sales', 'properties.bootstrap.servers' = 'x:1', 'format' = 'json');"""
+
+
+def make_pipeline(within: str) -> Pipeline:
+    overrides = {"worker.repartition_partitions": str(DOWNSTREAM), "worker.app_id": "app"}
+    loaded = load_settings(overrides, environ={})
+    job = bind_job(TABLE + SELECT.format(within=within), name="job", partitions={"sales": UPSTREAM})
+    return Pipeline(job, job.plans[0], loaded.settings, UPSTREAM, Registries(loaded))
+
+
+PIPELINES = {within: make_pipeline(within) for within in (WITHIN, "")}
+
+
+@dataclass
+class Topic:
+    """Records of a partition in memory."""
+
+    name: str
+    partition: int
+    records: list[Any] = field(default_factory=list)
+
+    def add(self, value: bytes) -> None:
+        offset = len(self.records)
+        self.records.append(
+            ConsumerRecord(self.name, self.partition, offset, 0, 0, None, value, None, -1, len(value), ())
+        )
+
+
+class Upstream:
+    def __init__(self, pipeline: Pipeline, topic: Topic, targets: list[Topic]) -> None:
+        self.pipeline, self.topic, self.targets = pipeline, topic, targets
+        self.stored = Checkpoint()
+        self.start()
+
+    def start(self) -> None:
+        """From the last checkpoint, as after a crash."""
+        self.stage = ShuffleStage(self.pipeline, "sales", self.topic.partition, 1, None, self.stored, run="run")
+
+    def take(self, count: int) -> None:
+        records = self.topic.records[self.stage.position : self.stage.position + count]
+        if records:
+            self.stage.process(records, NOW_MS)
+            self.stage.position = records[-1].offset + 1
+
+    def flush(self, store: bool) -> None:
+        flush = self.stage.gather(NOW_MS)
+        for record in flush.records:
+            assert record.topic == self.pipeline.repartition_topic and record.partition is not None
+            assert record.value is not None
+            self.targets[record.partition].add(record.value)
+        if store:
+            assert flush.checkpoint is not None
+            self.stored = flush.checkpoint
+
+    def end(self) -> None:
+        flush = self.stage.finish(NOW_MS)
+        for record in flush.records:
+            assert record.partition is not None and record.value is not None
+            self.targets[record.partition].add(record.value)
+
+
+class Downstream:
+    def __init__(self, pipeline: Pipeline, topic: Topic) -> None:
+        self.pipeline, self.topic = pipeline, topic
+        self.state: dict[bytes, bytes] = {}
+        self.checkpoint: Checkpoint | None = None
+        self.written: list[tuple[str, dict[str, Any]]] = []
+        self.start()
+
+    def start(self) -> None:
+        task = self.pipeline.plan.create_task(range(UPSTREAM))
+        position = task.restore(self.checkpoint or Checkpoint(resume=Mark()), dict(self.state)) >> POSITION_BITS
+        self.stage = MergeStage(self.pipeline, self.topic.name, self.topic.partition, 1, None, task, run="run")
+        self.stage.position = position
+
+    def take(self, count: int) -> None:
+        records = self.topic.records[self.stage.position : self.stage.position + count]
+        if records:
+            self.stage.process(records, NOW_MS)
+            self.stage.position = records[-1].offset + 1
+
+    def flush(self, store: bool) -> None:
+        flush = self.stage.gather(NOW_MS)
+        self._write(flush)
+        if store:
+            assert flush.checkpoint is not None
+            self.checkpoint = flush.checkpoint
+            for key, value in flush.changes:
+                if value is None:
+                    self.state.pop(key, None)
+                else:
+                    self.state[key] = value
+
+    def _write(self, flush: Any) -> None:
+        for record in flush.records:
+            assert record.topic == "anomaly.alerts", (record.topic, record.headers)
+            self.written.append((dict(record.headers)[ID_HEADER].decode(), json.loads(record.value)["payload"]))
+
+    def finish(self) -> None:
+        assert self.stage.at_end
+        flush = self.stage.finish(NOW_MS)
+        assert flush is not None
+        self._write(flush)
+
+
+rows_strategy = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.integers(0, 40), st.integers(0, UPSTREAM - 1)),
+    min_size=1,
+    max_size=60,
+)
+steps_strategy = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["take up", "flush up", "lose up", "crash up", "take down", "flush down", "lose down", "crash down"]
+        ),
+        st.integers(0, UPSTREAM - 1),
+        st.integers(1, 20),
+    ),
+    max_size=60,
+)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("within", [WITHIN, ""], ids=["log", "rows-stored"])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=rows_strategy, steps=steps_strategy)
+def test_matches_survive_the_repartition(
+    within: str, rows: list[tuple[str, int, int, int]], steps: list[tuple[str, int, int]]
+) -> None:
+    pipeline = PIPELINES[within]
+    sources = [Topic("sales", number) for number in range(UPSTREAM)]
+    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    table = []
+    for number, (user, quantity, jitter, partition) in enumerate(rows):
+        ms = number * 30 + jitter  # disorder below the delay of 50 ms
+        ts = f"1970-01-01 00:00:{ms // 1000:02d}.{ms % 1000:03d}"
+        table.append((ms, number, user, quantity, ts))
+        value = {"id": number, "user_id": user, "quantity": quantity, "ts": ts}
+        sources[partition].add(json.dumps(value).encode())
+    if len({row[0] for row in table}) < len(table):
+        return  # the order of equal times over several partitions is nobody's promise
+    ups = [Upstream(pipeline, source, targets) for source in sources]
+    downs = [Downstream(pipeline, target) for target in targets]
+    for step, where, count in steps:
+        what, _, side = step.partition(" ")
+        one: Any = ups[where] if side == "up" else downs[where % DOWNSTREAM]
+        if what == "take":
+            one.take(count)
+        elif what == "crash":
+            one.start()
+        else:
+            one.flush(what == "flush")
+            if what == "lose":
+                one.start()  # written, but the checkpoint did not make it
+    for up in ups:
+        up.take(10_000)
+        up.flush(True)
+        up.end()
+    for down in downs:
+        down.take(10_000)
+        down.flush(True)
+        down.finish()
+    ordered = Rows(
+        columns=[("id", "INT"), ("user_id", "STRING"), ("quantity", "INT"), ("ts", "TIMESTAMP(3)")],
+        rows=[row[1:] for row in sorted(table)],
+        rowtime="ts",
+        watermark_delay_ms=50,
+    )
+    want = query(SELECT.format(within=within), tables={"sales": ordered}).rows
+    found = {id_: (p["user_id"], p["id"], p["before"]) for down in downs for id_, p in down.written}
+    assert Counter(found.values()) == Counter(want)
