@@ -48,9 +48,7 @@ class ShuffleStage(Stage):
         self.position = checkpoint.next_position
         self._partition_of = partition_of(pipeline.plan.layout, pipeline.plan.partition_by, pipeline.downstream)
         self._waiting: list[list[Row]] = [[] for _ in range(pipeline.downstream)]
-        self._idle_since: float | None = None
-        self._idle_told = 0.0
-        self._is_idle = False
+        self._idle_told: float | None = None
         self.shuffled = 0
 
     async def prepare(self, records: Sequence[Any]) -> None:
@@ -78,7 +76,6 @@ class ShuffleStage(Stage):
         for row in rows:
             waiting[partition_of(row)].append(row)
         self.shuffled += len(rows)
-        self._idle_since, self._is_idle = None, False
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
@@ -91,22 +88,20 @@ class ShuffleStage(Stage):
             error = error_headers(pipeline.ahead_error(row))
             self._records.append(raw(pipeline.dead_letter_topic, by_offset[row[POSITION]], error))
 
-    def tick(self, now: float, now_ms: int) -> None:
+    def tick(self, now: float) -> None:
         """Say downstream that there are no rows for now."""
-        timeout = self.pipeline.idle_timeout_s
-        if self.position < self.highwater or self.dirty or not timeout:
-            return
-        if self._idle_since is None:
-            self._idle_since = now
-        elif now - self._idle_since >= timeout and (not self._is_idle or now - self._idle_told >= IDLE_AGAIN_S):
-            self._is_idle, self._idle_told = True, now
+        super().tick(now)
+        if self.idle and (self._idle_told is None or now - self._idle_told >= IDLE_AGAIN_S):
+            self._idle_told = now
             self.touch()
+        elif not self.idle:
+            self._idle_told = None
 
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Frames to every partition downstream."""
         watermark, before = self._buffer.watermark, self._told
-        what = What.IDLE if self._is_idle else What.ACTIVE
-        moved = watermark != before or self._is_idle
+        what = What.IDLE if self.idle else What.ACTIVE
+        moved = watermark != before or self.idle
         for target, rows in enumerate(self._waiting):
             if not rows and not moved:
                 continue

@@ -82,7 +82,8 @@ class Stage:
         self.dirty = False
         self.settled = asyncio.Event()
         self.settled.set()
-        self.finished = False
+        self.finished = self.idle = False
+        self._quiet_since: float | None = None
         self.highwater = 0
         self.position = 0
         self.pending_rows = 0
@@ -104,6 +105,7 @@ class Stage:
         self.highwater = max(self.highwater, batch.highwater)
         self.process(batch.records, now_ms)
         self.position = batch.records[-1].offset + 1
+        self._quiet_since, self.idle = None, False
         self.touch()
 
     max_pending = MAX_PENDING_ROWS
@@ -126,8 +128,15 @@ class Stage:
         """Whether everything that a bounded run is to read has been read."""
         return self.end is not None and self.position >= self.end
 
-    def tick(self, now: float, now_ms: int) -> None:
-        """Time passes (monotonic seconds, and ms since 1970): idleness."""
+    def tick(self, now: float) -> None:
+        """Time passes (monotonic, in s): a partition that is read to its end and gets no rows becomes idle."""
+        timeout = self.pipeline.idle_timeout_s
+        if self.dirty or self.position < self.highwater or not timeout:
+            self._quiet_since, self.idle = None, False
+        elif self._quiet_since is None:
+            self._quiet_since = now
+        elif now - self._quiet_since >= timeout:
+            self.idle = True
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -207,6 +216,13 @@ class DetectStage(Stage):
         headers = error_headers(problem.error, [("anomaly-job", pipeline.job.name), ("anomaly-query", query)])
         place, about = self.place(problem.rows[-1]), f"{query}-{len(problem.rows)}"
         self._records.append(pipeline.row_writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
+
+    def advance(self, watermark: int) -> None:
+        """The partition is idle and others have gone on: time passes here too."""
+        self.task.advance(watermark)
+        output = self.task.take()
+        self.keep(output.findings, output.problems)
+        self.touch()
 
     def place(self, row: Row) -> tuple[int, int]:
         """Partition and offset of a row in the source."""

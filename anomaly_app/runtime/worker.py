@@ -18,6 +18,8 @@ from anomaly_app.alerts.record import Alert
 from anomaly_app.errors import BrokerError, RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job, Startup
+from anomaly_app.jobs.task import TimeMode
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
@@ -314,13 +316,26 @@ class Worker:
             now = time.monotonic()
             for stages in self.stages.values():
                 for stage in stages:
-                    stage.tick(now, _now_ms())
+                    stage.tick(now)
+            self._advance_idle()
             if now - self._refreshed >= REFRESH_S:
                 self._refreshed = now
                 for stages in self.stages.values():
                     for stage in stages:
                         stage.touch()
                 await self._purge()
+
+    def _advance_idle(self) -> None:
+        """Idle partitions of a source follow the slowest of those that are not."""
+        for pipeline in self.pipelines:
+            if pipeline.repartitioned or pipeline.source.mode is not TimeMode.ROWTIME:
+                continue
+            stages = [s for all_ in self.stages.values() for s in all_ if isinstance(s, DetectStage)]
+            own = [stage for stage in stages if stage.pipeline is pipeline]
+            reached = min((stage.task.watermark for stage in own if not stage.idle), default=MIN_WATERMARK)
+            for stage in own:
+                if stage.idle and stage.task.watermark < reached < MAX_WATERMARK:
+                    stage.advance(reached)
 
     async def _purge(self) -> None:
         """Delete frames of the repartition topics that no restart reads again."""
