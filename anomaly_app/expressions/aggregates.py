@@ -179,12 +179,12 @@ def _averaged(env: Environment, type_: DataType, dialect: Dialect) -> Aggregate:
         scale = type_.scale or 0
         result = DataType(Kind.DECIMAL, 38, max(6, scale)) if dialect is Dialect.FLINK else type_
         divide = env.use(decimal_average)
-        return Aggregate(
-            result, parts, lambda s, n: f"(None if {s} is None else {divide}({s}, {n}, {result.scale}))"
-        )
+        return Aggregate(result, parts, lambda s, n: f"(None if {s} is None else {divide}({s}, {n}, {result.scale}))")
     if type_.kind in WHOLE_NUMBERS and dialect is Dialect.FLINK:
-        divide = env.use(v.quotient)
-        return Aggregate(type_, parts, lambda s, n: f"(None if {s} is None else {divide}({s}, {n}))")
+        # Truncated towards zero; there is a sum only if there is a count.
+        return Aggregate(
+            type_, parts, lambda s, n: f"(None if {s} is None else {s} // {n} if {s} >= 0 else -(-{s} // {n}))"
+        )
     result = type_ if type_.kind in APPROXIMATE else DOUBLE
     return Aggregate(result, parts, lambda s, n: f"(None if {s} is None else {s} / {n})")
 
@@ -276,5 +276,3 @@ def spread(state: Moments, sample: bool, root: bool) -> float | None:
         return None
     variance = squares / divisor
     return math.sqrt(variance) if root else variance
-
-

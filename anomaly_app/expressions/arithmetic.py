@@ -130,4 +130,3 @@ def element_at(array: list[Any], index: int) -> Any:
 def value_at(mapping: dict[Any, Any], key: Any) -> Any:
     """Value of a MAP; NULL without the key."""
     return mapping.get(key)
-

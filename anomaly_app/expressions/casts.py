@@ -112,7 +112,7 @@ def _to_whole(env: Environment, source: DataType, kind: Kind) -> tuple[str, bool
     target = env.constant(kind)
     if source.kind in TEXTS:
         if kind is Kind.INT:
-            return f"{env.use(v.text_to_int)}({{}})", False
+            return f"{env.constant(v.INT_OF_TEXT)}[{{}}]", False
         return f"{env.use(v.text_to_whole)}({{}}, {target})", False
     if source.kind in WHOLE_NUMBERS:
         if _DIGITS_OF[source.kind] <= _DIGITS_OF[kind]:

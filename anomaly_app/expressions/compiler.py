@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.expressions import arithmetic
-from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions import arithmetic, nodes as n
 from anomaly_app.expressions.casts import cast, coerce, in_millis
 from anomaly_app.expressions.functions import FUNCTIONS, compile_function, like_matcher
 from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, guarded, null_safe
@@ -106,12 +105,12 @@ class ExpressionCompiler:
                 if code.type.kind not in TEXTS | {Kind.NULL}:
                     raise self.fail(side, f"|| needs text, not {code.type.with_nullable(True)}: CAST it to STRING")
             return null_safe(self.env, [left, right], lambda a, b: f"({a} + {b})", DataType(Kind.STRING))
-        code = arithmetic.compile_arithmetic(self.env, self.dialect, node.op, left, right)
-        if code is None:
+        result = arithmetic.compile_arithmetic(self.env, self.dialect, node.op, left, right)
+        if result is None:
             types = f"{left.type.with_nullable(True)} {node.op} {right.type.with_nullable(True)}"
             hint = ": CAST the text to a number" if Kind.STRING in (left.type.kind, right.type.kind) else ""
             raise self.fail(node, f"{types} is not defined{hint}")
-        return code
+        return result
 
     def _logic(self, node: n.Node) -> Code:
         nullable = self._may_be_unknown(node)
@@ -205,10 +204,11 @@ class ExpressionCompiler:
 
     def _field(self, node: n.Field) -> Code:
         operand = self.value(node.operand)
-        for place, (name, type_) in enumerate(operand.type.fields):
-            if name.lower() == node.name.lower():
-                index = place
-                return null_safe(self.env, [operand], lambda a: f"{a}[{index}]", type_, nullable=type_.nullable)
+        names = [name.lower() for name, _ in operand.type.fields]
+        if node.name.lower() in names:
+            place = names.index(node.name.lower())
+            type_ = operand.type.fields[place][1]
+            return null_safe(self.env, [operand], lambda a: f"{a}[{place}]", type_, nullable=type_.nullable)
         raise self.fail(node, f"{operand.type.with_nullable(True)} has no field {node.name!r}")
 
     # --- conditions -------------------------------------------------------------------------------

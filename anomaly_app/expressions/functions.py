@@ -6,10 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions import text_values as t
-from anomaly_app.expressions import time_values as tv
-from anomaly_app.expressions import values as v
+from anomaly_app.expressions import nodes as n, text_values as t, time_values as tv, values as v
 from anomaly_app.expressions.casts import cast, in_millis
 from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.typed import Code, decimal_type, null_safe

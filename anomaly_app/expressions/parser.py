@@ -207,7 +207,7 @@ class TypeParser(TokenReader):
             return DataType(Kind.ARRAY, element=self._in_angles(lambda: self.data_type()))
         if word == "MAP":
             self.take()
-            key, element = self._in_angles(lambda: (self.data_type(), self.expect(",") and self.data_type()))
+            key, element = self._in_angles(self._key_and_value)
             return DataType(Kind.MAP, key=key, element=element)
         if word == "ROW":
             self.take()
@@ -227,6 +227,11 @@ class TypeParser(TokenReader):
             numbers.append(self.whole_number())
         self.expect(")")
         return numbers
+
+    def _key_and_value(self) -> tuple[DataType, DataType]:
+        key = self.data_type()
+        self.expect(",")
+        return key, self.data_type()
 
     def _in_angles(self, inner: Callable[[], T]) -> T:
         bracket = self.accept_any(("<", "("))

@@ -12,7 +12,8 @@ from anomaly_app.expressions import values as v
 UNITS = ("MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "DOW", "DOY", "EPOCH")
 """Units of EXTRACT; all but the last three are units of TIMESTAMPADD and TIMESTAMPDIFF too."""
 
-_MILLIS = {"MILLISECOND": 1, "SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": v.DAY_MS, "WEEK": 7 * v.DAY_MS}
+_MILLIS = {"MILLISECOND": 1, "SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000}
+_MILLIS |= {"DAY": v.DAY_MS, "WEEK": 7 * v.DAY_MS}
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 

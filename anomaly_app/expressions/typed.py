@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+
 
 class Dialect(Enum):
     """Whose semantics a query has where engines differ."""
@@ -40,7 +42,7 @@ class Environment:
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
-        self._temporaries = 0
+        self._prefix, self._temporaries = "v", 0
 
     def use(self, helper: Any) -> str:
         """The name by which a helper function is reached."""
@@ -54,6 +56,9 @@ class Environment:
             return repr(value)
         if isinstance(value, int):
             return repr(value) if value >= 0 else f"({value!r})"
+        for name, known in self.names.items():
+            if known is value:
+                return name
         name = f"_c{len(self.names)}"
         self.names[name] = value
         return name
@@ -61,7 +66,15 @@ class Environment:
     def temporary(self) -> str:
         """A fresh local name."""
         self._temporaries += 1
-        return f"v{self._temporaries}"
+        return f"{self._prefix}{self._temporaries}"
+
+    @contextmanager
+    def apart(self, prefix: str) -> Iterator[None]:
+        """Temporaries with names that begin anew: equal expressions give equal source, which can then be shared."""
+        before = self._prefix, self._temporaries
+        self._prefix, self._temporaries = prefix, 0
+        yield
+        self._prefix, self._temporaries = before
 
     def function(self, name: str, source: str) -> Any:
         """Compile generated source and give back the function ``name`` that it defines."""
@@ -168,4 +181,3 @@ def _common(a: DataType, b: DataType) -> DataType | None:
         kind = Kind.TIMESTAMP_LTZ if Kind.TIMESTAMP_LTZ in kinds else Kind.TIMESTAMP
         return DataType(kind, max(a.precision or 0, b.precision or 0))
     return a if a.kind is b.kind and a.kind in (Kind.TIME, Kind.BYTES) else None
-

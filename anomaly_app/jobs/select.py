@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from anomaly_app.errors import AnomalyError, EvaluationError, SqlValidationError
@@ -175,7 +176,7 @@ class SelectRule:
         SqlValidationError: a name or a type is wrong.
     """
 
-    definitions: dict[str, str] = {}
+    definitions: Mapping[str, str] = MappingProxyType({})
     pattern_text = ""
     partition_by: Sequence[str] | None = None
 

@@ -46,7 +46,9 @@ def into_sink(
             items = insert.query.items
             span = items[place].span if len(items) == len(columns) else insert.target_span
             given, wanted = column.type.with_nullable(True), target.type.with_nullable(True)
-            problem = f"column {place + 1} of the query, {column.name}, is {given}; {target.name} of {table} is {wanted}"
+            problem = (
+                f"column {place + 1} of the query, {column.name}, is {given}; {target.name} of {table} is {wanted}"
+            )
             raise SqlValidationError(f"{problem}: CAST({column.name} AS {wanted})", text, *span)
         source = converted.source
         if not target.type.nullable and converted.type.nullable:

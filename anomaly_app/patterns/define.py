@@ -49,12 +49,32 @@ class Register:
     keep: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TakeSource:
+    """Source of taking a row as a variable, of which functions are made.
+
+    Args:
+        before: statements that the condition needs: new values ``n0``, … of registers that it reads.
+        condition: truthy if the variable takes the row; "" if it takes every row.
+        after: statements for the other new values.
+        changed: numbers of the registers that have new values.
+    """
+
+    before: tuple[str, ...]
+    condition: str
+    after: tuple[str, ...]
+    changed: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Definitions:
     """All conditions of a clause, compiled.
 
     Args:
         takes: a function per variable; None for a variable that takes every row and updates nothing.
+        sources: what they do, by variable.
+        env: names that the source uses.
+        places: numbers of the registers that hold places of rows.
         initial: registers at the start of an attempt.
         conditions: source of each condition that is independent of the rows taken before, by variable.
         functions: source of every function, for people.
@@ -66,6 +86,9 @@ class Definitions:
     """
 
     takes: list[Take | None]
+    sources: list[TakeSource]
+    env: Environment
+    places: tuple[int, ...]
     initial: Registers
     conditions: dict[int, str]
     functions: list[str]
@@ -202,11 +225,14 @@ def compile_define(checked: CheckedClause, layout: Layout) -> Definitions:
         name = checked.program.labels[number]
         sources[number] = compiler.condition(condition, f"the condition of {name}")
     takes: list[Take | None] = []
+    pieces = []
     functions = []
     for number, scope in enumerate(scopes):
-        source = _take_source(checked, registers, number, sources.get(number), scope.used_new)
+        piece = _take(checked, registers, number, sources.get(number, ""), scope.used_new)
+        pieces.append(piece)
+        source = _take_function(piece, number, len(registers.numbers))
         functions.append(source)
-        trivial = number not in sources and not any(number in register.variables for register in registers.numbers)
+        trivial = not piece.condition and not piece.changed
         takes.append(None if trivial else env.function(f"take_{number}", source))
     initial = tuple(
         registers.parts[register].initial if register.what == "part" else "()" if register.what == "labels" else "None"
@@ -214,6 +240,9 @@ def compile_define(checked: CheckedClause, layout: Layout) -> Definitions:
     )
     return Definitions(
         takes=takes,
+        sources=pieces,
+        env=env,
+        places=tuple(number for register, number in registers.numbers.items() if register.what == "place"),
         initial=env.function("initial", f"def initial():\n    return ({', '.join(initial)}{',' if initial else ''})")(),
         conditions=sources,
         functions=functions,
@@ -225,43 +254,68 @@ def compile_define(checked: CheckedClause, layout: Layout) -> Definitions:
     )
 
 
-def _take_source(
-    checked: CheckedClause, registers: _Registers, variable: int, condition: str | None, used_new: set[int]
-) -> str:
-    """Source of the function that tries to take a row as a variable."""
+def _take(
+    checked: CheckedClause, registers: _Registers, variable: int, condition: str, used_new: set[int]
+) -> TakeSource:
+    """Source of taking a row as a variable."""
     name = checked.program.labels[variable]
+    mine = {register: number for register, number in registers.numbers.items() if variable in register.variables}
+    early = {register: number for register, number in mine.items() if number in used_new}
+    late = {register: number for register, number in mine.items() if number not in used_new}
+    return TakeSource(
+        tuple(_updates(early, registers, name)),
+        condition,
+        tuple(_updates(late, registers, name)),
+        tuple(sorted(mine.values())),
+    )
+
+
+def _take_function(piece: TakeSource, variable: int, count: int) -> str:
     lines = [f"def take_{variable}(rows, i, row, registers, number):"]
-    if registers.numbers:
-        lines.append(f"    {', '.join(f'r{k}' for k in registers.numbers.values())}, = registers")
-    updates: dict[int, list[str]] = {}
-    for register, number in registers.numbers.items():
-        if variable in register.variables:
-            updates[number] = _update(register, number, registers, name)
-    lines += [f"    {line}" for number in sorted(updates) if number in used_new for line in updates[number]]
-    if condition is not None:
-        lines += [f"    if not {condition}:", "        return None"]
-    lines += [f"    {line}" for number in sorted(updates) if number not in used_new for line in updates[number]]
-    if updates:
-        result = ", ".join(f"n{k}" if k in updates else f"r{k}" for k in registers.numbers.values())
-        lines.append(f"    return ({result},)")
+    if count:
+        lines.append(f"    {', '.join(f'r{k}' for k in range(count))}, = registers")
+    lines += [f"    {line}" for line in piece.before]
+    if piece.condition:
+        lines += [f"    if not {piece.condition}:", "        return None"]
+    lines += [f"    {line}" for line in piece.after]
+    if piece.changed:
+        lines.append(f"    return ({', '.join(f'n{k}' if k in piece.changed else f'r{k}' for k in range(count))},)")
     else:
         lines.append("    return registers")
     return "\n".join(lines)
 
 
+def _updates(updated: dict[Register, int], registers: _Registers, name: str) -> list[str]:
+    """Statements for the new values of registers; parts of aggregates over the same values go together."""
+    lines: list[str] = []
+    parts: dict[tuple[str, str], list[tuple[int, Part]]] = {}
+    for register, number in updated.items():
+        if register.what == "part":
+            parts.setdefault((register.value, register.keep), []).append((number, registers.parts[register]))
+        else:
+            lines += _update(register, number, registers, name)
+    if parts:
+        lines += ["a = row", f"a_label = {name!r}"]
+    for (value, keep), members in parts.items():
+        unchanged = [f"n{k} = r{k}" for k, _ in members]
+        every = not value or value.startswith("!")
+        given = value.removeprefix("!")
+        steps = [f"n{k} = {part.update(f'r{k}', 'w' if value else '1')}" for k, part in members]
+        block = [f"w = {given}"] if given else []
+        if every:
+            block += steps
+        else:
+            block += ["if w is None:", *_indented(unchanged), "else:", *_indented(steps)]
+        lines += [f"if {keep}:", *_indented(block), "else:", *_indented(unchanged)] if keep else block
+    return lines
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
 def _update(register: Register, k: int, registers: _Registers, name: str) -> list[str]:
     """Statements for the register's value after a row of one of its variables."""
-    if register.what == "part":
-        part = registers.parts[register]
-        if not register.value:
-            lines = [f"n{k} = {part.update(f'r{k}', '1')}"]
-        elif register.value.startswith("!"):
-            lines = [f"w{k} = {register.value[1:]}", f"n{k} = {part.update(f'r{k}', f'w{k}')}"]
-        else:
-            lines = [f"w{k} = {register.value}", f"n{k} = r{k} if w{k} is None else ({part.update(f'r{k}', f'w{k}')})"]
-        if register.keep:
-            lines = [f"n{k} = r{k}", f"if {register.keep}:", *(f"    {line}" for line in lines)]
-        return ["a = row", f"a_label = {name!r}", *lines]
     if register.what == "labels":
         return [f"n{k} = (*r{k}, {name!r})"]
     new = "i" if register.what == "place" else repr(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anomaly_app.operators import Row
 from anomaly_app.patterns.matcher import Attempt
+from anomaly_app.patterns.single_run import Run
 
 
 class KeyState:
@@ -26,12 +27,12 @@ class KeyState:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.base = self.start = self.covered = self.stored = self.dropped = 0
-        self.attempt: Attempt | None = None
+        self.attempt: Attempt | Run | None = None
         self.number = 1
         self.timer = False
 
     def prune(self, look_back: int) -> None:
-        """Drop rows that neither an attempt nor PREV can reach; between attempts only, as those hold places."""
+        """Drop rows that neither an attempt nor PREV can reach; an attempt that is on holds places of rows."""
         spare = self.start - look_back
         if spare > 0:
             del self.rows[:spare]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from anomaly_app.errors import LimitError
-from anomaly_app.operators import TIME, Row
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Row
 from anomaly_app.patterns.define import Registers, Take
 from anomaly_app.patterns.program import Program, State
 
@@ -25,6 +25,11 @@ Path: TypeAlias = "tuple[Any, int] | None"
 """(path before, state), the last row first; None for no rows."""
 
 Thread: TypeAlias = tuple[int, Registers, Path]
+
+Moment: TypeAlias = tuple[int, int, int]
+"""When an attempt was resolved: event time, 0 by a row or 1 by time, position of that row (or of the start)."""
+
+BEGINNING: Moment = (MIN_WATERMARK, 0, 0)
 
 
 @dataclass(slots=True)
@@ -72,6 +77,8 @@ class Matcher:
         initial: registers at a start.
         earliest: a thread that is complete wins at once (Flink).
         within_ms: a match is shorter than that; None for no bound.
+        look_ahead: rows behind the present one that conditions or measures read.
+        max_rows: that one attempt may take.
         max_threads: beyond it the attempt is given up with LimitError.
     """
 
@@ -83,10 +90,13 @@ class Matcher:
         *,
         earliest: bool,
         within_ms: int | None = None,
+        look_ahead: int = 0,
+        max_rows: int = 100_000,
         max_threads: int = 10_000,
     ) -> None:
         self.program, self.takes, self.initial = program, list(takes), initial
-        self.earliest, self.within_ms, self.max_threads = earliest, within_ms, max_threads
+        self.earliest, self.within_ms, self.look_ahead = earliest, within_ms, look_ahead
+        self.max_rows, self.max_threads = max_rows, max_threads
         self._has_exclusions = any(state.excluded for state in program.states)
 
     def begin(self, start: int, first: bool) -> Attempt:
@@ -97,8 +107,8 @@ class Matcher:
             threads.append((-1 if first else 0, self.initial, None))
         return Attempt(start, start, threads, None, state.accepts)
 
-    def advance(self, attempt: Attempt, rows: Sequence[Row], limit: int, number: int) -> bool:
-        """Take rows up to ``limit`` until the attempt is resolved.
+    def advance(self, attempt: Attempt, rows: Sequence[Row], limit: int, number: int, watermark: int) -> bool:
+        """Take rows up to ``limit`` until the attempt is resolved, by a row or by time.
 
         Returns:
             Whether it is; then ``attempt.complete`` tells a match from a failure.
@@ -108,10 +118,16 @@ class Matcher:
             LimitError: too many threads.
         """
         within, start_time = self.within_ms, rows[attempt.start][TIME]
+        limit = min(limit, attempt.start + self.max_rows)
         while attempt.threads:
             index = attempt.next
             if index >= limit:
-                return False
+                if within is None or index < len(rows) or watermark - start_time < within:
+                    return False
+                if watermark == MAX_WATERMARK and self.program.anchored_end:
+                    return False  # the last row of the partition may make it
+                attempt.threads, attempt.expired = [], True
+                break
             row = rows[index]
             if within is not None and row[TIME] - start_time >= within:
                 attempt.threads, attempt.expired = [], True
@@ -162,6 +178,18 @@ class Matcher:
 
     def _state(self, number: int) -> State:
         return self.program.first if number < 0 else self.program.states[number]
+
+    def moment(self, attempt: Attempt, rows: Sequence[Row]) -> Moment:
+        """When a resolved attempt was."""
+        if attempt.expired:
+            start = rows[attempt.start]
+            return start[TIME] + (self.within_ms or 0), 1, start[POSITION]
+        last = rows[min(max(attempt.next - 1, attempt.start) + self.look_ahead, len(rows) - 1)]
+        return last[TIME], 0, last[POSITION]
+
+    def rebase(self, attempt: Attempt, spare: int) -> None:
+        """Threads hold places of rows, so that none is dropped during an attempt."""
+        raise AssertionError("rows of an attempt were dropped")
 
     def end(self, attempt: Attempt) -> None:
         """No row follows in the partition: threads that may end there do; the others die."""

@@ -107,7 +107,9 @@ def compile_measures(checked: CheckedClause, layout: Layout) -> Measures:
     measures = [(measure.name, compiler.value(measure.expr)) for measure in checked.clause.measures]
     output, items, blanks = _output(checked, layout, scope, measures)
     if not output:
-        raise compiler.fail(n.Node(checked.clause.span), "the clause gives no columns: expected MEASURES or PARTITION BY")
+        raise compiler.fail(
+            n.Node(checked.clause.span), "the clause gives no columns: expected MEASURES or PARTITION BY"
+        )
     names: set[str] = set()
     for column in output:
         if column.name in names:

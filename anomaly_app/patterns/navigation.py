@@ -149,7 +149,9 @@ class PatternScope:
         for argument in node.args:  # Flink lets it name the time attribute
             name = argument.parts[-1] if isinstance(argument, n.ColumnRef) else ""
             if schema.find(name) is not rowtime:
-                raise compiler.fail(argument, f"the argument of MATCH_ROWTIME must be the time attribute {rowtime.name}")
+                raise compiler.fail(
+                    argument, f"the argument of MATCH_ROWTIME must be the time attribute {rowtime.name}"
+                )
             self._argument_variables([argument], node, compiler)
         return Code("time", DataType(rowtime.type.kind, 3, nullable=False))
 
@@ -172,7 +174,9 @@ class PatternScope:
             raise compiler.fail(node, f"{node.name} needs a column (or CLASSIFIER) of the row that it moves to")
         if not physical:
             final = self._final(node, compiler)
-            ref = RowRef(self._argument_variables(node.args[:1], node, compiler), node.name == "FIRST", offset, 0, final)
+            ref = RowRef(
+                self._argument_variables(node.args[:1], node, compiler), node.name == "FIRST", offset, 0, final
+            )
             return self._navigate(ref, argument, node, compiler)
         if node.semantics:
             raise compiler.fail(node, f"{node.semantics} does not apply to {node.name}: it moves over the partition")
@@ -217,9 +221,7 @@ class PatternScope:
             return code
         return Code(f"(None if {place.missing} else {code.source})", code.type.with_nullable(True))
 
-    def _argument_variables(
-        self, args: Sequence[n.Node], node: n.Node, compiler: ExpressionCompiler
-    ) -> frozenset[int]:
+    def _argument_variables(self, args: Sequence[n.Node], node: n.Node, compiler: ExpressionCompiler) -> frozenset[int]:
         """The variables that the arguments of one call are about: exactly one name."""
         names: dict[str | None, n.Node] = {}
         skipped: set[int] = set()
@@ -264,8 +266,9 @@ class PatternScope:
         ref = RowRef(self._argument_variables(about, node, compiler), final=self._final(node, compiler))
         scope = RowScope(self, ref.variables, "a", "a_label", node)
         inner = ExpressionCompiler(compiler.text, scope, self.env, compiler.dialect)
-        value = None if counted or not node.args else inner.value(node.args[0])
-        keep = inner.condition(node.filter, "the FILTER") if node.filter is not None else ""
+        with self.env.apart("u"):
+            value = None if counted or not node.args else inner.value(node.args[0])
+            keep = inner.condition(node.filter, "the FILTER") if node.filter is not None else ""
         separator = None
         if len(node.args) == 2:
             separator = compiler.value(node.args[1])

@@ -5,23 +5,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTargetError
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
 from anomaly_app.patterns.keys import KeyState
-from anomaly_app.patterns.matcher import Attempt, Match, Matcher
+from anomaly_app.patterns.matcher import BEGINNING, Match, Matcher, Moment
 from anomaly_app.patterns.rule import CompiledRule, Limits
+from anomaly_app.patterns.single_run import SingleRunMatcher, fits
 from anomaly_app.patterns.stores import LogStore, RowStore
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 
 PRUNE_ROWS = 64
 """Rows that may be held beyond those needed, so that dropping them costs little per row."""
 
-Moment: TypeAlias = tuple[int, int, int]
-"""When an attempt was resolved: event time, 0 by a row or 1 by time, position of that row (or of the start)."""
-
-_BEGINNING: Moment = (MIN_WATERMARK, 0, 0)
 _moment = itemgetter(0)
 
 
@@ -41,14 +38,7 @@ class PatternOperator:
         self.problems: list[Problem] = []
         self.counters = Counters()
         self.keys: dict[Any, KeyState] = {}
-        self.matcher = Matcher(
-            rule.program,
-            rule.define.takes,
-            rule.define.initial,
-            earliest=rule.earliest,
-            within_ms=rule.within_ms,
-            max_threads=limits.threads,
-        )
+        self.matcher = _matcher(rule, limits, single_run)
         self._store: LogStore | RowStore = RowStore(rule) if rule.keeps_rows else LogStore(rule)
         self._timers: list[tuple[int, int, Any]] = []
         self._timer_number = 0
@@ -128,13 +118,14 @@ class PatternOperator:
             for key, state in list(self.keys.items()):
                 self._run(key, state, watermark)
         else:
-            timers = self._timers
+            timers, due = self._timers, []
             while timers and timers[0][0] <= watermark:
-                _, _, key = heapq.heappop(timers)
-                state = self.keys.get(key)
-                if state is not None:
-                    state.timer = False
-                    self._run(key, state, watermark)
+                due.append(heapq.heappop(timers)[2])
+            for key in due:  # an attempt that waits for NEXT sets its timer again at once
+                waiting = self.keys.get(key)
+                if waiting is not None:
+                    waiting.timer = False
+                    self._run(key, waiting, watermark)
         found = self._found
         if not found:
             return []
@@ -159,11 +150,12 @@ class PatternOperator:
 
     def _run(self, key: Any, state: KeyState, watermark: int) -> None:
         """Resolve what can be resolved."""
-        rule, matcher, rows = self.rule, self.matcher, state.rows
+        rule, rows = self.rule, state.rows
+        matcher: Any = self.matcher  # its own kind of attempt is all that it is given
         at_end = watermark == MAX_WATERMARK
-        hidden = 0 if at_end else rule.look_ahead
+        limit_behind = 0 if at_end else rule.look_ahead
         most = self.limits.rows_per_key
-        at = _BEGINNING
+        at = BEGINNING
         while state.start < len(rows):
             attempt = state.attempt
             if attempt is None:
@@ -171,67 +163,46 @@ class PatternOperator:
                     state.prune(rule.look_back)
                 first = rule.program.anchored and state.base + state.start == 0
                 attempt = state.attempt = matcher.begin(state.start, first)
-            limit = min(len(rows) - hidden, attempt.start + most)
             try:
-                resolved = matcher.advance(attempt, rows, limit, state.number)
+                resolved = matcher.advance(attempt, rows, len(rows) - limit_behind, state.number, watermark)
             except (AnomalyError, ArithmeticError) as error:
                 if isinstance(error, LimitError):
                     self.counters.add("pattern_thread_limit")
+                state.start = attempt.start
                 self._give_up(key, state, attempt.next, error)
                 continue
+            state.start = attempt.start
             if resolved:
-                moment = self._moment(state, attempt)
+                at = max(at, matcher.moment(attempt, rows))
             elif attempt.next - attempt.start >= most:
                 problem = f"one attempt has taken {most} rows and is not decided: it is given up"
                 self.counters.add("pattern_row_limit")
                 self._give_up(key, state, attempt.next - 1, LimitError(problem))
                 state.start += most // 2  # or the next attempt would soon be here again, row after row
                 continue
+            elif at_end and (not rule.earliest or rule.program.anchored_end):
+                matcher.end(attempt)
+                at = max(at, (MAX_WATERMARK, 0, rows[attempt.start][POSITION]))
             else:
-                waited = self._time_out(state, attempt, watermark)
-                if waited is None:
-                    break
-                moment = waited
-            at = max(at, moment)
+                break  # Flink never closes an attempt without WITHIN
             if attempt.complete:
                 self._complete(key, state, matcher.match(attempt), at)
             else:
                 self._unmatched(key, state, at)
                 state.start += 1
             state.attempt = None
-        if state.attempt is None:
+        spare = state.start - rule.look_back
+        if spare >= PRUNE_ROWS or (spare > 0 and state.attempt is None):
+            if state.attempt is not None:
+                matcher.rebase(state.attempt, spare)
             state.prune(rule.look_back)
         if rule.keeps_rows:
             self._store.touch(key)
         if rule.within_ms is not None:
-            self._set_timer(key, state)
+            if not state.timer:
+                self._set_timer(key, state)
             if not rows:
                 self._forget(key, state)
-
-    def _time_out(self, state: KeyState, attempt: Attempt, watermark: int) -> Moment | None:
-        """When an attempt that waits for rows is over, by time or by the end of the input; None if it goes on."""
-        rule = self.rule
-        start = state.rows[attempt.start]
-        at_end = watermark == MAX_WATERMARK
-        if rule.within_ms is not None and not (at_end and rule.program.anchored_end):
-            due = start[TIME] + rule.within_ms
-            if watermark < due or attempt.next < len(state.rows):
-                return None
-            attempt.threads, attempt.expired = [], True
-            return due, 1, start[POSITION]
-        if not at_end or (rule.earliest and not rule.program.anchored_end):
-            return None  # Flink never closes an attempt without WITHIN
-        self.matcher.end(attempt)
-        return MAX_WATERMARK, 0, start[POSITION]
-
-    def _moment(self, state: KeyState, attempt: Attempt) -> Moment:
-        """When an attempt was resolved by a row."""
-        rows, rule = state.rows, self.rule
-        if attempt.expired:
-            start = rows[attempt.start]
-            return start[TIME] + (rule.within_ms or 0), 1, start[POSITION]
-        last = rows[min(max(attempt.next - 1, attempt.start) + rule.look_ahead, len(rows) - 1)]
-        return last[TIME], 0, last[POSITION]
 
     def _give_up(self, key: Any, state: KeyState, place: int, error: Exception) -> None:
         """An attempt failed on a row: report it and go on at the next start."""
@@ -300,7 +271,9 @@ class PatternOperator:
         places = [place for place, label in enumerate(match.labels) if label in rule.skip_set]
         target = (places[0] if rule.skip_to is SkipTo.FIRST else places[-1]) if places else 0
         if not target:
-            reason = "is the first row of the match: matching would not move on" if places else "has no row in the match"
+            reason = (
+                "is the first row of the match: matching would not move on" if places else "has no row in the match"
+            )
             error = SkipTargetError(f"AFTER MATCH SKIP {rule.skip_to.value} {rule.skip_name}: the target {reason}")
             self.counters.add("skip_target")
             self.problems.append(Problem(error, state.rows[match.start : match.start + length], key))
@@ -314,6 +287,27 @@ class PatternOperator:
         assert rule.measures.unmatched is not None
         row = state.rows[state.start]
         self._emit(Finding(self._key_values(key), row[TIME], rule.measures.unmatched(row), row, (), -1), at)
+
+
+def _matcher(rule: CompiledRule, limits: Limits, single_run: bool) -> Matcher | SingleRunMatcher:
+    """The strategy for a rule; made once, as it keeps nothing of the rows."""
+    known = rule.matchers.get((limits, single_run))
+    if known is None:
+        if single_run and fits(rule):
+            known = SingleRunMatcher(rule, limits.rows_per_key)
+        else:
+            known = Matcher(
+                rule.program,
+                rule.define.takes,
+                rule.define.initial,
+                earliest=rule.earliest,
+                within_ms=rule.within_ms,
+                look_ahead=rule.look_ahead,
+                max_rows=limits.rows_per_key,
+                max_threads=limits.threads,
+            )
+        rule.matchers[limits, single_run] = known
+    return known
 
 
 def _as_problem(error: Exception) -> Exception:

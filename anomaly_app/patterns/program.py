@@ -17,7 +17,16 @@ from itertools import permutations
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.sql.row_pattern import Alternation, Anchor, Concat, Exclusion, PatternNode, Permute, Quantified, Variable
+from anomaly_app.sql.row_pattern import (
+    Alternation,
+    Anchor,
+    Concat,
+    Exclusion,
+    PatternNode,
+    Permute,
+    Quantified,
+    Variable,
+)
 
 MAX_STATES = 20_000
 """Places of variables in a pattern, loops written out."""

@@ -19,7 +19,9 @@ from anomaly_app.sql.row_pattern import MatchRecognize, RowsPerMatch, SkipTo
 
 if TYPE_CHECKING:
     from anomaly_app.expressions.typed import Dialect
+    from anomaly_app.patterns.matcher import Matcher
     from anomaly_app.patterns.operator import PatternOperator
+    from anomaly_app.patterns.single_run import SingleRunMatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class CompiledRule:
         key_of: the key of a row: one value if ``single_key``, else a tuple.
         single_key: PARTITION BY has one column.
         sequence: orders the rows of a key as they are processed.
+        matchers: strategies made so far.
     """
 
     checked: CheckedClause
@@ -85,6 +88,7 @@ class CompiledRule:
     skip_to: SkipTo = field(init=False)
     skip_set: frozenset[int] = field(init=False)
     in_time_order: bool = field(init=False)
+    matchers: dict[tuple[Limits, bool], Matcher | SingleRunMatcher] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from anomaly_app.expressions.typed import Dialect

@@ -53,7 +53,8 @@ class KeyMark(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def decode(cls, data: bytes) -> KeyMark:
         """From bytes; raises :class:`StateError`."""
-        return _decode(msgspec.msgpack.Decoder(cls), data, "mark of a key")
+        mark: KeyMark = _decode(msgspec.msgpack.Decoder(cls), data, "mark of a key")
+        return mark
 
 
 class RowCodec:

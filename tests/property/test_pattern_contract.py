@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.checkpoint import Checkpoint
@@ -41,6 +40,7 @@ RULES = {
     "neighbour or none": ("standard", clause("A B", "A AS A.v > 6 OR PREV(A.v) IS NULL, B AS B.v > 2")),
     "neighbours in time": ("standard", clause(f"A B {WITHIN}", "A AS A.v > PREV(A.v), B AS B.v < PREV(B.v, 2)")),
     "next": ("standard", clause("A B", "A AS A.v > NEXT(A.v), B AS B.v > 3")),
+    "next in time": ("standard", clause(f"A B {WITHIN}", "A AS A.v > NEXT(A.v), B AS B.v > 3")),
     "first row": ("standard", clause(f"^ A B {WITHIN}", "A AS A.v > 3, B AS B.v > 3")),
     "first row ever": ("standard", clause("^ A B", "A AS A.v > 3, B AS B.v > 3")),
     "last row": ("standard", clause(f"A+ B $ {WITHIN}", "A AS A.v > 2")),

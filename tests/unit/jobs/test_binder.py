@@ -46,7 +46,11 @@ def test_the_sales_job_is_the_tutorials_word_for_word():
 def test_the_sales_job_is_bound():
     bound = bind_job(SALES, name="unusual_sales")
     (plan,) = bound.plans
-    assert (plan.name, plan.routing, plan.partition_by) == ("SalesRecordTable-user_id", Routing.REPARTITION, ("user_id",))
+    assert (plan.name, plan.routing, plan.partition_by) == (
+        "SalesRecordTable-user_id",
+        Routing.REPARTITION,
+        ("user_id",),
+    )
     assert [column.name for column in plan.layout.columns] == ["invoice_id", "user_id", "quantity", "purchase_time"]
     (query,) = plan.queries
     assert query.name == "UnusualSalesRecordTable"
@@ -121,7 +125,11 @@ def test_null_for_a_not_null_column_is_a_problem_of_the_row():
     ("query", "columns", "message"),
     [
         ("INSERT INTO found SELECT id FROM events", "a INT, b STRING", "the query has 1 columns, found takes 2"),
-        ("INSERT INTO found SELECT d, k FROM events", "a INT, b STRING", "d, is DOUBLE; a of found is INT: CAST(d AS INT)"),
+        (
+            "INSERT INTO found SELECT d, k FROM events",
+            "a INT, b STRING",
+            "d, is DOUBLE; a of found is INT: CAST(d AS INT)",
+        ),
         ("INSERT INTO found SELECT id, id FROM events", "a INT, b STRING", "id, is INT; b of found is STRING"),
         ("INSERT INTO fond SELECT id, k FROM events", "a INT, b STRING", "unknown table 'fond'; did you mean found?"),
         ("INSERT INTO found SELECT id, k FROM event", "a INT, b STRING", "unknown table 'event'; did you mean events?"),

@@ -1,0 +1,363 @@
+"""Patterns with one way to go on: one state and registers in place of threads, in one generated function.
+
+In many patterns (``T+? U``, ``A B+ C``, ``A B C``) at most one of the ways that a row leaves open goes on to further
+rows; the others end the match. Then an attempt needs no threads: its state and registers are local variables of a
+loop over the rows, conditions stand in it as source, and when the attempt fails the next one begins without leaving
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from anomaly_app.errors import AnomalyError
+from anomaly_app.operators import POSITION, TIME, Row
+from anomaly_app.patterns.define import Definitions, TakeSource
+from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
+from anomaly_app.patterns.program import Edge, Program, State
+from anomaly_app.sql.row_pattern import RowsPerMatch
+
+if TYPE_CHECKING:
+    from anomaly_app.patterns.rule import CompiledRule
+
+DEAD = -1
+
+
+@dataclass(slots=True)
+class Run:
+    """Where matching stands for one key.
+
+    Args:
+        start: place of the first row of the attempt in the buffer.
+        next: place of the next row to take.
+        state: of the program.
+        registers: of the conditions.
+        path: states entered, each with the place of its first row; a row that stays in its state adds nothing.
+        end: place behind the match.
+        complete: ``path`` is a match.
+        best: a match, if no preferred one comes; and the place behind it.
+        failed: last row that an attempt failed on in the last call; -1 if none did.
+        expired: start of the last attempt that WITHIN ended in the last call; -1 if none.
+    """
+
+    start: int
+    next: int
+    state: int
+    registers: tuple[Any, ...]
+    path: list[tuple[int, int]] = field(default_factory=list)
+    end: int = 0
+    complete: bool = False
+    best: tuple[list[tuple[int, int]], int] | None = None
+    failed: int = -1
+    expired: int = -1
+
+
+Advance: TypeAlias = Callable[[Run, Sequence[Row], int, int, int], bool]
+
+
+class SingleRunMatcher:
+    """The interface of :class:`~anomaly_app.patterns.matcher.Matcher` over a generated loop.
+
+    Args:
+        rule: compiled, and such that :func:`fits` holds.
+        max_rows: that one attempt may take.
+    """
+
+    def __init__(self, rule: CompiledRule, max_rows: int) -> None:
+        self._program = rule.program
+        self._initial = rule.define.initial
+        self._places = rule.define.places
+        self._within = rule.within_ms
+        self._look_ahead = rule.look_ahead
+        self._has_exclusions = any(state.excluded for state in rule.program.states)
+        self.source = loop_source(rule.program, rule.define, rule.earliest, rule.within_ms, max_rows)
+        self.advance: Advance = rule.define.env.function("advance", self.source)
+
+    def begin(self, start: int, first: bool) -> Run:
+        """An attempt at a start row; ``first`` if it is the first of its partition."""
+        return Run(start, start, len(self._program.states) if first else 0, self._initial)
+
+    def moment(self, run: Run, rows: Sequence[Row]) -> Moment:
+        """When the present attempt and those that failed before it in the last call were resolved."""
+        at = BEGINNING
+        for place in (run.failed, run.next - 1 if run.complete else -1):
+            if place >= 0:
+                row = rows[min(place + self._look_ahead, len(rows) - 1)]
+                at = max(at, (row[TIME], 0, row[POSITION]))
+        if run.expired >= 0:
+            row = rows[run.expired]
+            at = max(at, (row[TIME] + (self._within or 0), 1, row[POSITION]))
+        return at
+
+    def end(self, run: Run) -> None:
+        """No row follows in the partition, or WITHIN has passed."""
+        run.state = DEAD
+        if run.best is not None:
+            (run.path, run.end), run.complete = run.best, True
+
+    def rebase(self, run: Run, spare: int) -> None:
+        """The first rows of the buffer are gone."""
+        run.start -= spare
+        run.next -= spare
+        run.path = [(state, place - spare) for state, place in run.path]
+        if run.best is not None:
+            path, end = run.best
+            run.best = [(state, place - spare) for state, place in path], end - spare
+        if self._places:
+            values = list(run.registers)
+            for number in self._places:
+                if values[number] is not None:
+                    values[number] -= spare
+            run.registers = tuple(values)
+
+    def match(self, run: Run) -> Match:
+        """The match of a resolved attempt that is complete."""
+        states = self._program.states
+        labels: list[int] = []
+        excluded: list[bool] = []
+        ends = [place for _, place in run.path[1:]] + [run.end]
+        for (state, place), end in zip(run.path, ends, strict=True):
+            labels += [states[state].label] * (end - place)
+            if self._has_exclusions:
+                excluded += [states[state].excluded] * (end - place)
+        return Match(run.start, tuple(labels), tuple(excluded))
+
+
+def fits(rule: CompiledRule) -> bool:
+    """Whether every row leaves at most one way to go on to further rows."""
+    program = rule.program
+    if program.anchored_end or program.matches_empty or rule.rows_per_match is RowsPerMatch.ALL_UNMATCHED:
+        return False
+    return all(_deterministic(state, program, rule.earliest) for state in (*program.states, program.first))
+
+
+def _goes_on(edge: Edge, program: Program, earliest: bool) -> bool:
+    """Whether rows may follow behind an edge."""
+    target = program.states[edge.target]
+    return bool(target.edges) and not (earliest and target.accepts)
+
+
+def _deterministic(state: State, program: Program, earliest: bool) -> bool:
+    ways = [edge for edge in state.edges if _goes_on(edge, program, earliest)]
+    for number, edge in enumerate(ways):
+        for other in ways[number + 1 :]:
+            if edge.label not in other.guards and other.label not in edge.guards:
+                return False
+    return True
+
+
+# --- the loop ---------------------------------------------------------------------------------------
+
+
+def merged_states(states: Sequence[State]) -> dict[int, int]:
+    """For each state the first one that is equal to it: same label, same edges, same ends.
+
+    Example:
+        >>> from anomaly_app.patterns.program import compile_pattern
+        >>> from anomaly_app.sql.row_pattern_parser import parse_pattern
+        >>> merged_states(compile_pattern(parse_pattern("A+ B")).states)
+        {0: 0, 1: 1, 2: 2, 3: 2}
+    """
+    same = {number: number for number in range(len(states))}
+    while True:
+        known: dict[Any, int] = {}
+        result = {}
+        for number, state in enumerate(states):
+            edges = tuple(dict.fromkeys((same[edge.target], edge.label, edge.guards) for edge in state.edges))
+            key = (state.label, state.excluded, edges, state.accepts)
+            result[number] = known.setdefault(key, number)
+        if result == same:
+            return same
+        same = result
+
+
+def loop_source(program: Program, define: Definitions, earliest: bool, within_ms: int | None, max_rows: int) -> str:
+    """Source of ``advance(run, rows, limit, number, watermark)``.
+
+    It takes rows up to ``limit``. It gives True if the attempt at ``run.start`` is resolved (``run.complete`` tells
+    how); attempts that fail before the last row are followed by the next start without a word. It gives False if the
+    attempt waits for rows.
+    """
+    return _Loop(program, define, earliest, within_ms, max_rows).source()
+
+
+class _Loop:
+    def __init__(
+        self, program: Program, define: Definitions, earliest: bool, within_ms: int | None, max_rows: int
+    ) -> None:
+        self.program, self.define, self.earliest = program, define, earliest
+        self.within_ms, self.max_rows = within_ms, max_rows
+        self.same = merged_states(program.states)
+        self.count = len(define.initial)
+        self.lines: list[str] = []
+        self.indent = 0
+
+    def emit(self, *lines: str) -> None:
+        self.lines += ["    " * self.indent + line for line in lines]
+
+    @property
+    def registers(self) -> str:
+        return ", ".join(f"r{k}" for k in range(self.count)) + ","
+
+    def source(self) -> str:
+        """The function."""
+        numbers = range(len(self.program.states))
+        states = [n for n in numbers if not n or (self.same[n] == n and self.program.states[n].edges)]
+        first = len(self.program.states)
+        states.sort(key=lambda n: (not self._loops(n), -n))  # rows stay longest in loops
+        self.emit("def advance(run, rows, limit, number, watermark):")
+        self.indent = 1
+        self.emit("start, i, state, path, best = run.start, run.next, run.state, run.path, run.best")
+        self.emit("run.failed = failed = expired = -1")
+        if self.count:
+            self.emit(f"{self.registers} = run.registers")
+        if self.within_ms is not None:
+            self.emit(f"deadline = rows[start][0] + {self.within_ms}")
+        self.emit(f"stop = min(limit, start + {self.max_rows})", "try:")
+        self.indent = 2
+        self.emit("while True:")
+        self.indent = 3
+        word = "if"
+        for number in states:
+            self._state(word, number, self.program.states[number])
+            word = "elif"
+        if self.program.anchored:
+            self._state(word, first, self.program.first)
+        self._between()
+        self.indent = 1
+        self.emit(f"except ({self.define.env.use(AnomalyError)}, ArithmeticError):")
+        self.emit("    run.start, run.next = start, i", "    raise")
+        return "\n".join(self.lines)
+
+    def _loops(self, number: int) -> bool:
+        return any(self.same[edge.target] == number for edge in self.program.states[number].edges)
+
+    def _state(self, word: str, number: int, state: State) -> None:
+        """Take rows as long as the attempt stays in one state."""
+        self.emit(f"{word} state == {number}:", "    while i < stop:")
+        self.indent += 2
+        self.emit("row = rows[i]")
+        if self.within_ms is not None:
+            self.emit("if row[0] >= deadline:", f"    expired, state = start, {DEAD}", "    break")
+        self._edges(number, state)
+        self.emit(f"failed, state = max(failed, i), {DEAD}", "break")
+        self.indent -= 2
+
+    def _between(self) -> None:
+        """Between two states, or two attempts."""
+        self.emit(f"if state != {DEAD}:")
+        self.indent += 1
+        self.emit("if i < stop:", "    continue")
+        if self.within_ms is not None:
+            self.emit("if i >= len(rows) and watermark >= deadline:", "    expired = start", "else:")
+            self.indent += 1
+        self.emit("run.start, run.next, run.state, run.path, run.best = start, i, state, path, best")
+        if self.count:
+            self.emit(f"run.registers = ({self.registers})")
+        self.emit("return False")
+        if self.within_ms is not None:
+            self.indent -= 1
+        self.indent -= 1
+        self.emit("if best is not None or start + 1 >= limit:")
+        self.emit("    run.start, run.failed, run.expired, run.next = start, failed, expired, start")
+        self.emit("    if best is not None:", "        (run.path, run.end), run.complete = best, True")
+        self.emit("        run.next = 0  # the failure behind it decided it, not its last row", "    return True")
+        self.emit("start += 1", "i, state, path, best = start, 0, [], None")
+        if self.count:
+            self.emit(f"{self.registers} = {self.define.env.constant(self.define.initial)}")
+        if self.within_ms is not None:
+            self.emit(f"deadline = rows[start][0] + {self.within_ms}")
+        self.emit(f"stop = min(limit, start + {self.max_rows})")
+
+    # --- one row ------------------------------------------------------------------------------------
+
+    def _edges(self, number: int, state: State) -> None:
+        """What a row can do in a state: end the match, go on, or neither."""
+        ends = [k for k, edge in enumerate(state.edges) if self.program.states[edge.target].accepts]
+        ways = [k for k, edge in enumerate(state.edges) if _goes_on(edge, self.program, self.earliest)]
+        known: dict[int, str] = {}
+        for place in ends:
+            edge = state.edges[place]
+            preferred = [] if self.earliest else [way for way in ways if way < place]
+            depth = self._test(edge, known)
+            if depth is None:
+                continue
+            target = self.same[edge.target]
+            if not preferred and place not in ways:
+                self._leave(target)
+            else:
+                self.emit(f"best = [*path, ({target}, i)], i + 1")
+                inner = dict(known)
+                for way in preferred:
+                    self._way(number, state.edges[way], inner)
+                if place in ways:
+                    self._go(number, edge)
+                else:
+                    self._leave_with_best()
+            self.indent -= depth
+            if depth == 0:
+                return  # the edge is always open: nothing behind it counts
+        for place in ways:
+            if place not in ends and self._way(number, state.edges[place], known):
+                return
+
+    def _way(self, number: int, edge: Edge, known: dict[int, str]) -> bool:
+        """Go along an edge if it is open; True if it always is."""
+        depth = self._test(edge, known)
+        if depth is None:
+            return False
+        self._go(number, edge)
+        self.indent -= depth
+        return depth == 0
+
+    def _test(self, edge: Edge, known: dict[int, str]) -> int | None:
+        """Tests whether an edge is open; how deep they are nested, None if it never is."""
+        sources = self.define.sources
+        if any(not sources[guard].condition for guard in edge.guards):
+            return None  # the guard takes every row
+        depth = 0
+        for label, wanted in [*((guard, False) for guard in edge.guards), (edge.label, True)]:
+            piece = sources[label]
+            if not piece.condition:
+                continue
+            if label not in known:
+                self.emit(*piece.before)
+                name = f"h{label}"
+                self.emit(f"{name} = {piece.condition}")
+                if depth == 0:
+                    known[label] = name  # behind a test it would not be known everywhere
+            else:
+                name = known[label]
+            self.emit(f"if {name}:" if wanted else f"if not {name}:")
+            self.indent += 1
+            depth += 1
+        return depth
+
+    def _take(self, piece: TakeSource) -> None:
+        self.emit(*piece.before, *piece.after)
+        if piece.changed:
+            changed = ", ".join(f"r{k}" for k in piece.changed)
+            self.emit(f"{changed} = {', '.join(f'n{k}' for k in piece.changed)}")
+
+    def _go(self, number: int, edge: Edge) -> None:
+        """Take the row and stay for the next."""
+        self._take(self.define.sources[edge.label])
+        target = self.same[edge.target]
+        if target == number:
+            self.emit("i += 1", "continue")
+        else:
+            self.emit(f"path.append(({target}, i))", f"i, state = i + 1, {target}", "break")
+
+    def _leave(self, target: int) -> None:
+        """The match ends with the row."""
+        self.emit(f"path.append(({target}, i))", "run.path, run.end, run.complete = path, i + 1, True")
+        self._resolved()
+
+    def _leave_with_best(self) -> None:
+        self.emit("(run.path, run.end), run.complete = best, True")
+        self._resolved()
+
+    def _resolved(self) -> None:
+        self.emit("run.start, run.next, run.failed, run.expired = start, i + 1, failed, expired", "return True")
