@@ -156,7 +156,7 @@ class AnomalyApp(LaneApp):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        for work in (worker.tick_for_ever, worker.watch_broker, self._stop_when_finished):
+        for work in (worker.tick_for_ever, worker.watch_broker, worker.watch_progress, self._stop_when_finished):
             self._side_tasks.append(asyncio.create_task(work()))
         await super().on_started()
 

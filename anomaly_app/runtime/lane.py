@@ -77,6 +77,7 @@ class LaneConsumer(driver.Consumer):  # type: ignore[misc]
         self._polling = asyncio.Lock()
         self._handed: dict[TP, deque[int]] = defaultdict(deque)
         self._done: dict[TP, set[int]] = defaultdict(set)
+        self._fetched: dict[TP, int] = {}
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> Any:
@@ -105,6 +106,7 @@ class LaneConsumer(driver.Consumer):  # type: ignore[misc]
             await super().perform_seek()
             self._handed.clear()
             self._done.clear()
+            self._fetched.clear()
             self.epoch += 1
             assigned = {tp for tp in self.assignment() if self._in_lane(tp)}
             if not assigned:
@@ -127,6 +129,7 @@ class LaneConsumer(driver.Consumer):  # type: ignore[misc]
             if records is None or self.should_stop or not self.flow_active:
                 return
             epoch, generation = self.epoch, self.app.consumer_generation_id
+            self._fetched.update((tp, fetched[-1].offset) for tp, fetched in records.items() if fetched)
         others: dict[TP, Sequence[Any]] = {}
         for tp, fetched in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
@@ -145,6 +148,16 @@ class LaneConsumer(driver.Consumer):  # type: ignore[misc]
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             yield tp, self._to_message(tp, record)
+
+    async def beyond(self, tp: TP, position: int) -> int:
+        """Where the fetch stands, if all records below it have been processed; else ``position``.
+
+        Markers of transactions take offsets and are never seen: behind the last record there may be some.
+        """
+        async with self._polling:
+            standing = await self.position(tp)
+            last = self._fetched.get(tp, -1)
+        return standing if standing is not None and last < position < standing else position
 
     def _slices(self, tp: TP, fetched: Sequence[Any], epoch: int, generation: int, highwater: int) -> Iterable[Any]:
         start = self._read_offset[tp]

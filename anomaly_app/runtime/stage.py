@@ -85,6 +85,7 @@ class Stage:
         self.finished = self.idle = False
         self._quiet_since: float | None = None
         self.highwater = 0
+        self.stood_at = -1
         self.position = 0
         self.pending_rows = 0
         self.rejected = self.dead_letters = self.late = 0

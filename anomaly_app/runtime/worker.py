@@ -13,6 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
+from faust.types import TP
 
 from anomaly_app.alerts.record import Alert
 from anomaly_app.errors import BrokerError, RegistryError
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.5
 RETRY_S = 1.0
 BROKER_CHECK_S = 2.0
+PROGRESS_CHECK_S = 15.0
+STALL_S = 120.0
 REFRESH_S = 60.0
 """How often a quiet partition notes anew how far the outputs are written, so that a restart reads little of them."""
 SHUFFLE_INTERVAL_S = 0.02
@@ -317,6 +320,7 @@ class Worker:
             for stages in self.stages.values():
                 for stage in stages:
                     stage.tick(now)
+            await self._pass_markers()
             self._advance_idle()
             if now - self._refreshed >= REFRESH_S:
                 self._refreshed = now
@@ -324,6 +328,16 @@ class Worker:
                     for stage in stages:
                         stage.touch()
                 await self._purge()
+
+    async def _pass_markers(self) -> None:
+        """Partitions that seem to be behind, and have only markers of transactions before them."""
+        for (topic, partition), stages in list(self.stages.items()):
+            for stage in stages:
+                standing, stage.stood_at = stage.stood_at, stage.position
+                if stage.position < stage.highwater and not stage.dirty and standing == stage.position:
+                    stage.position = await self.app.consumer.beyond(TP(topic, partition), stage.position)
+                    if stage.at_end:
+                        stage.wake.set()
 
     def _advance_idle(self) -> None:
         """Idle partitions of a source follow the slowest of those that are not."""
@@ -351,6 +365,31 @@ class Worker:
                     await admin.purge(before)
             except BrokerError as error:
                 log.warning("repartition topics are not purged: %s", error)
+
+    async def watch_progress(self) -> None:
+        """Stop the process if rows are there and none are read: Faust's consumer is known to stall (175, 523, 532)."""
+        stalled: dict[Place, tuple[int, float]] = {}
+        while True:
+            await asyncio.sleep(PROGRESS_CHECK_S)
+            if self._trouble or self._revoking or not self.stages:
+                stalled.clear()
+                continue
+            consumer = self.app.consumer
+            ends = await consumer.highwaters(*(tp for tp in consumer.assignment() if tuple(tp) in self.stages))
+            now = time.monotonic()
+            for tp, end in ends.items():
+                stages = self.stages.get(tuple(tp), [])
+                position = min((stage.position for stage in stages), default=0)
+                for stage in stages:
+                    stage.highwater = max(stage.highwater, end or 0)
+                before, since = stalled.get(tuple(tp), (-1, now))
+                if position != before or position >= (end or 0):
+                    stalled[tuple(tp)] = position, now
+                elif now - since >= STALL_S:
+                    problem = f"{tp.topic}[{tp.partition}] stands at {position} of {end} for {now - since:.0f} s"
+                    self._crashed = f"the consumer has stalled: {problem}"
+                    await self.app.crash(BrokerError(self._crashed))
+                    return
 
     async def watch_broker(self) -> None:
         """Whether Kafka is there."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sales_run import WITHIN, Broker, Run, as_csv, expected, sale_rows
+from aiokafka import AIOKafkaProducer
+from sales_run import WITHIN, Broker, Run, as_csv, expected, records, sale_rows
 
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.kafka import ApacheKafka
@@ -67,3 +69,20 @@ def test_kill_9_and_restart_give_each_alert_once(broker: Broker, tmp_path: Path,
     assert Counter(alert["payload"]["invoice_id"] for alert in alerts) == Counter(want)
     assert len({alert["id"] for alert in alerts}) == len(alerts)
     assert len(run.read("unusual")) == len(want)
+
+
+@pytest.mark.kafka
+def test_markers_of_transactions_do_not_hold_up_the_end(kafka: ApacheKafka, tmp_path: Path) -> None:
+    broker = Broker(kafka.bootstrap_servers, {}, lambda topic: kafka.create_topics({topic: 4}))
+    run, rows = Run(broker, tmp_path, "transactions"), sale_rows(2_000)
+
+    async def send_in_transactions() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=broker.servers, transactional_id=run.topic) as producer:
+            for first in range(0, len(rows), 500):
+                async with producer.transaction():
+                    for record in records(rows[first : first + 500], keyed=False):
+                        await producer.send(run.topic, record.value, record.key)
+
+    asyncio.run(send_in_transactions())
+    run.finish()
+    assert {alert["payload"]["invoice_id"] for alert in run.alerts()} == {row[1] for row in expected(rows)}
