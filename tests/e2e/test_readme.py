@@ -1,0 +1,462 @@
+"""The README: every command and every Python block of it runs, in its order, and shows what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from anomaly_app.cli import main
+from anomaly_app.testing.broker import EmbeddedBroker
+from anomaly_app.testing.maven import missing_tools
+from anomaly_app.testing.worker import free_port, read
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+INTERRUPTED = (0, 130, -signal.SIGINT)
+"""Exit statuses after Ctrl-C; curl and Python's own end by the signal."""
+
+
+class Block(NamedTuple):
+    """A fenced block and the heading that it stands under."""
+
+    section: str
+    language: str
+    text: str
+
+
+def blocks_of(text: str) -> list[Block]:
+    found, section = [], ""
+    for heading, language, body in re.findall(r"^## ([^\n]+)$|^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        section = heading or section
+        if not heading:
+            found.append(Block(section, language, body))
+    return found
+
+
+def commands_of(text: str) -> list[str]:
+    """Whole commands of a block: a line, or more where a here-document or a quote is open."""
+    commands, waiting = [], ""
+    for line in text.splitlines(keepends=True):
+        waiting += line
+        check = subprocess.run(["bash", "-n"], input=waiting, capture_output=True, text=True, check=False)
+        if check.returncode == 0 and "here-document" not in check.stderr and not waiting.endswith("\\\n"):
+            commands.append(waiting.strip())
+            waiting = ""
+    assert not waiting, f"not a whole command: {waiting}"
+    return [command for command in commands if command]
+
+
+BLOCKS = blocks_of(README)
+MARK = "README_TEST"
+"""An environment variable by which all processes of a command are found."""
+
+
+# --- processes ----------------------------------------------------------------------------------------
+
+
+class Background:
+    """A command that runs until Ctrl-C.
+
+    Args:
+        command: a shell command.
+        cwd: where.
+        environment: of it.
+        output: file that takes what it prints.
+    """
+
+    def __init__(self, command: str, cwd: Path, environment: dict[str, str], output: Path) -> None:
+        self.command, self._file, self.mark = command, output, uuid.uuid4().hex
+        with output.open("w") as file:
+            self.process = subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=cwd,
+                env={**environment, MARK: self.mark},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a foreground process group of its own, as in a terminal
+            )
+
+    @property
+    def output(self) -> str:
+        return self._file.read_text("utf-8")
+
+    def wait_for(self, condition: Callable[[], object], timeout_s: float = 40) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, f"{self.command} ended with {self.process.returncode}:\n{self.output}"
+            assert time.monotonic() < deadline, f"{self.command} is not ready:\n{self.output}"
+            time.sleep(0.1)
+
+    def interrupt(self, within_s: float = 5) -> None:
+        """Ctrl-C; nothing is left of it afterwards."""
+        assert self.process.poll() is None, f"{self.command} ended with {self.process.returncode}:\n{self.output}"
+        os.killpg(self.process.pid, signal.SIGINT)
+        began = time.monotonic()
+        try:
+            status = self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.command} did not end within {within_s} s:\n{self.output}") from None
+        self.check_alone(within_s - (time.monotonic() - began))
+        assert status in INTERRUPTED, f"{self.command} ended with {status}:\n{self.output}"
+        assert "Traceback" not in self.output, self.output
+
+    def family(self) -> list[psutil.Process]:
+        """Every process that came of it and runs, wherever it is in the tree: they inherit the mark."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def check_alone(self, within_s: float) -> None:
+        """It has ended: nothing of it may be left."""
+        deadline = time.monotonic() + within_s
+        while alive := self.family():
+            assert time.monotonic() < deadline, f"{self.command} left {[process.cmdline() for process in alive]}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        for process in self.family():
+            process.kill()
+        self.process.wait()
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and text; 0 while nobody listens."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def environment() -> dict[str, str]:
+    """Without settings of whoever runs the tests, and with the commands of this environment."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANOMALY_")}
+    return {**kept, "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
+
+
+# --- the demo, from a fresh clone -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What somebody gets who clones the repository: the last commit."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git repository")
+    target = tmp_path_factory.mktemp("clone") / "anomaly_app"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(target)], check=True, timeout=60)
+    return target
+
+
+ALERT = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \w+ user_id (user-\d+) at .*: quantity (\d+) > avg_quantity (\d+) × 3; .+")
+"""A line of the demo: user, quantity, average."""
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_shows_an_alert_within_a_minute_of_a_fresh_clone(clone: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    demo = Background("./scripts/demo --records 2000", clone, environment(), tmp_path / "demo.txt")
+    try:
+        demo.wait_for(lambda: re.search(ALERT.pattern, demo.output, re.MULTILINE), timeout_s=100)
+        first_alert_s = time.monotonic() - began
+        assert demo.process.wait(30) == 0, demo.output
+    finally:
+        demo.kill()
+    assert first_alert_s < 60
+    alerts = [found for line in demo.output.splitlines() if (found := ALERT.match(line))]
+    assert all(int(quantity) > 3 * int(average) for _, quantity, average in (alert.groups() for alert in alerts))
+    summary = re.search(r"^2,000 sales, (\d+) of them unusual, in [\d.]+ s$", demo.output, re.MULTILINE)
+    assert summary and int(summary[1]) == len(alerts) > 20
+    demo.check_alone(within_s=1)
+
+
+@pytest.mark.timeout(90)
+def test_ctrl_c_ends_the_demo(tmp_path: Path) -> None:
+    demo = Background("anomaly demo --port 0 --rare 0.05", tmp_path, environment(), tmp_path / "demo.txt")
+    try:
+        demo.wait_for(lambda: re.search(ALERT.pattern, demo.output, re.MULTILINE))
+        page = re.search(r"http://127\.0\.0\.1:\d+/", demo.output)
+        assert page is not None
+        status, text = get(page[0])
+        assert status == 200 and "<html" in text
+        assert {part for process in demo.family() for part in process.cmdline() if part.startswith("anomaly_app.")} >= {
+            "anomaly_app.testing.broker", "anomaly_app.testing.guard", "anomaly_app.cli",
+        }  # fmt: skip
+        demo.interrupt(within_s=5)
+    finally:
+        demo.kill()
+    assert get(page[0])[0] == 0
+
+
+@pytest.mark.timeout(90)
+def test_a_demo_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    demo = Background("exec anomaly demo --port 0", tmp_path, environment(), tmp_path / "demo.txt")
+    try:
+        demo.wait_for(lambda: "page: http" in demo.output)
+        assert len(demo.family()) >= 4
+        demo.process.kill()
+        demo.process.wait()
+        demo.check_alone(within_s=5)
+    finally:
+        demo.kill()
+
+
+def test_a_broker_that_is_not_there_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--broker", f"127.0.0.1:{free_port()}", "--records", "1"]) == 2
+    said = capfd.readouterr().err
+    assert "no broker answers" in said and "Traceback" not in said
+
+
+# --- every command --------------------------------------------------------------------------------------
+
+LONG = (
+    r"\./scripts/demo(?!.*--records)",
+    r"faust -A anomaly_app worker",
+    r"anomaly run(?!.*--bounded)",
+    r"anomaly generate(?!.*--records)",
+    r"python -m anomaly_app\.testing\.registry",
+)
+"""Commands that run until Ctrl-C."""
+
+SHOWS = {
+    "./scripts/demo --records": "of them unusual",
+    "curl http://127.0.0.1:6066/api/status": '"partitions":[{',
+    "curl http://127.0.0.1:6066/api/jobs": '"name":"unusual_sales"',
+    "curl 'http://127.0.0.1:6066/api/alerts": '"alerts":[{"id":',
+    "curl http://127.0.0.1:6066/health": '"ok":true',
+    "curl http://127.0.0.1:6066/ready": '"ok":true',
+    "curl http://127.0.0.1:6066/metrics": "anomaly_rows_total{",
+    "curl -N": "data: {",
+    "anomaly --help": "query",
+    "anomaly config\n": "anomaly.toml",
+    "ANOMALY_WEB__PORT=8000 anomaly config": "environment ANOMALY_WEB__PORT",
+    "anomaly config --config secure.toml": "secure.toml, file password.txt",
+    "anomaly check": "spikes.sql: right",
+    "anomaly query spikes.sql": "70 rows",
+    'anomaly query "SELECT': '"user_id"',
+}
+"""How a command begins, and what it prints (others only have to end well)."""
+
+PROGRAMS = {"anomaly", "faust", "curl", "python", "cat", "echo", "source", "docker-compose"}
+SCRIPTS = {"./scripts/demo", "./scripts/test", "./scripts/kafka"}
+
+
+class Reader:
+    """Somebody who types what the README says, top to bottom.
+
+    Args:
+        clone: where the demo is run.
+        place: for everything else.
+        servers: Kafka.
+    """
+
+    def __init__(self, clone: Path, place: Path, port: int, embedded: bool) -> None:
+        self.clone, self.place, self.embedded = clone, place, embedded
+        self.servers = f"127.0.0.1:{port}"
+        self.ports = {name: str(free_port()) for name in ("6066", "6067", "6068", "8080")} | {"9092": str(port)}
+        self.environment = environment() | {
+            "ANOMALY_WEB__PORT": self.ports["6066"],
+            "ANOMALY_WORKER__IDLE_TIMEOUT_S": "1",
+        }
+        if embedded:
+            self.environment["ANOMALY_KAFKA__EMBEDDED"] = "true"
+        self.running: list[Background] = []
+        self.done: list[str] = []
+        self._number = itertools.count()
+        (place / ".venv").symlink_to(sys.prefix)
+        (place / "anomaly_app").symlink_to(ROOT / "anomaly_app")
+
+    def local(self, text: str) -> str:
+        """With the ports of this run in place of the README's."""
+        for port, own in self.ports.items():
+            text = re.sub(rf"(127\.0\.0\.1|localhost):{port}\b", f"127.0.0.1:{own}", text)
+            text = re.sub(rf"--port {port}\b", f"--port {own}", text)
+        return text
+
+    def run(self, command: str) -> None:
+        """Type a command; once is enough."""
+        if command in self.done:
+            return
+        program = re.sub(r"^(\w+=\S+ )+", "", command).split()[0]
+        assert program in PROGRAMS | SCRIPTS, f"the test does not know how to try: {command}"
+        if program == "docker-compose":
+            self._compose(command)
+        elif program == "./scripts/test":
+            assert "./scripts/test" in (ROOT / ".ci/run").read_text("utf-8")
+            assert "pytest" in (ROOT / "scripts/test").read_text("utf-8")
+        elif program == "./scripts/kafka":
+            self._kafka(command)
+        elif any(re.match(pattern, command) for pattern in LONG):
+            self._start(command)
+        else:
+            self._finish(command)
+        self.done.append(command)
+
+    def _compose(self, command: str) -> None:
+        if shutil.which("docker-compose") is None:
+            pytest.skip("docker-compose is not installed")
+        _, verb, *options = command.split()
+        subprocess.run(["docker-compose", "config", "-q"], cwd=ROOT, check=True, timeout=30)
+        known = subprocess.run(
+            ["docker-compose", verb, "--help"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+        assert all(option in known for option in options), known
+
+    def _kafka(self, command: str) -> None:
+        if not self.embedded:
+            options = f"--state {self.place / 'kafka.json'} start --port {self.ports['9092']}"
+            shell(command.replace("start", options), ROOT, self.environment)
+
+    def _start(self, command: str) -> None:
+        demo = command.startswith("./scripts/demo")
+        line = f"{command.partition('#')[0]} --port {self.ports['6066']}" if demo else self.local(command)
+        output = self.place / f"output-{next(self._number)}.txt"
+        background = Background(line, self.clone if demo else self.place, self.environment, output)
+        self.running.append(background)
+        if demo:
+            background.wait_for(lambda: re.search(ALERT.pattern, background.output, re.MULTILINE), timeout_s=100)
+        elif command.startswith(("faust", "anomaly run")):
+            found = re.search(r"--port (\d+)", line)
+            port = found[1] if found else self.ports["6066"]
+            background.wait_for(lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200)
+        elif command.startswith("anomaly generate"):
+            background.wait_for(lambda: asyncio.run(read(self.servers, "flink.sales.records")))
+        else:
+            background.wait_for(lambda: "http" in background.output or get(f"http://{self.registry}/subjects")[0])
+
+    @property
+    def registry(self) -> str:
+        return f"127.0.0.1:{self.ports['8080']}"
+
+    def _finish(self, command: str) -> None:
+        demo = command.startswith("./scripts/demo")
+        line = f"{command} --port 0" if demo else self.local(command)
+        if command.startswith("curl -N"):
+            line = f"timeout --signal INT 4 {line.partition('#')[0]} || [ $? = 124 ]"
+        output = shell(line, self.clone if demo else self.place, self.environment)
+        for beginning, shown in SHOWS.items():
+            if f"{command}\n".startswith(beginning):
+                assert shown in output, f"{command} shows\n{output}"
+
+    def python(self, text: str) -> None:
+        """Run a Python block; comments behind print() say what it prints."""
+        file = self.place / f"block_{next(self._number)}.py"
+        file.write_text(self.local(text), "utf-8")
+        output = shell(f"timeout 20 python {file.name}", self.place, self.environment)
+        for said in re.findall(r"^print\(.*\)\s+# (\[.*)$", text, re.MULTILINE):
+            assert said in output, output
+
+    def leave(self) -> None:
+        """The end of a section: Ctrl-C in every terminal."""
+        running, self.running = self.running, []
+        try:
+            for background in reversed(running):
+                background.interrupt()
+        finally:
+            for background in running:
+                background.kill()
+
+
+def shell(command: str, cwd: Path, environment: dict[str, str]) -> str:
+    """What a command prints; it has to end well."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{output}"
+    assert "Traceback" not in output, output
+    return output
+
+
+@pytest.fixture
+def reader(clone: Path, tmp_path: Path) -> Iterator[Reader]:
+    """With Apache Kafka as the README starts it, or the embedded broker where there is no Java."""
+    if missing_tools():
+        with EmbeddedBroker() as broker:
+            yield Reader(clone, tmp_path, int(broker.bootstrap_servers.rpartition(":")[2]), embedded=True)
+        return
+    reader = Reader(clone, tmp_path, free_port(), embedded=False)
+    try:
+        yield reader
+    finally:
+        for background in reader.running:
+            background.kill()
+        stop = [str(ROOT / "scripts/kafka"), "--state", str(tmp_path / "kafka.json"), "stop"]
+        subprocess.run(stop, capture_output=True, timeout=30, check=False)
+
+
+@pytest.mark.timeout(240)
+def test_every_command_runs(reader: Reader) -> None:
+    wanted: list[str] = []
+    for _, blocks in itertools.groupby(BLOCKS, key=lambda block: block.section):
+        for block in blocks:
+            if block.language == "bash":
+                for command in commands_of(block.text):
+                    wanted.append(command)
+                    reader.run(command)
+                    assert command in reader.done
+            elif block.language == "python":
+                reader.python(block.text)
+            else:
+                assert block.language == "text", f"the test does not know how to try {block.language!r}"
+        reader.leave()
+    assert len(wanted) > 25
+
+
+def test_the_error_and_the_rows_that_the_readme_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = next(block.text for block in BLOCKS if "cat > spikes.sql" in block.text)
+    text = re.search(r"<<'END'\n(.*)^END$", job, re.MULTILINE | re.DOTALL)
+    assert text is not None
+    file = tmp_path / "spikes.sql"
+    file.write_text(text[1].replace("SPIKE.quantity >=", "SPIKE.quantty >="), "utf-8")
+    assert main(["check", str(file)]) == 1
+    said = capsys.readouterr().out.replace(f"{tmp_path}/", "")
+    assert said == next(block.text for block in BLOCKS if "quantty" in block.text)
+    file.write_text(text[1], "utf-8")
+    sales = tmp_path / "sales.csv"
+    generate = next(line for line in README.splitlines() if line.startswith("anomaly generate") and "--start" in line)
+    arguments = generate.replace("sales.csv", str(sales)).replace("'", "").split()[1:]
+    start = arguments.index("--start")
+    arguments[start + 1 : start + 3] = [" ".join(arguments[start + 1 : start + 3])]
+    assert main(arguments) == 0
+    assert main(["query", str(file), "--table", f"sales={sales}"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    shown = next(block.text for block in BLOCKS if block.text.startswith("user_id  quantity"))
+    assert rows[: len(shown.splitlines())] == [line.split() for line in shown.splitlines()]
+
+
+def test_links_lead_somewhere() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", README, re.M)
+    }
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert link.removeprefix("#") in headings if link.startswith("#") else (ROOT / link).exists(), link
+
+
+def test_it_stays_short() -> None:
+    assert len(README.splitlines()) <= 380
+    assert README.count("<!-- benchmarks -->") == README.count("<!-- /benchmarks -->") == 1
