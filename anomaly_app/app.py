@@ -17,7 +17,7 @@ import faust
 from mode import Service
 
 from anomaly_app.agents.lane import declare
-from anomaly_app.errors import AnomalyError, SettingsError
+from anomaly_app.errors import AnomalyError, SettingsError, SqlError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job
 from anomaly_app.patterns.rule import Limits
@@ -144,8 +144,8 @@ class AnomalyApp(LaneApp):
             try:
                 self._web = await serve(self.worker, self.conf.web_bind, port, origin=self.loaded.origins["web.port"])
             except SettingsError as error:
-                print(f"anomaly: {error}", file=sys.stderr)
-                sys.stderr.flush()
+                # Not sys.stderr: that of faust worker is a log by now.
+                print(f"anomaly: {error}", file=sys.__stderr__, flush=True)
                 os._exit(2)  # nothing has been started yet that would have to be stopped
 
     async def on_started(self) -> None:
@@ -258,8 +258,8 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
             raise loaded.error("worker.jobs", f"{path} cannot be read: {error}") from error
         if any(job.name == path.stem for job in jobs):
             raise loaded.error("worker.jobs", f"two job files are named {path.stem}: names must differ")
-        jobs.append(
-            bind_job(
+        try:
+            job = bind_job(
                 text,
                 name=path.stem,
                 path=str(path),
@@ -268,7 +268,9 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
                 bounded=settings.worker.bounded,
                 limits=limits,
             )
-        )
+        except SqlError as error:
+            raise error.in_file(path) from None
+        jobs.append(job)
     return jobs
 
 

@@ -21,7 +21,7 @@ Each class has ``code`` (stable, for programs) and ``retriable`` (whether the sa
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class AnomalyError(Exception):
@@ -77,6 +77,11 @@ class SqlError(AnomalyError):
         self.line = text.count("\n", 0, line_start) + 1
         self.column = self.start - line_start + 1
         super().__init__(self._render(line_start) if text else problem)
+
+    def in_file(self, path: object) -> Self:
+        """The same error with the name of the file in its message."""
+        self.args = (f"{path}: {self}",)
+        return self
 
     def _render(self, line_start: int) -> str:
         line_end = self.text.find("\n", line_start)

@@ -11,7 +11,7 @@ import aiohttp
 
 from anomaly_app.errors import RegistryError
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 6.0
 UNKNOWN_SUBJECT, UNKNOWN_SCHEMA = 40401, 40403
 _JSON = "application/vnd.schemaregistry.v1+json"
 

@@ -6,7 +6,7 @@ import ssl
 
 from anomaly_app.errors import RegistryError
 from anomaly_app.formats.records import Topic, avro_options
-from anomaly_app.formats.registry import Registry, RegistryRefusal
+from anomaly_app.formats.registry import UNKNOWN_SCHEMA, Registry, RegistryRefusal
 from anomaly_app.settings import LoadedSettings
 
 
@@ -51,12 +51,13 @@ class Registries:
         return client
 
     async def check(self) -> None:
-        """Ask each registry something; raises RegistryError if one does not answer or refuses the credentials."""
+        """Ask each registry something; raises RegistryError if it does not answer, refuses us, or is something else."""
         for client in self._clients.values():
             try:
                 await client.schema(1)
             except RegistryRefusal as refusal:
-                if refusal.status in (401, 403):
+                # Nobody needs to know schema 1, but only a registry answers with a code of its own.
+                if refusal.error_code != UNKNOWN_SCHEMA:
                     raise
 
     async def close(self) -> None:
