@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fastavro
 import pytest
 from confluent_kafka import Producer
-from registry_process import RegistryProcess
-from sales_run import KEYED, PLAIN, Broker, Run, expected, iso, sale_rows
+from registry_thread import RegistryThread
+from sales_run import AVRO, KEYED, PLAIN, Broker, Run, SalesRow, encode_avro, expected, iso, sale_rows, until
 
 from anomaly_app.generators.encode import RegistryAccess, register
 from anomaly_app.testing.broker import EmbeddedBroker
@@ -27,14 +24,6 @@ START = 1_760_000_000_000
 YEAR_9999 = 253_402_300_799_000
 PARTITIONS = 4
 GARBAGE = b"x" * 900_000
-SalesRow = tuple[str, str, int, int]
-
-AVRO: dict[str, Any] = {
-    "type": "record",
-    "name": "Sale",
-    "fields": [{"name": name, "type": type_} for name, type_ in [("user_id", "string"), ("invoice_id", "string")]]
-    + [{"name": "quantity", "type": "int"}],
-}
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +115,6 @@ CSV_POISON = [
 ]
 
 
-def encode_avro(row: SalesRow, schema_id: int = 1) -> Sent:
-    user, invoice, quantity, ms = row
-    buffer = io.BytesIO(b"\0" + schema_id.to_bytes(4, "big"))
-    buffer.seek(5)
-    fastavro.schemaless_writer(buffer, AVRO, {"user_id": user, "invoice_id": invoice, "quantity": quantity})
-    return Sent(str(ms).encode(), buffer.getvalue(), ms)
-
-
 GOOD_AVRO = encode_avro(("user", "1", 2, START)).value or b""
 AVRO_POISON = [
     Poison(b"", ""),
@@ -198,14 +179,6 @@ def send_among(run: Run, rows: Sequence[SalesRow], encode: Callable[[SalesRow], 
     asyncio.run(send(run.broker.servers, run.topic, [*records, *closing]))
 
 
-def until(ready: Callable[[], Any], worker: WorkerProcess, what: str, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not ready():
-        assert worker.process.poll() is None, f"the worker ended:\n{worker.output}"
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s\n{worker.output}"
-        time.sleep(0.2)
-
-
 def headers(record: Any) -> dict[str, str]:
     return {name: value.decode() for name, value in record.headers}
 
@@ -227,7 +200,7 @@ def test_poison_becomes_dead_letters_and_the_alerts_of_the_good_rows_all_come(br
     rows = sale_rows(3_000, seed=3)
     want = Counter(row[1] for row in expected(rows))
     assert len(want) > 40
-    with RegistryProcess() as registry:
+    with RegistryThread() as registry:
         access = RegistryAccess(registry.url)
         assert register(access, "sale-value", AVRO) == 1
         numbers = {"type": "map", "values": "int"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import fastavro
 
 from anomaly_app import Rows, query
 from anomaly_app.testing.worker import Sent, WorkerProcess, read, send
@@ -47,6 +50,14 @@ WITHIN = "WITHIN INTERVAL '10' SECOND"
 PLAIN = "'format' = 'json'"
 KEYED = "'key.format' = 'raw', 'key.fields' = 'user_id', 'value.format' = 'json', 'value.fields-include' = 'EXCEPT_KEY'"
 
+SalesRow = tuple[str, str, int, int]
+AVRO: dict[str, Any] = {
+    "type": "record",
+    "name": "Sale",
+    "fields": [{"name": name, "type": type_} for name, type_ in [("user_id", "string"), ("invoice_id", "string")]]
+    + [{"name": "quantity", "type": "int"}],
+}
+
 
 @dataclass
 class Broker:
@@ -55,7 +66,7 @@ class Broker:
     create: Callable[[str], None]
 
 
-def sale_rows(count: int, seed: int = 1, users: int = 100) -> list[tuple[str, str, int, int]]:
+def sale_rows(count: int, seed: int = 1, users: int = 100) -> list[SalesRow]:
     """Sales 10 ms apart, somewhat shuffled, two of a hundred ten times as large."""
     draw = random.Random(seed)
     start = 1_760_000_000_000
@@ -79,7 +90,7 @@ def iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:23]
 
 
-def records(rows: list[tuple[str, str, int, int]], keyed: bool) -> list[Sent]:
+def records(rows: list[SalesRow], keyed: bool) -> list[Sent]:
     sent = []
     for user, invoice, quantity, ms in rows:
         value = {"invoice_id": invoice, "quantity": quantity, "ts": iso(ms)}
@@ -88,7 +99,15 @@ def records(rows: list[tuple[str, str, int, int]], keyed: bool) -> list[Sent]:
     return sent
 
 
-def expected(rows: list[tuple[str, str, int, int]], within: str = WITHIN) -> list[tuple[Any, ...]]:
+def encode_avro(row: SalesRow, schema_id: int = 1) -> Sent:
+    user, invoice, quantity, ms = row
+    buffer = io.BytesIO(b"\0" + schema_id.to_bytes(4, "big"))
+    buffer.seek(5)
+    fastavro.schemaless_writer(buffer, AVRO, {"user_id": user, "invoice_id": invoice, "quantity": quantity})
+    return Sent(str(ms).encode(), buffer.getvalue(), ms)
+
+
+def expected(rows: list[SalesRow], within: str = WITHIN) -> list[tuple[Any, ...]]:
     """What an undisturbed run over the rows gives."""
     table = Rows(
         columns=COLUMNS,
@@ -127,7 +146,7 @@ class Run:
             **broker.settings,
         }
 
-    def send(self, rows: list[tuple[str, str, int, int]]) -> None:
+    def send(self, rows: list[SalesRow]) -> None:
         asyncio.run(send(self.broker.servers, self.topic, records(rows, self.keyed)))
 
     def start(self, **settings: object) -> WorkerProcess:
@@ -142,3 +161,11 @@ class Run:
 
     def alerts(self) -> list[dict[str, Any]]:
         return [json.loads(record.value) for record in self.read("alerts")]
+
+
+def until(ready: Callable[[], Any], worker: WorkerProcess, what: str, timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        assert worker.process.poll() is None, f"the worker ended:\n{worker.output}"
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s\n{worker.output}"
+        time.sleep(0.2)
