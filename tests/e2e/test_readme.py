@@ -270,7 +270,8 @@ class Reader:
     Args:
         clone: where the demo is run.
         place: for everything else.
-        servers: Kafka.
+        port: where Kafka is, or will be once it is started.
+        embedded: it is the mock cluster.
     """
 
     def __init__(self, clone: Path, place: Path, port: int, embedded: bool) -> None:
@@ -316,9 +317,10 @@ class Reader:
         self.done.append(command)
 
     def _compose(self, command: str) -> None:
-        if shutil.which("docker-compose") is None:
-            pytest.skip("docker-compose is not installed")
         _, verb, *options = command.split()
+        if shutil.which("docker-compose") is None:
+            assert verb in ("up", "down")
+            return
         subprocess.run(["docker-compose", "config", "-q"], cwd=ROOT, check=True, timeout=30)
         known = subprocess.run(
             ["docker-compose", verb, "--help"], capture_output=True, text=True, check=True, timeout=30
@@ -411,20 +413,21 @@ def reader(clone: Path, tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.mark.timeout(240)
 def test_every_command_runs(reader: Reader) -> None:
-    wanted: list[str] = []
-    for _, blocks in itertools.groupby(BLOCKS, key=lambda block: block.section):
+    sections = {name: list(blocks) for name, blocks in itertools.groupby(BLOCKS, key=lambda block: block.section)}
+    # The lines at the top come last: the demo has been tried by then.
+    opening = sections.pop("")
+    for blocks in (*sections.values(), opening):
         for block in blocks:
             if block.language == "bash":
                 for command in commands_of(block.text):
-                    wanted.append(command)
                     reader.run(command)
-                    assert command in reader.done
             elif block.language == "python":
                 reader.python(block.text)
             else:
                 assert block.language == "text", f"the test does not know how to try {block.language!r}"
         reader.leave()
-    assert len(wanted) > 25
+    wanted = [command for block in BLOCKS if block.language == "bash" for command in commands_of(block.text)]
+    assert set(reader.done) == set(wanted) and len(wanted) > 25
 
 
 def test_the_error_and_the_rows_that_the_readme_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
