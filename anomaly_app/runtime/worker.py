@@ -335,9 +335,11 @@ class Worker:
             for stage in stages:
                 standing, stage.stood_at = stage.stood_at, stage.position
                 if stage.position < stage.highwater and not stage.dirty and standing == stage.position:
-                    stage.position = await self.app.consumer.beyond(TP(topic, partition), stage.position)
-                    if stage.at_end:
-                        stage.wake.set()
+                    beyond = await self.app.consumer.beyond(TP(topic, partition), standing)
+                    if stage.position == standing:  # else rows have come meanwhile
+                        stage.position = beyond
+                        if stage.at_end:
+                            stage.wake.set()
 
     def _advance_idle(self) -> None:
         """Idle partitions of a source follow the slowest of those that are not."""
