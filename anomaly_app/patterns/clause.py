@@ -240,9 +240,10 @@ class _Checker:
             last = last.parts[-1]
         if isinstance(last, Quantified) and not last.reluctant and isinstance(last.body, Variable):
             if last.maximum != last.minimum and (last.minimum, last.maximum) != (0, 1):
+                shown = self.text[slice(*last.span)]
                 problem = (
-                    f"the last element cannot be greedy: a stream never ends, so {last.text} would wait for ever; "
-                    f"write {last.text}? or add an element, or use dialect standard"
+                    f"the last element cannot be greedy: a stream never ends, so {shown} would wait for ever; "
+                    f"write {shown}? or add an element, or use dialect standard"
                 )
                 raise self.fail(last.span, problem)
         if program.states[0].accepts:
