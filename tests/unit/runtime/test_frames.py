@@ -1,0 +1,86 @@
+"""Frames of a repartition topic."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from anomaly_app.operators import Layout
+from anomaly_app.runtime import frames
+from anomaly_app.runtime.frames import (
+    POSITION_BITS,
+    RowDecoder,
+    What,
+    decode_head,
+    encode_frame,
+    encode_frames,
+    partition_of,
+)
+from anomaly_app.schema import Column
+from anomaly_app.sql import parse_type
+
+TYPES = [
+    ("STRING", "it's"),
+    ("INT", -3),
+    ("DOUBLE", 1.0),
+    ("DOUBLE", float("inf")),
+    ("BOOLEAN", True),
+    ("DECIMAL(10, 2)", Decimal("12.30")),
+    ("BYTES", b"\0\xff"),
+    ("TIMESTAMP(3)", 1_760_000_000_000),
+    ("ARRAY<DECIMAL(3, 1)>", [Decimal("1.5"), None]),
+    ("MAP<STRING, BIGINT>", {"a": 1, "b": None}),
+    ("ROW<x INT, y DECIMAL(3, 1)>", (1, Decimal("2.5"))),
+    ("STRING", None),
+]
+
+
+def layout(*types: str) -> Layout:
+    return Layout(tuple(Column(f"c{number}", parse_type(type_)) for number, type_ in enumerate(types)))
+
+
+@pytest.mark.parametrize(("type_", "value"), TYPES)
+def test_values_come_back_in_memory_form(type_: str, value: object) -> None:
+    frame = decode_head(encode_frame(2, 900, [(1_000, 7, value)]))
+    rows, offsets = RowDecoder(layout(type_)).decode(frame, frame_offset=5)
+    assert rows == [(1_000, 5 << POSITION_BITS, value, 2, 7)]
+    assert type(rows[0][2]) is type(value)
+    assert offsets == [7]
+
+
+def test_a_frame_without_rows_tells_the_watermark() -> None:
+    frame = decode_head(encode_frame(1, -5, [], What.IDLE, "run"))
+    assert (frame.upstream, frame.watermark, frame.what, frame.run) == (1, -5, What.IDLE, "run")
+    assert RowDecoder(layout("INT")).decode(frame, 0) == ([], [])
+
+
+def test_rows_that_do_not_fit_one_record_are_split_and_only_the_last_frame_moves_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frames, "MAX_BYTES", 300)
+    rows = [(time, time, "x" * 50) for time in range(20)]
+    heads = [decode_head(data) for data in encode_frames(0, 10, 99, rows)]
+    assert len(heads) > 3
+    assert [head.watermark for head in heads] == [10] * (len(heads) - 1) + [99]
+    decoder = RowDecoder(layout("STRING"))
+    back = [row for number, head in enumerate(heads) for row in decoder.decode(head, number)[0]]
+    assert [row[0] for row in back] == list(range(20))
+    positions = [row[1] for row in back]
+    assert positions == sorted(set(positions))
+
+
+def test_partitions_of_keys_never_change() -> None:
+    # A restarted worker, or another release, must send a key where its state is.
+    place = partition_of(layout("STRING", "INT"), ["c0"], 8)
+    assert [place((0, 0, key, 1)) for key in ("user-1", "user-2", "ann", "", None)] == [5, 7, 6, 5, 5]
+    both = partition_of(layout("STRING", "INT"), ["c0", "c1"], 8)
+    assert [both((0, 0, "user-1", 1)), both((0, 0, "user-1", 2)), both((0, 0, None, 1))] == [3, 1, 4]
+    assert partition_of(layout("INT"), [], 8)((0, 0, 5)) == 0
+
+
+def test_remembered_keys_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "MAX_KNOWN_KEYS", 10)
+    place = partition_of(layout("INT"), ["c0"], 4)
+    first = [place((0, 0, key)) for key in range(100)]
+    assert [place((0, 0, key)) for key in range(100)] == first
