@@ -152,13 +152,21 @@ class AnomalyApp(LaneApp):
         """The producer is there: watch the broker, tick, and end a bounded run."""
         worker = self.worker
         assert worker is not None
+        worker.writer.producer = self.producer._ensure_producer()
         # Rows are tuples without cycles: looking for cycles among those that are held costs a third of the time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         for work in (worker.tick_for_ever, worker.watch_broker, worker.watch_progress, self._stop_when_finished):
-            self._side_tasks.append(asyncio.create_task(work()))
+            self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
         await super().on_started()
+
+    async def _or_crash(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            await self.crash(error)
+            raise
 
     async def _stop_when_finished(self) -> None:
         assert self.worker is not None
@@ -179,7 +187,6 @@ class AnomalyApp(LaneApp):
     async def restore_positions(self, committed: Mapping[Any, int | None], epoch: int) -> Mapping[Any, int]:
         """Make the stages of the assigned partitions."""
         assert self.worker is not None
-        self.worker.writer.producer = self.producer._ensure_producer()
         return await self.worker.restore(committed, epoch)
 
     async def before_revoke(self, revoked: set[Any]) -> None:
