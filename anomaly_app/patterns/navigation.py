@@ -153,7 +153,7 @@ class PatternScope:
                     argument, f"the argument of MATCH_ROWTIME must be the time attribute {rowtime.name}"
                 )
             self._argument_variables([argument], node, compiler)
-        return Code("time", DataType(rowtime.type.kind, 3, nullable=False))
+        return Code("time", DataType(rowtime.type.kind, 3, nullable=bool(node.args)))
 
     def _final(self, node: n.Call, compiler: ExpressionCompiler) -> bool:
         if node.semantics == "FINAL" and self.in_define:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from anomaly_app import AnomalyError, Rows, SqlError, query
+from anomaly_app import AnomalyError, Result, Rows, SqlError, query
 from anomaly_app.patterns import operator, single_run
 from anomaly_app.patterns.rule import CompiledRule
 
@@ -54,7 +54,7 @@ def compared(case: dict[str, Any]) -> bool:
     return answered or case["mirror"] in ("exact", "tie", "standard")
 
 
-def run(case: dict[str, Any]) -> list[tuple[Any, ...]]:
+def run(case: dict[str, Any]) -> Result:
     table = case["table"]
     rows = Rows(
         columns=[tuple(column) for column in table["columns"]],
@@ -63,7 +63,7 @@ def run(case: dict[str, Any]) -> list[tuple[Any, ...]]:
         watermark_delay_ms=table.get("watermark_delay_ms", 0),
         proctime=table.get("proctime"),
     )
-    return query(case["sql"], {table["name"]: rows}, dialect=case["dialect"]).rows
+    return query(case["sql"], {table["name"]: rows}, dialect=case["dialect"])
 
 
 def plain(value: Any) -> Any:
@@ -145,20 +145,29 @@ def differences(case: dict[str, Any], got: list[list[Any]]) -> list[str]:
     return report
 
 
+def wrong_types(case: dict[str, Any], result: Result) -> list[str]:
+    """Where names or types of columns differ from Flink's."""
+    if case["dialect"] != "flink" or case["mirror"] not in ("exact", "tie"):
+        return []
+    expected = [(name, type_.replace(" *ROWTIME*", "").replace(" *PROCTIME*", "")) for name, type_ in case["columns"]]
+    return [] if result.columns == expected else [f"columns {result.columns}, expected {expected}"]
+
+
 def judge(case: dict[str, Any]) -> str:
     """What is wrong with our answer to a case; "" if nothing is."""
     wanted = case.get("error") if case["mirror"] != "superset" else None
     try:
-        got = [[plain(value) for value in row] for row in run(case)]
+        result = run(case)
     except AnomalyError as error:
         if wanted is None:
             return f"refused or failed: {error}"
         if wanted in ("SYNTAX", "VALIDATION") and not isinstance(error, SqlError):
             return f"failed on the data, but should be refused before ({wanted}): {error}"
         return ""
+    got = [[plain(value) for value in row] for row in result.rows]
     if wanted is not None:
         return f"should fail with {wanted} ({case.get('engine_message', '')}), but gave {got}"
-    return "\n".join(differences(case, got))
+    return "\n".join([*wrong_types(case, result), *differences(case, got)])
 
 
 @pytest.mark.skipif(not CASES, reason=f"no golden cases in {GOLDEN}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, strategies as st
 
 from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead
@@ -38,7 +40,7 @@ def test_rows_come_out_in_order_each_once_or_are_late(times, delay, cuts):
     assert [row[0] for row in released] == sorted(row[0] for row in released)
     piecewise, late_piecewise = [], []
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         late_piecewise += parts.add(rows[start:end])
         piecewise += parts.release()
     parts.advance(MAX_WATERMARK)
