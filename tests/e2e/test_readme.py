@@ -285,6 +285,7 @@ class Reader:
         if embedded:
             self.environment["ANOMALY_KAFKA__EMBEDDED"] = "true"
         self.running: list[Background] = []
+        self.pages: list[str] = []
         self.done: list[str] = []
         self._number = itertools.count()
         (place / ".venv").symlink_to(sys.prefix)
@@ -340,24 +341,29 @@ class Reader:
         self.running.append(background)
         if demo:
             background.wait_for(lambda: re.search(ALERT.pattern, background.output, re.MULTILINE), timeout_s=100)
-        elif command.startswith(("faust", "anomaly run")):
-            found = re.search(r"--port (\d+)", line)
-            port = found[1] if found else self.ports["6066"]
-            background.wait_for(lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200)
+        elif command.startswith("faust"):
+            background.wait_for(lambda: '"id":' in get(f"{self.page('6066')}/api/alerts")[1])
+        elif command.startswith("anomaly run"):
+            port = re.search(r"--port (\d+)", command)
+            assert port is not None
+            self.pages.append(self.page(port[1]))
+            # The mock cluster cannot share partitions among workers.
+            path, shown = ("health", '"ok":true') if self.embedded else ("api/status", '"partitions":[{')
+            background.wait_for(lambda: all(shown in get(f"{page}/{path}")[1] for page in self.pages))
         elif command.startswith("anomaly generate"):
             background.wait_for(lambda: asyncio.run(read(self.servers, "flink.sales.records")))
         else:
-            background.wait_for(lambda: "http" in background.output or get(f"http://{self.registry}/subjects")[0])
+            background.wait_for(lambda: get(f"{self.page('8080')}/subjects")[0] == 200)
 
-    @property
-    def registry(self) -> str:
-        return f"127.0.0.1:{self.ports['8080']}"
+    def page(self, port: str) -> str:
+        """Address of what the README has at a port."""
+        return f"http://127.0.0.1:{self.ports[port]}"
 
     def _finish(self, command: str) -> None:
         demo = command.startswith("./scripts/demo")
         line = f"{command} --port 0" if demo else self.local(command)
         if command.startswith("curl -N"):
-            line = f"timeout --signal INT 4 {line.partition('#')[0]} || [ $? = 124 ]"
+            line = f"timeout --signal INT 2 {line.partition('#')[0]} || [ $? = 124 ]"
         output = shell(line, self.clone if demo else self.place, self.environment)
         for beginning, shown in SHOWS.items():
             if f"{command}\n".startswith(beginning):
@@ -373,7 +379,7 @@ class Reader:
 
     def leave(self) -> None:
         """The end of a section: Ctrl-C in every terminal."""
-        running, self.running = self.running, []
+        running, self.running, self.pages = self.running, [], []
         try:
             for background in reversed(running):
                 background.interrupt()
@@ -428,6 +434,7 @@ def test_every_command_runs(reader: Reader) -> None:
         reader.leave()
     wanted = [command for block in BLOCKS if block.language == "bash" for command in commands_of(block.text)]
     assert set(reader.done) == set(wanted) and len(wanted) > 25
+    assert not [start for start in SHOWS if not any(f"{command}\n".startswith(start) for command in wanted)]
 
 
 def test_the_error_and_the_rows_that_the_readme_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
