@@ -64,7 +64,9 @@ class Pipeline:
         self.name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{job.name}-{plan.name}")
         self.source = plan.source
         self.repartitioned = plan.routing is not Routing.DIRECT and partitions > 1
-        self.downstream = 1 if plan.routing is Routing.SINGLE else settings.worker.repartition_partitions or partitions
+        self.downstream = settings.worker.repartition_partitions or partitions
+        if plan.routing is Routing.SINGLE and not settings.kafka.embedded:  # there every topic has the same number
+            self.downstream = 1
         self.repartition_topic = f"{settings.worker.app_id}-{self.name}-repartition"
         self.late_topic, self.dead_letter_topic = f"{plan.source.topic}.late", f"{plan.source.topic}.dlq"
         self.alert_topic = settings.alerts.topic

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -55,6 +57,8 @@ def test_kill_9_and_restart_give_each_alert_once(broker: Broker, tmp_path: Path,
     # Small batches and a pause between flushes, so that the kills fall in the middle of the work.
     slow = {"worker.batch_rows": 200, "worker.flush_interval_ms": 20}
     for kill, part in enumerate((rows[15_000:25_000], rows[25_000:])):
+        if kill:
+            shutil.rmtree(tmp_path / "state")  # the disk is gone too: the changelog has it all
         with run.start(**slow) as worker:
             worker.wait_ready()
             before = len(run.read("alerts"))
@@ -86,3 +90,38 @@ def test_markers_of_transactions_do_not_hold_up_the_end(kafka: ApacheKafka, tmp_
     asyncio.run(send_in_transactions())
     run.finish()
     assert {alert["payload"]["invoice_id"] for alert in run.alerts()} == {row[1] for row in expected(rows)}
+
+
+MANY = """
+{table}
+CREATE TABLE large (invoice_id STRING, quantity BIGINT) WITH (
+    'connector' = 'kafka', 'topic' = '{topic}.large', 'properties.bootstrap.servers' = 'x:1', 'format' = 'json');
+CREATE TABLE pairs (a STRING, b STRING) WITH (
+    'connector' = 'kafka', 'topic' = '{topic}.pairs', 'properties.bootstrap.servers' = 'x:1', 'format' = 'csv');
+EXECUTE STATEMENT SET BEGIN
+INSERT INTO large {large};
+INSERT INTO pairs {pairs};
+{select};
+END;
+"""
+LARGE = "SELECT invoice_id, quantity FROM sales WHERE quantity > 3"
+PAIRS = """SELECT * FROM sales MATCH_RECOGNIZE (ORDER BY ts MEASURES A.invoice_id AS a, B.invoice_id AS b
+    AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) WITHIN INTERVAL '1' MINUTE
+    DEFINE A AS A.quantity = 20, B AS B.quantity = 2)"""
+
+
+def test_queries_of_one_topic_take_their_own_ways(broker: Broker, tmp_path: Path) -> None:
+    """A plain SELECT reads the topic as it is, a pattern by user goes by key, one without key goes to one place."""
+    run, rows = Run(broker, tmp_path, "many"), sale_rows(3_000, seed=3)
+    table, select = run.job.read_text().split("INSERT INTO unusual")
+    insert = "INSERT INTO unusual" + select.rstrip().removesuffix(";")
+    run.job.write_text(MANY.format(table=table, topic=run.topic, large=LARGE, pairs=PAIRS, select=insert))
+    run.send(rows)
+    run.finish()
+    assert Counter(record.value.decode() for record in run.read("unusual")) == Counter(map(as_csv, expected(rows)))
+    large = [json.loads(record.value) for record in run.read("large")]
+    assert {sale["invoice_id"] for sale in large} == {row[1] for row in rows if row[2] > 3}
+    assert all(type(sale["quantity"]) is int for sale in large)
+    pairs = [record.value.decode() for record in run.read("pairs")]
+    assert len(pairs) > 3
+    assert sorted(pairs) == sorted(f"{a},{b}" for a, b in expected(rows, sql=PAIRS))

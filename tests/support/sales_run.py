@@ -107,7 +107,7 @@ def encode_avro(row: SalesRow, schema_id: int = 1) -> Sent:
     return Sent(str(ms).encode(), buffer.getvalue(), ms)
 
 
-def expected(rows: list[SalesRow], within: str = WITHIN) -> list[tuple[Any, ...]]:
+def expected(rows: list[SalesRow], within: str = WITHIN, sql: str = SELECT) -> list[tuple[Any, ...]]:
     """What an undisturbed run over the rows gives."""
     table = Rows(
         columns=COLUMNS,
@@ -115,7 +115,7 @@ def expected(rows: list[SalesRow], within: str = WITHIN) -> list[tuple[Any, ...]
         rowtime="ts",
         watermark_delay_ms=1000,
     )
-    return query(SELECT.format(within=within), tables={"sales": table}).rows
+    return query(sql.format(within=within), tables={"sales": table}).rows
 
 
 def as_csv(row: tuple[Any, ...]) -> str:
