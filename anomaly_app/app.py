@@ -25,6 +25,7 @@ from anomaly_app.runtime.connection import faust_credentials
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
+from anomaly_app.runtime.repeats import drop_repeats
 from anomaly_app.runtime.topics import CHANGELOG, FOREVER, NeededTopic, TopicAdmin
 from anomaly_app.runtime.worker import Worker
 from anomaly_app.runtime.writer import OutputWriter
@@ -135,6 +136,7 @@ class AnomalyApp(LaneApp):
 
     async def on_first_start(self) -> None:
         """The page first, then everything else."""
+        drop_repeats()
         await super().on_first_start()
         assert self.worker is not None
         if self.conf.web_enabled:

@@ -139,6 +139,10 @@ class Stage:
         elif now - self._quiet_since >= timeout:
             self.idle = True
 
+    def hold(self) -> None:
+        """Something is away, such as the broker: no rows come, and what piles up must not be late afterwards."""
+        self._quiet_since = None
+
     # --- out --------------------------------------------------------------------------------------
 
     def gather(self, now_ms: int) -> Flush:

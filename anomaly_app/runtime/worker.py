@@ -319,7 +319,12 @@ class Worker:
             now = time.monotonic()
             for stages in self.stages.values():
                 for stage in stages:
-                    stage.tick(now)
+                    if self._trouble:
+                        stage.hold()
+                    else:
+                        stage.tick(now)
+            if self._trouble:
+                continue
             await self._pass_markers()
             self._advance_idle()
             if now - self._refreshed >= REFRESH_S:
