@@ -83,7 +83,8 @@ class AnomalyApp(LaneApp):
         )
         # The page is served from the first second, to say that the worker is recovering: not by Faust's own server.
         self.web_server(_Page)
-        self.on_worker_init.connect(lambda *_, **__: self.prepare())
+        if "--help" not in sys.argv:  # which needs no broker
+            self.on_worker_init.connect(lambda *_, **__: self.prepare())
 
     # --- before the loop ----------------------------------------------------------------------------
 
