@@ -11,7 +11,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.patterns.program import Program, compile_pattern
-from anomaly_app.schema import TIMESTAMPS, Column, Origin, Schema
+from anomaly_app.schema import TIMESTAMPS, Column, Kind, Origin, Schema
 from anomaly_app.sql.row_pattern import (
     Alternation,
     Concat,
@@ -204,7 +204,12 @@ class _Checker:
     def _plain_column(self, expr: n.Node, where: str) -> Column:
         if not isinstance(expr, n.ColumnRef) or len(expr.parts) > 2:
             raise self.fail(expr.span, f"{where} takes columns only")
-        return find_column(self.schema, expr.parts[-1], self.text, expr.span)
+        column = find_column(self.schema, expr.parts[-1], self.text, expr.span)
+        if column.type.kind in (Kind.ARRAY, Kind.MAP, Kind.ROW):
+            raise self.fail(
+                expr.span, f"{where} takes plain values; {column.name} is {column.type.with_nullable(True)}"
+            )
+        return column
 
     def _order(self) -> list[OrderColumn]:
         flink = self.dialect is Dialect.FLINK

@@ -124,6 +124,8 @@ class Matcher:
             if index >= limit:
                 if within is None or index < len(rows) or watermark - start_time < within:
                     return False
+                if index - attempt.start >= self.max_rows:
+                    return False  # it is given up, whatever the time
                 if watermark == MAX_WATERMARK and self.program.anchored_end:
                     return False  # the last row of the partition may make it
                 attempt.threads, attempt.expired = [], True

@@ -179,6 +179,7 @@ class PatternOperator:
                 self.counters.add("pattern_row_limit")
                 self._give_up(key, state, attempt.next - 1, LimitError(problem))
                 state.start += most // 2  # or the next attempt would soon be here again, row after row
+                self._store.consumed(key, state)
                 continue
             elif at_end and (not rule.earliest or rule.program.anchored_end):
                 matcher.end(attempt)

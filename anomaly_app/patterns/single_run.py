@@ -251,7 +251,8 @@ class _Loop:
         self.indent += 1
         self.emit("if i < stop:", "    continue")
         if self.within_ms is not None:
-            self.emit("if i >= len(rows) and watermark >= deadline:", "    expired = start", "else:")
+            room = f"i < start + {self.max_rows}"  # else it is given up, whatever the time
+            self.emit(f"if i >= len(rows) and watermark >= deadline and {room}:", "    expired = start", "else:")
             self.indent += 1
         self.emit("run.start, run.next, run.state, run.path, run.best = start, i, state, path, best")
         if self.count:

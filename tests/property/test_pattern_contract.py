@@ -80,9 +80,10 @@ def factory(name: str):
 
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=40, deadline=None)
-@given(rows=data, trailing=st.sampled_from([(), (3, 77)]), seed=st.integers(0, 99))
-def test_contract(name, rows, trailing, seed):
+@given(rows=data, trailing=st.sampled_from([(), (3, 77)]), seed=st.integers(0, 99), single_run=st.booleans())
+def test_contract(name, rows, trailing, seed, single_run):
     bound = factory(name)
+    bound.factory.single_run = single_run
     order = bound.factory.order_key(bound.layout)
     check_contract(lambda: bound.factory.create(bound.layout), made(rows, trailing=trailing), order=order, seed=seed)
 
@@ -95,10 +96,12 @@ def test_no_held_row_is_written_again(name):
     check_contract(lambda: bound.factory.create(bound.layout), rows)
 
 
+@pytest.mark.parametrize("name", ["sales", "sales without time", "pairs"])
 @settings(max_examples=60, deadline=None)
-@given(rows=data, most=st.integers(2, 6), seed=st.integers(0, 99))
-def test_limits_do_not_depend_on_batches(rows, most, seed):
-    bound = bind_text(RULES["sales without time"][1], {"t": SCHEMA}, limits=Limits(rows_per_key=most))
+@given(rows=data, most=st.integers(1, 6), seed=st.integers(0, 99), single_run=st.booleans())
+def test_limits_do_not_depend_on_batches(name, rows, most, seed, single_run):
+    bound = bind_text(RULES[name][1], {"t": SCHEMA}, limits=Limits(rows_per_key=most))
+    bound.factory.single_run = single_run
     check_contract(lambda: bound.factory.create(bound.layout), made(rows), seed=seed)
 
 
