@@ -118,13 +118,14 @@ def expected(rows: list[SalesRow], within: str = WITHIN, sql: str = SELECT) -> l
     return query(sql.format(within=within), tables={"sales": table}).rows
 
 
+def csv_time(at: datetime) -> str:
+    """A TIMESTAMP as Flink's CSV writes it: as many digits of the fraction as there are, in quotes for its blank."""
+    fraction = f".{at.microsecond // 1000:03d}".rstrip("0").rstrip(".")
+    return f'"{at:%Y-%m-%d %H:%M:%S}{fraction}"'
+
+
 def as_csv(row: tuple[Any, ...]) -> str:
-    user, invoice, quantity, average, at = row
-    # Flink's CSV writes as many digits of the fraction as there are.
-    shown = (
-        f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}".rstrip("0").rstrip(".") if at.microsecond else f"{at}"
-    )
-    return f'{user},{invoice},{quantity},{average},"{shown}"'
+    return ",".join(csv_time(value) if isinstance(value, datetime) else str(value) for value in row)
 
 
 class Run:
