@@ -1,6 +1,6 @@
 """Recorded answers of other engines (Apache Flink 2.3, Trino 435) and of SQL:2016: the same queries, the same rows.
 
-The cases lie beside the repository, in ``../shared/golden`` (or where ANOMALY_GOLDEN says), with a README that
+The cases lie beside the repository, in ``../shared/golden`` (or where GOLDEN_CASES says), with a README that
 defines their fields and how to compare.
 """
 
@@ -22,7 +22,7 @@ from anomaly_app.patterns import operator, single_run
 from anomaly_app.patterns.rule import CompiledRule
 
 HERE = Path(__file__).parent
-GOLDEN = Path(os.environ.get("ANOMALY_GOLDEN", HERE.parents[2] / "shared" / "golden"))
+GOLDEN = Path(os.environ.get("GOLDEN_CASES", HERE.parents[2] / "shared" / "golden"))
 FILES = ("flink_cases", "flink_fuzz", "sql2016_cases", "sql2016_fuzz")
 
 
