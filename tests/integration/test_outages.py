@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from registry_thread import RegistryThread
-from sales_run import AVRO, PLAIN, Broker, Run, encode_avro, expected, sale_rows, until
+from sales_run import AVRO, PLAIN, Broker, Run, encode_avro, expected, sale_rows, status_of, until
 
 from anomaly_app.generators.encode import RegistryAccess, register
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.kafka import ApacheKafka
 from anomaly_app.testing.maven import missing_tools
-from anomaly_app.testing.worker import WorkerProcess, send
-
-
-def status_of(worker: WorkerProcess, path: str) -> int:
-    """HTTP status; 0 while nobody listens."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}{path}", timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-    except OSError:
-        return 0
+from anomaly_app.testing.worker import send
 
 
 def invoices(run: Run) -> Counter[str]:

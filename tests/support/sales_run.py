@@ -7,6 +7,8 @@ import io
 import json
 import random
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -170,3 +172,15 @@ def until(ready: Callable[[], Any], worker: WorkerProcess, what: str, timeout_s:
         assert worker.process.poll() is None, f"the worker ended:\n{worker.output}"
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s\n{worker.output}"
         time.sleep(0.2)
+
+
+def status_of(worker: WorkerProcess, path: str) -> int:
+    """HTTP status; 0 while nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}{path}", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0

@@ -1,0 +1,56 @@
+"""What a live worker shows: when it is ready, alerts as they come, and to whom."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from sales_run import Broker, Run, sale_rows, status_of
+
+from anomaly_app.testing.broker import EmbeddedBroker
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    with EmbeddedBroker() as embedded:
+        yield Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+
+
+def test_ready_stream_and_address(broker: Broker, tmp_path: Path) -> None:
+    run = Run(broker, tmp_path, "live")
+    with run.start() as worker:
+        seen: list[int] = []
+        deadline = time.monotonic() + 30
+        while 200 not in seen and time.monotonic() < deadline:
+            status = status_of(worker, "/ready")
+            if status == 503:
+                assert status_of(worker, "/health") == 200
+                assert worker.get("/ready")["reason"]
+            if not seen or seen[-1] != status:
+                seen.append(status)
+            time.sleep(0.01)
+        assert seen == [0, 503, 200], worker.output
+        listening = [
+            connection.laddr.ip
+            for connection in psutil.Process(worker.process.pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert listening == ["127.0.0.1"]
+        for path in ("/table/", "/router/", "/stats/"):
+            assert status_of(worker, path) == 404
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}/api/alerts/stream", timeout=20) as stream:
+            run.send(sale_rows(2_000, seed=10))
+            lines = iter(stream.readline, b"")
+            data = next(line for line in lines if line.startswith(b"data: "))
+        alert = json.loads(data.removeprefix(b"data: "))
+        assert alert["job"] == "live" and alert["explanation"] and alert["rows"]
+        [shown] = [a for a in worker.get("/api/alerts?limit=1000")["alerts"] if a["id"] == alert["id"]]
+        assert shown == alert
+        begin = time.monotonic()
+        assert worker.stop() == 0, worker.output
+        assert time.monotonic() - begin < 10
