@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 import socket
 import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
 from anomaly_app.alerts import Alert
-from anomaly_app.errors import AnomalyError
+from anomaly_app.errors import AnomalyError, BrokerError
 from anomaly_app.generators import Generated, sales
 from anomaly_app.generators.encode import Encoder, RegistryAccess, create_encoder
 from anomaly_app.runtime.topics import FOREVER, NeededTopic, TopicAdmin
-from anomaly_app.settings import load_settings
+from anomaly_app.settings import PREFIX, load_settings
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.registry import RegistryServer
 
 ALERTS = "anomaly.alerts"
 PARTITIONS = 4
+INTERRUPTED = 130
+"""Exit status of a bounded run that was stopped before its end."""
 STOP_S = 3.5
 """How long the worker may take to stop; then it is killed."""
+TIMEOUT_MS = 3_000
+"""How long a broker that does not answer any more is waited for."""
 COLORS = {"low": "cyan", "medium": "yellow", "high": "dark_orange", "critical": "red"}
 
 
@@ -44,60 +54,92 @@ class DemoRun:
         self.console = Console(highlight=False, soft_wrap=True)
         self.app_id = f"anomaly-demo-{uuid.uuid4().hex[:8]}"
         self.sent = self.alerts = 0
+        self._problem: BaseException | None = None
 
     async def run(self) -> int:
         """Everything, from the start to Ctrl-C or the end of the records; the exit status."""
         task = asyncio.current_task()
         assert task is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        self._on_signals(task.cancel)
+        # Created topics answer with errors for a moment, which are retried; those that stay are raised.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         started = time.monotonic()
-        stopped = False
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await self._run(stack)
             except asyncio.CancelledError:
-                stopped = True
+                self._on_signals(lambda: None)  # it takes a moment, and pressing it again does not help
                 self.console.print("stopping …", style="dim")
-        if self.records is not None and not stopped:
-            summary = f"{self.sent:,} sales, {self.alerts:,} of them unusual, in {time.monotonic() - started:.1f} s"
-            self.console.print(summary, style="bold")
+                return INTERRUPTED if self.records is not None else 0
+            except KafkaError as error:
+                raise BrokerError(f"the broker does not answer any more: {error}") from error
+        summary = f"{self.sent:,} sales, {self.alerts:,} of them unusual, in {time.monotonic() - started:.1f} s"
+        self.console.print(summary, style="bold")
         return 0
+
+    def _on_signals(self, react: Callable[[], object]) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, react)
 
     async def _run(self, stack: contextlib.AsyncExitStack) -> None:
         servers = self.broker
         if servers is None:
             servers = stack.enter_context(EmbeddedBroker(self.sales.topic, ALERTS)).bootstrap_servers
         settings = {"kafka.bootstrap_servers": servers, "kafka.embedded": str(self.broker is None).lower()}
-        async with TopicAdmin(load_settings(settings, environ={})) as admin:
+        # Settings of the user, such as other jobs, are for other workers.
+        async with TopicAdmin(load_settings(settings, config_file=os.devnull, environ={})) as admin:
             topics = (self.sales.topic, ALERTS)
             partitions = await admin.ensure([NeededTopic(topic, PARTITIONS, FOREVER) for topic in topics])
+        if self.broker is not None:
+            stack.push_async_callback(self._clean_up, servers)
         registry = await stack.enter_async_context(RegistryServer())
         encode = await asyncio.to_thread(create_encoder, self.sales, "avro", RegistryAccess(registry.url))
-        producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=servers))
-        consumer = await stack.enter_async_context(AIOKafkaConsumer(bootstrap_servers=servers))
+        producer = AIOKafkaProducer(bootstrap_servers=servers, request_timeout_ms=TIMEOUT_MS)
+        consumer = AIOKafkaConsumer(bootstrap_servers=servers)
+        for client in (producer, consumer):
+            stack.push_async_callback(_close, client)
+            await client.start()
         consumer.assign([TopicPartition(ALERTS, number) for number in range(partitions[ALERTS])])
         await consumer.seek_to_end()
         if self.records is not None:
+            await self._begin_here(servers, partitions[self.sales.topic])
             await self._generate_all(producer, encode, self.records)
         worker = await self._start_worker(stack, settings, registry.url)
-        printing = asyncio.create_task(self._print_alerts(consumer))
-        generating: asyncio.Task[None] | None = None
+        ended = asyncio.create_task(worker.wait())
+        tasks: list[asyncio.Task[Any]] = [ended, asyncio.create_task(self._print_alerts(consumer))]
         try:
             if self.records is None:
                 await self._until_ready(worker)
                 self.console.print(f"page: http://127.0.0.1:{self.port}/ – Ctrl-C stops", style="dim")
-                generating = asyncio.create_task(self._generate(producer, encode))
-            code = await worker.wait()
+                tasks.append(asyncio.create_task(self._generate(producer, encode)))
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task is not ended and task.done():
+                    task.result()  # neither printing nor generating ends unless it fails
+            code = await ended
             if code or self.records is None:
                 raise AnomalyError(f"the worker ended with status {code}")
             await self._printed(consumer)
         finally:
-            for task in (printing, generating):
-                if task is not None:
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _begin_here(self, servers: str, partitions: int) -> None:
+        """Let the worker begin behind the sales that are in the topic already, from another demo."""
+        places = [TopicPartition(self.sales.topic, number) for number in range(partitions)]
+        async with AIOKafkaConsumer(bootstrap_servers=servers, group_id=self.app_id) as consumer:
+            consumer.assign(places)
+            await consumer.commit(await consumer.end_offsets(places))
+
+    async def _clean_up(self, servers: str) -> None:
+        """Delete the topics that only this run's worker used."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers, request_timeout_ms=TIMEOUT_MS)
+        with contextlib.suppress(KafkaError):  # a broker that has gone keeps them
+            await admin.start()
+            own = [topic for topic in await admin.list_topics() if topic.startswith(f"{self.app_id}-")]
+            await admin.delete_topics(own)
+        await admin.close()
 
     # --- sales ------------------------------------------------------------------------------------
 
@@ -122,8 +164,15 @@ class DemoRun:
         await producer.flush()
 
     async def _send(self, producer: AIOKafkaProducer, encode: Encoder, sale: Generated) -> None:
-        await producer.send(sale.topic, encode(sale.value), sale.key.encode(), timestamp_ms=sale.timestamp_ms)
+        if self._problem is not None:
+            raise self._problem
+        sent = await producer.send(sale.topic, encode(sale.value), sale.key.encode(), timestamp_ms=sale.timestamp_ms)
+        sent.add_done_callback(self._note_problem)
         self.sent += 1
+
+    def _note_problem(self, sent: asyncio.Future[Any]) -> None:
+        if not sent.cancelled() and sent.exception() is not None:
+            self._problem = sent.exception()
 
     # --- the worker -------------------------------------------------------------------------------
 
@@ -131,22 +180,27 @@ class DemoRun:
         self, stack: contextlib.AsyncExitStack, settings: dict[str, str], registry: str
     ) -> asyncio.subprocess.Process:
         data_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="anomaly-demo-", ignore_cleanup_errors=True))
-        self.port = _usable_port(self.port)
+        port = _usable_port(self.port)
+        if self.port and port != self.port:
+            self.console.print(f"port {self.port} is in use: the page is on {port}", style="yellow")
+        self.port = port
         settings = settings | {
             "registry.url": registry,
-            "worker.app_id": f"anomaly-demo-{uuid.uuid4().hex[:8]}",
+            "worker.app_id": self.app_id,
             "worker.data_dir": data_dir,
             "worker.idle_timeout_s": "2",
             "alerts.topic": ALERTS,
             "web.port": str(self.port),
         }
         if self.records is not None:
+            # Faust takes a position of 0 for none: an empty topic is then read from its beginning all the same.
             settings |= {"worker.bounded": "true", "worker.startup": "earliest-offset"}
         options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         worker = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "anomaly_app.testing.guard"),
-            *(sys.executable, "-m", "anomaly_app.cli", "run", "--log-level", "error", *options),
+            *(sys.executable, "-m", "anomaly_app.cli", "run", "--log-level", "error", "--config", os.devnull, *options),
             stdin=asyncio.subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
             start_new_session=True,  # Ctrl-C is for this process, which stops the worker in order
         )
         stack.push_async_callback(_stop, worker)
@@ -172,8 +226,7 @@ class DemoRun:
         async for record in consumer:
             alert = decoder.decode(record.value)
             self.alerts += 1
-            line = Text(f"{alert.event_time[11:23]} ", style="dim")
-            line.append(f"{alert.severity} ", style=COLORS[alert.severity])
+            line = Text(f"{alert.severity} ", style=COLORS[alert.severity])
             # The rest of the explanation quotes the rule, which is the same in every line.
             line.append(alert.explanation.partition("; matched ")[0], style="default")
             self.console.print(line)
@@ -183,6 +236,12 @@ class DemoRun:
         for place, end in (await consumer.end_offsets(consumer.assignment())).items():
             while await consumer.position(place) < end:  # noqa: ASYNC110 (it tells its position only when asked)
                 await asyncio.sleep(0.05)
+
+
+async def _close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """End a client; its own tasks are cancelled, which it lets through if they wait for a broker that has gone."""
+    with contextlib.suppress(asyncio.CancelledError, KafkaError):
+        await client.stop()
 
 
 async def _stop(worker: asyncio.subprocess.Process) -> None:

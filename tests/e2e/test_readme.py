@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,7 +172,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-ALERT = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \w+ user_id (user-\d+) at .*: quantity (\d+) > avg_quantity (\d+) × 3; .+")
+ALERT = re.compile(r"^\w+ user_id (user-\d+) at .*: quantity (\d+) > avg_quantity (\d+) × 3; .+")
 """A line of the demo: user, quantity, average."""
 
 
@@ -195,7 +196,10 @@ def test_the_demo_shows_an_alert_within_a_minute_of_a_fresh_clone(clone: Path, t
 
 @pytest.mark.timeout(90)
 def test_ctrl_c_ends_the_demo(tmp_path: Path) -> None:
-    demo = Background("anomaly demo --port 0 --rare 0.05", tmp_path, environment(), tmp_path / "demo.txt")
+    # Settings of the user are for other workers.
+    (tmp_path / "anomaly.toml").write_text('[worker]\njobs = ["nowhere.sql"]\n', "utf-8")
+    given = environment() | {"ANOMALY_WORKER__JOBS": "nowhere.sql"}
+    demo = Background("anomaly demo --port 0 --rare 0.05", tmp_path, given, tmp_path / "demo.txt")
     try:
         demo.wait_for(lambda: re.search(ALERT.pattern, demo.output, re.MULTILINE))
         page = re.search(r"http://127\.0\.0\.1:\d+/", demo.output)
@@ -212,16 +216,21 @@ def test_ctrl_c_ends_the_demo(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(90)
-def test_a_demo_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
-    demo = Background("exec anomaly demo --port 0", tmp_path, environment(), tmp_path / "demo.txt")
-    try:
-        demo.wait_for(lambda: "page: http" in demo.output)
-        assert len(demo.family()) >= 4
-        demo.process.kill()
-        demo.process.wait()
-        demo.check_alone(within_s=5)
-    finally:
-        demo.kill()
+def test_a_taken_port_is_said_and_a_killed_demo_leaves_nothing(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        demo = Background(f"exec anomaly demo --port {port}", tmp_path, environment(), tmp_path / "demo.txt")
+        try:
+            demo.wait_for(lambda: "page: http" in demo.output)
+            assert f"port {port} is in use: the page is on " in demo.output
+            assert len(demo.family()) >= 4
+            demo.process.kill()
+            demo.process.wait()
+            demo.check_alone(within_s=5)
+        finally:
+            demo.kill()
 
 
 def test_a_broker_that_is_not_there_is_said(capfd: pytest.CaptureFixture[str]) -> None:
