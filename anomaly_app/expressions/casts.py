@@ -146,7 +146,7 @@ def _to_text(env: Environment, code: Code, target: DataType) -> Code | None:
         Kind.DECIMAL: f"{env.use(v.decimal_to_text)}({{}})",
         Kind.DATE: f"{env.use(v.date_to_text)}({{}})",
         Kind.TIME: f"{env.use(v.time_to_text)}({{}}, {code.type.precision or 0})",
-        Kind.BYTES: "{}.decode()",
+        Kind.BYTES: "{}.decode(errors='replace')",
     }
     if kind in TEXTS:
         build = "{}"

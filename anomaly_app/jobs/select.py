@@ -11,7 +11,7 @@ from anomaly_app.errors import AnomalyError, EvaluationError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
-from anomaly_app.expressions.typed import Code, Dialect, Environment
+from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
 from anomaly_app.operators import TIME, Counters, Finding, Layout, Problem, Row
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
@@ -238,10 +238,9 @@ class SelectOperator:
         for row in rows:
             try:
                 values = self._apply(row)
-            except AnomalyError as error:
-                self.problems.append(Problem(error, [row]))
-            except ArithmeticError as error:
-                self.problems.append(Problem(EvaluationError(str(error)), [row]))
+            except FAILURES as error:
+                problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
+                self.problems.append(Problem(problem, [row]))
             else:
                 if values is not None:
                     findings.append(Finding((), row[TIME], values, row))

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTargetError
+from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
 from anomaly_app.patterns.keys import KeyState
 from anomaly_app.patterns.matcher import BEGINNING, Match, Matcher, Moment
@@ -165,7 +166,7 @@ class PatternOperator:
                 attempt = state.attempt = matcher.begin(state.start, first)
             try:
                 resolved = matcher.advance(attempt, rows, len(rows) - limit_behind, state.number, watermark)
-            except (AnomalyError, ArithmeticError) as error:
+            except FAILURES as error:
                 if isinstance(error, LimitError):
                     self.counters.add("pattern_thread_limit")
                 state.start = attempt.start
@@ -235,7 +236,7 @@ class PatternOperator:
         time = max(last[TIME], at[0]) if at[0] != MAX_WATERMARK else last[TIME]
         try:
             results = rule.measures.compute(rows, match.start, match.labels, number, shown, time)
-        except (AnomalyError, ArithmeticError) as error:
+        except FAILURES as error:
             self.problems.append(Problem(_as_problem(error), rows[match.start : end], values))
             results = []
         names = rule.program.labels
@@ -253,7 +254,7 @@ class PatternOperator:
         if project is not None:
             try:
                 projected = project(finding.values)
-            except (AnomalyError, ArithmeticError) as error:
+            except FAILURES as error:
                 self.problems.append(Problem(_as_problem(error), [finding.last], finding.key))
                 return
             if projected is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from anomaly_app.errors import AnomalyError
+from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import POSITION, TIME, Row
 from anomaly_app.patterns.define import Definitions, TakeSource
 from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
@@ -227,7 +227,7 @@ class _Loop:
             self._state(word, first, self.program.first)
         self._between()
         self.indent = 1
-        self.emit(f"except ({self.define.env.use(AnomalyError)}, ArithmeticError):")
+        self.emit(f"except {self.define.env.constant(FAILURES)}:")
         self.emit("    run.start, run.next = start, i", "    raise")
         return "\n".join(self.lines)
 

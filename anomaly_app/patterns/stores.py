@@ -135,13 +135,13 @@ class LogStore(_Store):
             place = places.get(key)
             if place is not None:
                 here = sequence(row)
-                if here <= place[0]:
+                if not place[0] < here:
                     continue
                 state = keys.get(key)
                 if state is None:
                     state = keys[key] = KeyState()
                     state.number = place[2]
-                if here <= place[1]:
+                if not place[1] < here:
                     state.covered += 1
             wanted.append(row)
         return wanted
