@@ -239,7 +239,9 @@ def latency(
     for record in asyncio.run(read(servers, name)):
         row = orjson.loads(record.value)
         rows_of.setdefault(row["user_id"], []).append(_millis(row["purchase_time"]))
-    for record in sorted(asyncio.run(read(servers, f"{name}.alerts")), key=lambda r: orjson.loads(r.value)["event_time"]):
+    for record in sorted(
+        asyncio.run(read(servers, f"{name}.alerts")), key=lambda r: orjson.loads(r.value)["event_time"]
+    ):
         alert = orjson.loads(record.value)
         user, last = alert["key"]["user_id"], _millis(alert["event_time"])
         first = _millis(alert["rows"][0]["event_time"])
