@@ -9,6 +9,7 @@ import importlib.resources
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,12 +93,21 @@ class AnomalyApp(LaneApp):
         """Ask Kafka for the topics, bind the jobs, declare agents and tables; ends the process if that fails."""
         if self.worker is not None:
             return
-        self.loaded.settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
         try:
+            self._make_data_dir()
             _run(self._prepare)
         except AnomalyError as error:
             print(f"anomaly: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+
+    def _make_data_dir(self) -> None:
+        folder = self.loaded.settings.worker.data_dir
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise self.loaded.error("worker.data_dir", f"nothing can be written to {folder}: {error}") from error
 
     async def _prepare(self) -> None:
         loaded, settings = self.loaded, self.loaded.settings

@@ -31,6 +31,7 @@ class Outgoing(NamedTuple):
         headers: name and bytes.
         id: of the alert that it belongs to; "" for none.
         partition: of the topic; None to choose it by the key.
+        once: several plans may have the same to say of a source record: it is written once.
     """
 
     topic: str
@@ -39,6 +40,7 @@ class Outgoing(NamedTuple):
     headers: Headers
     id: str = ""
     partition: int | None = None
+    once: bool = False
 
 
 def result(topic: str, key: bytes | None, value: bytes | None, alert_id: str) -> Outgoing:
@@ -71,7 +73,7 @@ def _identified(topic: str, key: bytes | None, value: bytes | None, own: Headers
         headers.append(("anomaly-truncated", b"%d" % len(value or b"")))
         key = key and key[: MAX_RECORD_BYTES // 4]
         value = value and value[: MAX_RECORD_BYTES // 2]
-    return Outgoing(topic, key, value, headers, id_)
+    return Outgoing(topic, key, value, headers, id_, once=True)
 
 
 def size(key: bytes | None, value: bytes | None, headers: Headers = []) -> int:  # noqa: B006 (never changed)

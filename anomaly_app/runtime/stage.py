@@ -219,7 +219,7 @@ class DetectStage(Stage):
         pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
         self.dead_letters += 1
         headers = error_headers(problem.error, [("anomaly-job", pipeline.job.name), ("anomaly-query", query)])
-        place, about = self.place(problem.rows[-1]), f"{query}-{len(problem.rows)}"
+        place, about = self.place(problem.rows[-1]), f"{pipeline.job.name}-{query}-{len(problem.rows)}"
         self._records.append(pipeline.row_writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
 
     def advance(self, watermark: int) -> None:

@@ -19,6 +19,9 @@ from anomaly_app.errors import StateError
 from anomaly_app.runtime.outgoing import ID_HEADER, Outgoing
 from anomaly_app.tables.state import Entries
 
+MOST_ONCE = 100_000
+"""Late rows and dead letters whose ids are remembered, for other plans that read the same topic."""
+
 _partitioner = DefaultPartitioner()
 
 
@@ -34,6 +37,7 @@ class OutputWriter:
         self._partitions = {topic: list(range(number)) for topic, number in partitions.items()}
         self.written: dict[str, list[int]] = {topic: [-1] * partitions[topic] for topic in sorted(set(recognised))}
         self._known: dict[str, set[str]] = {topic: set() for topic in self.written}
+        self._once: dict[tuple[str, str], None] = {}
         self.repeated = 0
         self.producer: Any = None
 
@@ -54,9 +58,20 @@ class OutputWriter:
                 known.discard(record.id)
                 self.repeated += 1
                 continue
+            if record.once:
+                if (record.topic, record.id) in self._once:
+                    continue
+                self._once[record.topic, record.id] = None
             by_place[record.topic, self._place(record)].append(record)
         if by_place:
-            await asyncio.gather(*(self._send(topic, part, group) for (topic, part), group in by_place.items()))
+            try:
+                await asyncio.gather(*(self._send(topic, part, group) for (topic, part), group in by_place.items()))
+            except BaseException:
+                for record in records:
+                    self._once.pop((record.topic, record.id), None)
+                raise
+        while len(self._once) > MOST_ONCE:
+            del self._once[next(iter(self._once))]
 
     def _place(self, record: Outgoing) -> int:
         if record.partition is not None:

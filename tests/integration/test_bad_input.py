@@ -307,6 +307,18 @@ def test_a_row_on_which_a_rule_fails_is_a_dead_letter_and_the_rule_goes_on(broke
     assert {"sensor": "u", "reading": "1"} in payloads
 
 
+def test_plans_that_read_one_topic_set_a_record_apart_once(broker: Broker, tmp_path: Path) -> None:
+    run = Run(broker, tmp_path, "plans", keyed=True)
+    more = "SELECT user_id, quantity FROM sales WHERE quantity > 1;\nSELECT invoice_id FROM sales WHERE quantity > 2;\n"
+    run.job.write_text(f"{run.job.read_text().rstrip().removesuffix(';')};\n{more}")
+    good = [encode_json(("u", str(n), 1, START + n * 1_000)) for n in range(4)]
+    sent = [*good, Sent(b"u", b"bad", START), Sent(b"u", sale(ts="9999-01-01 00:00:00"), START), good[0]]
+    asyncio.run(send(broker.servers, run.topic, sent))
+    run.finish()
+    assert sorted(record.value for record in run.read("dlq")) == sorted(record.value or b"" for record in sent[4:6])
+    assert [record.value for record in run.read("late")] == [good[0].value]
+
+
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "repartitioned"])
 def test_late_rows_go_to_a_topic_of_their_own_as_they_came(broker: Broker, tmp_path: Path, keyed: bool) -> None:
     run = Run(broker, tmp_path, "late", keyed=keyed)

@@ -151,6 +151,7 @@ def test_what_the_command_line_and_files_get_wrong(servers: str, tmp_path: Path)
         ([good], {"ANOMALY_WEB__PORT": "http"}, ["web.port", "ANOMALY_WEB__PORT"]),
         ([good], {"ANOMALY_WEB__PROT": "1"}, ["web.prot", "did you mean ANOMALY_WEB__PORT"]),
         ([good], {"ANOMALY_CONFIG": str(toml)}, ["kafka.session_timeout_s", "wrong.toml"]),
+        ([good, "--data-dir", good], {}, ["worker.data_dir", "command line", good]),
         ([good, "--set", "kafka.sasl_mechanism=NONE"], {}, ["kafka.sasl_mechanism", "command line", "PLAIN"]),
         ([good], {"ANOMALY_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, ["kafka.sasl_username"]),
     ]
