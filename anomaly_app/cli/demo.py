@@ -13,7 +13,9 @@ def demo(
     rate: Annotated[float, typer.Option(min=0.1, help="Sales per second.")] = 100.0,
     rare: Annotated[float, typer.Option(min=0, max=1, help="Probability of an unusual quantity.")] = 0.02,
     seed: Annotated[int, typer.Option(help="Of the generator: the same seed gives the same sales.")] = 1,
-    broker: Annotated[str | None, typer.Option(help="A real Kafka as host:port, in place of the embedded one.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="A Kafka without login as host:port, in place of the embedded one.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Of the status page; 0 for any that is free.")] = 6066,
 ) -> None:
     """Generate sales and print the unusual ones: broker, registry, worker and page, all on this machine.
@@ -23,8 +25,3 @@ def demo(
     from anomaly_app.cli.demo_run import DemoRun
 
     raise typer.Exit(asyncio.run(DemoRun(records, rate, rare, seed, broker, port).run()))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(demo)

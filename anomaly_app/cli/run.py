@@ -46,8 +46,3 @@ def run(
     from anomaly_app.app import run_worker
 
     raise typer.Exit(run_worker(loaded, log_level))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(run)

@@ -163,13 +163,14 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What somebody gets who clones the repository: the last commit."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git repository")
     target = tmp_path_factory.mktemp("clone") / "anomaly_app"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(target)], check=True, timeout=60)
-    return target
+    yield target
+    shutil.rmtree(target)  # its environment is large, and pytest keeps folders of earlier runs
 
 
 ALERT = re.compile(r"^\w+ user_id (user-\d+) at .*: quantity (\d+) > avg_quantity (\d+) × 3; .+")
