@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import gc
 import importlib.resources
+import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,12 @@ GC_THRESHOLDS = (100_000, 50, 100)
 PRODUCER_TIMEOUT_S = 300.0
 """How long a flush waits for a broker that is away before the worker gives up and stops."""
 
+STOP_S = 15.0
+"""How long a stop may take: then the process ends as it is, which loses nothing."""
+
+
+log = logging.getLogger(__name__)
+
 
 class AnomalyApp(LaneApp):
     """The application of a worker.
@@ -54,6 +62,8 @@ class AnomalyApp(LaneApp):
         self.worker: Worker | None = None
         self._web: WebServer | None = None
         self._side_tasks: list[asyncio.Task[None]] = []
+        self._deadline = threading.Timer(STOP_S, _give_up)
+        self._deadline.daemon = True
         super().__init__(
             settings.worker.app_id,
             batch_rows=settings.worker.batch_rows,
@@ -129,9 +139,6 @@ class AnomalyApp(LaneApp):
                 await pipeline.prepare()
         finally:
             await registries.close()
-        for job in jobs:
-            for warning in job.warnings:
-                print(f"anomaly: job {job.name}: {warning}", file=sys.stderr)
         recognised = {topic.name for topic in needed if topic.recognised}
         worker = Worker(loaded, jobs, pipelines, OutputWriter(partitions, recognised))
         worker.app = self
@@ -150,6 +157,9 @@ class AnomalyApp(LaneApp):
         drop_repeats()
         await super().on_first_start()
         assert self.worker is not None
+        for job in self.worker.bound_jobs:
+            for warning in job.warnings:
+                log.warning("job %s: %s", job.name, warning)
         if self.conf.web_enabled:
             # faust worker --web-port and --web-bind come before the settings.
             web = self.loaded.settings.web
@@ -188,6 +198,7 @@ class AnomalyApp(LaneApp):
 
     async def on_stop(self) -> None:
         """Flush and commit, then the page goes."""
+        self._deadline.start()
         await super().on_stop()
         for task in self._side_tasks:
             task.cancel()
@@ -196,6 +207,11 @@ class AnomalyApp(LaneApp):
             await self.worker.close()
         if self._web is not None:
             await self._web.cleanup()
+
+    async def on_shutdown(self) -> None:
+        """Everything has stopped."""
+        await super().on_shutdown()
+        self._deadline.cancel()
 
     async def restore_positions(self, committed: Mapping[Any, int | None], epoch: int) -> Mapping[Any, int]:
         """Make the stages of the assigned partitions."""
@@ -206,6 +222,16 @@ class AnomalyApp(LaneApp):
         """Write out what is done."""
         assert self.worker is not None
         await self.worker.before_revoke()
+
+
+def _give_up() -> None:
+    """End the process: aiokafka waits for minutes for a broker that is away."""
+    print(
+        f"anomaly: not stopped within {STOP_S:.0f} s; what is not written is read again",
+        file=sys.__stderr__,
+        flush=True,
+    )
+    os._exit(1)
 
 
 class _Page(Service):  # type: ignore[misc]

@@ -29,6 +29,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
         rejected: rows with an absurd event time.
         dead_letters: records that could not be decoded, and rows on which a rule failed.
         duplicates: replayed rows that were recognised and dropped.
+        repartitioned: the rows come through a repartition topic, so that they have been counted upstream already.
     """
 
     plan: str
@@ -43,6 +44,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int = 0
     dead_letters: int = 0
     duplicates: int = 0
+    repartitioned: bool = False
 
 
 class QueryStatus(TypedDict):

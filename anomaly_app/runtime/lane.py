@@ -111,7 +111,8 @@ class LaneConsumer(driver.Consumer):  # type: ignore[misc]
             assigned = {tp for tp in self.assignment() if self._in_lane(tp)}
             if not assigned:
                 return
-            committed = {tp: self._committed_offset[tp] for tp in assigned}
+            # Faust keeps a committed offset of 0 apart from none only here.
+            committed = {tp: self._read_offset[tp] for tp in assigned}
             positions = await self.app.restore_positions(committed, self.epoch)
             if positions:
                 await self.seek_wait(positions)

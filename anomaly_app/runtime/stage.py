@@ -292,6 +292,7 @@ class DetectStage(Stage):
             rejected=self.rejected,
             dead_letters=self.dead_letters,
             duplicates=task.duplicates,
+            repartitioned=self.pipeline.repartitioned,
         )
 
 

@@ -89,6 +89,7 @@ class Handlers:
         ready, reason = self._status.ready()
         healthy, illness = self._status.healthy()
         partitions = self._status.partitions()
+        sources = [partition for partition in partitions if not partition.repartitioned]
         lags = [partition.lag for partition in partitions if partition.lag is not None]
         watermarks = [partition.watermark_ms for partition in partitions if partition.watermark_ms is not None]
         queries = [query for job in self._status.jobs() for query in job["queries"]]
@@ -97,8 +98,8 @@ class Handlers:
                 "ready": ready,
                 "healthy": healthy,
                 "reason": "" if ready and healthy else reason if not ready else illness,
-                "rows": sum(partition.rows for partition in partitions),
-                "rows_per_s": sum(partition.rows_per_s for partition in partitions),
+                "rows": sum(partition.rows for partition in sources),
+                "rows_per_s": sum(partition.rows_per_s for partition in sources),
                 "lag": sum(lags) if lags else None,
                 "watermark_ms": min(watermarks, default=None),
                 "alerts": sum(query["alerts"] for query in queries),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
