@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,16 @@ RegistryUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Dialect = Annotated[str, typer.Option(help="flink, or standard for SQL:2016.")]
+
+
+def read_sql(sql: str) -> tuple[str, str]:
+    """Text of an argument that is SQL or names a file of it, and where it stood."""
+    if re.fullmatch(r"\S+\.sql", sql) or (len(sql) < 255 and Path(sql).is_file()):
+        try:
+            return Path(sql).read_text("utf-8"), sql
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{sql} cannot be read: {error}", param_hint="JOB_OR_SQL") from error
+    return sql, "SQL"
 
 
 def load(config: Path | None, given: Sequence[str] | None, more: Mapping[str, Any] | None = None) -> LoadedSettings:

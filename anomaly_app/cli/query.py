@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomaly_app.cli.options import Dialect, Json
+from anomaly_app.cli.options import Dialect, Json, read_sql
 from anomaly_app.cli.output import note, plain, print_csv, print_json, print_table, progress, text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def query(
 
     if json and csv:
         raise typer.BadParameter("--json or --csv, not both")
-    body, name = _read_sql(sql)
+    body, name = read_sql(sql)
     with progress("rows") as bar:
         tables = {}
         for given in table or ():
@@ -70,16 +70,6 @@ def query(
             note(f"anomaly: {name}: {error}")
             raise typer.Exit(2) from error
     _print(result, json, csv, late)
-
-
-def _read_sql(sql: str) -> tuple[str, str]:
-    """Text and where it stood."""
-    if re.fullmatch(r"\S+\.sql", sql) or (len(sql) < 255 and Path(sql).is_file()):
-        try:
-            return Path(sql).read_text("utf-8"), sql
-        except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{sql} cannot be read: {error}", param_hint="JOB_OR_SQL") from error
-    return sql, "SQL"
 
 
 def _table(path: Path, columns: str | None, rowtime: str | None, delay: str | None, proctime: str | None) -> Rows:

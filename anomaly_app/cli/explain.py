@@ -1,0 +1,140 @@
+"""``anomaly explain``: what the queries of a job do, in words, and how they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anomaly_app.cli.options import Dialect, Json, read_sql
+from anomaly_app.cli.output import note, print_json
+
+if TYPE_CHECKING:
+    from anomaly_app.operators import Layout, OperatorFactory
+
+MAX_STATES = 40
+"""States of a program that are printed; --json has all."""
+
+
+def explain(
+    sql: Annotated[str, typer.Argument(help="A job file, or the text of one.", metavar="JOB_OR_SQL")],
+    source: Annotated[bool, typer.Option("--source", help="Print the generated Python too.")] = False,
+    dialect: Dialect = "flink",
+    json: Json = False,
+) -> None:
+    """Explain the queries of a job in words: pattern, output, program, strategy, state. Nothing runs.
+
+    The text needs a CREATE TABLE for each table; its WITH (…) may be left out.
+
+    Example: anomaly explain jobs/unusual_sales.sql
+
+    Example: anomaly explain jobs/unusual_sales.sql --source
+    """
+    from anomaly_app.errors import SqlError
+
+    text, name = read_sql(sql)
+    try:
+        queries = [_query(*bound) for bound in _bind(text, dialect)]
+    except SqlError as error:
+        note(f"anomaly: {name}: {error}")
+        raise typer.Exit(2) from error
+    if json:
+        print_json(queries)
+        return
+    for number, query in enumerate(queries):
+        if number:
+            print()
+        _print(query, source)
+
+
+def _bind(text: str, dialect: str) -> list[tuple[str, str, OperatorFactory, Layout]]:
+    """Name, table, operator factory and rows of each query."""
+    from anomaly_app.jobs.binder import bind_job, bind_text
+    from anomaly_app.sql import parse_statements
+    from anomaly_app.sql.statements import CreateTable
+
+    creates = [statement for statement in parse_statements(text) if isinstance(statement, CreateTable)]
+    if creates and not any(create.options for create in creates):
+        bound = bind_text(text, {}, dialect)
+        return [("query", bound.source, bound.factory, bound.layout)]
+    job = bind_job(text, name="job", dialect=dialect)
+    return [(query.name, plan.source.name, query.factory, plan.layout) for plan in job.plans for query in plan.queries]
+
+
+def _query(name: str, table: str, factory: OperatorFactory, layout: Layout) -> dict[str, Any]:
+    from anomaly_app.patterns.explain import explain_rule
+    from anomaly_app.patterns.rule import Rule
+
+    known = {"query": name, "table": table}
+    if isinstance(factory, Rule):
+        explanation = asdict(explain_rule(factory, layout))
+        output = [dict(zip(("name", "type", "measure"), column, strict=True)) for column in explanation["output"]]
+        return known | explanation | {"output": output}
+    output = [{"name": column.name, "type": str(column.type), "measure": ""} for column in factory.output]
+    words = [f"takes each row: {getattr(factory, 'description', 'every row')}", "gives one row for each"]
+    state = "none: rows pass one by one"
+    return known | {"words": words, "output": output, "reads": list(factory.reads), "state": state}
+
+
+def _print(query: dict[str, Any], source: bool) -> None:
+    print(f"{query['query']}: rows of {query['table']}\n")
+    if "pattern" in query:
+        print(f"PATTERN {query['pattern']}\n")
+    first, *others = query["words"]
+    print(f"{first[0].upper()}{first[1:]}:")
+    for number, words in enumerate(others):
+        print(f"  - {words}{'.' if number == len(others) - 1 else ';'}")
+    for words in query.get("notes", ()):
+        print(f"Note: {words}.")
+    if "pattern" in query:
+        _section("Conditions", ([c["variable"], c["text"] or "any row", _sight(c)] for c in query["conditions"]))
+    _section("Output", ([c["name"], c["type"], c["measure"]] for c in query["output"]))
+    if "pattern" in query:
+        states = query["program"]
+        _section("Program", (_state(state) for state in states[:MAX_STATES]))
+        if len(states) > MAX_STATES:
+            print(f"  … and {len(states) - MAX_STATES:,} more (--json has all)")
+    _section("How it runs", _how(query))
+    for name, text in query["source"].items() if source and "source" in query else ():
+        print(f"\nGenerated: {name}\n")
+        print("\n".join(f"  {line}".rstrip() for line in text.splitlines()))
+
+
+def _section(title: str, rows: Iterable[Sequence[str]]) -> None:
+    """A heading and aligned columns below it."""
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    print(f"\n{title}")
+    for row in cells:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(f"  {line.rstrip()}")
+
+
+def _sight(condition: dict[str, Any]) -> str:
+    if not condition["text"]:
+        return ""
+    return "sees its row and neighbours only" if condition["path_independent"] else "sees the rows taken before"
+
+
+def _state(state: dict[str, Any]) -> list[str]:
+    what = f"behind {state['variable']}" if state["variable"] else "start"
+    ends = {"yes": ["the match ends"], "at the end": ["the match ends if no row follows"], "no": []}[state["accepts"]]
+    return [state["state"], what, ", else ".join([*state["next"], *ends]) or "nothing: the attempt fails"]
+
+
+def _how(query: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    if "pattern" in query:
+        rows.append(["strategy", f"{query['strategy']}: {query['why']}"])
+        independent = "no condition sees" if query["path_independent"] else "some conditions see"
+        rows.append(["conditions", f"{independent} which variables the rows before were taken as"])
+        rows.append(["neighbours", f"reads {query['look_back']} before and {query['look_ahead']} behind the row"])
+    rows += [["columns kept", ", ".join(query["reads"]) or "none"], ["state", query["state"]]]
+    if "limits" in query:
+        limits = query["limits"]
+        rows.append(
+            ["limits", f"{limits['rows_per_key']:,} rows and {limits['threads']:,} ways at once for an open attempt"]
+        )
+    return rows

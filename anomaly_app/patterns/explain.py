@@ -1,0 +1,200 @@
+"""What a rule does and how it is run, as data: words, program, strategy, state, generated source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from anomaly_app.operators import Layout
+from anomaly_app.patterns.describe import describe_clause, duration, notes
+from anomaly_app.patterns.matcher import Matcher
+from anomaly_app.patterns.program import Program, State
+from anomaly_app.patterns.rule import CompiledRule, Rule
+from anomaly_app.patterns.single_run import SingleRunMatcher
+from anomaly_app.sql.row_pattern import RowsPerMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A pattern variable and when it takes a row.
+
+    Args:
+        variable: its name.
+        text: of the condition; "" if it takes any row.
+        path_independent: the condition does not see which rows carry which variable.
+    """
+
+    variable: str
+    text: str
+    path_independent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceInProgram:
+    """A state of the program.
+
+    Args:
+        state: its number; 0 is the start.
+        variable: whose row was just taken; "" for the start.
+        next: where the next row may lead, the preferred way first, such as ``2 (B)``.
+        accepts: ``yes`` if the match may end here, ``at the end`` if only behind the last row, ``no``.
+    """
+
+    state: str
+    variable: str
+    next: tuple[str, ...]
+    accepts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that can be told about a rule.
+
+    Args:
+        pattern: text of the pattern with WITHIN.
+        words: phrases, in the order in which things happen.
+        notes: what the author should know.
+        conditions: of all variables.
+        output: name and type of each column, and the text of those that are measures.
+        program: its states.
+        strategy: ``single run`` or ``threads``.
+        why: the reason for it.
+        path_independent: no condition sees which rows carry which variable.
+        look_back: rows before the current one that are read.
+        look_ahead: rows behind it; a row waits for so many.
+        reads: columns that are read and kept.
+        state: what is kept, and how it survives a crash.
+        limits: name and value.
+        source: generated Python by name.
+    """
+
+    pattern: str
+    words: list[str]
+    notes: list[str]
+    conditions: list[Condition]
+    output: list[tuple[str, str, str]]
+    program: list[PlaceInProgram]
+    strategy: str
+    why: str
+    path_independent: bool
+    look_back: int
+    look_ahead: int
+    reads: list[str]
+    state: str
+    limits: dict[str, int]
+    source: dict[str, str] = field(default_factory=dict)
+
+
+def explain_rule(rule: Rule, layout: Layout) -> Explanation:
+    """Explain a rule.
+
+    Args:
+        rule: bound.
+        layout: of the rows that it would get.
+    """
+    compiled = rule.compile(layout)
+    define, program = compiled.define, compiled.program
+    matcher = rule.create(layout).matcher
+    single = isinstance(matcher, SingleRunMatcher)
+    source = {"take": "\n\n".join(define.functions), "measure": compiled.measures.source}
+    if isinstance(matcher, SingleRunMatcher):
+        source = {"advance": matcher.source, "measure": compiled.measures.source}
+    strategy = "single run" if single else "threads" if isinstance(matcher, Matcher) else type(matcher).__name__
+    return Explanation(
+        pattern=rule.pattern_text,
+        words=describe_clause(rule.checked, rule.definitions, [column.name for column in rule.output]),
+        notes=notes(rule.checked),
+        conditions=[
+            Condition(name, text, _path_independent(define.conditions.get(number, "None")))
+            for number, (name, text) in enumerate(rule.definitions.items())
+        ],
+        output=[(column.name, str(column.type), rule.measures.get(column.name, "")) for column in rule.output],
+        program=_places(program),
+        strategy=strategy,
+        why=_one_way() if single else _why_threads(compiled),
+        path_independent=define.path_independent,
+        look_back=compiled.look_back,
+        look_ahead=compiled.look_ahead,
+        reads=list(rule.reads),
+        state=_state(compiled),
+        limits={"rows_per_key": rule.limits.rows_per_key, "threads": rule.limits.threads},
+        source=source,
+    )
+
+
+def _path_independent(source: str) -> bool:
+    """Whether the source of a condition reads no register; those are ``r0``, ``n0``, ``r1`` and so on."""
+    names = (node.id for node in ast.walk(ast.parse(source, mode="eval")) if isinstance(node, ast.Name))
+    return not any(re.fullmatch(r"[rn]\d+", name) for name in names)
+
+
+def _places(program: Program) -> list[PlaceInProgram]:
+    places = [_place(str(number), state, program) for number, state in enumerate(program.states)]
+    if program.anchored:
+        places.insert(1, _place("0 at the first row", program.first, program))
+    return places
+
+
+def _place(number: str, state: State, program: Program) -> PlaceInProgram:
+    following = []
+    for edge in state.edges:
+        barred = " or ".join(program.labels[guard] for guard in edge.guards)
+        following.append(f"{edge.target} ({program.labels[edge.label]}{f' and not {barred}' if barred else ''})")
+    accepts = "yes" if state.accepts else "at the end" if state.accepts_at_end >= 0 else "no"
+    return PlaceInProgram(number, program.labels[state.label] if state.label >= 0 else "", tuple(following), accepts)
+
+
+def _one_way() -> str:
+    return "every row leaves at most one way to go on, so that an attempt is one loop over the rows"
+
+
+def _why_threads(compiled: CompiledRule) -> str:
+    program = compiled.program
+    if program.anchored_end:
+        return "$ is known at the end of the input only, so that ways stay open until then"
+    if program.matches_empty:
+        return "the pattern can match without a row"
+    if compiled.rows_per_match is RowsPerMatch.ALL_UNMATCHED:
+        return "rows without a match are shown too, so that each start is looked at by itself"
+    for state in _in_reach(program):
+        ways = _names([program.labels[edge.label] for edge in state.edges if program.states[edge.target].edges])
+        if len(ways) > 1 or len(state.edges) > 1:
+            behind = f"after {program.labels[state.label]}" if state.label >= 0 else "at the start"
+            ways = ways if len(ways) > 1 else _names([program.labels[edge.label] for edge in state.edges])
+            return f"{behind} a row may open several ways ({', '.join(ways)}), which are followed together"
+    return "several ways may be open at once"
+
+
+def _in_reach(program: Program) -> list[State]:
+    """States in the order in which rows can reach them."""
+    found, seen = [program.first], set[int]()
+    for state in found:
+        fresh = dict.fromkeys(edge.target for edge in state.edges if edge.target not in seen)
+        seen.update(fresh)
+        found += [program.states[number] for number in fresh]
+    return found
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _state(compiled: CompiledRule) -> str:
+    if not compiled.keeps_rows:
+        words = (
+            f"the source is the log: after a crash the last {duration(compiled.within_ms or 0)} before the watermark "
+            "are read again; stored is only how far the matches of a key have consumed its rows"
+        )
+    else:
+        if compiled.within_ms is None:
+            reason = "there is no WITHIN, so that nothing bounds how far back the source had to be read"
+        elif compiled.look_back:
+            reason = "rows before the match are read"
+        else:
+            reason = "^ needs to know the first row"
+        words = f"rows are stored, each once, from the start of the open attempt of its key on: {reason}"
+    if compiled.keeps_keys:
+        words += "; each key is kept for ever, because its past shows in MATCH_NUMBER() or ^"
+    return words
