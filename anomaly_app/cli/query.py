@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,18 +41,25 @@ def query(
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     late: Annotated[bool, typer.Option("--late", help="Print the late rows in place of the result's.")] = False,
+    explain_match: Annotated[
+        bool, typer.Option("--explain-match", help="Print which source row was which pattern variable.")
+    ] = False,
 ) -> None:
     """Run a query over files: the same rows as the worker gives. CREATE TABLE statements come before the options.
 
     Example: anomaly query "SELECT user_id FROM sales WHERE CAST(quantity AS INT) > 9" --table sales=sales.csv
 
     Example: anomaly query jobs/unusual_sales.sql --table SalesRecordTable=sales.csv --json
+
+    Example: anomaly query spikes.sql --table sales=sales.csv --explain-match
     """
     from anomaly_app import query as run
     from anomaly_app.errors import SqlError
 
     if json and csv:
         raise typer.BadParameter("--json or --csv, not both")
+    if late and explain_match:
+        raise typer.BadParameter("--late or --explain-match, not both: late rows are in no match")
     body, name = read_sql(sql)
     with progress("rows") as bar:
         tables = {}
@@ -69,7 +77,7 @@ def query(
         except SqlError as error:
             note(f"anomaly: {name}: {error}")
             raise typer.Exit(2) from error
-    _print(result, json, csv, late)
+    _print(result, json, csv, late, explain_match)
 
 
 def _table(path: Path, columns: str | None, rowtime: str | None, delay: str | None, proctime: str | None) -> Rows:
@@ -115,18 +123,50 @@ def _milliseconds(delay: str) -> int:
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _print(result: Result, json: bool, csv: bool, late: bool) -> None:
+def _print(result: Result, json: bool, csv: bool, late: bool, explain_match: bool) -> None:
     if json:
         described = [{"name": name, "type": type_} for name, type_ in result.columns]
         rows = [_object(result.columns, row) for row in result.rows]
         lates = [_object(result.late_columns, row) for row in result.late]
-        print_json({"columns": described, "rows": rows, "late": lates})
+        print_json({"columns": described, "rows": rows, "late": lates} | (_matches(result) if explain_match else {}))
         return
     columns, table = (result.late_columns, result.late) if late else (result.columns, result.rows)
+    show = print_csv if csv else print_table
     cells = [[text(value, type_) for value, (_, type_) in zip(row, columns, strict=True)] for row in table]
-    (print_csv if csv else print_table)([name for name, _ in columns], cells)
+    show([name for name, _ in columns], cells)
+    if explain_match:
+        print()
+        show(["row", "variable", *(name for name, _ in result.late_columns)], _bindings(result))
     if not csv:
         note(f"{len(result.rows):,} rows" + (f"; late and dropped: {len(result.late):,}" if result.late else ""))
+
+
+def _matches(result: Result) -> dict[str, Any]:
+    """For each row of the result the rows that it used."""
+    columns = result.late_columns
+    return {
+        "matches": [
+            [{"variable": variable, "row": _object(columns, row)} for variable, row in match]
+            for match in result.matches
+        ]
+    }
+
+
+def _bindings(result: Result) -> list[list[str]]:
+    """Which source row was which variable: a line for each, below each other for the rows of one match.
+
+    The first cell tells the row of the result, counted from 1; the first and the last if one match gave several.
+    """
+    lines = []
+    first = 0
+    for match, same in groupby(result.matches):
+        last = first + len(list(same))
+        shown = str(last) if last == first + 1 else f"{first + 1}-{last}"
+        for variable, row in match:
+            cells = [text(value, type_) for value, (_, type_) in zip(row, result.late_columns, strict=True)]
+            lines.append([shown, variable, *cells])
+        first = last
+    return lines
 
 
 def _object(columns: Sequence[tuple[str, str]], row: Sequence[Any]) -> dict[str, Any]:

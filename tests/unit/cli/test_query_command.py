@@ -118,3 +118,46 @@ def test_what_is_wrong_is_said_with_status_2(
     assert main(["query", *arguments]) == 2
     error = capsys.readouterr().err
     assert problem in error and "Traceback" not in error
+
+
+def test_which_row_was_which_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", SPIKES, "--table", "sales=sales.csv", "--explain-match"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["user_id", "qty", "at"],
+        ["ann", "9", "2026-01-01", "09:00:07.000"],
+        [],
+        ["row", "variable", "user_id", "qty", "ts"],
+        ["1", "A", "ann", "2", "2026-01-01", "09:00:05.000"],
+        ["1", "B", "ann", "9", "2026-01-01", "09:00:07.000"],
+    ]
+    result = as_json(capsys, SPIKES, "--table", "sales=sales.csv", "--explain-match")
+    assert result["matches"] == [
+        [
+            {"variable": "A", "row": {"user_id": "ann", "qty": 2, "ts": "2026-01-01 09:00:05.000"}},
+            {"variable": "B", "row": {"user_id": "ann", "qty": 9, "ts": "2026-01-01 09:00:07.000"}},
+        ]
+    ]
+    assert "matches" not in as_json(capsys, SPIKES, "--table", "sales=sales.csv")
+
+
+def test_rows_of_one_match_are_explained_together(capsys: pytest.CaptureFixture[str]) -> None:
+    sql = (
+        "SELECT lab FROM sales MATCH_RECOGNIZE (PARTITION BY user_id ORDER BY ts MEASURES CLASSIFIER() AS lab "
+        "ALL ROWS PER MATCH AFTER MATCH SKIP PAST LAST ROW PATTERN (A B))"
+    )
+    arguments = ["query", sql, "--table", "sales=sales.csv", "--dialect", "standard", "--explain-match", "--csv"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "lab",
+        "A",
+        "B",
+        "",
+        "row,variable,user_id,qty,ts",
+        "1-2,A,ann,2,2026-01-01 09:00:05.000",
+        "1-2,B,ann,9,2026-01-01 09:00:07.000",
+    ]
+
+
+def test_late_rows_are_in_no_match(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", SPIKES, "--table", "sales=sales.csv", "--late", "--explain-match"]) == 2
+    assert "late rows are in no match" in capsys.readouterr().err
