@@ -42,7 +42,7 @@ GC_THRESHOLDS = (100_000, 50, 100)
 PRODUCER_TIMEOUT_S = 300.0
 """How long a flush waits for a broker that is away before the worker gives up and stops."""
 
-STOP_S = 15.0
+STOP_S = 10.0
 """How long a stop may take: then the process ends as it is, which loses nothing."""
 
 
@@ -226,11 +226,8 @@ class AnomalyApp(LaneApp):
 
 def _give_up() -> None:
     """End the process: aiokafka waits for minutes for a broker that is away."""
-    print(
-        f"anomaly: not stopped within {STOP_S:.0f} s; what is not written is read again",
-        file=sys.__stderr__,
-        flush=True,
-    )
+    problem = f"not stopped within {STOP_S:.0f} s; what is not written is read again"
+    print(f"anomaly: {problem}", file=sys.__stderr__, flush=True)
     os._exit(1)
 
 

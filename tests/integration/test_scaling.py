@@ -27,9 +27,8 @@ def sources(worker: WorkerProcess, run: Run) -> set[int]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "repartitioned"])
-def test_two_workers_share_the_partitions_and_one_takes_over(broker: Broker, tmp_path: Path, keyed: bool) -> None:
-    run, rows = Run(broker, tmp_path, "shared", keyed=keyed), sale_rows(9_000, seed=8)
+def test_two_workers_share_the_partitions_and_one_takes_over(broker: Broker, tmp_path: Path) -> None:
+    run, rows = Run(broker, tmp_path, "shared"), sale_rows(9_000, seed=8)
     # Never idle: what a partition gets while nobody reads it would be late.
     own = {"worker.idle_timeout_s": 0}
     with (
