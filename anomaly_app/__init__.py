@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anomaly_app.batch import Result, Rows, query
     from anomaly_app.errors import (
         AnomalyError,
         BrokerError,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
         SqlValidationError,
         StateError,
     )
-    from anomaly_app.batch import Result, Rows, query
+    from anomaly_app.patterns.builder import Pattern
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "DecodeError",
     "EvaluationError",
     "LimitError",
+    "Pattern",
     "RegistryError",
     "Result",
     "Rows",
@@ -59,7 +61,7 @@ __all__ = [
 ]
 
 _HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith("Error")}
-_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch")
+_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch") | {"Pattern": "anomaly_app.patterns.builder"}
 
 
 def __getattr__(name: str) -> Any:
