@@ -100,12 +100,19 @@ class Stage:
         while self.pending_rows >= self.max_pending:
             self.flushed.clear()
             await self.flushed.wait()
-        await self.prepare(batch.records)
+        records = batch.records
+        if records[0].offset < self.position:
+            # Another plan of this topic had to go back further.
+            records = [record for record in records if record.offset >= self.position]
+        if not records:
+            pending.done()
+            return
+        await self.prepare(records)
         self._batches.append(pending)
-        self.pending_rows += len(batch.records)
+        self.pending_rows += len(records)
         self.highwater = max(self.highwater, batch.highwater)
-        self.process(batch.records, now_ms)
-        self.position = batch.records[-1].offset + 1
+        self.process(records, now_ms)
+        self.position = records[-1].offset + 1
         self._quiet_since, self.idle = None, False
         self.touch()
 
