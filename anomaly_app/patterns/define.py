@@ -9,6 +9,7 @@ threads with equal state and registers have the same future.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -48,6 +49,12 @@ class Register:
     value: str = ""
     keep: str = ""
 
+    @property
+    def of_row(self) -> bool:
+        """The value is about the row alone, or never NULL."""
+        about = set(re.findall(r"\b(?:a|a_label|number)\b", self.value))
+        return about == {"a"} or not self.value or self.value.startswith("!")
+
 
 @dataclass(frozen=True, slots=True)
 class TakeSource:
@@ -74,7 +81,7 @@ class Definitions:
         takes: a function per variable; None for a variable that takes every row and updates nothing.
         sources: what they do, by variable.
         env: names that the source uses.
-        places: numbers of the registers that hold places of rows.
+        registers: what is kept of the rows taken.
         initial: registers at the start of an attempt.
         conditions: source of each condition that is independent of the rows taken before, by variable.
         functions: source of every function, for people.
@@ -88,7 +95,7 @@ class Definitions:
     takes: list[Take | None]
     sources: list[TakeSource]
     env: Environment
-    places: tuple[int, ...]
+    registers: tuple[Register, ...]
     initial: Registers
     conditions: dict[int, str]
     functions: list[str]
@@ -97,6 +104,21 @@ class Definitions:
     look_ahead: int
     sees_number: bool
     path_independent: bool
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Numbers of the registers that hold places of rows."""
+        return tuple(number for number, register in enumerate(self.registers) if register.what == "place")
+
+    def filled(self, seen: frozenset[int]) -> list[int]:
+        """Numbers of the registers that are not None if rows of these variables, without NULLs, were taken."""
+        return [
+            number
+            for number, register in enumerate(self.registers)
+            if register.variables & seen
+            and not register.offset
+            and (register.what == "place" or (register.what == "part" and not register.keep and register.of_row))
+        ]
 
 
 class _Registers:
@@ -242,7 +264,7 @@ def compile_define(checked: CheckedClause, layout: Layout) -> Definitions:
         takes=takes,
         sources=pieces,
         env=env,
-        places=tuple(number for register, number in registers.numbers.items() if register.what == "place"),
+        registers=tuple(registers.numbers),
         initial=env.function("initial", f"def initial():\n    return ({', '.join(initial)}{',' if initial else ''})")(),
         conditions=sources,
         functions=functions,

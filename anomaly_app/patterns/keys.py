@@ -5,6 +5,7 @@ from __future__ import annotations
 from anomaly_app.operators import Row
 from anomaly_app.patterns.matcher import Attempt
 from anomaly_app.patterns.single_run import Run
+from anomaly_app.patterns.specialise import RowValues
 
 
 class KeyState:
@@ -16,18 +17,20 @@ class KeyState:
         start: place of the next start, or of the present attempt's.
         attempt: the one that waits for rows.
         number: of the next match.
+        memo: what the strategy keeps beside the rows; None without rows.
         covered: sequence behind the last row that a match covers.
         timer: a timer is set.
         stored: sequence behind the last row that is stored.
         dropped: sequence of the first row that is stored.
     """
 
-    __slots__ = ("attempt", "base", "covered", "dropped", "number", "rows", "start", "stored", "timer")
+    __slots__ = ("attempt", "base", "covered", "dropped", "memo", "number", "rows", "start", "stored", "timer")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.base = self.start = self.covered = self.stored = self.dropped = 0
         self.attempt: Attempt | Run | None = None
+        self.memo: RowValues | None = None
         self.number = 1
         self.timer = False
 
@@ -36,5 +39,9 @@ class KeyState:
         spare = self.start - look_back
         if spare > 0:
             del self.rows[:spare]
+            if not self.rows:
+                self.memo = None
+            elif self.memo is not None:
+                self.memo.drop(spare)
             self.base += spare
             self.start -= spare

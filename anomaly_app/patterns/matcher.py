@@ -99,7 +99,10 @@ class Matcher:
         self.max_rows, self.max_threads = max_rows, max_threads
         self._has_exclusions = any(state.excluded for state in program.states)
 
-    def begin(self, start: int, first: bool) -> Attempt:
+    def memo(self) -> None:
+        """Nothing is kept beside the rows of a key."""
+
+    def begin(self, start: int, first: bool, memo: None) -> Attempt:
         """An attempt at a start row; ``first`` if it is the first of its partition."""
         state = self.program.first if first else self.program.states[0]
         threads: list[Thread] = []

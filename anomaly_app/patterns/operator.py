@@ -163,7 +163,9 @@ class PatternOperator:
                 if state.start - rule.look_back >= PRUNE_ROWS:
                     state.prune(rule.look_back)
                 first = rule.program.anchored and state.base + state.start == 0
-                attempt = state.attempt = matcher.begin(state.start, first)
+                if state.memo is None:
+                    state.memo = matcher.memo()
+                attempt = state.attempt = matcher.begin(state.start, first, state.memo)
             try:
                 resolved = matcher.advance(attempt, rows, len(rows) - limit_behind, state.number, watermark)
             except FAILURES as error:

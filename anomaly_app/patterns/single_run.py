@@ -8,15 +8,17 @@ it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import POSITION, TIME, Row
-from anomaly_app.patterns.define import Definitions, TakeSource
+from anomaly_app.patterns.define import TakeSource
 from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
 from anomaly_app.patterns.program import Edge, Program, State
+from anomaly_app.patterns.specialise import RowValues, Specialiser, certain_labels
 from anomaly_app.sql.row_pattern import RowsPerMatch
 
 if TYPE_CHECKING:
@@ -40,21 +42,24 @@ class Run:
         best: a match, if no preferred one comes; and the place behind it.
         failed: last row that an attempt failed on in the last call; -1 if none did.
         expired: start of the last attempt that WITHIN ended in the last call; -1 if none.
+        values: what is kept beside the rows.
     """
 
     start: int
     next: int
     state: int
     registers: tuple[Any, ...]
-    path: list[tuple[int, int]] = field(default_factory=list)
+    values: RowValues
+    path: Sequence[tuple[int, int]] = ()
     end: int = 0
     complete: bool = False
-    best: tuple[list[tuple[int, int]], int] | None = None
+    best: tuple[Sequence[tuple[int, int]], int] | None = None
     failed: int = -1
     expired: int = -1
 
 
 Advance: TypeAlias = Callable[[Run, Sequence[Row], int, int, int], bool]
+Fill: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[list[Any]]], int]
 
 
 class SingleRunMatcher:
@@ -72,12 +77,42 @@ class SingleRunMatcher:
         self._within = rule.within_ms
         self._look_ahead = rule.look_ahead
         self._has_exclusions = any(state.excluded for state in rule.program.states)
-        self.source = loop_source(rule.program, rule.define, rule.earliest, rule.within_ms, max_rows)
-        self.advance: Advance = rule.define.env.function("advance", self.source)
+        env = rule.define.env
+        specialiser = Specialiser(rule.define)
+        loops = [_Loop(rule, max_rows, special) for special in (None, specialiser)]
+        self._plain: Advance = env.function("advance", loops[0].source())
+        self.source = loops[1].source()
+        self._fast: Advance = env.function("advance", self.source)
+        self._count = len(specialiser.values)
+        fill = specialiser.fill_source(env.constant(Exception))  # whatever it is, the plain loop meets it again
+        self._fill: Fill | None = env.function("fill", fill) if self._count else None
 
-    def begin(self, start: int, first: bool) -> Run:
+    def memo(self) -> RowValues:
+        """What is to be kept beside the rows of a key."""
+        return RowValues(self._count)
+
+    def begin(self, start: int, first: bool, memo: RowValues) -> Run:
         """An attempt at a start row; ``first`` if it is the first of its partition."""
-        return Run(start, start, len(self._program.states) if first else 0, self._initial)
+        return Run(start, start, len(self._program.states) if first else 0, self._initial, memo)
+
+    def advance(self, run: Run, rows: Sequence[Row], limit: int, number: int, watermark: int) -> bool:
+        """Take rows up to ``limit``.
+
+        Returns:
+            True if the attempt at ``run.start`` is resolved (``run.complete`` tells how); attempts that fail before
+            the last row are followed by the next start without a word. False if the attempt waits for rows.
+
+        Raises:
+            EvaluationError, ArithmeticError: a condition fails on the row ``run.next``.
+        """
+        values = run.values
+        if self._fill is not None:
+            first = values.columns[0]
+            if len(first) < limit:
+                values.bad = self._fill(rows, len(first), limit, values.columns) or values.bad
+            if values.bad > run.start:
+                return self._plain(run, rows, limit, number, watermark)
+        return self._fast(run, rows, limit, number, watermark)
 
     def moment(self, run: Run, rows: Sequence[Row]) -> Moment:
         """When the present attempt and those that failed before it in the last call were resolved."""
@@ -173,24 +208,21 @@ def merged_states(states: Sequence[State]) -> dict[int, int]:
         same = result
 
 
-def loop_source(program: Program, define: Definitions, earliest: bool, within_ms: int | None, max_rows: int) -> str:
+class _Loop:
     """Source of ``advance(run, rows, limit, number, watermark)``.
 
-    It takes rows up to ``limit``. It gives True if the attempt at ``run.start`` is resolved (``run.complete`` tells
-    how); attempts that fail before the last row are followed by the next start without a word. It gives False if the
-    attempt waits for rows.
+    Args:
+        rule: compiled.
+        max_rows: that one attempt may take.
+        special: rewrites the conditions for rows with values; None for any rows.
     """
-    return _Loop(program, define, earliest, within_ms, max_rows).source()
 
-
-class _Loop:
-    def __init__(
-        self, program: Program, define: Definitions, earliest: bool, within_ms: int | None, max_rows: int
-    ) -> None:
-        self.program, self.define, self.earliest = program, define, earliest
-        self.within_ms, self.max_rows = within_ms, max_rows
-        self.same = merged_states(program.states)
-        self.count = len(define.initial)
+    def __init__(self, rule: CompiledRule, max_rows: int, special: Specialiser | None) -> None:
+        self.program, self.define, self.earliest = rule.program, rule.define, rule.earliest
+        self.within_ms, self.max_rows, self.special = rule.within_ms, max_rows, special
+        self.same = merged_states(self.program.states)
+        self.certain = certain_labels(self.program) if special else {}
+        self.count = len(self.define.initial)
         self.lines: list[str] = []
         self.indent = 0
 
@@ -207,17 +239,6 @@ class _Loop:
         states = [n for n in numbers if not n or (self.same[n] == n and self.program.states[n].edges)]
         first = len(self.program.states)
         states.sort(key=lambda n: (not self._loops(n), -n))  # rows stay longest in loops
-        self.emit("def advance(run, rows, limit, number, watermark):")
-        self.indent = 1
-        self.emit("start, i, state, path, best = run.start, run.next, run.state, run.path, run.best")
-        self.emit("run.failed = failed = expired = -1")
-        if self.count:
-            self.emit(f"{self.registers} = run.registers")
-        if self.within_ms is not None:
-            self.emit(f"deadline = rows[start][0] + {self.within_ms}")
-        self.emit(f"stop = min(limit, start + {self.max_rows})", "try:")
-        self.indent = 2
-        self.emit("while True:")
         self.indent = 3
         word = "if"
         for number in states:
@@ -226,24 +247,48 @@ class _Loop:
         if self.program.anchored:
             self._state(word, first, self.program.first)
         self._between()
-        self.indent = 1
-        self.emit(f"except {self.define.env.constant(FAILURES)}:")
-        self.emit("    run.start, run.next = start, i", "    raise")
-        return "\n".join(self.lines)
+        body, self.lines, self.indent = self.lines, [], 1
+        self.emit("start, i, state, path, best = run.start, run.next, run.state, run.path, run.best")
+        self.emit("run.failed = failed = expired = -1")
+        if self.special and self.special.values:
+            self.emit(f"{', '.join(f'w{k}' for k in range(len(self.special.values)))}, = run.values.columns")
+        if self.count:
+            self.emit(f"{self.registers} = run.registers")
+        if self.within_ms is not None:
+            self.emit("late = i  # the first row that WITHIN keeps out")
+        self._bounds()
+        failures = self.define.env.constant(FAILURES)
+        failed = [f"    except {failures}:", "        run.start, run.next = start, i", "        raise"]
+        head = "def advance(run, rows, limit, number, watermark):"
+        return "\n".join([head, *self.lines, "    try:", "        while True:", *body, *failed])
+
+    def _bounds(self) -> None:
+        """How far an attempt may go."""
+        if self.within_ms is not None:
+            self.emit(f"deadline = rows[start][0] + {self.within_ms}")
+            self.emit("while late < limit and rows[late][0] < deadline:", "    late += 1")
+        self.emit(f"stop = start + {self.max_rows}")
+        bound = "late" if self.within_ms is not None else "limit"
+        self.emit(f"if stop > {bound}:", f"    stop = {bound}")
 
     def _loops(self, number: int) -> bool:
         return any(self.same[edge.target] == number for edge in self.program.states[number].edges)
 
     def _state(self, word: str, number: int, state: State) -> None:
         """Take rows as long as the attempt stays in one state."""
-        self.emit(f"{word} state == {number}:", "    while i < stop:")
+        self.emit(f"{word} state == {number}:", "    for i in range(i, stop):")
+        before, self.lines = self.lines, []
         self.indent += 2
-        self.emit("row = rows[i]")
-        if self.within_ms is not None:
-            self.emit("if row[0] >= deadline:", f"    expired, state = start, {DEAD}", "    break")
-        self._edges(number, state)
-        self.emit(f"failed, state = max(failed, i), {DEAD}", "break")
+        if not self._edges(number, state):
+            self.emit("if i > failed:", "    failed = i", f"state = {DEAD}", "break")
+        body, self.lines = self.lines, before
+        used = set(re.findall(r"\b(?:row|s\d+)\b", "\n".join(body)))
+        if "row" in used:
+            self.emit("row = rows[i]")
+        self.emit(*(f"{name} = w{name[1:]}[i]" for name in sorted(used - {"row"})))
+        self.lines += body
         self.indent -= 2
+        self.emit("    else:", "        if i < stop:", "            i = stop")
 
     def _between(self) -> None:
         """Between two states, or two attempts."""
@@ -252,7 +297,8 @@ class _Loop:
         self.emit("if i < stop:", "    continue")
         if self.within_ms is not None:
             room = f"i < start + {self.max_rows}"  # else it is given up, whatever the time
-            self.emit(f"if i >= len(rows) and watermark >= deadline and {room}:", "    expired = start", "else:")
+            over = "(i < limit or (i >= len(rows) and watermark >= deadline))"
+            self.emit(f"if {over} and {room}:", "    expired = start", "else:")
             self.indent += 1
         self.emit("run.start, run.next, run.state, run.path, run.best = start, i, state, path, best")
         if self.count:
@@ -265,20 +311,28 @@ class _Loop:
         self.emit("    run.start, run.failed, run.expired, run.next = start, failed, expired, start")
         self.emit("    if best is not None:", "        (run.path, run.end), run.complete = best, True")
         self.emit("        run.next = 0  # the failure behind it decided it, not its last row", "    return True")
-        self.emit("start += 1", "i, state, path, best = start, 0, [], None")
+        self.emit("start += 1", "i, state, path, best = start, 0, (), None")
         if self.count:
             self.emit(f"{self.registers} = {self.define.env.constant(self.define.initial)}")
-        if self.within_ms is not None:
-            self.emit(f"deadline = rows[start][0] + {self.within_ms}")
-        self.emit(f"stop = min(limit, start + {self.max_rows})")
+        self._bounds()
+
+    def _sources(self, number: int, state: State) -> dict[int, TakeSource]:
+        """Taking a row as each of the variables that may follow a state."""
+        labels = {label for edge in state.edges for label in (*edge.guards, edge.label)}
+        if self.special is None:
+            return {label: self.define.sources[label] for label in labels}
+        start = state.label < 0
+        seen = frozenset() if start else self.certain.get(number, frozenset())
+        return {label: self.special.take(label, seen, at_start=start) for label in sorted(labels)}
 
     # --- one row ------------------------------------------------------------------------------------
 
-    def _edges(self, number: int, state: State) -> None:
-        """What a row can do in a state: end the match, go on, or neither."""
+    def _edges(self, number: int, state: State) -> bool:
+        """What a row can do in a state: end the match, go on, or neither. True if every row does something."""
         ends = [k for k, edge in enumerate(state.edges) if self.program.states[edge.target].accepts]
         ways = [k for k, edge in enumerate(state.edges) if _goes_on(edge, self.program, self.earliest)]
         known: dict[int, str] = {}
+        self.sources = self._sources(number, state)
         for place in ends:
             edge = state.edges[place]
             preferred = [] if self.earliest else [way for way in ways if way < place]
@@ -287,7 +341,9 @@ class _Loop:
                 continue
             target = self.same[edge.target]
             if not preferred and place not in ways:
-                self._leave(target)
+                self._enter(state, target)
+                self.emit("run.path, run.end, run.complete = path, i + 1, True")
+                self._resolved()
             else:
                 self.emit(f"best = [*path, ({target}, i)], i + 1")
                 inner = dict(known)
@@ -299,10 +355,8 @@ class _Loop:
                     self._leave_with_best()
             self.indent -= depth
             if depth == 0:
-                return  # the edge is always open: nothing behind it counts
-        for place in ways:
-            if place not in ends and self._way(number, state.edges[place], known):
-                return
+                return True  # the edge is always open: nothing behind it counts
+        return any(place not in ends and self._way(number, state.edges[place], known) for place in ways)
 
     def _way(self, number: int, edge: Edge, known: dict[int, str]) -> bool:
         """Go along an edge if it is open; True if it always is."""
@@ -315,7 +369,7 @@ class _Loop:
 
     def _test(self, edge: Edge, known: dict[int, str]) -> int | None:
         """Tests whether an edge is open; how deep they are nested, None if it never is."""
-        sources = self.define.sources
+        sources = self.sources
         if any(not sources[guard].condition for guard in edge.guards):
             return None  # the guard takes every row
         depth = 0
@@ -344,17 +398,18 @@ class _Loop:
 
     def _go(self, number: int, edge: Edge) -> None:
         """Take the row and stay for the next."""
-        self._take(self.define.sources[edge.label])
+        self._take(self.sources[edge.label])
         target = self.same[edge.target]
         if target == number:
-            self.emit("i += 1", "continue")
+            self.emit("continue")
         else:
-            self.emit(f"path.append(({target}, i))", f"i, state = i + 1, {target}", "break")
+            state = self.program.states[number] if number < len(self.program.states) else self.program.first
+            self._enter(state, target)
+            self.emit(f"i, state = i + 1, {target}", "break")
 
-    def _leave(self, target: int) -> None:
-        """The match ends with the row."""
-        self.emit(f"path.append(({target}, i))", "run.path, run.end, run.complete = path, i + 1, True")
-        self._resolved()
+    def _enter(self, state: State, target: int) -> None:
+        """The row is the first one in another state."""
+        self.emit(f"path = [({target}, i)]" if state.label < 0 else f"path.append(({target}, i))")
 
     def _leave_with_best(self) -> None:
         self.emit("(run.path, run.end), run.complete = best, True")
