@@ -93,7 +93,7 @@ def notes(checked: CheckedClause) -> list[str]:
         )
     if checked.clause.within_ms is None and _endless(checked.clause.pattern):
         found.append("without WITHIN an attempt stays open until rows decide it, however long that takes")
-    if checked.skip_set:
+    if checked.skip_set and not _moves_on(checked):
         target = checked.clause.skip.variable if checked.clause.skip is not None else ""
         found.append(
             f"where {target} has no row in a match, or its row is the first one, matching goes on at the second row "
@@ -126,6 +126,27 @@ def _endless(node: PatternNode) -> bool:
     if isinstance(node, (Concat, Alternation, Permute)):
         return any(_endless(part) for part in node.parts)
     return isinstance(node, Exclusion) and _endless(node.body)
+
+
+def _moves_on(checked: CheckedClause) -> bool:
+    """Whether the skip target has a row in every match, and that is not the first one."""
+    program = checked.program
+    starts = {edge.label for state in (program.states[0], program.first) for edge in state.edges}
+    names = {program.labels[number].upper() for number in checked.skip_set}
+    return not starts & checked.skip_set and _certain(checked.clause.pattern, names)
+
+
+def _certain(node: PatternNode, names: set[str]) -> bool:
+    """Whether every match of a pattern has a row of one of the variables."""
+    if isinstance(node, Variable):
+        return node.name.upper() in names
+    if isinstance(node, Quantified):
+        return node.minimum > 0 and _certain(node.body, names)
+    if isinstance(node, (Concat, Permute)):
+        return any(_certain(part, names) for part in node.parts)
+    if isinstance(node, Alternation):
+        return all(_certain(part, names) for part in node.parts)
+    return isinstance(node, Exclusion) and _certain(node.body, names)
 
 
 def _skip(checked: CheckedClause) -> str:

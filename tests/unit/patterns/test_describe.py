@@ -95,3 +95,20 @@ def test_an_anchored_program_has_two_starts_and_keeps_keys():
     assert explanation.program[0].next == ()
     assert "at the end" in {place.accepts for place in explanation.program}
     assert "each key is kept for ever" in explanation.state
+
+
+@pytest.mark.parametrize(
+    ("pattern", "warned"),
+    [
+        ("A B", False),
+        ("A (B C | C B)", False),
+        ("A B+ C", False),
+        ("PERMUTE(B, A)", True),
+        ("A B? C", True),
+        ("A (B | C)", True),
+        ("B A", True),
+    ],
+)
+def test_a_skip_target_that_may_fail_is_noted(pattern, warned):
+    rule = bind(f"ORDER BY ts MEASURES A.v AS v AFTER MATCH SKIP TO B PATTERN ({pattern})", "standard")
+    assert any("a problem is reported" in note for note in notes(rule.checked)) is warned
