@@ -22,9 +22,22 @@ class KeyState:
         timer: a timer is set.
         stored: sequence behind the last row that is stored.
         dropped: sequence of the first row that is stored.
+        touched: rows came in this call.
     """
 
-    __slots__ = ("attempt", "base", "covered", "dropped", "memo", "number", "rows", "start", "stored", "timer")
+    __slots__ = (
+        "attempt",
+        "base",
+        "covered",
+        "dropped",
+        "memo",
+        "number",
+        "rows",
+        "start",
+        "stored",
+        "timer",
+        "touched",
+    )
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -32,7 +45,7 @@ class KeyState:
         self.attempt: Attempt | Run | None = None
         self.memo: RowValues | None = None
         self.number = 1
-        self.timer = False
+        self.timer = self.touched = False
 
     def prune(self, look_back: int) -> None:
         """Drop rows that neither an attempt nor PREV can reach; an attempt that is on holds places of rows."""

@@ -53,15 +53,18 @@ class PatternOperator:
         keys, key_of = self.keys, self.rule.key_of
         if self._store.replays:
             rows = self._store.replay(rows, keys)
-        touched: dict[Any, KeyState] = {}
-        for row in rows:
-            key = key_of(row)
-            state = keys.get(key)
+        touched: list[tuple[Any, KeyState]] = []
+        known = keys.get
+        for key, row in zip(map(key_of, rows), rows, strict=True):
+            state = known(key)
             if state is None:
                 state = keys[key] = KeyState()
             state.rows.append(row)
-            touched[key] = state
-        for key, held in touched.items():
+            if not state.touched:
+                state.touched = True
+                touched.append((key, state))
+        for key, held in touched:
+            held.touched = False
             self._run(key, held, watermark)
         return self._move(watermark)
 

@@ -238,14 +238,12 @@ class _Loop:
         numbers = range(len(self.program.states))
         states = [n for n in numbers if not n or (self.same[n] == n and self.program.states[n].edges)]
         first = len(self.program.states)
-        states.sort(key=lambda n: (not self._loops(n), -n))  # rows stay longest in loops
+        states.sort(key=lambda n: (n > 0, -n))  # in the order of the pattern, so that one pass goes through several
         self.indent = 3
-        word = "if"
-        for number in states:
-            self._state(word, number, self.program.states[number])
-            word = "elif"
         if self.program.anchored:
-            self._state(word, first, self.program.first)
+            self._state(first, self.program.first)
+        for number in states:
+            self._state(number, self.program.states[number])
         self._between()
         body, self.lines, self.indent = self.lines, [], 1
         self.emit("start, i, state, path, best = run.start, run.next, run.state, run.path, run.best")
@@ -271,12 +269,10 @@ class _Loop:
         bound = "late" if self.within_ms is not None else "limit"
         self.emit(f"if stop > {bound}:", f"    stop = {bound}")
 
-    def _loops(self, number: int) -> bool:
-        return any(self.same[edge.target] == number for edge in self.program.states[number].edges)
-
-    def _state(self, word: str, number: int, state: State) -> None:
+    def _state(self, number: int, state: State) -> None:
         """Take rows as long as the attempt stays in one state."""
-        self.emit(f"{word} state == {number}:", "    for i in range(i, stop):")
+        loops = any(self.same[edge.target] == number for edge in state.edges)
+        self.emit(f"if state == {number}:", f"    {'for i in range(i, stop)' if loops else 'while i < stop'}:")
         before, self.lines = self.lines, []
         self.indent += 2
         if not self._edges(number, state):
@@ -288,7 +284,8 @@ class _Loop:
         self.emit(*(f"{name} = w{name[1:]}[i]" for name in sorted(used - {"row"})))
         self.lines += body
         self.indent -= 2
-        self.emit("    else:", "        if i < stop:", "            i = stop")
+        if loops:
+            self.emit("    else:", "        if i < stop:", "            i = stop")
 
     def _between(self) -> None:
         """Between two states, or two attempts."""
@@ -307,11 +304,15 @@ class _Loop:
         if self.within_ms is not None:
             self.indent -= 1
         self.indent -= 1
-        self.emit("if best is not None or start + 1 >= limit:")
+        held = any(line.lstrip().startswith("best = ") for line in self.lines)  # a match may wait for a preferred one
+        self.emit(f"if {'best is not None or ' if held else ''}start + 1 >= limit:")
         self.emit("    run.start, run.failed, run.expired, run.next = start, failed, expired, start")
-        self.emit("    if best is not None:", "        (run.path, run.end), run.complete = best, True")
-        self.emit("        run.next = 0  # the failure behind it decided it, not its last row", "    return True")
-        self.emit("start += 1", "i, state, path, best = start, 0, (), None")
+        if held:
+            self.emit("    if best is not None:", "        (run.path, run.end), run.complete = best, True")
+            self.emit("        run.next = 0  # the failure behind it decided it, not its last row")
+        self.emit("    return True", "i = start = start + 1", "state, path = 0, ()")
+        if held:
+            self.emit("best = None")
         if self.count:
             self.emit(f"{self.registers} = {self.define.env.constant(self.define.initial)}")
         self._bounds()
@@ -391,6 +392,11 @@ class _Loop:
         return depth
 
     def _take(self, piece: TakeSource) -> None:
+        lines = [line.partition(" = ") for line in (*piece.before, *piece.after)]
+        if lines and all(name[:1] == "n" and not re.search(r"\bn\d", new) for name, _, new in lines):
+            names = ", ".join(f"r{name[1:]}" for name, _, _ in lines)
+            self.emit(f"{names} = {', '.join(new for _, _, new in lines)}")
+            return
         self.emit(*piece.before, *piece.after)
         if piece.changed:
             changed = ", ".join(f"r{k}" for k in piece.changed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -101,23 +102,38 @@ class Specialiser:
         """
         names = list(self.values.values())
         lists = [f"w{k}" for k in range(len(names))]
-        return "\n".join(
-            [
-                "def fill(rows, start, limit, columns):",
-                f"    {', '.join(lists)}, = columns",
-                "    bad = 0",
-                "    for i in range(start, limit):",
-                "        row = rows[i]",
-                "        try:",
-                *(f"            {name} = {source}" for source, name in self.values.items()),
-                f"        except {failures}:",
-                f"            {' = '.join(names)} = None",
-                *(f"        {column}.append({name})" for column, name in zip(lists, names, strict=True)),
-                f"        if {' or '.join(f'{name} is None' for name in names)}:",
-                "            bad = i + 1",
-                "    return bad",
-            ]
-        )
+        fresh = [f"f{k}" for k in range(len(names))]
+        over = {
+            name: "i, row in enumerate(rows[start:limit], start)" if re.search(r"\bi\b", source) else "row in some"
+            for source, name in self.values.items()
+        }
+        lines = [
+            f"{', '.join(lists)}, = columns",
+            "if limit - start > 2:",  # nearly always nothing is bad
+            "    some = rows[start:limit]",
+            "    try:",
+            *(
+                f"        {new} = [{source} for {over[name]}]"
+                for new, (source, name) in zip(fresh, self.values.items(), strict=True)
+            ),
+            f"    except {failures}:",
+            "        f0 = [None]",
+            f"    if {' and '.join(f'None not in {new}' for new in fresh)}:",
+            *(f"        {column} += {new}" for column, new in zip(lists, fresh, strict=True)),
+            "        return 0",
+            "bad = 0",
+            "for i in range(start, limit):",
+            "    row = rows[i]",
+            "    try:",
+            *(f"        {name} = {source}" for source, name in self.values.items()),
+            f"    except {failures}:",
+            f"        {' = '.join(names)} = None",
+            *(f"    {column}.append({name})" for column, name in zip(lists, names, strict=True)),
+            f"    if {' or '.join(f'{name} is None' for name in names)}:",
+            "        bad = i + 1",
+            "return bad",
+        ]
+        return "\n".join(["def fill(rows, start, limit, columns):", *(f"    {line}" for line in lines)])
 
 
 class _Rewriter:
