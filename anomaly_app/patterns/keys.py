@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anomaly_app.operators import Row
+from anomaly_app.patterns.automaton import Attempt as AutomatonAttempt, Trail
 from anomaly_app.patterns.matcher import Attempt
 from anomaly_app.patterns.single_run import Run
 from anomaly_app.patterns.specialise import RowValues
@@ -42,8 +43,8 @@ class KeyState:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.base = self.start = self.covered = self.stored = self.dropped = 0
-        self.attempt: Attempt | Run | None = None
-        self.memo: RowValues | None = None
+        self.attempt: Attempt | Run | AutomatonAttempt | None = None
+        self.memo: RowValues | Trail | None = None
         self.number = 1
         self.timer = self.touched = False
 

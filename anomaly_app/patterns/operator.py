@@ -10,6 +10,7 @@ from typing import Any
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTargetError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
+from anomaly_app.patterns.automaton import AutomatonMatcher, fits as has_no_labels
 from anomaly_app.patterns.keys import KeyState
 from anomaly_app.patterns.matcher import BEGINNING, Match, Matcher, Moment
 from anomaly_app.patterns.rule import CompiledRule, Limits
@@ -32,14 +33,15 @@ class PatternOperator:
         rule: compiled.
         limits: on what it may hold.
         single_run: use the strategy for patterns with one way to go on where it applies.
+        automaton: use the strategy for conditions that see no labels where it applies.
     """
 
-    def __init__(self, rule: CompiledRule, limits: Limits, *, single_run: bool = True) -> None:
+    def __init__(self, rule: CompiledRule, limits: Limits, *, single_run: bool = True, automaton: bool = True) -> None:
         self.rule, self.limits = rule, limits
         self.problems: list[Problem] = []
         self.counters = Counters()
         self.keys: dict[Any, KeyState] = {}
-        self.matcher = _matcher(rule, limits, single_run)
+        self.matcher = _matcher(rule, limits, single_run, automaton)
         self._store: LogStore | RowStore = RowStore(rule) if rule.keeps_rows else LogStore(rule)
         self._timers: list[tuple[int, int, Any]] = []
         self._timer_number = 0
@@ -296,11 +298,16 @@ class PatternOperator:
         self._emit(Finding(self._key_values(key), row[TIME], rule.measures.unmatched(row), row, (), -1), at)
 
 
-def _matcher(rule: CompiledRule, limits: Limits, single_run: bool) -> Matcher | SingleRunMatcher:
+def _matcher(
+    rule: CompiledRule, limits: Limits, single_run: bool, automaton: bool
+) -> Matcher | SingleRunMatcher | AutomatonMatcher:
     """The strategy for a rule; made once, as it keeps nothing of the rows."""
-    known = rule.matchers.get((limits, single_run))
+    known = rule.matchers.get((limits, single_run, automaton))
     if known is None:
-        if single_run and fits(rule):
+        # Where a pattern loops, attempts are long, and taking a row twice costs more than looking up what it does.
+        if automaton and has_no_labels(rule) and (rule.program.loops or not single_run or not fits(rule)):
+            known = AutomatonMatcher(rule, limits.rows_per_key, limits.threads)
+        elif single_run and fits(rule):
             known = SingleRunMatcher(rule, limits.rows_per_key)
         else:
             known = Matcher(
@@ -313,7 +320,7 @@ def _matcher(rule: CompiledRule, limits: Limits, single_run: bool) -> Matcher | 
                 max_rows=limits.rows_per_key,
                 max_threads=limits.threads,
             )
-        rule.matchers[limits, single_run] = known
+        rule.matchers[limits, single_run, automaton] = known
     return known
 
 

@@ -85,6 +85,12 @@ class Program:
     anchored_end: bool = False
 
     @property
+    def loops(self) -> bool:
+        """Whether a match may have any number of rows."""
+        # Places are numbered from the last to the first, so that only a loop leads to a greater number.
+        return any(edge.target >= number for number, state in enumerate(self.states) if number for edge in state.edges)
+
+    @property
     def matches_empty(self) -> bool:
         """Whether a match without rows is possible somewhere."""
         starts = (self.states[0], self.first)

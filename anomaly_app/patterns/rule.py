@@ -19,6 +19,7 @@ from anomaly_app.sql.row_pattern import MatchRecognize, RowsPerMatch, SkipTo
 
 if TYPE_CHECKING:
     from anomaly_app.expressions.typed import Dialect
+    from anomaly_app.patterns.automaton import AutomatonMatcher
     from anomaly_app.patterns.matcher import Matcher
     from anomaly_app.patterns.operator import PatternOperator
     from anomaly_app.patterns.single_run import SingleRunMatcher
@@ -88,7 +89,9 @@ class CompiledRule:
     skip_to: SkipTo = field(init=False)
     skip_set: frozenset[int] = field(init=False)
     in_time_order: bool = field(init=False)
-    matchers: dict[tuple[Limits, bool], Matcher | SingleRunMatcher] = field(default_factory=dict)
+    matchers: dict[tuple[Limits, bool, bool], Matcher | SingleRunMatcher | AutomatonMatcher] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         from anomaly_app.expressions.typed import Dialect
@@ -127,6 +130,7 @@ class Rule:
         in_order: the output columns are those of the clause in their order, though a sink may name them differently.
         limits: on what an operator may hold.
         single_run: use the strategy for patterns with one way to go on where it applies; False for tests.
+        automaton: use the strategy for conditions that see no labels where it applies; False for tests.
 
     Raises:
         SqlValidationError: the clause means nothing, or nothing that is supported.
@@ -143,10 +147,11 @@ class Rule:
         in_order: bool = False,
         limits: Limits | None = None,
         single_run: bool = True,
+        automaton: bool = True,
     ) -> None:
         self.checked = check_clause(clause, schema, text, dialect)
         self.limits = limits or Limits()
-        self.single_run = single_run
+        self.single_run, self.automaton = single_run, automaton
         self._compiled: dict[Layout, CompiledRule] = {}
         self._projection: Projection | None = None
         whole = self.compile(Layout(schema.columns))
@@ -170,7 +175,7 @@ class Rule:
         """A fresh operator for rows of that layout."""
         from anomaly_app.patterns.operator import PatternOperator
 
-        return PatternOperator(self.compile(layout), self.limits, single_run=self.single_run)
+        return PatternOperator(self.compile(layout), self.limits, single_run=self.single_run, automaton=self.automaton)
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """Orders rows of equal event time by the further ORDER BY columns; None without."""

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from anomaly_app import AnomalyError, Result, Rows, SqlError, query
-from anomaly_app.patterns import operator, single_run
+from anomaly_app.patterns import operator
 from anomaly_app.patterns.rule import CompiledRule
 
 HERE = Path(__file__).parent
@@ -181,17 +182,28 @@ def test_same_rows(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(not CASES, reason=f"no golden cases in {GOLDEN}")
-def test_the_generic_strategy_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("off", "files"),
+    [
+        (["fits", "has_no_labels"], ["flink_cases", "sql2016_cases"]),
+        (["has_no_labels"], FILES),
+    ],
+)
+def test_other_strategies_give_the_same(off: list[str], files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Cases whose pattern has a faster strategy, without it."""
     faster = 0
 
-    def fits(rule: CompiledRule) -> bool:
-        nonlocal faster
-        faster += single_run.fits(rule)
-        return False
+    def no(name: str, real: Callable[[CompiledRule], bool]) -> None:
+        def fits(rule: CompiledRule) -> bool:
+            nonlocal faster
+            faster += real(rule)
+            return False
 
-    monkeypatch.setattr(operator, "fits", fits)
-    cases = [case for case in CASES if case["file"] == "flink_cases" and compared(case) and case["name"] not in KNOWN]
+        monkeypatch.setattr(operator, name, fits)
+
+    for name in off:
+        no(name, getattr(operator, name))
+    cases = [case for case in CASES if case["file"] in files and compared(case) and case["name"] not in KNOWN]
     wrong = {case["name"]: report for case in cases if (report := judge(case))}
     assert not wrong
     assert faster > 100

@@ -80,10 +80,15 @@ def factory(name: str):
 
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=40, deadline=None)
-@given(rows=data, trailing=st.sampled_from([(), (3, 77)]), seed=st.integers(0, 99), single_run=st.booleans())
-def test_contract(name, rows, trailing, seed, single_run):
+@given(
+    rows=data,
+    trailing=st.sampled_from([(), (3, 77)]),
+    seed=st.integers(0, 99),
+    fast=st.tuples(st.booleans(), st.booleans()),
+)
+def test_contract(name, rows, trailing, seed, fast):
     bound = factory(name)
-    bound.factory.single_run = single_run
+    bound.factory.single_run, bound.factory.automaton = fast
     order = bound.factory.order_key(bound.layout)
     check_contract(lambda: bound.factory.create(bound.layout), made(rows, trailing=trailing), order=order, seed=seed)
 
@@ -98,10 +103,10 @@ def test_no_held_row_is_written_again(name):
 
 @pytest.mark.parametrize("name", ["sales", "sales without time", "pairs"])
 @settings(max_examples=60, deadline=None)
-@given(rows=data, most=st.integers(1, 6), seed=st.integers(0, 99), single_run=st.booleans())
-def test_limits_do_not_depend_on_batches(name, rows, most, seed, single_run):
+@given(rows=data, most=st.integers(1, 6), seed=st.integers(0, 99), fast=st.tuples(st.booleans(), st.booleans()))
+def test_limits_do_not_depend_on_batches(name, rows, most, seed, fast):
     bound = bind_text(RULES[name][1], {"t": SCHEMA}, limits=Limits(rows_per_key=most))
-    bound.factory.single_run = single_run
+    bound.factory.single_run, bound.factory.automaton = fast
     check_contract(lambda: bound.factory.create(bound.layout), made(rows), seed=seed)
 
 

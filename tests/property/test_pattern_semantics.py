@@ -212,6 +212,12 @@ def standard_matches(node: Any, chosen: dict[str, tuple[str, Condition]], values
     return matches
 
 
+STRATEGIES = [
+    {},
+    {"automaton": False},
+    {"single_run": False},
+    {"single_run": False, "automaton": False},
+]
 SKIPS = ["PAST LAST ROW", "TO NEXT ROW"]
 
 
@@ -224,8 +230,8 @@ def test_standard(seed):
     values, gaps = rows_of(choose)
     sql = clause(text(pattern), chosen, skip)
     expected = standard_matches(pattern, chosen, values, skip)
-    for single_run in (True, False):
-        assert found_by(sql, Dialect.STANDARD, values, gaps, single_run=single_run) == expected, sql
+    for strategies in STRATEGIES:
+        assert found_by(sql, Dialect.STANDARD, values, gaps, **strategies) == expected, sql
 
 
 # --- Flink --------------------------------------------------------------------------------------------
@@ -307,4 +313,5 @@ def test_flink(seed):
         return
     expected = flink_matches(parts, chosen, values, times, skip, within)
     assert found == expected, sql
-    assert found_by(sql, Dialect.FLINK, values, gaps, single_run=False) == expected, sql
+    for strategies in STRATEGIES[1:]:
+        assert found_by(sql, Dialect.FLINK, values, gaps, **strategies) == expected, sql
