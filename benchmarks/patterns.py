@@ -198,8 +198,13 @@ def measure_hard(name: str, repeats: int) -> dict[str, Any]:
     runs = [time_of([plan.queries[0].factory.create(plan.layout)], batches) for _ in range(repeats)]
     rate = round(count / min(seconds for seconds, _ in runs))
     return {
-        "benchmark": "hard", "pattern": name, "rows": count, "matches": runs[0][1], "engine_rows_per_s": rate, "goal": goal
-    }  # fmt: skip
+        "benchmark": "hard",
+        "pattern": name,
+        "rows": count,
+        "matches": runs[0][1],
+        "engine_rows_per_s": rate,
+        "goal": goal,
+    }
 
 
 def measure_rules(rows: int, repeats: int) -> dict[str, Any]:

@@ -7,7 +7,9 @@ rows (golden README, rules 1 to 7).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -79,15 +81,16 @@ def rising(x: str, other: str, k: int) -> tuple[str, Condition]:
     return f"{x}.v > PREV({x}.v)", holds
 
 
-KINDS = [more_than, over_last, over_second, small_sum, few_others, rising]
+Kind = Callable[[str, str, int], tuple[str, Condition]]
+KINDS: list[Kind] = [more_than, over_last, over_second, small_sum, few_others, rising]
 
 
-def conditions(choose: Random) -> dict[str, tuple[str, Condition]]:
+def conditions(choose: Random, kinds: Sequence[Kind] = KINDS) -> dict[str, tuple[str, Condition]]:
     """Of up to three variables; one without a condition takes every row."""
     chosen = {}
     for x, other in (("A", "B"), ("B", "A"), ("C", "B")):
         if choose.random() < 0.85:
-            chosen[x] = choose.choice(KINDS)(x, other, choose.randint(0, 4))
+            chosen[x] = choose.choice(kinds)(x, other, choose.randint(0, 4))
     return chosen
 
 
@@ -102,8 +105,13 @@ def rows_of(choose: Random) -> tuple[list[int | None], list[int]]:
 seeds = st.integers(0, 1 << 40)
 
 
-def found_by(sql: str, dialect: Dialect, values: list[Any], gaps: list[int], **options: Any) -> list[list[Any]]:
-    """(variable, number of the row) of every match, in order."""
+EXAMPLES = settings(max_examples=int(os.environ.get("ANOMALY_EXAMPLES", "400")), deadline=None)
+
+
+def found_by(
+    sql: str, dialect: Dialect, values: list[Any], gaps: list[int], cuts: Sequence[int] = (), **options: Any
+) -> list[list[Any]]:
+    """(variable, number of the row) of every match, in order; ``cuts`` are where batches begin."""
     (select,) = parse_statements(sql)
     rule = Rule(select.match, SCHEMA, sql, dialect, **options)
     time, rows = 0, []
@@ -111,7 +119,9 @@ def found_by(sql: str, dialect: Dialect, values: list[Any], gaps: list[int], **o
         time += gap
         rows.append((time, number, "x", value, number, time))
     operator = rule.create(Layout(SCHEMA.columns))
-    findings = operator.process(rows, time) if rows else []
+    findings = []
+    for start, end in pairwise([0, *cuts, len(rows)]):
+        findings += operator.process(rows[start:end], rows[end - 1][0])
     findings += operator.advance(MAX_WATERMARK)
     assert not operator.problems
     return [[(label, row[N]) for label, row in finding.bindings] for finding in findings]
@@ -221,7 +231,7 @@ STRATEGIES = [
 SKIPS = ["PAST LAST ROW", "TO NEXT ROW"]
 
 
-@settings(max_examples=400, deadline=None)
+@EXAMPLES
 @given(seed=seeds)
 def test_standard(seed):
     choose = Random(seed)
@@ -290,7 +300,7 @@ def flink_matches(parts, chosen, values, times, skip, within):
     return matches
 
 
-@settings(max_examples=400, deadline=None)
+@EXAMPLES
 @given(seed=seeds)
 def test_flink(seed):
     choose = Random(seed)
@@ -315,3 +325,34 @@ def test_flink(seed):
     assert found == expected, sql
     for strategies in STRATEGIES[1:]:
         assert found_by(sql, Dialect.FLINK, values, gaps, **strategies) == expected, sql
+
+
+# --- strategies ---------------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(seed=seeds)
+def test_strategies_agree_on_long_inputs(seed):
+    """More rows than an enumerator can take, in batches: attempts that fail late, and that meet earlier ones."""
+    choose = Random(seed)
+    dialect = choose.choice(list(Dialect))
+    within = choose.choice([None, 30, 90])
+    if dialect is Dialect.FLINK:
+        parts = [name + choose.choice(["", "?", "*?", "+", "+?", "{1,3}"]) for name in "ABC"[: choose.randint(2, 3)]]
+        pattern = " ".join(parts)
+    else:
+        pattern = text(pattern_of(choose, choose.randint(1, 5)))
+    kinds = choose.choice([KINDS, [more_than, rising]])
+    chosen = usable(conditions(choose, kinds), pattern)
+    time = f" WITHIN INTERVAL '0.0{within}' SECOND" if within else ""
+    sql = clause(pattern, chosen, choose.choice(SKIPS), time)
+    high = choose.randint(1, 5)
+    values = [None if choose.random() < 0.03 else choose.randint(0, high) for _ in range(60)]
+    gaps = [choose.randint(1, 12) for _ in values]
+    cuts = sorted(choose.sample(range(1, 60), choose.randint(0, 5)))
+    try:
+        expected = found_by(sql, dialect, values, gaps, single_run=False, automaton=False)
+    except SqlValidationError:
+        return
+    for strategies in STRATEGIES[:-1]:
+        assert found_by(sql, dialect, values, gaps, cuts, **strategies) == expected, sql
