@@ -42,6 +42,7 @@ class PatternOperator:
         self.counters = Counters()
         self.keys: dict[Any, KeyState] = {}
         self.matcher = _matcher(rule, limits, single_run, automaton)
+        self._stay: Any = self.matcher.stay if isinstance(self.matcher, SingleRunMatcher) else None
         self._store: LogStore | RowStore = RowStore(rule) if rule.keeps_rows else LogStore(rule)
         self._timers: list[tuple[int, int, Any]] = []
         self._timer_number = 0
@@ -65,9 +66,14 @@ class PatternOperator:
             if not state.touched:
                 state.touched = True
                 touched.append((key, state))
+        stay = self._stay if watermark != MAX_WATERMARK else None
         for key, held in touched:
             held.touched = False
-            self._run(key, held, watermark)
+            if stay is not None and held.attempt is not None and stay(held.attempt, held.rows):
+                if self.rule.keeps_rows:
+                    self._store.touch(key)
+            else:
+                self._run(key, held, watermark)
         return self._move(watermark)
 
     def advance(self, watermark: int) -> list[Finding]:

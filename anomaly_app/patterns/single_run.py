@@ -59,6 +59,7 @@ class Run:
 
 
 Advance: TypeAlias = Callable[[Run, Sequence[Row], int, int, int], bool]
+Stay: TypeAlias = Callable[[Run, Sequence[Row]], bool]
 Fill: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[list[Any]]], int]
 
 
@@ -86,6 +87,9 @@ class SingleRunMatcher:
         self._count = len(specialiser.values)
         fill = specialiser.fill_source(env.constant(Exception))  # whatever it is, the plain loop meets it again
         self._fill: Fill | None = env.function("fill", fill) if self._count else None
+        self.stay: Stay | None = None
+        if self._count and not rule.look_ahead and rule.program.loops:
+            self.stay = env.function("stay", _Loop(rule, max_rows, specialiser).stay_source(specialiser))
 
     def memo(self) -> RowValues:
         """What is to be kept beside the rows of a key."""
@@ -221,7 +225,7 @@ class _Loop:
         self.program, self.define, self.earliest = rule.program, rule.define, rule.earliest
         self.within_ms, self.max_rows, self.special = rule.within_ms, max_rows, special
         self.same = merged_states(self.program.states)
-        self.certain = certain_labels(self.program) if special else {}
+        self.certain = certain_labels(self.program, self.same) if special else {}
         self.count = len(self.define.initial)
         self.lines: list[str] = []
         self.indent = 0
@@ -259,6 +263,62 @@ class _Loop:
         failed = [f"    except {failures}:", "        run.start, run.next = start, i", "        raise"]
         head = "def advance(run, rows, limit, number, watermark):"
         return "\n".join([head, *self.lines, "    try:", "        while True:", *body, *failed])
+
+    def stay_source(self, special: Specialiser) -> str:
+        """Source of ``stay(run, rows)``: take rows as long as the attempt stays in its state, whatever else is left.
+
+        Most rows do no more than that, and where a batch has a row or two of each key, this is what a row costs. True
+        if all rows were taken; else the attempt stands in front of one that has to be looked at by ``advance``.
+        """
+        names = list(special.values.values())
+        self.emit("def stay(run, rows):")
+        self.indent = 1
+        self.emit("values, start, stop = run.values, run.start, len(rows)", "i, state = run.next, run.state")
+        self.emit(f"{', '.join(f'w{k}' for k in range(len(names)))}, = values.columns")
+        self.emit(f"if values.bad > start or len(w0) != i or stop - start >= {self.max_rows}:", "    return False")
+        if self.count:
+            self.emit(f"{self.registers} = run.registers")
+        if self.within_ms is not None:
+            self.emit(f"deadline = rows[start][0] + {self.within_ms}")
+        self.emit("try:", "    pass")
+        for number, state in enumerate(self.program.states):
+            if self.same[number] == number and any(self.same[edge.target] == number for edge in state.edges):
+                self.indent = 2
+                self.emit(f"if state == {number}:", "    while i < stop:")
+                self.indent = 4
+                self.emit("row = rows[i]")
+                if self.within_ms is not None:
+                    self.emit("if row[0] >= deadline:", "    break")
+                self.emit(*(f"{name} = {source}" for source, name in special.values.items()))
+                self.emit(f"if {' or '.join(f'{name} is None' for name in names)}:", "    break")
+                self._staying(number, state, special)
+        self.indent = 1
+        failures = self.define.env.constant(Exception)
+        self.emit(f"except {failures}:", "    pass  # advance meets it again", "run.next = i")
+        if self.count:
+            self.emit(f"run.registers = ({self.registers})")
+        self.emit("return i == stop")
+        return "\n".join(self.lines)
+
+    def _staying(self, number: int, state: State, special: Specialiser) -> None:
+        """Take one row that changes nothing but registers; leave the loop at any other."""
+        self.sources = self._sources(number, state)
+        known: dict[int, str] = {}
+        ways = [edge for edge in state.edges if _goes_on(edge, self.program, self.earliest)]
+        for edge in [edge for edge in state.edges if self.program.states[edge.target].accepts] + ways:
+            depth = self._test(edge, known)
+            if depth is None:
+                continue
+            if self.same[edge.target] == number and not self.program.states[edge.target].accepts:
+                self._take(self.sources[edge.label])
+                self.emit(*(f"w{name[1:]}.append({name})" for name in special.values.values()))
+                self.emit("i += 1", "continue")
+            else:
+                self.emit("break")
+            self.indent -= depth
+            if depth == 0:
+                return
+        self.emit("break")
 
     def _bounds(self) -> None:
         """How far an attempt may go."""

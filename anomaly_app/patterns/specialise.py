@@ -294,13 +294,18 @@ def _loads(node: ast.AST) -> Counter[str]:
     return Counter(part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load))
 
 
-def certain_labels(program: Program) -> dict[int, frozenset[int]]:
+def certain_labels(program: Program, same: Mapping[int, int]) -> dict[int, frozenset[int]]:
     """For each state the variables that surely have rows when it is reached.
+
+    Args:
+        program: the pattern.
+        same: the state that stands for each, as several may be one.
 
     Example:
         >>> from anomaly_app.patterns.program import compile_pattern
         >>> from anomaly_app.sql.row_pattern_parser import parse_pattern
-        >>> {n: sorted(labels) for n, labels in certain_labels(compile_pattern(parse_pattern("A B? C"))).items()}
+        >>> known = certain_labels(compile_pattern(parse_pattern("A B? C")), {n: n for n in range(4)})
+        >>> {number: sorted(labels) for number, labels in known.items()}
         {0: [], 3: [0], 2: [0, 1], 1: [0, 2]}
     """
     start: frozenset[int] = frozenset()
@@ -311,9 +316,10 @@ def certain_labels(program: Program) -> dict[int, frozenset[int]]:
         edges = program.states[number].edges if number else (*program.states[0].edges, *program.first.edges)
         for edge in edges:
             labels = known[number] | {edge.label}
-            before = known.get(edge.target)
+            target = same[edge.target]
+            before = known.get(target)
             after = labels if before is None else labels & before
             if after != before:
-                known[edge.target] = after
-                waiting.append(edge.target)
+                known[target] = after
+                waiting.append(target)
     return known

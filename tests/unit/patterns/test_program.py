@@ -9,7 +9,8 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.program import compile_pattern
 from anomaly_app.patterns.rule import Rule
-from anomaly_app.patterns.single_run import fits
+from anomaly_app.patterns.single_run import fits, merged_states
+from anomaly_app.patterns.specialise import certain_labels
 from anomaly_app.schema import INT, TIMESTAMP_3, Column, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.row_pattern_parser import parse_pattern
@@ -53,6 +54,15 @@ def test_anchors():
     assert program.anchored and program.anchored_end
     assert program.states[0].edges == () and len(program.first.edges) == 1
     assert program.states[1].accepts_at_end == 0 and not program.states[1].accepts
+
+
+def test_what_one_of_several_equal_states_has_seen_is_not_certain():
+    """The first iteration of the loop has no B yet, the others have."""
+    program = compile_pattern(parse_pattern("(A A B)+"))
+    same = merged_states(program.states)
+    known = certain_labels(program, same)
+    after_a = same[program.states[0].edges[0].target]
+    assert known[after_a] == {0}
 
 
 def test_a_pattern_that_is_too_large_is_refused():
