@@ -130,10 +130,7 @@ class PatternOperator:
             for key, state in list(self.keys.items()):
                 self._run(key, state, watermark)
         else:
-            timers, due = self._timers, []
-            while timers and timers[0][0] <= watermark:
-                due.append(heapq.heappop(timers)[2])
-            for key in due:  # an attempt that waits for NEXT sets its timer again at once
+            for key in self._due(watermark):  # an attempt that waits for NEXT sets its timer again at once
                 waiting = self.keys.get(key)
                 if waiting is not None:
                     waiting.timer = False
@@ -145,6 +142,21 @@ class PatternOperator:
         if len(found) > 1 and self.rule.in_time_order:
             found.sort(key=_moment)
         return [finding for _, finding in found]
+
+    def _due(self, watermark: int) -> list[Any]:
+        """Keys whose attempt may be over; a timer that was set for an attempt before the present one is set anew."""
+        timers, keys, within, due = self._timers, self.keys, self.rule.within_ms, []
+        while timers and timers[0][0] <= watermark:
+            _, number, key = timers[0]
+            state = keys.get(key)
+            if state is not None and within is not None and state.start < len(state.rows):
+                actual = state.rows[state.start][TIME] + within
+                if actual > watermark:
+                    heapq.heapreplace(timers, (actual, number, key))
+                    continue
+            heapq.heappop(timers)
+            due.append(key)
+        return due
 
     def _set_timer(self, key: Any, state: KeyState) -> None:
         within = self.rule.within_ms

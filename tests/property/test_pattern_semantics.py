@@ -244,6 +244,13 @@ def test_standard(seed):
         assert found_by(sql, Dialect.STANDARD, values, gaps, **strategies) == expected, sql
 
 
+def test_equal_states_with_other_rows_behind_them_are_both_followed():
+    """BA is behind AA in preference and in the same state, but only with BA can C hold."""
+    sql = clause("(A | B)+ C", {"C": ("FIRST(B.n) = 0", lambda *_: True)}, "PAST LAST ROW")
+    found = found_by(sql, Dialect.STANDARD, [1, 1, 1], [1, 1, 1])
+    assert found == [[("B", 0), ("A", 1), ("C", 2)]]
+
+
 # --- Flink --------------------------------------------------------------------------------------------
 
 Element = tuple[str, str, int, "int | None", bool]
