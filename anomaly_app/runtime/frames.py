@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from anomaly_app.errors import DecodeError
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.schema import APPROXIMATE, TEXTS, DataType, Kind
 
@@ -44,6 +45,8 @@ class Frame(msgspec.Struct, array_like=True):
         watermark: of it, behind the rows, in ms.
         what: see :class:`What`.
         run: of END: which run of the worker; an END of an earlier run says nothing.
+        columns: name and type of each column of the rows: after a change of the job, frames of its earlier version are
+            still in the topic.
         rows: ``(event time, upstream offset, column 0, …)``.
     """
 
@@ -51,6 +54,7 @@ class Frame(msgspec.Struct, array_like=True):
     watermark: int
     what: int = What.ACTIVE
     run: str = ""
+    columns: msgspec.Raw = msgspec.Raw(b"\x90")
     rows: msgspec.Raw = msgspec.Raw(b"\x90")
 
 
@@ -63,52 +67,82 @@ def decode_head(data: bytes) -> Frame:
     return _head.decode(data)
 
 
-def encode_frame(upstream: int, watermark: int, rows: Sequence[Row], what: What = What.ACTIVE, run: str = "") -> bytes:
-    """A frame of rows ``(event time, offset, columns…)``."""
-    return _encode(Frame(upstream, watermark, what, run, msgspec.Raw(_encode(rows))))
-
-
-def encode_frames(upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:
-    """As many frames as the rows need; only the last one carries the new watermark."""
-    if len(rows) <= MAX_ROWS:
-        data = encode_frame(upstream, watermark, rows)
-        if len(data) <= MAX_BYTES or len(rows) == 1:
-            return [data]
-    half = len(rows) // 2
-    return [
-        *encode_frames(upstream, watermark_before, watermark_before, rows[:half]),
-        *encode_frames(upstream, watermark_before, watermark, rows[half:]),
-    ]
-
-
-class RowDecoder:
-    """Rows of a frame in the engine's form, with (upstream partition, upstream offset) behind the columns.
+class FrameCodec:
+    """Frames of rows with the columns of a layout.
 
     Args:
         layout: columns of a row.
 
     Example:
         >>> from anomaly_app.schema import INT, Column
-        >>> data = encode_frame(3, 900, [(1_000, 42, 7)])
-        >>> RowDecoder(Layout((Column("qty", INT),))).decode(decode_head(data), frame_offset=1)
+        >>> codec = FrameCodec(Layout((Column("qty", INT),)))
+        >>> data = codec.encode(3, 900, [(1_000, 42, 7)])
+        >>> codec.decode(decode_head(data), frame_offset=1)
         ([(1000, 1048576, 7, 3, 42)], [42])
     """
 
     def __init__(self, layout: Layout) -> None:
-        columns = tuple(_python_type(column.type) for column in layout.columns)
-        row = tuple[(int, int, *columns)]  # type: ignore[valid-type]
-        self._decoder = msgspec.msgpack.Decoder(list[row])
+        self._names = [f"{column.name} {column.type.with_nullable(True)}" for column in layout.columns]
+        self._types = [_python_type(column.type) for column in layout.columns]
+        self._columns = msgspec.Raw(_encode(self._names))
+        self._own = _rows_decoder(self._types)
+        self._others: dict[bytes, tuple[Any, list[int]]] = {}
+
+    def encode(
+        self, upstream: int, watermark: int, rows: Sequence[Row] = (), what: What = What.ACTIVE, run: str = ""
+    ) -> bytes:
+        """A frame of rows ``(event time, offset, columns…)``."""
+        return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows))))
+
+    def encode_all(self, upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:
+        """As many frames as the rows need; only the last one carries the new watermark."""
+        if len(rows) <= MAX_ROWS:
+            data = self.encode(upstream, watermark, rows)
+            if len(data) <= MAX_BYTES or len(rows) == 1:
+                return [data]
+        half = len(rows) // 2
+        return [
+            *self.encode_all(upstream, watermark_before, watermark_before, rows[:half]),
+            *self.encode_all(upstream, watermark_before, watermark, rows[half:]),
+        ]
 
     def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:
-        """Rows and their offsets upstream; raises ``msgspec.DecodeError``."""
+        """Rows in the engine's form, with (upstream partition, upstream offset) behind the columns, and these offsets.
+
+        Raises:
+            DecodeError: the rows lack a column that the job reads now.
+            msgspec.DecodeError: these are no rows.
+        """
         position, upstream = frame_offset << POSITION_BITS, frame.upstream
+        given = self._own.decode(frame.rows) if frame.columns == self._columns else self._decode_other(frame)
         rows: list[Row] = []
         offsets: list[int] = []
-        for number, row in enumerate(self._decoder.decode(frame.rows)):
+        for number, row in enumerate(given):
             offset = row[1]
             offsets.append(offset)
             rows.append((row[0], position + number, *row[COLUMNS:], upstream, offset))
         return rows, offsets
+
+    def _decode_other(self, frame: Frame) -> list[Row]:
+        """Rows of another version of the job."""
+        given = bytes(frame.columns)
+        if given not in self._others:
+            names = msgspec.msgpack.decode(given, type=list[str])
+            for name in self._names:
+                if name not in names:
+                    raise DecodeError(f"rows of an earlier version of the job, without the column {name}")
+            places = [names.index(name) for name in self._names]
+            types: list[Any] = [Any] * len(names)
+            for place, type_ in zip(places, self._types, strict=True):
+                types[place] = type_
+            self._others[given] = _rows_decoder(types), [COLUMNS + place for place in places]
+        decoder, places = self._others[given]
+        return [(row[0], row[1], *(row[place] for place in places)) for row in decoder.decode(frame.rows)]
+
+
+def _rows_decoder(types: Sequence[Any]) -> Any:
+    row = tuple[(int, int, *types)]  # type: ignore[valid-type]
+    return msgspec.msgpack.Decoder(list[row])
 
 
 def _python_type(type_: DataType) -> Any:

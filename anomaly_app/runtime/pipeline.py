@@ -16,7 +16,7 @@ from anomaly_app.errors import DataError, DecodeError
 from anomaly_app.formats.records import Decoded, RecordDecoder, RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
 from anomaly_app.operators import POSITION, TIME, Row
-from anomaly_app.runtime.frames import RowDecoder
+from anomaly_app.runtime.frames import FrameCodec
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.settings import Settings
@@ -75,7 +75,7 @@ class Pipeline:
         self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
         self.decoder = RecordDecoder(plan.source, plan.layout, registries.of(plan.source))
         self.row_writer = RowWriter(plan.layout, plan.source.topic)
-        self.frame_rows = RowDecoder(plan.layout)
+        self.frames = FrameCodec(plan.layout)
         self.outputs = [
             QueryOutput(
                 query,

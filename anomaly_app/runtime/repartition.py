@@ -17,7 +17,7 @@ from anomaly_app.eventtime import ReorderBuffer, split_ahead
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Row
-from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, encode_frame, encode_frames, partition_of
+from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, partition_of
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.stage import DetectStage, Flush, Stage
@@ -106,9 +106,9 @@ class ShuffleStage(Stage):
             if not rows and not moved:
                 continue
             if what is What.IDLE:
-                frames = [encode_frame(self.partition, watermark, rows, what)]
+                frames = [self.pipeline.frames.encode(self.partition, watermark, rows, what)]
             else:
-                frames = encode_frames(self.partition, before, watermark, rows)
+                frames = self.pipeline.frames.encode_all(self.partition, before, watermark, rows)
             flush.records += [self._frame(target, data) for data in frames]
             if rows:
                 self._waiting[target] = []
@@ -125,7 +125,7 @@ class ShuffleStage(Stage):
 
     def finish(self, now_ms: int) -> Flush:
         """Tell downstream that this is all."""
-        data = encode_frame(self.partition, self._buffer.watermark, (), What.END, self._run)
+        data = self.pipeline.frames.encode(self.partition, self._buffer.watermark, (), What.END, self._run)
         return Flush([self._frame(target, data) for target in range(self.pipeline.downstream)])
 
     def status(self, now: float) -> PartitionStatus:
@@ -162,16 +162,18 @@ class MergeStage(DetectStage):
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Rows and watermarks of some frames."""
-        task, decoder = self.task, self.pipeline.frame_rows
+        task, decoder = self.task, self.pipeline.frames
         for record in records:
             try:
                 frame = decode_head(record.value)
-                rows, offsets = decoder.decode(frame, record.offset)
             except msgspec.DecodeError as error:
-                problem = DecodeError(f"not a frame of this worker's repartition: {error}")
-                self.dead_letters += 1
-                self._records.append(raw(self.pipeline.dead_letter_topic, record, error_headers(problem)))
+                self._refuse(record, f"not a frame of this worker's repartition: {error}")
                 continue
+            try:
+                rows, offsets = decoder.decode(frame, record.offset)
+            except (DecodeError, msgspec.DecodeError) as error:
+                self._refuse(record, str(error))
+                rows, offsets = [], []
             end = (record.offset + 1) << POSITION_BITS
             if rows:
                 task.process_from(frame.upstream, rows, offsets, end=end - 1)
@@ -185,6 +187,10 @@ class MergeStage(DetectStage):
             record = self.pipeline.row_writer.write(self.pipeline.late_topic, [row], self.place(row), [], "late")
             self._records.append(record)
         self.keep(output.findings, output.problems)
+
+    def _refuse(self, record: Any, problem: str) -> None:
+        self.dead_letters += 1
+        self._records.append(raw(self.pipeline.dead_letter_topic, record, error_headers(DecodeError(problem))))
 
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Findings, and the checkpoint, which says which frames a restart would read."""

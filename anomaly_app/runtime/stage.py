@@ -25,23 +25,28 @@ from anomaly_app.status import PartitionStatus
 
 MAX_PENDING_ROWS = 50_000
 """Rows taken and not flushed, at most: then the stage waits for the flush."""
-MAX_PENDING_STATEFUL = 4_000
-"""The same where rows are stored: a flush has to fit one batch of changelog, or a crash could tear it."""
 
 
 class Pending:
     """A batch that several stages take; acknowledged when all have written what came of it."""
 
-    __slots__ = ("_left", "event")
+    __slots__ = ("_event", "_left")
 
     def __init__(self, event: Any, stages: int) -> None:
-        self.event, self._left = event, stages
+        self._event, self._left = event, stages
 
     def done(self) -> None:
         """One stage has."""
         self._left -= 1
         if not self._left:
-            self.event.ack()
+            self._event.ack()
+
+    def drop(self) -> None:
+        """A stage will not: its partition is gone. Faust waits for every message, so this one is let go unfinished."""
+        self._event.value.dropped = True
+        if self._left > 0:
+            self._left = 0
+            self._event.ack()
 
 
 @dataclass(slots=True)
@@ -88,6 +93,7 @@ class Stage:
         self.stood_at = -1
         self.position = 0
         self.pending_rows = 0
+        self.closed = False
         self.rejected = self.dead_letters = self.late = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
@@ -97,9 +103,6 @@ class Stage:
 
     async def take(self, pending: Pending, batch: Batch, now_ms: int) -> None:
         """Process a batch; returns when the next one may come."""
-        while self.pending_rows >= self.max_pending:
-            self.flushed.clear()
-            await self.flushed.wait()
         records = batch.records
         if records[0].offset < self.position:
             # Another plan of this topic had to go back further.
@@ -108,6 +111,12 @@ class Stage:
             pending.done()
             return
         await self.prepare(records)
+        while self.pending_rows >= MAX_PENDING_ROWS and not self.closed:
+            self.flushed.clear()
+            await self.flushed.wait()
+        if self.closed:
+            pending.drop()
+            return
         self._batches.append(pending)
         self.pending_rows += len(records)
         self.highwater = max(self.highwater, batch.highwater)
@@ -116,7 +125,13 @@ class Stage:
         self._quiet_since, self.idle = None, False
         self.touch()
 
-    max_pending = MAX_PENDING_ROWS
+    def close(self) -> None:
+        """The partition is gone: nothing is flushed any more."""
+        self.closed = True
+        for pending in self._batches:
+            pending.drop()
+        self._batches = []
+        self.flushed.set()
 
     def touch(self) -> None:
         """There is something to flush."""
@@ -180,8 +195,6 @@ class DetectStage(Stage):
     ) -> None:
         super().__init__(pipeline, topic, partition, epoch, end)
         self.task = task
-        if any(slot.operator.keeps_rows for slot in task.slots):
-            self.max_pending = MAX_PENDING_STATEFUL
         self._findings: list[tuple[int, Finding]] = []
 
     async def prepare(self, records: Sequence[Any]) -> None:

@@ -31,7 +31,7 @@ from anomaly_app.runtime.topics import TopicAdmin
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription
-from anomaly_app.tables.state import CHECKPOINT, StateTable, Stored, encode
+from anomaly_app.tables.state import Entries, StateTable, Stored, steps
 
 log = logging.getLogger(__name__)
 
@@ -153,15 +153,17 @@ class Worker:
         await self.writer.write(flush.records)
         if flush.checkpoint is not None:
             table = self.tables[self.state_name(stage.pipeline, isinstance(stage, ShuffleStage))]
-            record = encode(Stored(flush.checkpoint, self.writer.written))
-            entries = [*flush.changes, (CHECKPOINT, record)]
-            offset = await self.writer.changelog(table.changelog, stage.partition, entries)
-            table.write(stage.partition, entries, offset)
+            for entries in steps(Stored(flush.checkpoint, self.writer.written), flush.changes):
+                await self._store(table, stage.partition, entries)
         for pending in flush.batches:
             pending.done()
         for alert in flush.alerts:
             self.feed.publish(alert)
         stage.flushed.set()
+
+    async def _store(self, table: StateTable, partition: int, entries: Entries) -> None:
+        offset = await self.writer.changelog(table.changelog, partition, entries)
+        table.write(partition, entries, offset)
 
     def _check_finished(self) -> None:
         if all(stage.finished for stages in self.stages.values() for stage in stages):
@@ -179,6 +181,9 @@ class Worker:
         await self._forget()
 
     async def _forget(self) -> None:
+        for stages in self.stages.values():
+            for stage in stages:
+                stage.close()
         flushers, self._flushers = self._flushers, {}
         for flusher in flushers.values():
             flusher.cancel()
@@ -209,7 +214,10 @@ class Worker:
             stages, starts = [], []
             first, end = earliest.get(tp) or 0, latest.get(tp) or 0
             for pipeline, upstream in self._by_topic[tp.topic]:
-                stored, entries = self.tables[self.state_name(pipeline, upstream)].read(tp.partition)
+                table = self.tables[self.state_name(pipeline, upstream)]
+                stored, entries, settle = table.read(tp.partition)
+                if settle:
+                    await self._store(table, tp.partition, settle)
                 if stored is not None:
                     seen.append(stored)
                 start = committed[tp]

@@ -2,6 +2,10 @@
 
 Keys and values are bytes of the operators' choosing. One flush is one changelog batch and one RocksDB WriteBatch; the
 record under :data:`CHECKPOINT` comes last and says up to where everything else is true.
+
+A flush that does not fit one batch could be torn apart by a crash. It is written as a journal first: entries under keys
+of their own, then a checkpoint that counts them, then the entries themselves and a checkpoint that counts none. A
+journal that the checkpoint counts is applied after a crash; another one is thrown away.
 """
 
 from __future__ import annotations
@@ -16,6 +20,11 @@ from anomaly_app.errors import StateError
 from anomaly_app.jobs.checkpoint import Checkpoint
 
 CHECKPOINT = b"\0checkpoint"
+JOURNAL = b"\0journal\0"
+BATCH_BYTES = 800_000
+"""Entries of one changelog batch; brokers refuse 1 MiB."""
+RECORD_BYTES = 40
+"""At most, of a record beside its key and value."""
 WRITE_BUFFER = 16 << 20
 BLOCK_CACHE = 32 << 20
 """Bytes for each partition; the defaults of Faust are 64 MiB and 2 GiB."""
@@ -30,10 +39,12 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
         checkpoint: of the partition.
         outputs: of every topic written, the last acknowledged offset of each of its partitions (-1 for none): what
             this partition writes later stands behind them.
+        journal: entries of the journal that belong to the checkpoint.
     """
 
     checkpoint: Checkpoint
     outputs: dict[str, list[int]]
+    journal: int = 0
 
 
 class StateTable:
@@ -59,8 +70,10 @@ class StateTable:
         """Name of the changelog topic."""
         return str(self._table.changelog_topic.get_topic_name())
 
-    def read(self, partition: int) -> tuple[Stored | None, dict[bytes, bytes]]:
-        """The checkpoint of a partition (None if it has none) and all other entries.
+    def read(self, partition: int) -> tuple[Stored | None, dict[bytes, bytes], Entries]:
+        """The checkpoint of a partition (None if it has none), all other entries, and what to write first.
+
+        The latter settles the journal of a flush that a crash interrupted.
 
         Raises:
             StateError: the checkpoint is unreadable.
@@ -68,12 +81,27 @@ class StateTable:
         store = self._table.data
         stored: Stored | None = None
         entries: dict[bytes, bytes] = {}
+        journal: dict[bytes, bytes] = {}
         for key, value in store._db_for_partition(partition).items():
             if key == CHECKPOINT:
                 stored = decode(value)
+            elif key.startswith(JOURNAL):
+                journal[key] = value
             elif key != store.offset_key:
                 entries[key] = value
-        return stored, entries
+        if not journal:
+            return stored, entries, ()
+        changes: list[tuple[bytes, bytes | None]] = []
+        if stored is not None and stored.journal:
+            changes = [unpack(journal[_journal_key(number)]) for number in range(stored.journal)]
+            for key, value_ in changes:
+                if value_ is None:
+                    entries.pop(key, None)
+                else:
+                    entries[key] = value_
+            stored = msgspec.structs.replace(stored, journal=0)
+        done = [(CHECKPOINT, encode(stored))] if stored is not None else []
+        return stored, entries, [*changes, *done, *((key, None) for key in journal)]
 
     def write(self, partition: int, entries: Entries, changelog_offset: int) -> None:
         """Store entries (None deletes) together with the changelog offset that they reach."""
@@ -86,6 +114,39 @@ class StateTable:
                 batch.put(key, value)
         batch.put(store.offset_key, b"%d" % changelog_offset)
         store._db_for_partition(partition).write(batch)
+
+
+def steps(stored: Stored, changes: Entries) -> list[Entries]:
+    """What to write for a flush, one after the other; a crash in between loses or doubles nothing.
+
+    Args:
+        stored: the new checkpoint.
+        changes: entries of the operators.
+
+    Example:
+        >>> [len(step) for step in steps(Stored(Checkpoint(), {}), [(b"key", b"value")])]
+        [2]
+    """
+    record = (CHECKPOINT, encode(stored))
+    if sum(len(key) + len(value or b"") + RECORD_BYTES for key, value in [*changes, record]) <= BATCH_BYTES:
+        return [[*changes, record]]
+    journal = [(_journal_key(number), pack(*change)) for number, change in enumerate(changes)]
+    counted = msgspec.structs.replace(stored, journal=len(journal))
+    return [journal, [(CHECKPOINT, encode(counted))], [*changes, record], [(key, None) for key, _ in journal]]
+
+
+def _journal_key(number: int) -> bytes:
+    return JOURNAL + number.to_bytes(4, "big")
+
+
+def pack(key: bytes, value: bytes | None) -> bytes:
+    """An entry as the value of one of the journal."""
+    return msgspec.msgpack.encode((key, value))
+
+
+def unpack(data: bytes) -> tuple[bytes, bytes | None]:
+    """And back."""
+    return msgspec.msgpack.decode(data, type=tuple[bytes, bytes | None])
 
 
 def decode(data: bytes) -> Stored:

@@ -6,15 +6,14 @@ from decimal import Decimal
 
 import pytest
 
+from anomaly_app.errors import DecodeError
 from anomaly_app.operators import Layout
 from anomaly_app.runtime import frames
 from anomaly_app.runtime.frames import (
     POSITION_BITS,
-    RowDecoder,
+    FrameCodec,
     What,
     decode_head,
-    encode_frame,
-    encode_frames,
     partition_of,
 )
 from anomaly_app.schema import Column
@@ -42,17 +41,18 @@ def layout(*types: str) -> Layout:
 
 @pytest.mark.parametrize(("type_", "value"), TYPES)
 def test_values_come_back_in_memory_form(type_: str, value: object) -> None:
-    frame = decode_head(encode_frame(2, 900, [(1_000, 7, value)]))
-    rows, offsets = RowDecoder(layout(type_)).decode(frame, frame_offset=5)
+    codec = FrameCodec(layout(type_))
+    rows, offsets = codec.decode(decode_head(codec.encode(2, 900, [(1_000, 7, value)])), frame_offset=5)
     assert rows == [(1_000, 5 << POSITION_BITS, value, 2, 7)]
     assert type(rows[0][2]) is type(value)
     assert offsets == [7]
 
 
 def test_a_frame_without_rows_tells_the_watermark() -> None:
-    frame = decode_head(encode_frame(1, -5, [], What.IDLE, "run"))
+    codec = FrameCodec(layout("INT"))
+    frame = decode_head(codec.encode(1, -5, [], What.IDLE, "run"))
     assert (frame.upstream, frame.watermark, frame.what, frame.run) == (1, -5, What.IDLE, "run")
-    assert RowDecoder(layout("INT")).decode(frame, 0) == ([], [])
+    assert codec.decode(frame, 0) == ([], [])
 
 
 def test_rows_that_do_not_fit_one_record_are_split_and_only_the_last_frame_moves_time(
@@ -60,10 +60,10 @@ def test_rows_that_do_not_fit_one_record_are_split_and_only_the_last_frame_moves
 ) -> None:
     monkeypatch.setattr(frames, "MAX_BYTES", 300)
     rows = [(time, time, "x" * 50) for time in range(20)]
-    heads = [decode_head(data) for data in encode_frames(0, 10, 99, rows)]
+    decoder = FrameCodec(layout("STRING"))
+    heads = [decode_head(data) for data in decoder.encode_all(0, 10, 99, rows)]
     assert len(heads) > 3
     assert [head.watermark for head in heads] == [10] * (len(heads) - 1) + [99]
-    decoder = RowDecoder(layout("STRING"))
     back = [row for number, head in enumerate(heads) for row in decoder.decode(head, number)[0]]
     assert [row[0] for row in back] == list(range(20))
     positions = [row[1] for row in back]
@@ -84,3 +84,16 @@ def test_remembered_keys_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     place = partition_of(layout("INT"), ["c0"], 4)
     first = [place((0, 0, key)) for key in range(100)]
     assert [place((0, 0, key)) for key in range(100)] == first
+
+
+def test_frames_of_an_earlier_version_of_the_job_are_read_by_name() -> None:
+    def codec(*columns: tuple[str, str]) -> FrameCodec:
+        return FrameCodec(Layout(tuple(Column(name, parse_type(type_)) for name, type_ in columns)))
+
+    earlier = codec(("user", "STRING"), ("note", "STRING"), ("price", "DECIMAL(4, 2)"))
+    frame = decode_head(earlier.encode(0, 5, [(1, 2, "ann", "x", Decimal("1.50"))]))
+    fewer = codec(("price", "DECIMAL(4, 2)"), ("user", "STRING"))
+    assert fewer.decode(frame, 0) == ([(1, 0, Decimal("1.50"), "ann", 0, 2)], [2])
+    for more in (codec(("user", "STRING"), ("shop", "STRING")), codec(("user", "INT"))):
+        with pytest.raises(DecodeError, match="earlier version of the job, without the column"):
+            more.decode(frame, 0)

@@ -1,0 +1,112 @@
+"""State that is written in steps, torn apart at every place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from rocksdict import Options, Rdict
+
+from anomaly_app.errors import StateError
+from anomaly_app.jobs.checkpoint import Checkpoint
+from anomaly_app.tables import state
+from anomaly_app.tables.state import Entries, StateTable, Stored, decode, encode, steps
+
+
+class FakeTable:
+    """A Faust table over dictionaries."""
+
+    def __init__(self) -> None:
+        self.databases: dict[int, dict[bytes, bytes]] = {}
+        self.data = SimpleNamespace(
+            offset_key=b"offset", _db_for_partition=lambda partition: self.databases.setdefault(partition, {})
+        )
+
+
+def table_of(entries: dict[bytes, bytes]) -> StateTable:
+    fake = FakeTable()
+    fake.databases[0] = entries
+    app: Any = SimpleNamespace(Table=lambda *args, **kwargs: fake)
+    return StateTable(app, "state", 1)
+
+
+def apply(store: dict[bytes, bytes], entries: Entries) -> None:
+    for key, value in entries:
+        if value is None:
+            store.pop(key, None)
+        else:
+            store[key] = value
+
+
+keys = st.sampled_from([b"a", b"b", b"c", b"d"])
+flushes = st.lists(st.lists(st.tuples(keys, st.none() | st.binary(max_size=4)), max_size=6), min_size=1, max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(flushes=flushes, room=st.sampled_from([0, 10_000]), tear=st.integers(0, 60), again=st.integers(0, 60))
+def test_a_crash_anywhere_leaves_the_state_of_some_flush(
+    flushes: list[list[tuple[bytes, bytes | None]]], room: int, tear: int, again: int
+) -> None:
+    """Entries reach the store one by one in the worst case; a restart settles, and may be torn as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "BATCH_BYTES", room)
+        written: list[tuple[bytes, bytes | None]] = []
+        states: list[dict[bytes, bytes]] = [{}]
+        atomic: list[int] = []
+        for number, changes in enumerate(flushes, 1):
+            changes = list(dict(changes).items())
+            for step in steps(Stored(Checkpoint(next_position=number), {}), changes):
+                written += step
+                if room:
+                    atomic.append(len(written))
+            after = dict(states[-1])
+            apply(after, changes)
+            states.append(after)
+        cut = min(tear, len(written)) if not room else max([place for place in (0, *atomic) if place <= tear])
+        store: dict[bytes, bytes] = {}
+        apply(store, written[:cut])
+        _, _, settle = table_of(dict(store)).read(0)
+        apply(store, settle[:again])
+        stored, entries, settle = table_of(dict(store)).read(0)
+        apply(store, settle)
+        reached = stored.checkpoint.next_position if stored is not None else 0
+        assert entries == states[reached]
+        later, again_entries, nothing = table_of(store).read(0)
+        assert again_entries == entries and not nothing
+        assert (later.checkpoint if later else None) == (stored.checkpoint if stored else None)
+
+
+def test_a_small_flush_is_one_step() -> None:
+    assert len(steps(Stored(Checkpoint(), {"out": [1, 2]}), [(b"key", b"value"), (b"gone", None)])) == 1
+
+
+def test_a_large_one_never_mixes_entries_with_the_checkpoint_that_counts_them() -> None:
+    changes = [(b"%d" % number, b"x" * 1_000) for number in range(1_000)]
+    journal, counted, entries, cleared = steps(Stored(Checkpoint(), {}), changes)
+    assert len(journal) == len(changes) == len(cleared)
+    assert decode(counted[0][1] or b"").journal == len(changes)
+    assert entries[:-1] == changes and decode(entries[-1][1] or b"").journal == 0
+
+
+def test_unreadable_state_is_said() -> None:
+    with pytest.raises(StateError, match="unreadable"):
+        table_of({state.CHECKPOINT: b"\xc1"}).read(0)
+
+
+def test_the_store_is_rocksdb(tmp_path: Path) -> None:
+    database = Rdict(str(tmp_path / "db"), Options(raw_mode=True))
+    fake = FakeTable()
+    fake.data._db_for_partition = lambda partition: database
+    app: Any = SimpleNamespace(Table=lambda *args, **kwargs: fake)
+    table = StateTable(app, "state", 1)
+    record = (state.CHECKPOINT, encode(Stored(Checkpoint(next_position=7), {"out": [3]})))
+    table.write(0, [(b"a", b"1"), (b"b", b"2"), record], 11)
+    table.write(0, [(b"a", None)], 12)
+    stored, entries, settle = table.read(0)
+    assert stored is not None and stored.checkpoint.next_position == 7 and stored.outputs == {"out": [3]}
+    assert entries == {b"b": b"2"} and not settle
+    assert database[b"offset"] == b"12"
+    database.close()
