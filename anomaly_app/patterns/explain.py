@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from anomaly_app.operators import Layout
+from anomaly_app.patterns.automaton import AutomatonMatcher
 from anomaly_app.patterns.describe import describe_clause, duration, notes
-from anomaly_app.patterns.matcher import Matcher
 from anomaly_app.patterns.program import Program, State
 from anomaly_app.patterns.rule import CompiledRule, Rule
 from anomaly_app.patterns.single_run import SingleRunMatcher
@@ -59,7 +59,7 @@ class Explanation:
         conditions: of all variables.
         output: name and type of each column, and the text of those that are measures.
         program: its states.
-        strategy: ``single run`` or ``threads``.
+        strategy: ``single run``, ``automaton`` or ``threads``.
         why: the reason for it.
         path_independent: no condition sees which rows carry which variable.
         look_back: rows before the current one that are read.
@@ -97,11 +97,14 @@ def explain_rule(rule: Rule, layout: Layout) -> Explanation:
     compiled = rule.compile(layout)
     define, program = compiled.define, compiled.program
     matcher = rule.create(layout).matcher
-    single = isinstance(matcher, SingleRunMatcher)
     source = {"take": "\n\n".join(define.functions), "measure": compiled.measures.source}
+    strategy, why = "threads", ""
     if isinstance(matcher, SingleRunMatcher):
+        strategy, why = "single run", _one_way()
         source = {"advance": matcher.source, "measure": compiled.measures.source}
-    strategy = "single run" if single else "threads" if isinstance(matcher, Matcher) else type(matcher).__name__
+    elif isinstance(matcher, AutomatonMatcher):
+        strategy, why = "automaton", _no_labels()
+        source = {"fill": matcher.source, "measure": compiled.measures.source}
     return Explanation(
         pattern=rule.pattern_text,
         words=describe_clause(rule.checked, rule.definitions, [column.name for column in rule.output]),
@@ -113,7 +116,7 @@ def explain_rule(rule: Rule, layout: Layout) -> Explanation:
         output=[(column.name, str(column.type), rule.measures.get(column.name, "")) for column in rule.output],
         program=_places(program),
         strategy=strategy,
-        why=_one_way() if single else _why_threads(compiled),
+        why=why or _why_threads(compiled),
         path_independent=define.path_independent,
         look_back=compiled.look_back,
         look_ahead=compiled.look_ahead,
@@ -148,6 +151,10 @@ def _place(number: str, state: State, program: Program) -> PlaceInProgram:
 
 def _one_way() -> str:
     return "every row leaves at most one way to go on, so that an attempt is one loop over the rows"
+
+
+def _no_labels() -> str:
+    return "no condition sees which rows carry which variable, so that each is tested once per row"
 
 
 def _why_threads(compiled: CompiledRule) -> str:
