@@ -13,6 +13,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, reject, settings, strategies as st
 
 from anomaly_app.errors import SqlValidationError
@@ -105,7 +106,9 @@ def rows_of(choose: Random) -> tuple[list[int | None], list[int]]:
 seeds = st.integers(0, 1 << 40)
 
 
-EXAMPLES = settings(max_examples=int(os.environ.get("ANOMALY_EXAMPLES", "400")), deadline=None)
+EXAMPLES_EACH = int(os.environ.get("ANOMALY_EXAMPLES", "400"))
+EXAMPLES = settings(max_examples=EXAMPLES_EACH, deadline=None)
+pytestmark = pytest.mark.timeout(max(60, EXAMPLES_EACH))
 
 
 def found_by(
