@@ -204,12 +204,14 @@ class Worker:
         """
         await self._forget()
         self._ready = (False, "recovering")
+        self.writer.producer = self.app.producer._ensure_producer()
         consumer = self.app.consumer
         places = list(committed)
         earliest = await consumer.earliest_offsets(*places)
         latest = await consumer.highwaters(*places)
         positions: dict[Any, int] = {}
         seen: list[Stored] = []
+        fresh: list[Stage] = []
         for tp in places:
             stages, starts = [], []
             first, end = earliest.get(tp) or 0, latest.get(tp) or 0
@@ -231,10 +233,12 @@ class Worker:
                 stages.append(stage)
                 starts.append(position)
                 if stored is None:
-                    stage.touch()  # from now on the state says where this partition begins
+                    fresh.append(stage)
             self.stages[tp.topic, tp.partition] = stages
             positions[tp] = min(starts)
         await self._recognise(seen)
+        # The state says where a partition begins, and how far the outputs were written then, before any row is taken.
+        await asyncio.gather(*(self._write(stage, stage.gather(_now_ms())) for stage in fresh))
         for stages in self.stages.values():
             for stage in stages:
                 self._flushers[stage] = asyncio.create_task(
