@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encode_alert, shorten
 from anomaly_app.alerts.record import Alert
@@ -47,6 +47,18 @@ class Pending:
         if self._left > 0:
             self._left = 0
             self._event.ack()
+
+
+class Replays(NamedTuple):
+    """Rows that the process before this one may have taken beyond its last checkpoint.
+
+    Args:
+        end: offset behind them; a process holds a bounded number of rows that are not flushed.
+        outputs: of every topic written, the last offset that stood there as of the checkpoint, by partition.
+    """
+
+    end: int
+    outputs: dict[str, list[int]]
 
 
 @dataclass(slots=True)
@@ -93,6 +105,7 @@ class Stage:
         self.stood_at = -1
         self.position = 0
         self.pending_rows = 0
+        self.replays: Replays | None = None
         self.closed = False
         self.rejected = self.dead_letters = self.late = 0
         self.rate = Rate()

@@ -26,7 +26,7 @@ from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
-from anomaly_app.runtime.stage import DetectStage, Flush, Pending, Stage
+from anomaly_app.runtime.stage import MAX_PENDING_ROWS, DetectStage, Flush, Pending, Replays, Stage
 from anomaly_app.runtime.topics import TopicAdmin
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
@@ -150,16 +150,25 @@ class Worker:
             await self.app.crash(error)
 
     async def _write(self, stage: Stage, flush: Flush) -> None:
+        if stage.replays is not None and stage.position >= stage.replays.end:
+            stage.replays = None
         await self.writer.write(flush.records)
         if flush.checkpoint is not None:
             table = self.tables[self.state_name(stage.pipeline, isinstance(stage, ShuffleStage))]
-            for entries in steps(Stored(flush.checkpoint, self.writer.written), flush.changes):
+            for entries in steps(Stored(flush.checkpoint, self._outputs(stage)), flush.changes):
                 await self._store(table, stage.partition, entries)
         for pending in flush.batches:
             pending.done()
         for alert in flush.alerts:
             self.feed.publish(alert)
         stage.flushed.set()
+
+    def _outputs(self, stage: Stage) -> dict[str, list[int]]:
+        """How far the outputs were written before this partition's next flush.
+
+        While it takes again what it had taken before a crash, some of its alerts stand there from then.
+        """
+        return self.writer.written if stage.replays is None else stage.replays.outputs
 
     async def _store(self, table: StateTable, partition: int, entries: Entries) -> None:
         offset = await self.writer.changelog(table.changelog, partition, entries)
@@ -234,6 +243,10 @@ class Worker:
                 starts.append(position)
                 if stored is None:
                     fresh.append(stage)
+                else:
+                    reached = stored.checkpoint.next_position >> self._shift(pipeline, upstream)
+                    ahead = MAX_PENDING_ROWS + self.loaded.settings.worker.batch_rows
+                    stage.replays = Replays(min(end, reached + ahead), stored.outputs)
             self.stages[tp.topic, tp.partition] = stages
             positions[tp] = min(starts)
         await self._recognise(seen)
@@ -257,7 +270,7 @@ class Worker:
         """A stage, and the offset from which its topic must be read."""
         bounded = self.loaded.settings.worker.bounded or pipeline.source.bounded
         stop = end if bounded else None
-        shift = POSITION_BITS if pipeline.repartitioned and not upstream else 0
+        shift = self._shift(pipeline, upstream)
         fresh = Checkpoint(next_position=start << shift, resume=Mark(position=start << shift))
         checkpoint = stored.checkpoint if stored is not None else fresh
         if upstream:
@@ -273,6 +286,11 @@ class Worker:
             stage = DetectStage(pipeline, tp.topic, tp.partition, epoch, stop, task)
         stage.position = position
         return stage, position
+
+    @staticmethod
+    def _shift(pipeline: Pipeline, upstream: bool) -> int:
+        """Bits of a position that are not the offset in the topic."""
+        return POSITION_BITS if pipeline.repartitioned and not upstream else 0
 
     async def _first_position(self, pipeline: Pipeline, upstream: bool, tp: Any, first: int, end: int) -> int:
         """Where a partition begins that neither state nor group know."""
