@@ -1,4 +1,4 @@
-"""A task that is killed and restored from its last checkpoint gives what an undisturbed one gives, each finding once."""
+"""A task that is killed and restored from its last checkpoint gives what an undisturbed one gives, each once."""
 
 from __future__ import annotations
 
