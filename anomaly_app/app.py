@@ -26,10 +26,12 @@ from anomaly_app.jobs.model import Job
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.connection import faust_credentials
 from anomaly_app.runtime.lane import LaneApp
+from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.repeats import drop_repeats
 from anomaly_app.runtime.topics import CHANGELOG, FOREVER, NeededTopic, TopicAdmin
+from anomaly_app.runtime.watch import Watch
 from anomaly_app.runtime.worker import Worker
 from anomaly_app.runtime.writer import OutputWriter
 from anomaly_app.settings import LoadedSettings, load_settings
@@ -165,7 +167,9 @@ class AnomalyApp(LaneApp):
             web = self.loaded.settings.web
             port = web.port if self.conf.web_port in (web.port, 6066) else self.conf.web_port
             try:
-                self._web = await serve(self.worker, self.conf.web_bind, port, origin=self.loaded.origins["web.port"])
+                self._web = await serve(
+                    Overview(self.worker), self.conf.web_bind, port, origin=self.loaded.origins["web.port"]
+                )
             except SettingsError as error:
                 # Not sys.stderr: that of faust worker is a log by now.
                 print(f"anomaly: {error}", file=sys.__stderr__, flush=True)
@@ -180,7 +184,8 @@ class AnomalyApp(LaneApp):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        for work in (worker.tick_for_ever, worker.watch_broker, worker.watch_progress, self._stop_when_finished):
+        watch = Watch(worker)
+        for work in (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, self._stop_when_finished):
             self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
         await super().on_started()
 

@@ -1,4 +1,4 @@
-"""The worker: stages of the assigned partitions, their flushers, recovery, and what the page shows."""
+"""The worker: stages of the assigned partitions, their flushers, recovery."""
 
 from __future__ import annotations
 
@@ -11,37 +11,25 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from faust.types import TP
 
-from anomaly_app.alerts.record import Alert
-from anomaly_app.errors import BrokerError, RegistryError
+from anomaly_app.errors import RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job, Startup
-from anomaly_app.jobs.task import TimeMode
-from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
 from anomaly_app.runtime.stage import MAX_PENDING_ROWS, DetectStage, Flush, Pending, Replays, Stage
-from anomaly_app.runtime.topics import TopicAdmin
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
-from anomaly_app.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription
+from anomaly_app.status import AlertFeed
 from anomaly_app.tables.state import Entries, StateTable, Stored, steps
 
 log = logging.getLogger(__name__)
 
-TICK_S = 0.5
 RETRY_S = 1.0
-BROKER_CHECK_S = 2.0
-PROGRESS_CHECK_S = 15.0
-STALL_S = 120.0
-REFRESH_S = 60.0
-"""How often a quiet partition notes anew how far the outputs are written, so that a restart reads little of them."""
 SHUFFLE_INTERVAL_S = 0.02
 """Between two flushes of a partition to its repartition topic: each writes a frame to every partition downstream."""
 
@@ -56,6 +44,13 @@ class Worker:
         jobs: bound job files.
         pipelines: of their plans.
         writer: of all output.
+
+    Attributes:
+        stages: of the assigned partitions.
+        state: whether rows are being processed, else the reason.
+        trouble: what is away, such as the broker, and what it says.
+        crashed: why the process is about to end; "" if it is not.
+        revoking: partitions are about to go: batches are let go unprocessed.
     """
 
     def __init__(
@@ -70,11 +65,10 @@ class Worker:
         self.stages: dict[Place, list[Stage]] = {}
         self.finished = asyncio.Event()
         self._flushers: dict[Stage, asyncio.Task[None]] = {}
-        self._revoking = False
-        self._ready = (False, "starting")
-        self._trouble: dict[str, str] = {}
-        self._crashed = ""
-        self._refreshed = 0.0
+        self.revoking = False
+        self.state = (False, "starting")
+        self.trouble: dict[str, str] = {}
+        self.crashed = ""
         self._by_topic: dict[str, list[tuple[Pipeline, bool]]] = {}
         for pipeline in pipelines:
             if pipeline.repartitioned:
@@ -97,7 +91,7 @@ class Worker:
         batch: Batch = event.value
         message = event.message
         stages = self.stages.get((message.topic, message.partition), ())
-        if self._revoking or not stages or stages[0].epoch != batch.epoch:
+        if self.revoking or not stages or stages[0].epoch != batch.epoch:
             batch.dropped = True  # read again after the seek
             event.ack()
             return
@@ -110,11 +104,11 @@ class Worker:
             try:
                 await stage.take(pending, batch, time.time_ns() // 1_000_000)
             except RegistryError as error:
-                self._trouble["registry"] = str(error)
+                self.trouble["registry"] = str(error)
                 log.warning("waiting for the schema registry: %s", error)
                 await asyncio.sleep(RETRY_S)
             else:
-                self._trouble.pop("registry", None)
+                self.trouble.pop("registry", None)
                 return
 
     # --- flushes --------------------------------------------------------------------------------------
@@ -142,7 +136,7 @@ class Worker:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            self._crashed = f"{type(error).__name__}: {error}"
+            self.crashed = f"{type(error).__name__}: {error}"
             for stages in self.stages.values():
                 for other in stages:
                     other.settled.set()  # nobody should wait for what will not be written
@@ -182,8 +176,8 @@ class Worker:
 
     async def before_revoke(self) -> None:
         """Partitions go: write out what is done, then forget them."""
-        self._revoking = True
-        self._ready = (False, "rebalancing")
+        self.revoking = True
+        self.state = (False, "rebalancing")
         for stages in self.stages.values():
             for stage in stages:
                 await stage.settled.wait()
@@ -212,7 +206,7 @@ class Worker:
             Where each partition is to be read from.
         """
         await self._forget()
-        self._ready = (False, "recovering")
+        self.state = (False, "recovering")
         self.writer.producer = self.app.producer._ensure_producer()
         consumer = self.app.consumer
         places = list(committed)
@@ -259,8 +253,8 @@ class Worker:
                 )
                 if stage.at_end:
                     stage.wake.set()
-        self._revoking = False
-        self._ready = (True, "")
+        self.revoking = False
+        self.state = (True, "")
         return positions
 
     def _stage(
@@ -335,170 +329,8 @@ class Worker:
 
     async def close(self) -> None:
         """End all flushers."""
-        self._ready = (False, "stopped")
+        self.state = (False, "stopped")
         await self._forget()
-
-    # --- time -----------------------------------------------------------------------------------------
-
-    async def tick_for_ever(self) -> None:
-        """Idleness, and quiet partitions."""
-        while True:
-            await asyncio.sleep(TICK_S)
-            if self._revoking:
-                continue
-            now = time.monotonic()
-            for stages in self.stages.values():
-                for stage in stages:
-                    if self._trouble:
-                        stage.hold()
-                    else:
-                        stage.tick(now)
-            if self._trouble:
-                continue
-            await self._pass_markers()
-            self._advance_idle()
-            if now - self._refreshed >= REFRESH_S:
-                self._refreshed = now
-                for stages in self.stages.values():
-                    for stage in stages:
-                        stage.touch()
-                await self._purge()
-
-    async def _pass_markers(self) -> None:
-        """Partitions that seem to be behind, and have only markers of transactions before them."""
-        for (topic, partition), stages in list(self.stages.items()):
-            for stage in stages:
-                standing, stage.stood_at = stage.stood_at, stage.position
-                if stage.position < stage.highwater and not stage.dirty and standing == stage.position:
-                    beyond = await self.app.consumer.beyond(TP(topic, partition), standing)
-                    if stage.position == standing:  # else rows have come meanwhile
-                        stage.position = beyond
-                        if stage.at_end:
-                            stage.wake.set()
-
-    def _advance_idle(self) -> None:
-        """Idle partitions of a source follow the slowest of those that are not."""
-        for pipeline in self.pipelines:
-            if pipeline.repartitioned or pipeline.source.mode is not TimeMode.ROWTIME:
-                continue
-            stages = [s for all_ in self.stages.values() for s in all_ if isinstance(s, DetectStage)]
-            own = [stage for stage in stages if stage.pipeline is pipeline]
-            reached = min((stage.task.watermark for stage in own if not stage.idle), default=MIN_WATERMARK)
-            for stage in own:
-                if stage.idle and stage.task.watermark < reached < MAX_WATERMARK:
-                    stage.advance(reached)
-
-    async def _purge(self) -> None:
-        """Delete frames of the repartition topics that no restart reads again."""
-        before = {
-            (stage.topic, stage.partition): stage.resume_frame
-            for stages in self.stages.values()
-            for stage in stages
-            if isinstance(stage, MergeStage) and stage.resume_frame
-        }
-        if before:
-            try:
-                async with TopicAdmin(self.loaded) as admin:
-                    await admin.purge(before)
-            except BrokerError as error:
-                log.warning("repartition topics are not purged: %s", error)
-
-    async def watch_progress(self) -> None:
-        """Stop the process if rows are there and none are read: Faust's consumer is known to stall (175, 523, 532)."""
-        stalled: dict[Place, tuple[int, float]] = {}
-        while True:
-            await asyncio.sleep(PROGRESS_CHECK_S)
-            if self._trouble or self._revoking or not self.stages:
-                stalled.clear()
-                continue
-            consumer = self.app.consumer
-            ends = await consumer.highwaters(*(tp for tp in consumer.assignment() if tuple(tp) in self.stages))
-            now = time.monotonic()
-            for tp, end in ends.items():
-                stages = self.stages.get(tuple(tp), [])
-                position = min((stage.position for stage in stages), default=0)
-                for stage in stages:
-                    stage.highwater = max(stage.highwater, end or 0)
-                before, since = stalled.get(tuple(tp), (-1, now))
-                if position != before or position >= (end or 0):
-                    stalled[tuple(tp)] = position, now
-                elif now - since >= STALL_S:
-                    problem = f"{tp.topic}[{tp.partition}] stands at {position} of {end} for {now - since:.0f} s"
-                    self._crashed = f"the consumer has stalled: {problem}"
-                    await self.app.crash(BrokerError(self._crashed))
-                    return
-
-    async def watch_broker(self) -> None:
-        """Whether Kafka is there."""
-        while True:
-            client = self.writer.producer.client
-            try:
-                reached = await asyncio.wait_for(client.force_metadata_update(), BROKER_CHECK_S)
-            except (TimeoutError, KafkaError, OSError):
-                reached = False
-            if reached:
-                self._trouble.pop("broker", None)
-            else:
-                self._trouble["broker"] = "the broker does not answer"
-            await asyncio.sleep(BROKER_CHECK_S)
-
-    # --- for the page -----------------------------------------------------------------------------------
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether rows are being processed, else the reason."""
-        if self._crashed:
-            return False, self._crashed
-        for reason in self._trouble.values():
-            return False, reason
-        return self._ready
-
-    def healthy(self) -> tuple[bool, str]:
-        """Whether the process should go on living."""
-        return (False, self._crashed) if self._crashed else (True, "")
-
-    def jobs(self) -> list[JobStatus]:
-        """The jobs and their queries."""
-        shown: list[JobStatus] = []
-        for job in self.bound_jobs:
-            own = [pipeline for pipeline in self.pipelines if pipeline.job is job]
-            queries: list[QueryStatus] = [
-                {
-                    "name": output.query.name,
-                    "description": str(getattr(output.query.factory, "description", "")),
-                    "source": pipeline.source.topic,
-                    "sink": output.topic or None,
-                    "alerts": output.alerts,
-                    "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
-                }
-                for pipeline in own
-                for output in pipeline.outputs
-            ]
-            shown.append({"name": job.name, "version": job.version, "path": job.path, "queries": queries})
-        return shown
-
-    def partitions(self) -> list[PartitionStatus]:
-        """Status of the assigned partitions."""
-        now = time.monotonic()
-        return [stage.status(now) for place in sorted(self.stages) for stage in self.stages[place]]
-
-    def alerts(self, limit: int) -> list[Alert]:
-        """The latest alerts, newest first."""
-        return self.feed.latest(limit)
-
-    def subscribe(self) -> Subscription:
-        """New alerts, as they come."""
-        return self.feed.subscribe()
-
-    def counters(self) -> dict[str, int]:
-        """What operators dropped or bounded, and repeats that a replay did not write again."""
-        total: dict[str, int] = {"repeated_outputs": self.writer.repeated}
-        for stages in self.stages.values():
-            for stage in stages:
-                if isinstance(stage, DetectStage):
-                    for slot in stage.task.slots:
-                        for reason, number in slot.operator.counters.counts.items():
-                            total[reason] = total.get(reason, 0) + number
-        return total
 
 
 def _now_ms() -> int:

@@ -1,0 +1,77 @@
+"""A worker as its page and its metrics see it."""
+
+from __future__ import annotations
+
+import time
+
+from anomaly_app.alerts.record import Alert
+from anomaly_app.runtime.stage import DetectStage
+from anomaly_app.runtime.worker import Worker
+from anomaly_app.status import JobStatus, PartitionStatus, QueryStatus, Subscription
+
+
+class Overview:
+    """The :class:`~anomaly_app.status.WorkerStatus` of a worker, from memory.
+
+    Args:
+        worker: that is shown.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether rows are being processed, else the reason."""
+        if self._worker.crashed:
+            return False, self._worker.crashed
+        for reason in self._worker.trouble.values():
+            return False, reason
+        return self._worker.state
+
+    def healthy(self) -> tuple[bool, str]:
+        """Whether the process should go on living."""
+        return (False, self._worker.crashed) if self._worker.crashed else (True, "")
+
+    def jobs(self) -> list[JobStatus]:
+        """The jobs and their queries."""
+        shown: list[JobStatus] = []
+        for job in self._worker.bound_jobs:
+            own = [pipeline for pipeline in self._worker.pipelines if pipeline.job is job]
+            queries: list[QueryStatus] = [
+                {
+                    "name": output.query.name,
+                    "description": str(getattr(output.query.factory, "description", "")),
+                    "source": pipeline.source.topic,
+                    "sink": output.topic or None,
+                    "alerts": output.alerts,
+                    "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
+                }
+                for pipeline in own
+                for output in pipeline.outputs
+            ]
+            shown.append({"name": job.name, "version": job.version, "path": job.path, "queries": queries})
+        return shown
+
+    def partitions(self) -> list[PartitionStatus]:
+        """Status of the assigned partitions."""
+        now = time.monotonic()
+        return [stage.status(now) for place in sorted(self._worker.stages) for stage in self._worker.stages[place]]
+
+    def alerts(self, limit: int) -> list[Alert]:
+        """The latest alerts, newest first."""
+        return self._worker.feed.latest(limit)
+
+    def subscribe(self) -> Subscription:
+        """New alerts, as they come."""
+        return self._worker.feed.subscribe()
+
+    def counters(self) -> dict[str, int]:
+        """What operators dropped or bounded, and repeats that a replay did not write again."""
+        total: dict[str, int] = {"repeated_outputs": self._worker.writer.repeated}
+        for stages in self._worker.stages.values():
+            for stage in stages:
+                if isinstance(stage, DetectStage):
+                    for slot in stage.task.slots:
+                        for reason, number in slot.operator.counters.counts.items():
+                            total[reason] = total.get(reason, 0) + number
+        return total

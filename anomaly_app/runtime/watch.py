@@ -1,0 +1,151 @@
+"""What a worker looks after as time passes: idleness, progress, the broker, frames that nobody needs any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from anomaly_app.errors import BrokerError
+from anomaly_app.jobs.task import TimeMode
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.runtime.repartition import MergeStage
+from anomaly_app.runtime.stage import DetectStage
+from anomaly_app.runtime.topics import TopicAdmin
+from anomaly_app.runtime.worker import Place, Worker
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+BROKER_CHECK_S = 2.0
+PROGRESS_CHECK_S = 15.0
+STALL_S = 120.0
+REFRESH_S = 60.0
+"""How often a quiet partition notes anew how far the outputs are written, so that a restart reads little of them."""
+
+
+class Watch:
+    """Tasks that run beside the flow of rows.
+
+    Args:
+        worker: that they look after.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._refreshed = 0.0
+
+    async def tick_for_ever(self) -> None:
+        """Idleness, and quiet partitions."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self._worker.revoking:
+                continue
+            now = time.monotonic()
+            for stages in self._worker.stages.values():
+                for stage in stages:
+                    if self._worker.trouble:
+                        stage.hold()
+                    else:
+                        stage.tick(now)
+            if self._worker.trouble:
+                continue
+            await self._pass_markers()
+            self._advance_idle()
+            if now - self._refreshed >= REFRESH_S:
+                self._refreshed = now
+                for stages in self._worker.stages.values():
+                    for stage in stages:
+                        stage.touch()
+                await self._purge()
+
+    async def _pass_markers(self) -> None:
+        """Partitions that seem to be behind, and have only markers of transactions before them."""
+        for (topic, partition), stages in list(self._worker.stages.items()):
+            for stage in stages:
+                standing, stage.stood_at = stage.stood_at, stage.position
+                if stage.position < stage.highwater and not stage.dirty and standing == stage.position:
+                    try:
+                        beyond = await self._worker.app.consumer.beyond(TP(topic, partition), standing)
+                    except KafkaError as error:  # the partition is being taken away, or the broker is
+                        log.debug("%s[%d] does not tell its position: %s", topic, partition, error)
+                        continue
+                    if stage.position == standing:  # else rows have come meanwhile
+                        stage.position = beyond
+                        if stage.at_end:
+                            stage.wake.set()
+
+    def _advance_idle(self) -> None:
+        """Idle partitions of a source follow the slowest of those that are not."""
+        for pipeline in self._worker.pipelines:
+            if pipeline.repartitioned or pipeline.source.mode is not TimeMode.ROWTIME:
+                continue
+            stages = [s for all_ in self._worker.stages.values() for s in all_ if isinstance(s, DetectStage)]
+            own = [stage for stage in stages if stage.pipeline is pipeline]
+            reached = min((stage.task.watermark for stage in own if not stage.idle), default=MIN_WATERMARK)
+            for stage in own:
+                if stage.idle and stage.task.watermark < reached < MAX_WATERMARK:
+                    stage.advance(reached)
+
+    async def _purge(self) -> None:
+        """Delete frames of the repartition topics that no restart reads again."""
+        before = {
+            (stage.topic, stage.partition): stage.resume_frame
+            for stages in self._worker.stages.values()
+            for stage in stages
+            if isinstance(stage, MergeStage) and stage.resume_frame
+        }
+        if before:
+            try:
+                async with TopicAdmin(self._worker.loaded) as admin:
+                    await admin.purge(before)
+            except BrokerError as error:
+                log.warning("repartition topics are not purged: %s", error)
+
+    async def watch_progress(self) -> None:
+        """Stop the process if rows are there and none are read: Faust's consumer is known to stall (175, 523, 532)."""
+        stalled: dict[Place, tuple[int, float]] = {}
+        while True:
+            await asyncio.sleep(PROGRESS_CHECK_S)
+            if self._worker.trouble or self._worker.revoking or not self._worker.stages:
+                stalled.clear()
+                continue
+            consumer = self._worker.app.consumer
+            try:
+                ends = await consumer.highwaters(
+                    *(tp for tp in consumer.assignment() if tuple(tp) in self._worker.stages)
+                )
+            except KafkaError as error:
+                log.debug("the ends of the topics are not known: %s", error)
+                continue
+            now = time.monotonic()
+            for tp, end in ends.items():
+                stages = self._worker.stages.get(tuple(tp), [])
+                position = min((stage.position for stage in stages), default=0)
+                for stage in stages:
+                    stage.highwater = max(stage.highwater, end or 0)
+                before, since = stalled.get(tuple(tp), (-1, now))
+                if position != before or position >= (end or 0):
+                    stalled[tuple(tp)] = position, now
+                elif now - since >= STALL_S:
+                    problem = f"{tp.topic}[{tp.partition}] stands at {position} of {end} for {now - since:.0f} s"
+                    self._worker.crashed = f"the consumer has stalled: {problem}"
+                    await self._worker.app.crash(BrokerError(self._worker.crashed))
+                    return
+
+    async def watch_broker(self) -> None:
+        """Whether Kafka is there."""
+        while True:
+            client = self._worker.writer.producer.client
+            try:
+                reached = await asyncio.wait_for(client.force_metadata_update(), BROKER_CHECK_S)
+            except (TimeoutError, KafkaError, OSError):
+                reached = False
+            if reached:
+                self._worker.trouble.pop("broker", None)
+            else:
+                self._worker.trouble["broker"] = "the broker does not answer"
+            await asyncio.sleep(BROKER_CHECK_S)
