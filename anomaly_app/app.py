@@ -24,6 +24,7 @@ from anomaly_app.errors import AnomalyError, SettingsError, SqlError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job
 from anomaly_app.patterns.rule import Limits
+from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import faust_credentials
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.overview import Overview
@@ -205,9 +206,7 @@ class AnomalyApp(LaneApp):
         """Flush and commit, then the page goes."""
         self._deadline.start()
         await super().on_stop()
-        for task in self._side_tasks:
-            task.cancel()
-        await asyncio.gather(*self._side_tasks, return_exceptions=True)
+        await cancel(self._side_tasks)
         if self.worker is not None:
             await self.worker.close()
         if self._web is not None:

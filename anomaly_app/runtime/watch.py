@@ -141,7 +141,8 @@ class Watch:
         while True:
             client = self._worker.writer.producer.client
             try:
-                reached = await asyncio.wait_for(client.force_metadata_update(), BROKER_CHECK_S)
+                async with asyncio.timeout(BROKER_CHECK_S):
+                    reached = await client.force_metadata_update()
             except (TimeoutError, KafkaError, OSError):
                 reached = False
             if reached:

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -16,6 +16,7 @@ from aiokafka.structs import TopicPartition
 from anomaly_app.errors import RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job, Startup
+from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
@@ -188,11 +189,7 @@ class Worker:
             for stage in stages:
                 stage.close()
         flushers, self._flushers = self._flushers, {}
-        for flusher in flushers.values():
-            flusher.cancel()
-        for flusher in flushers.values():
-            with suppress(asyncio.CancelledError):
-                await flusher
+        await cancel(flushers.values())
         self.stages.clear()
 
     async def restore(self, committed: Mapping[Any, int | None], epoch: int) -> dict[Any, int]:
