@@ -25,7 +25,9 @@ NULL                                   ``None``
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from enum import Enum
+from typing import Any
 
 
 class Kind(Enum):
@@ -113,6 +115,35 @@ INT = DataType(Kind.INT)
 BIGINT = DataType(Kind.BIGINT)
 DOUBLE = DataType(Kind.DOUBLE)
 TIMESTAMP_3 = DataType(Kind.TIMESTAMP, 3)
+
+
+def python_type(type_: DataType) -> Any:
+    """The Python type of values in memory form, as msgspec needs it to read stored values back as they were.
+
+    Example:
+        >>> python_type(DataType(Kind.ARRAY, element=INT))
+        list[int | None] | None
+    """
+    kind = type_.kind
+    if kind in TEXTS:
+        inner: Any = str
+    elif kind is Kind.BOOLEAN:
+        inner = bool
+    elif kind in APPROXIMATE:
+        inner = float
+    elif kind is Kind.DECIMAL:
+        inner = Decimal
+    elif kind is Kind.BYTES:
+        inner = bytes
+    elif kind is Kind.ARRAY and type_.element is not None:
+        inner = list[python_type(type_.element)]  # type: ignore[misc]
+    elif kind is Kind.MAP and type_.element is not None and type_.key is not None:
+        inner = dict[python_type(type_.key), python_type(type_.element)]  # type: ignore[misc]
+    elif kind is Kind.ROW:
+        inner = tuple[tuple(python_type(field) for _, field in type_.fields)]  # type: ignore[misc]
+    else:
+        inner = int
+    return inner | None
 
 
 class Origin(Enum):

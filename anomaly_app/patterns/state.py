@@ -7,14 +7,13 @@ needed), ``k`` + key (how far matches have consumed the rows of the key) and ``r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from anomaly_app.errors import StateError
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.schema import APPROXIMATE, TEXTS, Column, DataType, Kind
+from anomaly_app.schema import Column, python_type
 
 NEEDED = b"t"
 KEY = b"k"
@@ -61,7 +60,8 @@ class RowCodec:
     """Whole rows as bytes: the columns of a layout, and whatever trails them.
 
     Example:
-        >>> from anomaly_app.schema import STRING
+        >>> from decimal import Decimal
+        >>> from anomaly_app.schema import STRING, DataType, Kind
         >>> codec = RowCodec(Layout((Column("user_id", STRING), Column("cost", DataType(Kind.DECIMAL, 5, 2)))))
         >>> codec.decode(codec.encode((1_000, 42, "ann", Decimal("9.90"), 3, 77)))
         (1000, 42, 'ann', Decimal('9.90'), 3, 77)
@@ -69,7 +69,7 @@ class RowCodec:
 
     def __init__(self, layout: Layout) -> None:
         self._width = COLUMNS + len(layout.columns)
-        types = (int, int, *(_python_type(column.type) for column in layout.columns))
+        types = (int, int, *(python_type(column.type) for column in layout.columns))
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
             tuple[tuple[types], tuple[Any, ...]]  # type: ignore[valid-type]
@@ -96,7 +96,7 @@ class KeyCodec:
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        types = tuple(_python_type(column.type) for column in columns)
+        types = tuple(python_type(column.type) for column in columns)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
             tuple[types] if types else tuple[()]  # type: ignore[valid-type]
@@ -132,27 +132,3 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, what: str) -> An
         return decoder.decode(data)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise StateError(f"a stored {what} is unreadable: {error}") from error
-
-
-def _python_type(type_: DataType) -> Any:
-    """How msgspec must read a value back, so that it is the same Python value."""
-    kind = type_.kind
-    if kind in TEXTS:
-        inner: Any = str
-    elif kind is Kind.BOOLEAN:
-        inner = bool
-    elif kind in APPROXIMATE:
-        inner = float
-    elif kind is Kind.DECIMAL:
-        inner = Decimal
-    elif kind is Kind.BYTES:
-        inner = bytes
-    elif kind is Kind.ARRAY and type_.element is not None:
-        inner = list[_python_type(type_.element)]  # type: ignore[misc]
-    elif kind is Kind.MAP and type_.element is not None and type_.key is not None:
-        inner = dict[_python_type(type_.key), _python_type(type_.element)]  # type: ignore[misc]
-    elif kind is Kind.ROW:
-        inner = tuple[tuple(_python_type(field) for _, field in type_.fields)]  # type: ignore[misc]
-    else:
-        inner = int
-    return inner | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
@@ -17,7 +16,7 @@ import msgspec
 
 from anomaly_app.errors import DecodeError
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.schema import APPROXIMATE, TEXTS, DataType, Kind
+from anomaly_app.schema import python_type
 
 POSITION_BITS = 20
 """A row behind a repartition has the position (offset of its frame << 20) + its number in the frame."""
@@ -83,7 +82,7 @@ class FrameCodec:
 
     def __init__(self, layout: Layout) -> None:
         self._names = [f"{column.name} {column.type.with_nullable(True)}" for column in layout.columns]
-        self._types = [_python_type(column.type) for column in layout.columns]
+        self._types = [python_type(column.type) for column in layout.columns]
         self._columns = msgspec.Raw(_encode(self._names))
         self._own = _rows_decoder(self._types)
         self._others: dict[bytes, tuple[Any, list[int]]] = {}
@@ -143,29 +142,6 @@ class FrameCodec:
 def _rows_decoder(types: Sequence[Any]) -> Any:
     row = tuple[(int, int, *types)]  # type: ignore[valid-type]
     return msgspec.msgpack.Decoder(list[row])
-
-
-def _python_type(type_: DataType) -> Any:
-    kind = type_.kind
-    if kind in TEXTS:
-        base: Any = str
-    elif kind is Kind.BOOLEAN:
-        base = bool
-    elif kind in APPROXIMATE:
-        base = float
-    elif kind is Kind.DECIMAL:
-        base = Decimal
-    elif kind is Kind.BYTES:
-        base = bytes
-    elif kind is Kind.ARRAY and type_.element is not None:
-        base = list[_python_type(type_.element)]  # type: ignore[misc]
-    elif kind is Kind.MAP and type_.element is not None and type_.key is not None:
-        base = dict[_python_type(type_.key), _python_type(type_.element)]  # type: ignore[misc]
-    elif kind is Kind.ROW:
-        base = tuple[tuple(_python_type(field) for _, field in type_.fields)]  # type: ignore[misc]
-    else:
-        base = int
-    return base | None
 
 
 def partition_of(layout: Layout, partition_by: Sequence[str], partitions: int) -> Callable[[Row], int]:
