@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anomaly_app.errors import SqlSyntaxError
+from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions.nodes import Node
 from anomaly_app.expressions.parser import ExpressionParser
 from anomaly_app.expressions.tokens import Span
@@ -50,7 +50,10 @@ class RowPatternParser(ExpressionParser):
             measures = self.listed(self._measure)
         rows = self._rows_per_match()
         skip = self._skip()
-        self.accept_any(("INITIAL", "SEEK"))
+        if self.at("SEEK"):
+            problem = "SEEK is not supported: a stream gives matches as they come, which is INITIAL"
+            raise SqlValidationError(problem, self.text, *self.token.span)
+        self.accept("INITIAL")
         if not self.at("PATTERN"):
             raise self.expected(*self._next_clauses(partition, order, measures, rows, skip))
         self.take()
