@@ -4,6 +4,7 @@
 
     AnomalyError
     ├── SettingsError              a setting is wrong: names its key and where it came from
+    ├── OptionError                an option of a detector is unknown or impossible
     ├── SqlError                   a statement or rule is wrong: shows the line with a caret
     │   ├── SqlSyntaxError         it cannot be read
     │   └── SqlValidationError     it can be read but means nothing, or nothing that is supported
@@ -49,6 +50,21 @@ class SettingsError(AnomalyError):
     def __init__(self, key: str, origin: str, problem: str) -> None:
         self.key, self.origin, self.problem = key, origin, problem
         super().__init__(f"{key} (from {origin}): {problem}")
+
+
+class OptionError(AnomalyError):
+    """An option of a detector is unknown, of another type, or impossible.
+
+    Args:
+        option: its name.
+        problem: what is wrong with it and what would be right.
+    """
+
+    code = "option"
+
+    def __init__(self, option: str, problem: str) -> None:
+        self.option = option
+        super().__init__(problem)
 
 
 class SqlError(AnomalyError):

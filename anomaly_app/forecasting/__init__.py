@@ -1,0 +1,1 @@
+"""Models that foretell the next value of a series, bounds around the forecast, and their SQL functions."""

@@ -1,0 +1,1 @@
+"""Windows over rows: OVER with a detector, tumbling and hopping windows, the sigma rule."""
