@@ -81,8 +81,7 @@ class OverRule:
         ttl_ms: state of a key that has been silent for longer, in event time, is dropped; None to keep it.
     """
 
-    definitions: Mapping[str, str] = {}
-    pattern_text = ""
+    alert_type = "anomaly"
 
     def __init__(
         self,
@@ -108,6 +107,29 @@ class OverRule:
         """One line about the query."""
         calls = " and ".join(f"{call.function.name}({call.text})" for call in self.calls)
         return calls + (f" for each {', '.join(self.partition_by)}" if self.keys else " over all rows")
+
+    @property
+    def words(self) -> list[str]:
+        """What the query does, for people: phrases in the order in which things happen."""
+        below, around = self.filters
+        each = f"of each {', '.join(self.partition_by)}" if self.keys else "of all rows together"
+        words = ["takes each row" + (f" where {' and '.join(below)}" if below else "")]
+        for call in self.calls:
+            options = ", ".join(f"{name} {call.options[name]}" for name in call.given)
+            words.append(
+                f"judges {call.text} by {call.function.name} ({options or 'no options: the defaults'}) "
+                f"from the rows before {each}, then learns from it"
+            )
+        words.append("gives one row for each" + (f" where {' and '.join(around)}" if around else ""))
+        return [*words, "alerts for rows that a detector flags"]
+
+    @property
+    def state(self) -> str:
+        """What is kept, for people."""
+        kept = "a model for each key" if self.keys else "one model"
+        if self.ttl_ms is not None:
+            return f"{kept}, written with the rows that change it, dropped after {self.ttl_ms / 1000:g} s without rows"
+        return f"{kept}, written with the rows that change it, kept for ever"
 
     def create(self, layout: Layout) -> OverOperator:
         """A fresh operator for rows of that layout."""
