@@ -203,10 +203,8 @@ class _Binder:
     def _check_time(self, node: n.Node, what: str, scope: ColumnScope) -> None:
         time = self.schema.rowtime or self.schema.proctime
         if time is None:
-            problem = (
-                f"table {self.level.source.name} has no time attribute: it needs a WATERMARK FOR one of its columns"
-            )
-            raise self._fail(node, f"{what} must be the time attribute, but {problem}")
+            problem = f"{self.level.source.name} has none: it needs a WATERMARK FOR one of its columns"
+            raise self._fail(node, f"{what} must be the time attribute of the table, and {problem}")
         if scope.origin(node) != time:
             raise self._fail(node, f"{what} must be the time attribute of the table, {time}")
 
@@ -221,9 +219,8 @@ class _Binder:
         if first.descending:
             raise self._fail(first, "ORDER BY of OVER must be ascending: a detector learns from what came before")
         if others:
-            raise self._fail(
-                others[0], "ORDER BY of OVER takes the time attribute only: rows of one time go as they came"
-            )
+            problem = "ORDER BY of OVER takes the time attribute only: rows of one time are taken as they came"
+            raise self._fail(others[0], problem)
         if not _FRAME.fullmatch(window.frame):
             problem = (
                 "the frame must be RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW: a detector sees each row once, "
@@ -251,10 +248,7 @@ class _Binder:
     def _key(self, node: n.Node, scope: ColumnScope) -> Column:
         origin = scope.origin(node)
         if origin is None:
-            problem = (
-                "PARTITION BY takes columns of the table: rows are brought together by what they have, not by more"
-            )
-            raise self._fail(node, problem)
+            raise self._fail(node, "PARTITION BY of OVER takes columns of the table, and no expressions")
         return next(column for column in self.schema.columns if column.name == origin)
 
     def _options(self, node: n.Call) -> tuple[dict[str, Any], dict[str, Span]]:

@@ -21,6 +21,7 @@ from anomaly_app.detectors import Detector, DetectorFunction, Verdicts
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Counters, Finding, Layout, Problem, Row
+from anomaly_app.patterns.describe import duration
 from anomaly_app.patterns.state import KeyCodec
 from anomaly_app.schema import Column
 
@@ -128,7 +129,7 @@ class OverRule:
         """What is kept, for people."""
         kept = "a model for each key" if self.keys else "one model"
         if self.ttl_ms is not None:
-            return f"{kept}, written with the rows that change it, dropped after {self.ttl_ms / 1000:g} s without rows"
+            return f"{kept}, written with the rows that change it, dropped after {duration(self.ttl_ms)} without rows"
         return f"{kept}, written with the rows that change it, kept for ever"
 
     def create(self, layout: Layout) -> OverOperator:
