@@ -251,9 +251,10 @@ class OverOperator:
     ) -> list[Finding]:
         project, after, single = self._compiled.project, self._compiled.after, self._single_key
         flags = [verdicts.flags() for verdicts in judged]
-        scores = [verdicts.scores() for verdicts in judged]
-        results = list(zip(*[verdicts.values() for verdicts in judged], strict=True))
-        findings = []
+        anywhere = flags[0] if len(flags) == 1 else list(map(any, zip(*flags, strict=True)))
+        results = zip(*[verdicts.values() for verdicts in judged], strict=True)
+        findings: list[Finding] = []
+        flagged: list[tuple[int, Finding]] = []
         for place, (row, taken, key, result) in enumerate(zip(rows, inputs, keys, results, strict=True)):
             key = (key,) if single else key
             try:
@@ -266,12 +267,16 @@ class OverOperator:
             if values is None:
                 continue
             finding = Finding(key, row[TIME], values, row, alert=False)
-            flagged = [number for number, flag in enumerate(flags) if flag[place]]
-            if flagged:
-                finding.alert = True
-                finding.score = _greatest([scores[number][place] for number in flagged])
-                finding.explanation = "; ".join([judged[number].explain(place) for number in flagged])
+            if anywhere[place]:
+                flagged.append((place, finding))
             findings.append(finding)
+        if flagged:
+            scores = [verdicts.scores() for verdicts in judged]
+            for place, finding in flagged:
+                by = [number for number, flag in enumerate(flags) if flag[place]]
+                finding.alert = True
+                finding.score = _greatest([scores[number][place] for number in by])
+                finding.explanation = "; ".join([judged[number].explain(place) for number in by])
         return findings
 
     def _problem(self, error: Exception, row: Row, key: Values = ()) -> None:
