@@ -64,7 +64,7 @@ OPTIONS = (
     Option("timeOfDay", bool, False, "the time of day is a field too"),
     Option("frequency", bool, False, "the time since the point before is a field too"),
     Option("categories", str, "", "names of the fields that are categories, with commas: what counts is rarity"),
-    _whole("trees", 50, "trees of the method trees", 1, 500),
+    _whole("trees", 25, "trees of the method trees", 1, 500),
     _whole("depth", 8, "halvings in a tree", 2, 12),
     _whole("seed", 1, "the same seed gives the same trees", 0, 2**31 - 1),
 )

@@ -177,8 +177,8 @@ def _inverse(covariance: Floats, spread: Floats) -> Floats:
 
 def _squares(z: Floats, mean: Floats, covariance: Floats) -> Floats:
     """Squared distances of points, shape (k, d, n)."""
-    # A feature without spread among the near points has one all the same: a thousandth of the median deviation.
-    spread = np.maximum(np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)), 1e-3)
+    # The near points may all have the same value of a feature that is mostly this one: others are usual too.
+    spread = np.maximum(np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)), 0.5)
     precision = _inverse(covariance, spread)
     away = (z - mean[:, :, None]) / spread[:, :, None]
     return np.asarray(np.sum(away * np.sum(precision[:, :, :, None] * away[:, None, :, :], axis=2), axis=1))

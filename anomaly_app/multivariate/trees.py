@@ -86,7 +86,7 @@ class HalfSpaceTrees:
         self._scale[series, 0] = middle
         place = self._place(np.repeat(series, n), points.reshape(k * n, d))
         trees, leaves = len(self._tree), self._inner + 1
-        node = np.zeros(place.shape[:1] + (trees,), dtype=np.int64)
+        node = np.zeros((k * n, trees), dtype=np.int64)
         for _ in range(self._depth):
             node, _ = self._descend(node, place)
         cell = (np.repeat(np.arange(k), n)[:, None] * trees + self._tree) * leaves + node - self._inner
