@@ -69,6 +69,11 @@ def test_the_first_points_are_as_rare_as_the_others_make_them() -> None:
     assert np.nanmax(rarity) < 2.5
 
 
+def test_where_every_category_is_new_a_new_one_is_usual() -> None:
+    codes = np.arange(200.0)[:, None]
+    assert np.nanmax(scores(detect(codes, None, ["order"], categories="order"))[128:160]) < 0.5
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_contributions_add_up_to_the_score(method: str) -> None:
     times, points = purchases(400)

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from outlier_streams import Array, clusters, correlated, detect, rate, scores, skewed
 
+from anomaly_app.detectors import check_options
+from anomaly_app.multivariate.functions import DETECT_OUTLIERS
+
 WARM_UP = 256
 
 
@@ -131,3 +134,33 @@ def test_a_level_shift_is_news_and_then_the_new_state(method: str) -> None:
     flags = detect(points, method=method).flags()
     assert all(flags[1_000:1_010])
     assert sum(flag is True for flag in flags[1_600:]) < 40
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+def test_the_first_bound_is_right_before_anything_was_learnt_about_it(method: str) -> None:
+    series, rows = 150, 160
+    detector = DETECT_OUTLIERS.create(check_options(DETECT_OUTLIERS, {"method": method}), ["a", "b"])
+    detector.grow(series)
+    points = np.random.default_rng(11).normal(size=(rows * series, 2))
+    numbers = np.tile(np.arange(series), rows)
+    told = detector.update(numbers, np.repeat(np.arange(rows), series), points)
+    assert 0.008 <= rate(told) <= 0.015
+
+
+def test_outliers_in_the_warm_up_that_only_break_a_correlation_do_not_spoil_the_start() -> None:
+    random = np.random.default_rng(12)
+    first = random.normal(size=300)
+    points = np.column_stack([first, first + 0.1 * random.normal(size=300)])
+    points[:25, 1] = 1.5 - points[:25, 0]
+    told = scores(detect(points))
+    exact = np.hypot(points[:, 0], (points[:, 1] - points[:, 0]) / 0.1)
+    assert np.abs(told[128:160] / exact[128:160] - 1).max() < 0.5
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+def test_after_a_level_shift_small_anomalies_are_seen_again(method: str) -> None:
+    random = np.random.default_rng(13)
+    points = random.normal(size=(1_700, 2))
+    points[1_000:] += 100
+    points[1_690] += 6
+    assert detect(points, method=method).flags()[1_690]
