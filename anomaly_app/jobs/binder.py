@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.jobs.detector_functions import calls_with_over
 from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.options import parse_duration
-from anomaly_app.jobs.over import bind_over, has_detectors
 from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
 from anomaly_app.jobs.sinks import into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
@@ -263,7 +263,9 @@ def _bind_select(
     def into(columns: Sequence[Column]) -> CompiledSelect | None:
         return None if target is None else into_sink(columns, target.insert, target.name, target.columns, text)
 
-    if has_detectors(select):
+    if any(any(calls_with_over(level)) for level in select.levels):
+        from anomaly_app.jobs.over import bind_over  # which loads the detectors
+
         return bind_over(select, schema, text, dialect, into=into, ttl_ms=settings.ttl_ms)
     match = select.levels[0].match
     if match is None:

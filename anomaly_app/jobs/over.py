@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
 from anomaly_app.jobs import detector_functions
+from anomaly_app.jobs.detector_functions import calls_with_over
 from anomaly_app.jobs.select import (
     ColumnScope,
     CompiledSelect,
@@ -24,19 +25,20 @@ from anomaly_app.jobs.select import (
     subquery_scope,
     table_scope,
 )
+from anomaly_app.multivariate.categories import category_code
 from anomaly_app.operators import Layout
-from anomaly_app.schema import NUMBERS, Column, Kind, Schema
+from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, WHOLE_NUMBERS, Column, Kind, Schema
 from anomaly_app.sql.statements import Select
 from anomaly_app.windows.over import CompiledOver, DetectorCall, OverRule
 
 _FRAME = re.compile(r"((RANGE|ROWS) (BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW|UNBOUNDED PRECEDING))?")
 
+CATEGORIES = "categories"
+"""Option of a detector of several values: names of those that are no measures; texts must be among them."""
+
+_AS_THEY_ARE = WHOLE_NUMBERS | APPROXIMATE | {Kind.BOOLEAN, Kind.NULL}
+
 Into = Callable[[Sequence[Column]], CompiledSelect | None]
-
-
-def has_detectors(select: Select) -> bool:
-    """Whether a query, or a subquery of it, has a function with OVER in its SELECT list."""
-    return any(True for level in select.levels for _ in _calls(level))
 
 
 def bind_over(
@@ -48,7 +50,7 @@ def bind_over(
     into: Into | None = None,
     ttl_ms: int | None = None,
 ) -> OverRule:
-    """Bind a query for which :func:`has_detectors` holds.
+    """Bind a query that has calls with OVER.
 
     Args:
         select: the tree.
@@ -70,15 +72,15 @@ class _Binder:
     ) -> None:
         self.schema, self.text, self.dialect, self.into, self.ttl_ms = schema, text, dialect, into, ttl_ms
         levels = select.levels
-        place, *others = [place for place, level in enumerate(levels) if any(_calls(level))]
+        place, *others = [place for place, level in enumerate(levels) if any(calls_with_over(level))]
         if others:
             problem = "a detector over the results of a detector is not supported: write them to a topic in between"
-            raise self._fail(next(_calls(levels[others[0]])), problem)
+            raise self._fail(next(calls_with_over(levels[others[0]])), problem)
         self.inner, self.level, self.outer = levels[:place], levels[place], levels[place + 1 :]
-        self.nodes = {n.shape(node): node for node in _calls(self.level)}
+        self.nodes = {n.shape(node): node for node in calls_with_over(self.level)}
         if levels[0].match is not None:
             problem = "a detector over MATCH_RECOGNIZE is not supported: write the matches to a topic in between"
-            raise self._fail(next(_calls(self.level)), problem)
+            raise self._fail(next(calls_with_over(self.level)), problem)
 
     def bind(self) -> OverRule:
         """Check the calls and compile once with all columns, to learn the output and what is read."""
@@ -147,7 +149,8 @@ class _Binder:
             for value in _values(node):
                 code = compiler.value(value)
                 (tests, (name,)) = guarded(env, [code])
-                number = f"float({name})" if code.type.kind is Kind.DECIMAL else name
+                helper = category_code if code.type.kind in TEXTS else float
+                number = name if code.type.kind in _AS_THEY_ARE else f"{env.use(helper)}({name})"
                 sources.append(f"{missing} if {tests[0]} else {number}" if tests else number)
         lines = ["def point(row):"]
         if self.level.where is not None:
@@ -168,13 +171,11 @@ class _Binder:
         if not 2 <= len(node.args) <= 3:
             problem = f"{node.name} takes a value, the time attribute and perhaps JSON_OBJECT(…), not {len(node.args)}"
             raise self._fail(node, f"{problem} argument{'s' * (len(node.args) != 1)}")
-        self._check_values(node, function, scope)
+        options, spans = self._options(node)
+        self._check_values(node, function, scope, options)
         self._check_time(node.args[1], f"the second argument of {node.name}", scope)
         self._check_window(node, scope)
-        names = tuple(
-            value.parts[-1] if isinstance(value, n.ColumnRef) else self._words(value) for value in _values(node)
-        )
-        options, spans = self._options(node)
+        names = tuple(self._name(value) for value in _values(node))
         try:
             call = DetectorCall(
                 function, check_options(function, options), tuple(options), names, self._words(node.args[0])
@@ -186,19 +187,27 @@ class _Binder:
         assert width == len(names), f"{node.name} takes {width} numbers where {len(names)} are given"
         return call
 
-    def _check_values(self, node: n.Call, function: DetectorFunction, scope: ColumnScope) -> None:
+    def _check_values(
+        self, node: n.Call, function: DetectorFunction, scope: ColumnScope, options: Mapping[str, Any]
+    ) -> None:
         compiler = ExpressionCompiler(self.text, scope, Environment(), self.dialect)
-        value = node.args[0]
-        parts = _values(node)
+        value, parts = node.args[0], _values(node)
         if parts != (value,) and not function.multivariate:
             raise self._fail(value, f"{node.name} takes one number, not a ROW")
         if not parts:
             raise self._fail(value, f"{node.name} takes a number or a ROW of numbers, and this ROW is empty")
+        takes = f"{node.name} takes {'a number or a ROW of numbers' if function.multivariate else 'a number'}"
+        with_categories = any(option.name == CATEGORIES for option in function.options)
+        categories = [name.strip() for name in str(options.get(CATEGORIES, "")).split(",")]
         for part in parts:
-            kind = compiler.value(part).type
-            if kind.kind not in NUMBERS | {Kind.NULL}:
-                takes = "a number or a ROW of numbers" if function.multivariate else "a number"
-                raise self._fail(part, f"{node.name} takes {takes}, not {kind.with_nullable(True)}")
+            type_ = compiler.value(part).type.with_nullable(True)
+            if type_.kind in NUMBERS | {Kind.NULL} or (type_.kind is Kind.BOOLEAN and function.multivariate):
+                continue
+            if type_.kind not in TEXTS or not with_categories:
+                raise self._fail(part, f"{takes}, not {type_}")
+            name = self._name(part)
+            if name not in categories:
+                raise self._fail(part, f"{takes}: {name} is {type_}, and not named in the option '{CATEGORIES}'")
 
     def _check_time(self, node: n.Node, what: str, scope: ColumnScope) -> None:
         time = self.schema.rowtime or self.schema.proctime
@@ -274,6 +283,10 @@ class _Binder:
     def _fail(self, node: n.Node, problem: str) -> SqlValidationError:
         return SqlValidationError(problem, self.text, *node.span)
 
+    def _name(self, value: n.Node) -> str:
+        """What a value is called."""
+        return value.parts[-1] if isinstance(value, n.ColumnRef) else self._words(value)
+
     def _words(self, node: n.Node) -> str:
         return " ".join(self.text[slice(*node.span)].split())
 
@@ -295,20 +308,6 @@ class _Results:
         """A detector's result."""
         known = self._results.get(n.shape(node)) if node.over is not None else None
         return known if known is not None else self._scope.call(node, compiler)
-
-
-def _calls(level: Select) -> Iterator[n.Call]:
-    """Calls with OVER in the SELECT list, but not those inside of others."""
-
-    def find(node: n.Node) -> Iterator[n.Call]:
-        if isinstance(node, n.Call) and node.over is not None:
-            yield node
-            return
-        for child in n.children(node):
-            yield from find(child)
-
-    for item in level.items:
-        yield from find(item.expr)
 
 
 def _values(node: n.Call) -> Sequence[n.Node]:
