@@ -69,8 +69,8 @@ def misplaced(node: n.Call) -> str:
         >>> from anomaly_app.expressions.parser import parse_expression
         >>> misplaced(parse_expression("UPPER(a)"))
         ''
-        >>> misplaced(parse_expression("AVG(a) OVER (ORDER BY ts)"))
-        'AVG … OVER is not supported: OVER is for detectors'
+        >>> misplaced(parse_expression("AVG(a) OVER (ORDER BY ts)"))  # doctest: +ELLIPSIS
+        'AVG … OVER is not supported: OVER is for detectors (...)'
     """
     if node.over is None:
         if node.name in FUNCTIONS or node.name in AGGREGATES or node.name not in functions():

@@ -64,6 +64,7 @@ def check_contract(
     order: Callable[[Row], Any] | None = None,
     seed: int = 0,
     splits: int = 3,
+    per_row: int = 4,
 ) -> None:
     """Run all checks over some rows.
 
@@ -73,6 +74,7 @@ def check_contract(
         order: what ``order_key`` of the factory gives.
         seed: of the random batches.
         splits: how many ways to cut the rows into batches.
+        per_row: entries that a row may cost, see :func:`check_writes`.
 
     Raises:
         AssertionError: the operator breaks the contract; the message says how.
@@ -81,7 +83,7 @@ def check_contract(
     expected = check_batches(create, steps, seed=seed, splits=splits)
     check_restore(create, steps, expected, seed=seed)
     check_ids(expected)
-    check_writes(create, steps)
+    check_writes(create, steps, per_row=per_row)
 
 
 def run(operator: Operator, steps: Sequence[Step] | Iterator[Step]) -> list[tuple[Any, ...]]:

@@ -14,10 +14,13 @@ COLUMNS = [("k", "STRING"), ("v", "DOUBLE"), ("shop", "STRING"), ("sent", "BOOLE
 
 def payments(count=300):
     draw = random.Random(1)
+
+    def at(number):
+        return f"2026-01-01 09:{number // 60:02d}:{number % 60:02d}"
+
     rows = [
-        (draw.choice("ab"), draw.gauss(10, 1), draw.choice("xyz"), draw.random() < 0.5, f"2026-01-01 09:{n // 60:02d}:{n % 60:02d}")
-        for n in range(count)
-    ]  # fmt: skip
+        (draw.choice("ab"), draw.gauss(10, 1), draw.choice("xyz"), draw.random() < 0.5, at(n)) for n in range(count)
+    ]
     rows[-1] = ("a", 10.0, "nowhere", True, rows[-1][-1])
     return Rows(COLUMNS, rows, rowtime="ts")
 
