@@ -44,4 +44,4 @@ def test_every_row_is_judged_once_across_a_kill(tmp_path: Path) -> None:
     assert found == want
     assert {alert["payload"]["invoice_id"] for alert in alerts} == {row[1] for row in want if row[3]}
     assert len({alert["id"] for alert in alerts}) == len(alerts)
-    assert all(alert["type"] == "anomaly" and "bound" in alert["explanation"] for alert in alerts)
+    assert all(alert["type"] == "anomaly" and ": quantity " in alert["explanation"] for alert in alerts)
