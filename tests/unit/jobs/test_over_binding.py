@@ -247,3 +247,11 @@ def test_a_wrong_time_to_live_is_an_error():
 def test_a_frame_begins_with_its_unit():
     with pytest.raises(SqlSyntaxError, match=r"expected RANGE, ROWS or \), found 'GROUPS'"):
         bind(over("ORDER BY ts GROUPS UNBOUNDED PRECEDING"))
+
+
+def test_plans_of_tables_with_the_same_last_name_are_apart():
+    """Names of plans name state: a path has more than its end."""
+    table = """CREATE TABLE {0}.t (k STRING, v DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('connector' = 'kafka', 'topic' = '{0}', 'format' = 'json'); SELECT {1} FROM {0}.t;"""
+    job = bind_job(table.format("a", BY_KEY) + table.format("b", BY_KEY), name="job")
+    assert [plan.name for plan in job.plans] == ["t-k", "t-k-2"]
