@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.jobs.grouping import bind_windows, is_windowed
 from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.options import parse_duration
 from anomaly_app.jobs.over import bind_over, has_detectors
@@ -263,6 +264,8 @@ def _bind_select(
     def into(columns: Sequence[Column]) -> CompiledSelect | None:
         return None if target is None else into_sink(columns, target.insert, target.name, target.columns, text)
 
+    if is_windowed(select):
+        return bind_windows(select, schema, text, dialect, into=into, limits=limits)
     if has_detectors(select):
         return bind_over(select, schema, text, dialect, into=into, ttl_ms=settings.ttl_ms)
     match = select.levels[0].match
