@@ -65,6 +65,7 @@ class GroupRule:
         SqlValidationError: a name or a type is wrong, or the windows are not supported.
     """
 
+    alert_type = "window"
     definitions: Mapping[str, str] = MappingProxyType({})
     pattern_text = ""
 
@@ -111,24 +112,37 @@ class GroupRule:
     @property
     def description(self) -> str:
         """One line about the query."""
-        having = self._select.having
         keys = ", ".join(column.name for column in self._binder.keys)
         by = f" by {keys}" if keys else ""
-        return self._binder.windows.words + by + (f", having {self._written(having)}" if having is not None else "")
+        conditions = self._conditions
+        return self._binder.windows.words + by + (f", if {' and '.join(conditions)}" if conditions else "")
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What columns without a name are called for people: their expressions."""
+        if self._projection is not None:
+            return {}
+        items = zip(self.output, self._select.items, strict=True)
+        return {column.name: self._written(item.expr) for column, item in items if column.name.startswith("EXPR$")}
 
     @property
     def words(self) -> Sequence[str]:
         """What the query does, as ``anomaly explain`` prints it."""
         select, binder = self._select, self._binder
         keys = ", ".join(column.name for column in binder.keys)
-        words = [f"takes {self._written(select.where) if select.where is not None else 'each row'}"]
-        words.append(f"into {binder.windows.words}, over {binder.time.name}")
-        words.append(f"gives one row for each {keys} and window" if keys else "gives one row for each window")
-        if select.having is not None:
-            words.append(f"if {self._written(select.having)}")
-        words.append("when the watermark reaches the end of the window" if self._schema.rowtime is not None
-                     else "when the first row behind the window comes")  # fmt: skip
+        words = ["takes each row" + (f" with {self._written(select.where)}" if select.where is not None else "")]
+        words.append(f"puts it into {binder.windows.words}, over {binder.time.name}")
+        last = "when the watermark passes the end of the window"
+        if self._schema.rowtime is None:
+            last = "when time of arrival passes the end of the window"
+        words.append(f"gives one row for each {f'{keys} and ' if keys else ''}window, {last}")
+        words += [f"keeps it only if {condition}" for condition in self._conditions]
         return words
+
+    @property
+    def _conditions(self) -> list[str]:
+        nodes = [self._select.having, *(level.where for level in self._around)]
+        return [self._written(node) for node in nodes if node is not None]
 
     @property
     def state(self) -> str:

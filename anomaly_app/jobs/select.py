@@ -138,7 +138,7 @@ class ColumnScope:
         if problem:
             raise compiler.fail(node, problem)
         if node.name in AGGREGATES:
-            raise compiler.fail(node, f"{node.name} needs GROUP BY or a window: not supported here")
+            raise compiler.fail(node, f"{node.name} is about many rows: it needs a GROUP BY with a window")
         return None
 
 

@@ -282,8 +282,8 @@ class Accumulators:
             copied = [f"a[{place}] = b[{place}]" for place in argument.places.values() if place not in self._lists]
             copied += [f"a[{place}] = b[{place}].copy()" for place in argument.places.values() if place in self._lists]
             lines += [f"    if b[{n}]:"]
-            if steps:
-                lines += [f"        if a[{n}]:", *(f"            {step}" for step in steps)]
+            if argument.places:
+                lines += [f"        if a[{n}]:", *(f"            {step}" for step in steps or ["pass"])]
                 lines += ["        else:", *(f"            {step}" for step in copied)]
             lines += [f"        a[{n}] += b[{n}]"]
         return "\n".join(lines)
@@ -299,7 +299,7 @@ class Accumulators:
             states = [f"({name}[{n}], {name}[{place}], {name}[{squares}])" for name in "ab"]
             return [f"_, {mine}, a[{squares}] = {helper}({', '.join(states)})"]
         if kind in ("squares", "first_value"):
-            return ["pass"]
+            return []
         if kind == "last_value":
             return [f"{mine} = {theirs}"]
         if kind in ("min", "max"):
