@@ -1,6 +1,6 @@
 """Aggregates of groups as generated Python: what a group holds, how a row changes it, how two groups become one.
 
-A group is a list. Its first places are the last row and the start of its session; behind them stand the accumulators,
+A group is a list. First come its last row and the start of its slice or session; behind them stand the accumulators,
 in places (:class:`Program`) that aggregates share: a mean and a deviation of one column count its values once.
 """
 
@@ -18,7 +18,7 @@ from anomaly_app.schema import APPROXIMATE, DataType, Kind, python_type
 
 Group: TypeAlias = list[Any]
 LAST, START, PLACES = 0, 1, 2
-"""Places in a group: its last row, the start of its session, and the first accumulator."""
+"""Places in a group: its last row, the start of its slice or session, and the first accumulator."""
 
 Begin: TypeAlias = Callable[[Any, Row], "Group | None"]
 """From the key of a group that is not touched yet, and its row, to the group; None if there is no room for it."""

@@ -22,7 +22,7 @@ from anomaly_app.operators import (
     Row,
 )
 from anomaly_app.schema import Column
-from anomaly_app.windows.accumulators import LAST, Group, Program
+from anomaly_app.windows.accumulators import LAST, START, Group, Program
 from anomaly_app.windows.assign import Grid, Sessions
 from anomaly_app.windows.store import Entries, GroupCodec, Stored
 
@@ -188,11 +188,7 @@ class GridOperator(WindowOperator):
         """Groups that changed, and those that are gone."""
         entries, self._deleted = self._deleted, []
         for slice_ in self._slices.values():
-            for key, group in slice_.dirty.items():
-                put, slice_.stored[key] = self.codec.put(
-                    self.codec.name(slice_.start, key), group, slice_.stored.get(key)
-                )
-                entries += put
+            entries += self.codec.put(slice_.dirty, slice_.stored)
             slice_.dirty.clear()
         if self._grid.shares and self._fired != self._fired_stored:
             self._fired_stored = self._fired
@@ -212,7 +208,7 @@ class GridOperator(WindowOperator):
         self.groups_held = len(groups)
 
     def _begin(self, slice_: Slice) -> Callable[[Any, Row], Group | None]:
-        groups, dirty, fresh = slice_.groups, slice_.dirty, self.program.fresh
+        groups, dirty, fresh, start = slice_.groups, slice_.dirty, self.program.fresh, slice_.start
 
         def begin(key: Any, row: Row) -> Group | None:
             group = groups.get(key)
@@ -220,6 +216,7 @@ class GridOperator(WindowOperator):
                 if not self.room(row):
                     return None
                 group = groups[key] = fresh()
+                group[START] = start
             dirty[key] = group
             return group
 
@@ -253,7 +250,7 @@ class GridOperator(WindowOperator):
     def _drop(self, slice_: Slice) -> None:
         self.groups_held -= len(slice_.groups)
         for key, stored in slice_.stored.items():
-            self._deleted += self.codec.delete(self.codec.name(slice_.start, key), stored)
+            self._deleted += self.codec.delete(slice_.start, key, stored)
 
 
 def _as_problem(error: Exception) -> AnomalyError:

@@ -65,11 +65,7 @@ class SessionOperator(WindowOperator):
     def changes(self) -> Entries:
         """Sessions that changed, and those that are gone."""
         entries, self._deleted = self._deleted, []
-        for key, group in self._dirty.items():
-            put, self._stored[key] = self.codec.put(
-                self.codec.name(group[START], key), group, self._stored.get(key)
-            )  # fmt: skip
-            entries += put
+        entries += self.codec.put(self._dirty, self._stored)
         self._dirty.clear()
         return entries
 
@@ -109,7 +105,7 @@ class SessionOperator(WindowOperator):
         self._dirty.pop(key, None)
         stored = self._stored.pop(key, None)
         if stored is not None:
-            self._deleted += self.codec.delete(self.codec.name(group[START], key), stored)
+            self._deleted += self.codec.delete(group[START], key, stored)
 
     def _set_timer(self, key: Any, group: Group) -> None:
         if key not in self._timed:

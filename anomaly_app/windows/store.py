@@ -8,7 +8,7 @@ one entry ``t``: the end of the last window that was given out, where a slice ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import GenericAlias
@@ -20,7 +20,7 @@ from anomaly_app.errors import StateError
 from anomaly_app.operators import COLUMNS, Layout
 from anomaly_app.patterns.state import KeyCodec
 from anomaly_app.schema import Column, python_type
-from anomaly_app.windows.accumulators import LAST, START, Group, Program
+from anomaly_app.windows.accumulators import LAST, PLACES, START, Group, Program
 
 Entries: TypeAlias = list[tuple[bytes, "bytes | None"]]
 
@@ -28,9 +28,9 @@ GROUP, VALUES, FIRED = b"g", b"v", b"t"
 _BIAS = 1 << 63
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """What of a group stands in entries.
+    """What of a group stands in entries, besides its own.
 
     Args:
         chunks: entries of values.
@@ -39,6 +39,9 @@ class Stored:
 
     chunks: int = 0
     lengths: tuple[int, ...] = ()
+
+
+_ALL = Stored()
 
 
 @dataclass(slots=True)
@@ -69,27 +72,29 @@ class GroupCodec:
         self._groups = _decoder(_tuple((row, tuple[Any, ...], *program.types)))
         self._values = _decoder(_tuple([GenericAlias(list, type_) for type_ in program.list_types]))
 
-    def name(self, start: int, key: Any) -> bytes:
-        """What names a group in the keys of its entries."""
-        return (start + _BIAS).to_bytes(8, "big") + self._keys.encode((key,) if self._single else key)
-
-    def put(self, name: bytes, group: Group, stored: Stored | None) -> tuple[Entries, Stored]:
-        """Entries of a group that has changed, and what of it is stored then."""
-        program, encode, row = self._program, self._encoder.encode, group[LAST]
-        whole = [group[place] for place in program.whole]
-        entries: Entries = [(GROUP + name, encode((row[: self._width], row[self._width :], *whole)))]
-        if stored is None:
-            stored = Stored(0, (0,) * len(program.lists))
-        if program.lists:
-            lists = [group[place] for place in program.lists]
-            new = [list(islice(values, done, None)) for values, done in zip(lists, stored.lengths, strict=True)]
+    def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored]) -> Entries:
+        """Entries of groups that have changed, by key; notes what of them is stored then."""
+        entries: Entries = []
+        encode, width, whole, lists = self._encoder.encode, self._width, self._program.whole, self._program.lists
+        for key, group in groups.items():
+            name, row = self._name(group[START], key), group[LAST]
+            state = [group[place] for place in whole] if lists else group[PLACES:]
+            entries.append((GROUP + name, encode((row[:width], row[width:], *state))))
+            if not lists:
+                stored[key] = _ALL
+                continue
+            values = [group[place] for place in lists]
+            before = stored.get(key) or Stored(0, (0,) * len(lists))
+            new = [list(islice(held, done, None)) for held, done in zip(values, before.lengths, strict=True)]
             if any(new):
-                entries.append((VALUES + name + stored.chunks.to_bytes(4, "big"), encode(new)))
-                stored = Stored(stored.chunks + 1, tuple(map(len, lists)))
-        return entries, stored
+                entries.append((VALUES + name + before.chunks.to_bytes(4, "big"), encode(new)))
+                before = Stored(before.chunks + 1, tuple(map(len, values)))
+            stored[key] = before
+        return entries
 
-    def delete(self, name: bytes, stored: Stored) -> Entries:
+    def delete(self, start: int, key: Any, stored: Stored) -> Entries:
         """Entries that take a stored group away."""
+        name = self._name(start, key)
         return [(GROUP + name, None), *((VALUES + name + n.to_bytes(4, "big"), None) for n in range(stored.chunks))]
 
     def fired(self, end: int) -> tuple[bytes, bytes]:
@@ -117,6 +122,10 @@ class GroupCodec:
         restored = [self._restore(name, value, sorted(chunks.get(name, ()))) for name, value in groups.items()]
         restored.sort(key=lambda one: one.start)
         return restored, fired
+
+    def _name(self, start: int, key: Any) -> bytes:
+        """What names a group in the keys of its entries."""
+        return (start + _BIAS).to_bytes(8, "big") + self._keys.encode((key,) if self._single else key)
 
     def _restore(self, name: bytes, value: bytes, chunks: Sequence[tuple[bytes, bytes]]) -> Restored:
         program = self._program

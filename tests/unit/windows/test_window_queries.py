@@ -88,7 +88,8 @@ def test_sessions_that_touch_are_one() -> None:
 
 
 def test_windows_stand_on_the_grid_of_the_epoch_and_of_the_offset() -> None:
-    sql = """SELECT window_start, window_end FROM TABLE(TUMBLE(TABLE transactions, DESCRIPTOR(ts), INTERVAL '7' MINUTE{}))
+    sql = """SELECT window_start, window_end
+        FROM TABLE(TUMBLE(TABLE transactions, DESCRIPTOR(ts), INTERVAL '7' MINUTE{}))
         GROUP BY window_start, window_end"""
     (start, end), *_ = query(sql.format(""), table(("a", 1.0, "03:00"))).rows
     assert (start - datetime(1970, 1, 1)).total_seconds() % 420 == 0 and start <= at(3) < end
