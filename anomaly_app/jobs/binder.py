@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.jobs.detector_functions import calls_with_over
+from anomaly_app.jobs.detector_functions import has_detectors
+from anomaly_app.jobs.grouping import bind_windows, is_windowed
 from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.options import parse_duration
 from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
@@ -268,7 +269,9 @@ def _bind_select(
     def into(columns: Sequence[Column]) -> CompiledSelect | None:
         return None if target is None else into_sink(columns, target.insert, target.name, target.columns, text)
 
-    if any(any(calls_with_over(level)) for level in select.levels):
+    if is_windowed(select):
+        return bind_windows(select, schema, text, dialect, into=into, limits=limits)
+    if has_detectors(select):
         from anomaly_app.jobs.over import bind_over  # which loads the detectors
 
         return bind_over(select, schema, text, dialect, into=into, ttl_ms=settings.ttl_ms)

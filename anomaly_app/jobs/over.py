@@ -19,6 +19,7 @@ from anomaly_app.jobs.detector_functions import calls_with_over
 from anomaly_app.jobs.select import (
     ColumnScope,
     CompiledSelect,
+    Into,
     chained,
     compile_items,
     compile_levels,
@@ -38,8 +39,6 @@ CATEGORIES = "categories"
 
 _AS_THEY_ARE = WHOLE_NUMBERS | APPROXIMATE | {Kind.BOOLEAN, Kind.NULL}
 
-Into = Callable[[Sequence[Column]], CompiledSelect | None]
-
 
 def bind_over(
     select: Select,
@@ -50,7 +49,7 @@ def bind_over(
     into: Into | None = None,
     ttl_ms: int | None = None,
 ) -> OverRule:
-    """Bind a query that has calls with OVER.
+    """Bind a query for which :func:`~anomaly_app.jobs.detector_functions.has_detectors` holds.
 
     Args:
         select: the tree.

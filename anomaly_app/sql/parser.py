@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions.nodes import Node
-from anomaly_app.sql.row_pattern_parser import RowPatternParser
 from anomaly_app.sql.statements import (
     ColumnDefinition,
     CreateTable,
@@ -20,10 +19,9 @@ from anomaly_app.sql.statements import (
     TableRef,
     WatermarkDefinition,
 )
+from anomaly_app.sql.windows_parser import WindowParser
 
 _REFUSED_CLAUSES = {
-    "GROUP": "GROUP BY",
-    "HAVING": "HAVING",
     "ORDER": "ORDER BY of a query",
     "LIMIT": "LIMIT",
     "UNION": "UNION",
@@ -40,7 +38,7 @@ _REFUSED_CLAUSES = {
 }
 
 
-class StatementParser(RowPatternParser):
+class StatementParser(WindowParser):
     """A whole job file."""
 
     def statements(self) -> list[Statement]:
@@ -199,9 +197,14 @@ class StatementParser(RowPatternParser):
         self.accept("ALL")
         items = self.listed(self._item)
         self.expect("FROM")
-        if self.at("TABLE") or self.at("LATERAL"):
+        if self.at("LATERAL"):
             raise SqlValidationError("table functions are not supported", self.text, *self.token.span)
-        table = self._subquery() if self.at("(") else self._table()
+        window = None
+        if self.at_window_function():
+            path, place, window = self.window_function()
+            table: TableRef | Subquery = TableRef(place, path, self._alias())
+        else:
+            table = self._subquery() if self.at("(") else self._table()
         match = None
         if self.at("MATCH_RECOGNIZE"):
             match = self.match_recognize()
@@ -211,10 +214,11 @@ class StatementParser(RowPatternParser):
         if self.at(","):
             raise SqlValidationError("a join is not supported", self.text, *self.token.span)
         where: Node | None = self.expression() if self.accept("WHERE") else None
+        group_by, having = self.grouping()
         refused = _REFUSED_CLAUSES.get(self.token.upper)
         if refused:
             raise SqlValidationError(f"{refused} is not supported", self.text, *self.token.span)
-        return Select(self.span_from(start), items, table, match, where)
+        return Select(self.span_from(start), items, table, match, where, window, group_by, having)
 
     def _table(self) -> TableRef:
         start = self.token.span.start
