@@ -270,7 +270,7 @@ def _bind_select(
         return None if target is None else into_sink(columns, target.insert, target.name, target.columns, text)
 
     if is_windowed(select):
-        return bind_windows(select, schema, text, dialect, into=into, limits=limits)
+        return bind_windows(select, schema, text, dialect, into=into, limits=limits, ttl_ms=settings.ttl_ms)
     if has_detectors(select):
         from anomaly_app.jobs.over import bind_over  # which loads the detectors
 
