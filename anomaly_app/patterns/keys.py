@@ -73,8 +73,9 @@ class KeyState:
 IDLE, DEAD, COMPLETE = -2, -1, -3
 """States of a run besides those of the program: no attempt is on; it failed; it is a match."""
 
-CLOSED, PENDING = MIN_WATERMARK, MIN_WATERMARK - 1
-"""Deadlines before every row: rows have to be looked at by ``advance``; and some wait for it."""
+CLOSED, PENDING, RESUMABLE = MIN_WATERMARK, MIN_WATERMARK - 1, MIN_WATERMARK - 2
+"""Deadlines before every row: rows have to be looked at by ``advance``; some wait for it; some do, and no value that
+the attempt has seen is NULL."""
 
 NEVER = MAX_WATERMARK
 """A deadline without WITHIN."""

@@ -10,10 +10,11 @@ from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTa
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
 from anomaly_app.patterns.automaton import AutomatonMatcher, fits as has_no_labels
-from anomaly_app.patterns.keys import KeyState, RunState
+from anomaly_app.patterns.keys import CLOSED, RESUMABLE, KeyState, RunState
 from anomaly_app.patterns.matcher import BEGINNING, Match, Matcher, Moment
 from anomaly_app.patterns.rule import CompiledRule, Limits
 from anomaly_app.patterns.single_run import SingleRunMatcher, fits
+from anomaly_app.patterns.single_run_source import FEW_ROWS
 from anomaly_app.patterns.stores import LogStore, RowStore
 from anomaly_app.patterns.timers import Timers
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
@@ -41,10 +42,11 @@ class PatternOperator:
         self.problems: list[Problem] = []
         self.counters = Counters()
         self.keys: dict[Any, Any] = {}
-        self.matcher = _matcher(rule, limits, single_run, automaton)
+        self.matcher: Any = _matcher(rule, limits, single_run, automaton)
         single = self.matcher if isinstance(self.matcher, SingleRunMatcher) else None
         self._new: type[KeyState] | type[RunState] = KeyState if single is None else single.new
         self._accept = None if single is None else single.accept
+        self._resume = None if single is None or rule.look_ahead else single.resume
         self._store: LogStore | RowStore = RowStore(rule, self._new) if rule.keeps_rows else LogStore(rule, self._new)
         self._timers = None if rule.within_ms is None else Timers(rule.within_ms)
         self._watermark = MIN_WATERMARK
@@ -57,8 +59,7 @@ class PatternOperator:
         if self._store.replays:
             rows = self._store.replay(rows, self.keys)
         touched = self._take(rows) if self._accept is None else self._take_one_by_one(rows)
-        for state in touched:
-            self._run(state, watermark)
+        self._run_all(touched, watermark)
         return self._move(watermark)
 
     def _take(self, rows: Sequence[Row]) -> Sequence[Any]:
@@ -127,8 +128,7 @@ class PatternOperator:
             for state in list(self.keys.values()):
                 self._run(state, watermark)
         elif self._timers is not None:
-            for state in self._timers.due(watermark):  # an attempt that waits for NEXT sets its timer again at once
-                self._run(state, watermark)
+            self._run_all(self._timers.due(watermark), watermark)
         found = self._found
         if not found:
             return []
@@ -143,10 +143,40 @@ class PatternOperator:
 
     # --- attempts -------------------------------------------------------------------------------------
 
+    def _run_all(self, states: Iterable[Any], watermark: int) -> None:
+        if self._resume is not None and watermark != MAX_WATERMARK:
+            states = self._resume_all(states, watermark)
+        for state in list(states):  # one that waits for NEXT is due again at once
+            self._run(state, watermark)
+
+    def _resume_all(self, runs: Iterable[Any], watermark: int) -> list[Any]:
+        """Go on with runs of a few rows; those that come to a result are left, as they were."""
+        left: list[Any] = []
+        resume, timers, look_back, keeps_rows = self._resume, self._timers, self.rule.look_back, self.rule.keeps_rows
+        assert resume is not None
+        for run in runs:
+            rows, deadline = run.rows, run.deadline
+            length = len(rows)
+            if (
+                (deadline <= CLOSED and deadline != RESUMABLE)
+                or length - run.start > FEW_ROWS
+                or not resume(run, rows, length, watermark)
+            ):
+                left.append(run)
+                continue
+            spare = run.start - look_back
+            if spare > SPARE_ROWS and spare * 2 > length:
+                self.matcher.rebase(run, spare)
+                run.prune(spare)
+            if keeps_rows:
+                self._store.touch(run.key)
+            if timers is not None and not run.timer:
+                timers.set(run)
+        return left
+
     def _run(self, state: Any, watermark: int) -> None:
         """Resolve what can be resolved."""
-        rule, rows = self.rule, state.rows
-        matcher: Any = self.matcher  # its own kind of attempt is all that it is given
+        rule, rows, matcher = self.rule, state.rows, self.matcher
         at_end = watermark == MAX_WATERMARK
         limit_behind = 0 if at_end else rule.look_ahead
         most = self.limits.rows_per_key
@@ -190,7 +220,7 @@ class PatternOperator:
         spare = state.start - rule.look_back
         if spare > 0 and ((spare > SPARE_ROWS and spare * 2 > len(rows)) or state.attempt is None):
             if state.attempt is not None:
-                matcher.rebase(state.attempt, spare)
+                self.matcher.rebase(state.attempt, spare)
             state.prune(spare)
         if rule.keeps_rows:
             self._store.touch(state.key)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from anomaly_app.operators import POSITION, TIME, Row
 from anomaly_app.patterns.keys import COMPLETE, DEAD, RunState, run_state
 from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
-from anomaly_app.patterns.single_run_source import AcceptSource, AdvanceSource, goes_on
+from anomaly_app.patterns.single_run_source import FEW_ROWS, AcceptSource, AdvanceSource, ResumeSource, goes_on
 from anomaly_app.patterns.specialise import RowValues, Specialiser
 from anomaly_app.sql.row_pattern import RowsPerMatch
 
@@ -24,15 +24,13 @@ if TYPE_CHECKING:
     from anomaly_app.patterns.program import Program, State
     from anomaly_app.patterns.rule import CompiledRule
 
-KEPT_VALUES = 16
-"""Values of so many rows are computed again with each attempt rather than kept beside the rows."""
-
 Resolution: TypeAlias = tuple[int, int]
 """Of attempts resolved in one call: the last row that one failed on, and the start of the last one that WITHIN ended;
 -1 if none."""
 
 Advance: TypeAlias = Callable[[RunState, Sequence[Row], int, int, int, Sequence[list[Any]]], Resolution | None]
 Accept: TypeAlias = Callable[[Sequence[Row], Any, dict[Any, Any], list[RunState], list[RunState], Any], None]
+Resume: TypeAlias = Callable[[RunState, Sequence[Row], int, int], bool]
 Fill: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[list[Any]]], int]
 
 
@@ -43,6 +41,8 @@ class SingleRunMatcher:
         new: makes the state of a key.
         accept: ``accept(rows, keys, states, touched, begun, touch)`` takes rows one by one, each with its key: what is
             left to look at is added to ``touched``, keys that wait with a first row to ``begun``.
+        resume: ``resume(run, rows, len(rows), watermark)`` goes on with a run that has seen no NULL, short of a result;
+            True if it waits for rows now, else nothing has changed.
         first_state: of an attempt at the first row of its partition.
         sources: generated source by name, for people.
 
@@ -68,7 +68,9 @@ class SingleRunMatcher:
         self._count = len(specialiser.values)
         accept = AcceptSource(rule, max_rows, specialiser, self.new).source()
         self.accept: Accept = env.function("accept", accept)
-        self.sources = {"accept": accept, "advance": advance}
+        resume = ResumeSource(rule, max_rows, specialiser).source()
+        self.resume: Resume = env.function("resume", resume)
+        self.sources = {"accept": accept, "resume": resume, "advance": advance}
         self._fill: Fill | None = None
         if self._count:
             fill = specialiser.fill_source(env.constant(Exception))  # whatever it is, the plain loop meets it again
@@ -85,12 +87,13 @@ class SingleRunMatcher:
         Raises:
             EvaluationError, ArithmeticError: a condition fails on the row ``run.next``.
         """
-        advance, columns = self._fast, ()
+        advance = self._fast
+        columns: Sequence[list[Any]] = ()
         if self._fill is not None:
             memo = run.memo
             if memo is None:
                 memo = RowValues(self._count)
-                if limit - run.start > KEPT_VALUES:
+                if limit - run.start > FEW_ROWS:
                     run.memo = memo
             columns = memo.columns
             filled = len(columns[0])

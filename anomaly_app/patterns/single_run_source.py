@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.patterns.define import TakeSource
-from anomaly_app.patterns.keys import CLOSED, COMPLETE, DEAD, NEVER, PENDING
+from anomaly_app.patterns.keys import CLOSED, COMPLETE, DEAD, NEVER, PENDING, RESUMABLE
 from anomaly_app.patterns.program import Edge, Program, State
 from anomaly_app.patterns.specialise import Specialiser, certain_labels
 
 if TYPE_CHECKING:
     from anomaly_app.patterns.rule import CompiledRule
+
+
+FEW_ROWS = 16
+"""Values of so many rows are computed again with each attempt rather than kept beside the rows."""
 
 
 def goes_on(edge: Edge, program: Program, earliest: bool) -> bool:
@@ -130,6 +134,12 @@ class _Source:
 class AdvanceSource(_Source):
     """``advance(run, rows, limit, number, watermark, columns)``: take rows of a key until an attempt is resolved."""
 
+    head = "def advance(run, rows, limit, number, watermark, columns):"
+    tells = True
+    """It tells which attempts were resolved."""
+    held = False
+    """A match may wait for a preferred one."""
+
     def source(self) -> str:
         """The function."""
         self.indent = 3
@@ -137,12 +147,16 @@ class AdvanceSource(_Source):
             self._state(len(self.program.states), self.program.first)
         for number in self.live_states():
             self._state(number, self.program.states[number])
+        self.held = any(line.lstrip().startswith("best = ") for line in self.lines)
         self._between()
         body, self.lines, self.indent = self.lines, [], 1
-        self.emit("start, state, path, best = run.start, run.state, run.path, run.best")
-        self.emit(f"i = len(rows) if run.deadline > {CLOSED} else run.next", "failed = expired = -1")
-        if self.special and self.special.values:
-            self.emit(f"{', '.join(f'w{k}' for k in range(len(self.special.values)))}, = columns")
+        self.emit("start, state, path = run.start, run.state, run.path")
+        self.emit(f"i = len(rows) if run.deadline > {CLOSED} else run.next")
+        if self.held:
+            self.emit("best = run.best")
+        if self.tells:
+            self.emit("failed = expired = -1")
+        self._columns()
         if self.count:
             initial = self.define.env.constant(self.define.initial)
             fresh = f"state in (0, {len(self.program.states)})" if self.program.anchored else "not state"
@@ -150,10 +164,21 @@ class AdvanceSource(_Source):
         if self.within_ms is not None:
             self.emit("late = i  # the first row that WITHIN keeps out")
         self._bounds()
+        return "\n".join([self.head, *self.lines, "    try:", "        while True:", *body, *self._failure()])
+
+    def _columns(self) -> None:
+        if self.special and self.special.values:
+            self.emit(f"{', '.join(f'w{k}' for k in range(len(self.special.values)))}, = columns")
+
+    def _values(self, used: Sequence[str]) -> None:
+        """What a row is to the conditions."""
+        if "row" in used:
+            self.emit("row = rows[i]")
+        self.emit(*(f"{name} = w{name[1:]}[i]" for name in used if name != "row"))
+
+    def _failure(self) -> list[str]:
         failures = self.define.env.constant(FAILURES)
-        failed = [f"    except {failures}:", "        run.start, run.next = start, i", "        raise"]
-        head = "def advance(run, rows, limit, number, watermark, columns):"
-        return "\n".join([head, *self.lines, "    try:", "        while True:", *body, *failed])
+        return [f"    except {failures}:", "        run.start, run.next = start, i", "        raise"]
 
     def _bounds(self) -> None:
         """How far an attempt may go."""
@@ -163,7 +188,15 @@ class AdvanceSource(_Source):
             self.emit(f"deadline = rows[start][0] + {self.within_ms}")
             self.emit("if late < limit:", "    if rows[limit - 1][0] < deadline:", "        late = limit", "    else:")
             self.emit("        while rows[late][0] < deadline:", "            late += 1")
-        self.emit(f"stop = start + {self.max_rows}", f"if stop > {bound}:", f"    stop = {bound}")
+        if self._bounded:
+            self.emit(f"stop = start + {self.max_rows}", f"if stop > {bound}:", f"    stop = {bound}")
+        else:
+            self.emit(f"stop = {bound}")
+
+    @property
+    def _bounded(self) -> bool:
+        """There may be more rows than one attempt may take."""
+        return True
 
     def _state(self, number: int, state: State) -> None:
         """Take rows as long as the attempt stays in one state."""
@@ -172,12 +205,11 @@ class AdvanceSource(_Source):
         before, self.lines = self.lines, []
         self.indent += 2
         if not self._edges(number, state):
-            self.emit("if i > failed:", "    failed = i", f"state = {DEAD}", "break")
+            if self.tells:
+                self.emit("if i > failed:", "    failed = i")
+            self.emit(f"state = {DEAD}", "break")
         body, self.lines = self.lines, before
-        used = set(re.findall(r"\b(?:row|s\d+)\b", "\n".join(body)))
-        if "row" in used:
-            self.emit("row = rows[i]")
-        self.emit(*(f"{name} = w{name[1:]}[i]" for name in sorted(used - {"row"})))
+        self._values(sorted(set(re.findall(r"\b(?:row|s\d+)\b", "\n".join(body)))))
         self.lines += body
         self.indent -= 2
         if loops:
@@ -189,11 +221,14 @@ class AdvanceSource(_Source):
         self.indent += 1
         self.emit("if i < stop:", "    continue")
         if self.within_ms is not None:
-            room = f"i < start + {self.max_rows}"  # else it is given up, whatever the time
+            # Where an attempt may take no more rows, it is given up, whatever the time.
+            room = f" and i < start + {self.max_rows}" if self._bounded else ""
             over = "(i < limit or (i >= len(rows) and watermark >= deadline))"
-            self.emit(f"if {over} and {room}:", "    expired = start", "else:")
+            self.emit(f"if {over}{room}:", "    expired = start" if self.tells else "    pass", "else:")
             self.indent += 1
-        self.emit("run.start, run.next, run.state, run.path, run.best = start, i, state, path, best")
+        self.emit("run.start, run.next, run.state, run.path = start, i, state, path")
+        if self.held:
+            self.emit("run.best = best")
         if self.count:
             self.emit(f"{self.registers('run.')} = {self.registers()}")
         if self.special:
@@ -201,22 +236,29 @@ class AdvanceSource(_Source):
             self.emit(f"run.deadline = {deadline} if i == len(rows) else {CLOSED}")
         else:
             self.emit(f"run.deadline = {CLOSED}")
-        self.emit("return None")
+        self._waiting()
         if self.within_ms is not None:
             self.indent -= 1
         self.indent -= 1
-        held = any(line.lstrip().startswith("best = ") for line in self.lines)  # a match may wait for a preferred one
-        self.emit(f"if {'best is not None or ' if held else ''}start + 1 >= limit:")
-        self.emit(f"    run.start, run.next, run.state, run.best = start, start, {DEAD}, best")
-        if held:
-            self.emit("    if best is not None:", f"        run.state = {COMPLETE}")
-            self.emit("        run.next = 0  # the failure behind it decided it, not its last row")
-        self.emit("    return failed, expired", "i = start = start + 1", "state, path = 0, ()")
-        if held:
+        self.emit(f"if {'best is not None or ' if self.held else ''}start + 1 >= limit:")
+        self._resolved()
+        self.emit("i = start = start + 1", "state, path = 0, ()")
+        if self.held:
             self.emit("best = None")
         if self.count:
             self.emit(f"{self.registers()} = {self.define.env.constant(self.define.initial)}")
         self._bounds()
+
+    def _waiting(self) -> None:
+        self.emit("return None")
+
+    def _resolved(self) -> None:
+        """No start is left, or a match was held back by a preferred one."""
+        self.emit(f"    run.start, run.next, run.state = start, start, {DEAD}")
+        if self.held:
+            self.emit("    if best is not None:", f"        run.state, run.best = {COMPLETE}, best")
+            self.emit("        run.next = 0  # the failure behind it decided it, not its last row")
+        self.emit("    return failed, expired")
 
     def _edges(self, number: int, state: State) -> bool:
         """What a row can do in a state: end the match, go on, or neither. True if every row does something."""
@@ -275,6 +317,43 @@ class AdvanceSource(_Source):
         self.emit("return failed, expired")
 
 
+class ResumeSource(AdvanceSource):
+    """``resume(run, rows, limit, watermark)``: what ``advance`` does, as long as no attempt is resolved for good.
+
+    For a few rows of a key it costs less to compute values again than to keep them beside the rows. True if an
+    attempt waits; else, for whatever reason, nothing has changed.
+    """
+
+    head = "def resume(run, rows, limit, watermark):"
+    tells = False
+
+    @property
+    def _bounded(self) -> bool:
+        return self.max_rows <= FEW_ROWS
+
+    def _values(self, used: Sequence[str]) -> None:
+        assert self.special is not None
+        values = {name: source for source, name in self.special.values.items()}
+        self.emit("row = rows[i]", *(f"{name} = {source}" for name, source in values.items()))
+        if values:
+            self.emit(f"if {' or '.join(f'{name} is None' for name in values)}:", "    return False")
+
+    def _columns(self) -> None:
+        """Values are computed."""
+
+    def _failure(self) -> list[str]:
+        return [f"    except {self.define.env.constant(Exception)}:", "        return False"]
+
+    def _resolved(self) -> None:
+        self.emit("    return False")
+
+    def _waiting(self) -> None:
+        self.emit("return True")
+
+    def _complete(self, match: str) -> None:
+        self.emit("return False")
+
+
 class AcceptSource(_Source):
     """``accept(rows, keys, states, touched, begun, touch)``: take rows one by one, each with its key.
 
@@ -303,8 +382,8 @@ class AcceptSource(_Source):
         self.indent = 4
         self.emit("run = known(key)", "if run is None:")
         self.indent = 5
-        self._first_row()
-        self.emit(f"run = states[key] = {self._new}(key)")
+        if not self._first_row():
+            self.emit(f"run = states[key] = {self._new}(key)")
         self.indent = 4
         if not self.rule.look_ahead:
             self.emit("elif row[0] < run.deadline:")
@@ -325,16 +404,15 @@ class AcceptSource(_Source):
 
     def _leave(self) -> None:
         """Leave the row for ``advance``."""
-        self.emit(
-            f"if run.deadline != {PENDING}:", f"    if run.deadline > {CLOSED}:", "        run.next = len(run.rows)"
-        )
-        self.emit(f"    run.deadline = {PENDING}", "    touched.append(run)", "run.rows.append(row)")
+        self.emit(f"if run.deadline >= {CLOSED}:", "    touched.append(run)")
+        self.emit(f"    if run.deadline > {CLOSED}:", f"        run.next, run.deadline = len(run.rows), {RESUMABLE}")
+        self.emit("    else:", f"        run.deadline = {PENDING}", "run.rows.append(row)")
 
-    def _first_row(self) -> None:
-        """The first row of a new key."""
+    def _first_row(self) -> bool:
+        """The first row of a new key; True if nothing is left of it in any case."""
         rule = self.rule
         if rule.look_ahead or rule.look_back or self.program.anchored:
-            return
+            return False
         state = self.program.states[0]
         deadline = f"row[0] + {self.within_ms}" if self.within_ms is not None else str(NEVER)
         before, self.lines, indent = self.lines, [], self.indent
@@ -364,7 +442,7 @@ class AcceptSource(_Source):
         body, self.lines, self.indent = self.lines, before, indent
         text = "\n".join(body)
         if guarded is None or re.search(r"(?<!\.)\brows\b", text):
-            return
+            return False
         if re.search(r"\bi\b", text):
             self.emit("i = 0")
         if re.search(r"\bnumber\b", text):
@@ -372,7 +450,7 @@ class AcceptSource(_Source):
         if self.count:
             for name in sorted(set(re.findall(r"(?<!\.)\br\d+\b", text))):
                 self.emit(f"{name} = {self.define.env.constant(self.define.initial[int(name[1:])])}")
-        self._with_values(body)
+        return not self._with_values(body) and not guarded
 
     def _states(self) -> None:
         """A row of a key whose attempt has taken all rows before."""
@@ -458,8 +536,8 @@ class AcceptSource(_Source):
         if self.rule.keeps_rows:
             self.emit("touch(key)")
 
-    def _with_values(self, body: list[str]) -> None:
-        """Compute the values that lines use; leave the row to the plain source if any value is NULL.
+    def _with_values(self, body: list[str]) -> bool:
+        """Compute the values that lines use; True if there may be a NULL among all: then the lines are left out.
 
         Lines that do not use a value may still have been simplified because it is not NULL.
         """
@@ -471,3 +549,4 @@ class AcceptSource(_Source):
             self.emit(f"if {' and '.join(f'{name} is not None' for name in doubtful)}:")
         shift = "    " * bool(doubtful)
         self.lines += [shift + line for line in body]
+        return bool(doubtful)

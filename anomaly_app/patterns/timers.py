@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from anomaly_app.operators import TIME
@@ -29,20 +30,19 @@ class Timers:
     def set(self, state: Any) -> None:
         """Time the start row of a key."""
         state.timer = True
-        self._put(state, state.rows[state.start][TIME] + self._within)
-
-    def _put(self, state: Any, deadline: int) -> None:
-        number = deadline // self._width
+        number = (state.rows[state.start][TIME] + self._within) // self._width
         bucket = self._buckets.get(number)
         if bucket is None:
             self._buckets[number] = [state]
         else:
             bucket.append(state)
 
-    def due(self, watermark: int) -> list[Any]:
-        """Keys whose start the watermark has passed; their timers are off."""
+    def due(self, watermark: int) -> Iterator[Any]:
+        """Keys whose start the watermark has passed, one by one; their timers are off.
+
+        Timers may be set on the way, but not for starts that the watermark has passed.
+        """
         buckets, within, last = self._buckets, self._within, watermark // self._width
-        due: list[Any] = []
         while buckets:
             number = min(buckets)
             if number > last:
@@ -52,27 +52,28 @@ class Timers:
                 if start < len(rows):
                     deadline = rows[start][TIME] + within
                     if deadline > watermark:
-                        self._put(state, deadline)
+                        self.set(state)
                         continue
-                    due.append(state)
-                state.timer = False
+                    state.timer = False
+                    yield state
+                else:
+                    state.timer = False
             if number == last:
                 break
-        return due
 
     def oldest(self) -> int | None:
         """Event time of the oldest start row; None if no start waits."""
         buckets, within, width = self._buckets, self._within, self._width
         while buckets:
             number = min(buckets)
-            oldest = None
+            oldest: int | None = None
             for state in buckets.pop(number):
                 rows, start = state.rows, state.start
                 if start >= len(rows):
                     state.timer = False
                     continue
                 deadline = rows[start][TIME] + within
-                self._put(state, deadline)
+                self.set(state)
                 if deadline // width == number and (oldest is None or deadline < oldest):
                     oldest = deadline
             if oldest is not None:
