@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from anomaly_app.operators import POSITION, TIME, Row
 from anomaly_app.patterns.keys import COMPLETE, DEAD, RunState, run_state
 from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
-from anomaly_app.patterns.single_run_source import FEW_ROWS, AcceptSource, AdvanceSource, ResumeSource, goes_on
+from anomaly_app.patterns.single_run_accept import AcceptSource
+from anomaly_app.patterns.single_run_advance import AdvanceSource, ResumeSource
+from anomaly_app.patterns.single_run_source import FEW_ROWS, goes_on
 from anomaly_app.patterns.specialise import RowValues, Specialiser
 from anomaly_app.sql.row_pattern import RowsPerMatch
 
