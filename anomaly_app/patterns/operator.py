@@ -146,7 +146,7 @@ class PatternOperator:
     def _run_all(self, states: Iterable[Any], watermark: int) -> None:
         if self._resume is not None and watermark != MAX_WATERMARK:
             states = self._resume_all(states, watermark)
-        for state in list(states):  # one that waits for NEXT is due again at once
+        for state in states:
             self._run(state, watermark)
 
     def _resume_all(self, runs: Iterable[Any], watermark: int) -> list[Any]:

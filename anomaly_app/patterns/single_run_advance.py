@@ -106,6 +106,8 @@ class AdvanceSource(RunSource):
             over = "(i < limit or (i >= len(rows) and watermark >= deadline))"
             self.emit(f"if {over}{room}:", "    expired = start" if self.tells else "    pass", "else:")
             self.indent += 1
+        if self._bounded and not self.tells:
+            self.emit(f"if i >= start + {self.max_rows}:", "    return False  # it is given up")
         self.emit("run.start, run.next, run.state, run.path = start, i, state, path")
         if self.held:
             self.emit("run.best = best")

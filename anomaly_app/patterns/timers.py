@@ -38,28 +38,17 @@ class Timers:
             bucket.append(state)
 
     def due(self, watermark: int) -> Iterator[Any]:
-        """Keys whose start the watermark has passed, one by one; their timers are off.
-
-        Timers may be set on the way, but not for starts that the watermark has passed.
-        """
+        """Keys whose start the watermark has passed, one by one; their timers are off and may be set on the way."""
         buckets, within, last = self._buckets, self._within, watermark // self._width
-        while buckets:
-            number = min(buckets)
-            if number > last:
-                break
-            for state in buckets.pop(number):
+        for states in [buckets.pop(number) for number in sorted(buckets) if number <= last]:
+            for state in states:
                 rows, start = state.rows, state.start
+                state.timer = False
                 if start < len(rows):
-                    deadline = rows[start][TIME] + within
-                    if deadline > watermark:
+                    if rows[start][TIME] + within > watermark:
                         self.set(state)
-                        continue
-                    state.timer = False
-                    yield state
-                else:
-                    state.timer = False
-            if number == last:
-                break
+                    else:
+                        yield state
 
     def oldest(self) -> int | None:
         """Event time of the oldest start row; None if no start waits."""
