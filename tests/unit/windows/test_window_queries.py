@@ -159,6 +159,32 @@ def test_windows_over_processing_time_close_when_time_has_passed_them() -> None:
     assert finding.values[-1] == 1
 
 
+PROCTIME_JOB = """
+CREATE TABLE t (k STRING, p AS PROCTIME()) WITH (
+    'connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'b:9092', 'format' = 'json');
+SELECT k, COUNT(*) AS c FROM TABLE({}) GROUP BY k, window_start, window_end;
+"""
+
+
+@pytest.mark.parametrize(
+    ("windows", "due"),
+    [
+        ("TUMBLE(TABLE t, DESCRIPTOR(p), INTERVAL '1' SECOND)", 1_000),
+        ("SESSION(TABLE t PARTITION BY k, DESCRIPTOR(p), INTERVAL '1' SECOND)", 1_501),
+    ],
+)
+def test_a_task_knows_when_the_clock_ends_a_window(windows: str, due: int) -> None:
+    (plan,) = bind_job(PROCTIME_JOB.format(windows), name="j").plans
+    task = plan.create_task()
+    assert not task.is_due(10**12)
+    task.process([(500, 0, "a")], end=1)
+    assert not task.is_due(due - 1) and task.is_due(due)
+    assert task.take().findings == []
+    task.advance(due)
+    assert [finding.values for _, finding in task.take().findings] == [("a", 1)]
+    assert not task.is_due(10**12)
+
+
 JOB = """
 CREATE TABLE transactions (userId STRING, amount DOUBLE, note STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH (
     'connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'b:9092', 'format' = 'json');
