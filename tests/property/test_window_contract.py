@@ -69,6 +69,9 @@ QUERIES = {
         "LISTAGG(DISTINCT k, '/') AS l, COUNT(DISTINCT v) FILTER (WHERE v > 2) AS d, STDDEV_POP(n) AS p, MAD(x) AS o",
     ),
     "session": sql(SESSION),
+    "session, all": "SELECT window_start, COUNT(*) FILTER (WHERE v > 4) AS big, FIRST_VALUE(k) AS f FROM "
+    + SESSION.replace(" PARTITION BY k", "")
+    + " GROUP BY window_start, window_end",
     "session, numbers only": sql(SESSION, "COUNT(*) > 1", "COUNT(*) AS c, AVG(x) AS p, MIN(x) AS m"),
 }
 
