@@ -25,11 +25,16 @@ LINGER_MS = 5
 
 
 def generate(
-    stream: Annotated[str, typer.Argument(help="sales, clicks or international-sales.")] = "sales",
+    stream: Annotated[
+        str, typer.Argument(help="sales, clicks, international-sales, orders or transactions.")
+    ] = "sales",
     records: Annotated[int | None, typer.Option(min=1, help="How many; without it until Ctrl-C.")] = None,
     rate: Annotated[float, typer.Option(min=0, help="Per second; 0: as fast as it goes.")] = 100.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 1,
-    rare: Annotated[float, typer.Option(min=0, max=1, help="Probability of an unusual quantity.")] = 0.002,
+    rare: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability of an unusual quantity or amount; else as in the tutorial."),
+    ] = None,
     format: Annotated[str, typer.Option(help="Of the records in Kafka: avro, csv or json.")] = "avro",
     registry: RegistryUrl = None,
     broker: Broker = None,
@@ -44,20 +49,20 @@ def generate(
     config: ConfigFile = None,
     set: Set = None,
 ) -> None:
-    """Generate records with the distributions of the sales tutorial, to Kafka or to a file.
+    """Generate records with the distributions of the tutorials, to Kafka or to a file.
 
     Example: anomaly generate sales --rate 100 --rare 0.02 --format json --broker localhost:9092
 
     Example: anomaly generate sales --records 10000 --output sales.csv
     """
-    from anomaly_app.generators import GENERATORS
+    from anomaly_app.generators import GENERATORS, usual_rarity
     from anomaly_app.generators.encode import FORMATS
 
     if stream not in GENERATORS:
         raise typer.BadParameter(f"{stream!r} should be one of {', '.join(GENERATORS)}", param_hint="STREAM")
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} should be one of {', '.join(FORMATS)}", param_hint="--format")
-    generator = GENERATORS[stream](rare)
+    generator = GENERATORS[stream](usual_rarity(stream) if rare is None else rare)
     stamped = generator.records(seed, records, _start_ms(start, records, rate), rate or 100.0)
     if output is not None:
         _to_file(generator, stamped, records, output)
@@ -99,17 +104,17 @@ def _to_file(generator: Generator, stamped: Iterable[Generated], records: int | 
 
     if records is None:
         raise typer.BadParameter("a file needs --records, or it would never end", param_hint="--output")
-    names = generator.csv_fields
+    columns = {name: generator.types.get(name, "string") for name in generator.csv_fields}
     with progress("records") as bar:
         task = bar.add_task(f"to {output}", total=records)
 
-        def rows() -> Iterator[tuple[list[str], int]]:
+        def rows() -> Iterator[tuple[list[Any], int]]:
             for number, record in enumerate(stamped, 1):
-                yield [record.value[name] for name in names], record.timestamp_ms
+                yield [record.value[name] for name in columns], record.timestamp_ms
                 if number % 1_000 == 0:
                     bar.update(task, completed=number)
 
-        write_table(output, names, generator.time_column, rows())
+        write_table(output, columns, generator.time_column, rows())
     note(f"{records:,} records in {output}")
 
 

@@ -400,6 +400,8 @@ class ExpressionParser(TypeParser):
             type_ = self.data_type()
             self.expect(")")
             return n.Cast(self.span_from(start), operand, type_, word == "TRY_CAST")
+        if word == "MAP" and self.ahead().value == "[":
+            return self._map(start)
         if word in ("RUNNING", "FINAL") and self.ahead().kind == "word" and self.ahead(2).value == "(":
             self.take()
             return self._call(start, word)
@@ -513,6 +515,13 @@ class ExpressionParser(TypeParser):
         self.expect("END")
         return n.Case(self.span_from(start), operand, tuple(branches), otherwise)
 
+    def _map(self, start: int) -> n.Call:
+        self.take()
+        self.expect("[")
+        members = self.listed(self.expression)
+        self.expect("]")
+        return n.Call(self.span_from(start), "MAP", members)
+
     def _call(self, start: int, semantics: str) -> n.Node:
         name = self.take().upper
         self.expect("(")
@@ -586,7 +595,7 @@ class ExpressionParser(TypeParser):
     def _over(self) -> n.Window:
         start = self.expect("(").span.start
         partition: tuple[n.Node, ...] = ()
-        order: tuple[n.Node, ...] = ()
+        order: tuple[n.Ordered, ...] = ()
         if self.accept("PARTITION"):
             self.expect("BY")
             partition = self.listed(self.expression)
@@ -594,17 +603,24 @@ class ExpressionParser(TypeParser):
             self.expect("BY")
             order = self.listed(self._ordered)
         frame = []
+        frame_start = self.token.span.start
+        if not self.at("RANGE") and not self.at("ROWS") and not self.at(")"):
+            raise self.expected("RANGE", "ROWS", ")")
         while not self.at(")"):
             if self.token.kind == "end":
                 raise self.expected(")")
             frame.append(self.take().value.upper())
+        frame_span = self.span_from(frame_start)
         self.expect(")")
-        return n.Window(self.span_from(start), partition, order, " ".join(frame))
+        return n.Window(self.span_from(start), partition, order, " ".join(frame), frame_span)
 
-    def _ordered(self) -> n.Node:
+    def _ordered(self) -> n.Ordered:
+        start = self.token.span.start
         node = self.expression()
-        self.accept("ASC")
-        return node
+        descending = self.accept("DESC")
+        if not descending:
+            self.accept("ASC")
+        return n.Ordered(self.span_from(start), node, descending)
 
 
 def _parse_decimal(text: str) -> Decimal | None:

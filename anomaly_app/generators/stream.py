@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
@@ -26,13 +26,13 @@ class Generated(NamedTuple):
 
     topic: str
     key: str
-    value: dict[str, str]
+    value: dict[str, Any]
     timestamp_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """A stream of random records; all fields are strings, as in the tutorial.
+    """A stream of random records.
 
     Args:
         name: of the stream, as on the command line.
@@ -42,6 +42,9 @@ class Generator:
         csv_fields: names in the order of a CSV record.
         time_column: what its table calls the record timestamp.
         draw: makes a value, given a source of random numbers.
+        types: Avro types of the fields; those that are not named are strings, as all are in the sales tutorial.
+        key: field that is the record's key; "" for the timestamp as text, as in the sales tutorial (S2-04).
+        stamp: field that holds the record's timestamp in ms; "" for none.
     """
 
     name: str
@@ -50,7 +53,10 @@ class Generator:
     fields: tuple[str, ...]
     csv_fields: tuple[str, ...]
     time_column: str
-    draw: Callable[[Random], dict[str, str]]
+    draw: Callable[[Random], dict[str, Any]]
+    types: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    stamp: str = ""
 
     @property
     def avro_schema(self) -> dict[str, Any]:
@@ -59,13 +65,11 @@ class Generator:
             "namespace": NAMESPACE,
             "type": "record",
             "name": self.record_name,
-            "fields": [{"name": name, "type": "string"} for name in self.fields],
+            "fields": [{"name": name, "type": self.types.get(name, "string")} for name in self.fields],
         }
 
     def records(self, seed: int, count: int | None, start_ms: int, rate: float = RATE) -> Iterator[Generated]:
         """Records in the order of their timestamps, evenly spaced.
-
-        The key is the timestamp as text, not the user (S2-04).
 
         Args:
             seed: the same seed gives the same values.
@@ -82,4 +86,7 @@ class Generator:
         random, draw, topic, gap = Random(seed), self.draw, self.topic, 1_000 / rate
         for number in itertools.count() if count is None else range(count):
             timestamp = start_ms + int(number * gap)
-            yield Generated(topic, str(timestamp), draw(random), timestamp)
+            value = draw(random)
+            if self.stamp:
+                value[self.stamp] = timestamp
+            yield Generated(topic, value[self.key] if self.key else str(timestamp), value, timestamp)

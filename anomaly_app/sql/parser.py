@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions.nodes import Node
-from anomaly_app.sql.row_pattern_parser import RowPatternParser
 from anomaly_app.sql.statements import (
     ColumnDefinition,
     CreateTable,
@@ -16,13 +15,13 @@ from anomaly_app.sql.statements import (
     SelectItem,
     SetOption,
     Statement,
+    Subquery,
     TableRef,
     WatermarkDefinition,
 )
+from anomaly_app.sql.windows_parser import WindowParser
 
 _REFUSED_CLAUSES = {
-    "GROUP": "GROUP BY",
-    "HAVING": "HAVING",
     "ORDER": "ORDER BY of a query",
     "LIMIT": "LIMIT",
     "UNION": "UNION",
@@ -39,7 +38,7 @@ _REFUSED_CLAUSES = {
 }
 
 
-class StatementParser(RowPatternParser):
+class StatementParser(WindowParser):
     """A whole job file."""
 
     def statements(self) -> list[Statement]:
@@ -198,15 +197,14 @@ class StatementParser(RowPatternParser):
         self.accept("ALL")
         items = self.listed(self._item)
         self.expect("FROM")
-        if self.at("("):
-            problem = "a subquery is not supported: select from a table"
-            raise SqlValidationError(problem, self.text, *self.token.span)
-        if self.at("TABLE") or self.at("LATERAL"):
+        if self.at("LATERAL"):
             raise SqlValidationError("table functions are not supported", self.text, *self.token.span)
-        place = self.token.span.start
-        path = self.path("a table name")
-        alias = self._alias()
-        table = TableRef(self.span_from(place), path, alias)
+        window = None
+        if self.at_window_function():
+            path, place, window = self.window_function()
+            table: TableRef | Subquery = TableRef(place, path, self._alias())
+        else:
+            table = self._subquery() if self.at("(") else self._table()
         match = None
         if self.at("MATCH_RECOGNIZE"):
             match = self.match_recognize()
@@ -216,10 +214,30 @@ class StatementParser(RowPatternParser):
         if self.at(","):
             raise SqlValidationError("a join is not supported", self.text, *self.token.span)
         where: Node | None = self.expression() if self.accept("WHERE") else None
+        group_by, having = self.grouping()
         refused = _REFUSED_CLAUSES.get(self.token.upper)
         if refused:
             raise SqlValidationError(f"{refused} is not supported", self.text, *self.token.span)
-        return Select(self.span_from(start), items, table, match, where)
+        return Select(self.span_from(start), items, table, match, where, window, group_by, having)
+
+    def _table(self) -> TableRef:
+        start = self.token.span.start
+        path = self.path("a table name")
+        alias = self._alias()
+        return TableRef(self.span_from(start), path, alias)
+
+    def _subquery(self) -> Subquery:
+        start = self.expect("(").span.start
+        self.deeper()
+        query = self._select()
+        self.depth -= 1
+        self.expect(")")
+        place = self.span_from(start)
+        alias = self._alias()
+        if self.at("MATCH_RECOGNIZE"):
+            problem = "MATCH_RECOGNIZE over a subquery is not supported: name the table in front of it"
+            raise SqlValidationError(problem, self.text, *self.token.span)
+        return Subquery(place, query, alias)
 
     def _item(self) -> SelectItem:
         start = self.token.span.start

@@ -8,6 +8,7 @@ from anomaly_app.expressions.nodes import Node
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import DataType
 from anomaly_app.sql.row_pattern import MatchRecognize
+from anomaly_app.sql.windows import WindowFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,38 @@ class SelectItem:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """``SELECT items FROM table [MATCH_RECOGNIZE (…)] [WHERE condition]``."""
+    """``SELECT items FROM table [MATCH_RECOGNIZE (…)] [WHERE condition] [GROUP BY … [HAVING condition]]``.
+
+    ``window`` is the window table function around the table.
+    """
 
     span: Span
     items: tuple[SelectItem, ...]
-    table: TableRef
+    table: TableRef | Subquery
     match: MatchRecognize | None
     where: Node | None
+    window: WindowFunction | None = None
+    group_by: tuple[Node, ...] = ()
+    having: Node | None = None
+
+    @property
+    def levels(self) -> tuple[Select, ...]:
+        """The queries from the innermost, which reads a table, to this one."""
+        return (*self.table.query.levels, self) if isinstance(self.table, Subquery) else (self,)
+
+    @property
+    def source(self) -> TableRef:
+        """The table that the innermost query reads."""
+        return self.table.query.source if isinstance(self.table, Subquery) else self.table
+
+
+@dataclass(frozen=True, slots=True)
+class Subquery:
+    """``(SELECT …) [AS alias]`` in FROM."""
+
+    span: Span
+    query: Select
+    alias: str | None
 
 
 @dataclass(frozen=True, slots=True)

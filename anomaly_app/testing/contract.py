@@ -53,6 +53,7 @@ def told(finding: Finding) -> tuple[Any, ...]:
         finding.last,
         tuple(finding.bindings),
         finding.number,
+        (finding.alert, finding.score, finding.explanation),
     )
 
 
@@ -139,7 +140,7 @@ def check_restore(create: Create, steps: Sequence[Step], expected: Sequence[tupl
 
 def check_ids(expected: Sequence[tuple[Any, ...]]) -> None:
     """Key, last row and number tell every finding from every other."""
-    ids = [(key, last, number) for key, _, _, last, _, number in expected]
+    ids = [(key, last, number) for key, _, _, last, _, number, _ in expected]
     assert len(set(ids)) == len(ids), f"two findings have one id: {sorted(i for i in ids if ids.count(i) > 1)[:2]}"
 
 
