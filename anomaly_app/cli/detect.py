@@ -244,9 +244,9 @@ def _summary(series: Series, judged: Judged) -> str:
     import numpy as np
 
     rows, flagged = len(series) + series.untimed, sum(flag is True for flag in judged.flags)
-    gaps = np.isnan(series.points).any(axis=1)
-    missing = int(gaps.sum()) - (series.unreadable - series.untimed)
-    waiting = sum(flag is None and not gap for flag, gap in zip(judged.flags, list(gaps), strict=True))
+    gaps = (np.isnan(series.points).sum(axis=1) > 0).tolist()
+    missing = sum(gaps) - (series.unreadable - series.untimed)
+    waiting = sum(flag is None and not gap for flag, gap in zip(judged.flags, gaps, strict=True))
     parts = [f"{rows:,} rows" + (f" of {len(series.keys):,} series" if series.by else "")]
     parts += [f"{flagged:,} anomalies", f"{waiting:,} warming up", f"{series.unreadable:,} unreadable"]
     if missing:

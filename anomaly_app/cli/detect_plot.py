@@ -76,10 +76,9 @@ def create_figure(series: Series, judged: Judged) -> Any:
         rows = np.flatnonzero(series.series == number)
         _panel(panel, series, judged, rows, rows[flagged[rows]])
         name = ", ".join(f"{column} {value}" for column, value in zip(series.by, series.keys[number], strict=True))
-        panel.set_title(
-            f"{name}: {counts[number]:,} anomalies" if name else f"{counts[number]:,} anomalies", loc="left"
-        )
-    panels[0].legend(loc="upper left", fontsize="small")
+        found = "1 anomaly" if counts[number] == 1 else f"{counts[number]:,} anomalies"
+        panel.set_title(f"{name}: {found}" if name else found, loc="left", fontsize="medium")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize="small")
     return figure
 
 
