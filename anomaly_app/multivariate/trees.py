@@ -47,8 +47,8 @@ class HalfSpaceTrees:
         # While a window fills, the reference window is still needed: by a detector that is restored.
         self.block, self.window = block, max(warm_up, block) + block
         self._inner = (1 << depth) - 1
-        self._fields, self._cuts = _grow_trees(len(spreads), trees, depth, seed)
-        self._tree = np.arange(trees)
+        fields, cuts = _grow_trees(len(spreads), trees, depth, seed)
+        self._fields, self._cuts, self._first_cut = fields.ravel(), cuts.ravel(), np.arange(trees) * self._inner
         self._log = np.round(np.log2(1.0 + np.arange(max(warm_up, block) + 1)) * _UNIT).astype(np.int64)
         self._scale = np.zeros((0, 3, len(spreads)))
         self._mass: NDArray[np.uint16] = np.zeros((0, trees, 2 * self._inner + 1), dtype=np.uint16)
@@ -85,11 +85,11 @@ class HalfSpaceTrees:
             self._scale[series, side] = floored(np.abs(quantile - middle), middle, self._spreads)
         self._scale[series, 0] = middle
         place = self._place(np.repeat(series, n), points.reshape(k * n, d))
-        trees, leaves = len(self._tree), self._inner + 1
-        node = np.zeros((k * n, trees), dtype=np.int64)
+        trees, leaves = len(self._first_cut), self._inner + 1
+        node, row = np.zeros((k * n, trees), dtype=np.int64), np.arange(k * n)[:, None] * d
         for _ in range(self._depth):
-            node, _ = self._descend(node, place)
-        cell = (np.repeat(np.arange(k), n)[:, None] * trees + self._tree) * leaves + node - self._inner
+            node, _ = self._descend(node, place, row)
+        cell = (np.repeat(np.arange(k), n)[:, None] * trees + np.arange(trees)) * leaves + node - self._inner
         level = np.bincount(cell.ravel(), minlength=k * trees * leaves).reshape(k, trees, leaves)
         mass = np.zeros((k, trees, 2 * self._inner + 1), dtype=np.uint16)
         while True:
@@ -120,30 +120,34 @@ class HalfSpaceTrees:
         with np.errstate(over="ignore"):
             return np.asarray(away / np.where(away < 0, scale[:, 1], scale[:, 2]))
 
-    def _descend(self, node: Integers, place: Floats) -> tuple[Integers, Integers]:
-        """The halves that points are in, and the features that were halved; shape (n, trees) each."""
-        field = self._fields[self._tree, node]
-        right = place[np.arange(len(place))[:, None], field] >= self._cuts[self._tree, node]
-        return 2 * node + 1 + right, field
+    def _descend(self, node: Integers, place: Floats, row: Integers) -> tuple[Integers, Integers]:
+        """The halves that points are in, and where in ``place`` the numbers are that told; shape (n, trees) each."""
+        cut = self._first_cut + node
+        told = row + self._fields.take(cut)
+        return 2 * node + 1 + (place.take(told) >= self._cuts.take(cut)), told
 
     def _judge(self, series: Integers, points: Floats, own: int) -> Judgement:
         """Scores; ``own`` is what a point itself counts for in the reference window, and is left out."""
         n, d = points.shape
+        trees, nodes = self._mass.shape[1:]
         place = self._place(series, points)
-        node = np.zeros((n, len(self._tree)), dtype=np.int64)
+        node = np.zeros((n, trees), dtype=np.int64)
         row = np.arange(n)[:, None] * d
-        mass = self._mass[series[:, None], self._tree, node].astype(np.int64) - own
+        counts, first = self._mass.reshape(-1), (series[:, None] * trees + np.arange(trees)) * nodes
+        mass = counts.take(first).astype(np.int64) - own
+        log = self._log.take(mass)
         parts = np.zeros(n * d)
         for _ in range(self._depth):
-            node, field = self._descend(node, place)
-            half = self._mass[series[:, None], self._tree, node].astype(np.int64) - own
-            emptier = self._log[mass] - self._log[half] - _UNIT
+            node, told = self._descend(node, place, row)
+            half = counts.take(first + node).astype(np.int64) - own
+            half_log = self._log.take(half)
             # Behind a cell with few points the counts stay: no further halving tells anything.
             open_ = mass > _FEW
-            parts += np.bincount((row + field).ravel(), np.where(open_, emptier, 0).ravel(), minlength=n * d)
-            mass = np.where(open_, half, 0)
-        contributions = parts.reshape(n, d) / (len(self._tree) * _UNIT)
-        scores = parts.reshape(n, d).sum(axis=1) / (len(self._tree) * _UNIT)
+            emptier = (log - half_log - _UNIT) * open_
+            parts += np.bincount(told.ravel(), emptier.ravel(), minlength=n * d)
+            mass, log = half * open_, half_log
+        contributions = parts.reshape(n, d) / (trees * _UNIT)
+        scores = parts.reshape(n, d).sum(axis=1) / (trees * _UNIT)
         return Judgement(scores, contributions)
 
 
