@@ -66,6 +66,9 @@ class Finding:
         bindings: pattern variable (or another role) and source row, in row order; () if there is nothing to tell.
         number: the how-manieth output row with the same ``last`` row and key this is (0 for the first), so that
             ids stay apart when one row ends several matches or a match has many output rows.
+        alert: it is an alert, and not only a row of the result.
+        score: how bad it is, as the detector says: a multiple of the distance to the bound, or a probability.
+        explanation: of the detector; "" if the rows tell it.
     """
 
     key: tuple[Any, ...]
@@ -74,6 +77,9 @@ class Finding:
     last: Row
     bindings: Sequence[tuple[str, Row]] = ()
     number: int = 0
+    alert: bool = True
+    score: float | None = None
+    explanation: str = ""
 
 
 @dataclass(slots=True)

@@ -43,7 +43,8 @@ class AlertBuilder:
         factory = query.factory
         self._job, self._query, self._topic = job, query.name, plan.source.topic
         self._explainer = Explainer(plan, query)
-        self._type = "pattern" if getattr(factory, "pattern_text", "") else "selection"
+        pattern = getattr(factory, "pattern_text", "")
+        self._type: str = getattr(factory, "alert_type", "pattern" if pattern else "selection")
         by_name = {column.name: column for column in plan.layout.columns}
         self._key = _converters([by_name[name] for name in factory.partition_by or ()])
         self._payload = _converters(factory.output)
@@ -61,15 +62,16 @@ class AlertBuilder:
             detected_ms: now, in ms since 1970.
         """
         output = dict(zip(self._lower, finding.values, strict=False))
+        score = score_of(output)
         return Alert(
-            id=alert_id(self._job.name, self._query, finding.key, partition, offset, finding.number),
+            id=self.id(finding, partition=partition, offset=offset),
             job=self._job.name,
             version=self._job.version,
             query=self._query,
             key=_convert(self._key, finding.key),
             type=self._type,
-            severity=severity_of(output),
-            score=score_of(output),
+            severity=severity_of(output, finding.score),
+            score=finding.score if score is None else score,
             event_time=iso_time(finding.time),
             detected_at=iso_time(detected_ms),
             explanation=self._explainer.explain(finding),
@@ -78,6 +80,10 @@ class AlertBuilder:
             payload=_convert(self._payload, finding.values),
             source=AlertSource(topic=self._topic, partition=partition, offset=offset),
         )
+
+    def id(self, finding: Finding, *, partition: int, offset: int) -> str:
+        """The id of a finding, be it an alert or not; arguments as in :meth:`build`."""
+        return alert_id(self._job.name, self._query, finding.key, partition, offset, finding.number)
 
     def _used(self, bindings: Sequence[tuple[str, Row]], partition: int) -> list[UsedRow]:
         if len(bindings) > MOST_ROWS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from anomaly_app.alerts.values import to_text
@@ -86,7 +86,7 @@ def parse_condition(
         measures: name of an output column and text of its expression.
     """
     measured = {
-        _shape(parse_expression(measures[column.name])): number
+        n.shape(parse_expression(measures[column.name])): number
         for number, column in enumerate(output)
         if column.name in measures
     }
@@ -103,7 +103,7 @@ def parse_condition(
             if owner is not None and column is not None:
                 yield node.span, _row_value(owner, column, layout.index(name), written)
             return
-        number = measured.get(_shape(node)) if not isinstance(node, n.Literal) else None
+        number = measured.get(n.shape(node)) if not isinstance(node, n.Literal) else None
         if number is not None and written.count("(") == written.count(")"):
             outputs.add(number)
             yield node.span, _output_value(number, output[number])
@@ -113,7 +113,7 @@ def parse_condition(
         if isinstance(node, n.Binary) and node.op == "*":
             gap = Span(node.left.span.end, node.right.span.start)
             yield gap, text[gap.start : gap.end].replace("*", "×")
-        for child in _children(node):
+        for child in n.children(node):
             yield from find(child)
 
     parts: list[str | Shown] = []
@@ -123,31 +123,6 @@ def parse_condition(
         place = span.end
     parts.append(text[place:])
     return Condition(text, tuple(part for part in parts if part != ""), frozenset(outputs))
-
-
-def _children(node: n.Node) -> Iterator[n.Node]:
-    """Nodes right below."""
-
-    def nodes(value: Any) -> Iterator[n.Node]:
-        if isinstance(value, n.Node):
-            yield value
-        elif isinstance(value, tuple) and not isinstance(value, Span):
-            for part in value:
-                yield from nodes(part)
-
-    for field in fields(node):
-        yield from nodes(getattr(node, field.name))
-
-
-def _shape(value: Any) -> Any:
-    """What a tree says, without its places in the text."""
-    if isinstance(value, n.ColumnRef):
-        *path, name = value.parts
-        return ("ColumnRef", *(part.upper() for part in path), name)
-    if isinstance(value, n.Node):
-        named = (getattr(value, field.name) for field in fields(value) if field.name != "span")
-        return (type(value).__name__, *(_shape(part) for part in named))
-    return tuple(_shape(part) for part in value) if isinstance(value, tuple) else value
 
 
 def _row_value(variable: str, column: Column, index: int, written: str) -> Shown:

@@ -83,7 +83,9 @@ class Explainer:
         return f"{self._head(finding, last_row, what)} {self._rows(rows, closing)}{self._rule(rows)}."
 
     def _explain_row(self, finding: Finding) -> str:
-        what = "; ".join(self._outputs(finding.values, frozenset())) or "a row passed"
+        what = (
+            finding.explanation.rstrip(".") or "; ".join(self._outputs(finding.values, frozenset())) or "a row passed"
+        )
         rule = f" Rule: {self._description.rstrip('.')}." if self._description else ""
         return self._head(finding, finding.last, what) + rule
 

@@ -74,8 +74,12 @@ def _query(name: str, table: str, factory: OperatorFactory, layout: Layout) -> d
         return known | explanation | {"output": output}
     output = [{"name": column.name, "type": str(column.type), "measure": ""} for column in factory.output]
     words = [f"takes each row: {getattr(factory, 'description', 'every row')}", "gives one row for each"]
-    state = "none: rows pass one by one"
-    return known | {"words": words, "output": output, "reads": list(factory.reads), "state": state}
+    return known | {
+        "words": getattr(factory, "words", words),
+        "output": output,
+        "reads": list(factory.reads),
+        "state": getattr(factory, "state", "none: rows pass one by one"),
+    }
 
 
 def _print(query: dict[str, Any], source: bool) -> None:

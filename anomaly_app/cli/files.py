@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,14 +134,16 @@ def _kind(value: Any) -> str:
     return "TIMESTAMP(3)" if _TIME.fullmatch(value) else "TIMESTAMP_LTZ(3)" if _ZONED.fullmatch(value) else "STRING"
 
 
-def write_table(path: Path, columns: Sequence[str], time_column: str, rows: Iterator[tuple[list[str], int]]) -> None:
-    """Write texts with a timestamp each.
+def write_table(
+    path: Path, columns: Mapping[str, str], time_column: str, rows: Iterator[tuple[list[Any], int]]
+) -> None:
+    """Write values with a timestamp each.
 
     Args:
         path: a file ending in ``.csv``, ``.jsonl`` or ``.parquet``.
-        columns: names of the texts.
+        columns: names of the values, and the Avro type of each: ``string``, ``int`` or ``double``.
         time_column: name of the timestamp, the last column.
-        rows: texts, and the timestamp in milliseconds since 1970.
+        rows: values, and the timestamp in milliseconds since 1970.
 
     Raises:
         DataError: the file cannot be written, or has another ending.
@@ -150,21 +152,21 @@ def write_table(path: Path, columns: Sequence[str], time_column: str, rows: Iter
     if writer is None:
         raise DataError(f"{path}: the name of a table's file should end in {', '.join(SUFFIXES)}")
     try:
-        writer(path, [*columns, time_column], rows)
+        writer(path, {**columns, time_column: "timestamp"}, rows)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _write_csv(path: Path, names: list[str], rows: Iterator[tuple[list[str], int]]) -> None:
+def _write_csv(path: Path, columns: Mapping[str, str], rows: Iterator[tuple[list[Any], int]]) -> None:
     from anomaly_app.conversions import timestamp_to_text
 
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow(columns)
         writer.writerows([*values, timestamp_to_text(time, 3)] for values, time in rows)
 
 
-def _write_json_lines(path: Path, names: list[str], rows: Iterator[tuple[list[str], int]]) -> None:
+def _write_json_lines(path: Path, columns: Mapping[str, str], rows: Iterator[tuple[list[Any], int]]) -> None:
     import msgspec
 
     from anomaly_app.conversions import timestamp_to_text
@@ -172,12 +174,18 @@ def _write_json_lines(path: Path, names: list[str], rows: Iterator[tuple[list[st
     encode = msgspec.json.encode
     with path.open("wb") as file:
         for values, time in rows:
-            file.write(encode(dict(zip(names, [*values, timestamp_to_text(time, 3)], strict=True))) + b"\n")
+            file.write(encode(dict(zip(columns, [*values, timestamp_to_text(time, 3)], strict=True))) + b"\n")
 
 
-def _write_parquet(path: Path, names: list[str], rows: Iterator[tuple[list[str], int]]) -> None:
+def _write_parquet(path: Path, columns: Mapping[str, str], rows: Iterator[tuple[list[Any], int]]) -> None:
     pyarrow, parquet = _pyarrow()
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in names[:-1]] + [(names[-1], pyarrow.timestamp("ms"))])
+    types = {
+        "string": pyarrow.string(),
+        "int": pyarrow.int32(),
+        "double": pyarrow.float64(),
+        "timestamp": pyarrow.timestamp("ms"),
+    }
+    schema = pyarrow.schema([(name, types[type_]) for name, type_ in columns.items()])
     with parquet.ParquetWriter(path, schema) as writer:
         batch: list[list[Any]] = []
         for values, time in rows:
@@ -191,7 +199,7 @@ def _write_parquet(path: Path, names: list[str], rows: Iterator[tuple[list[str],
 
 _ROW_GROUP = 100_000
 
-_WRITERS: dict[str, Callable[[Path, list[str], Iterator[tuple[list[str], int]]], None]] = {
+_WRITERS: dict[str, Callable[[Path, Mapping[str, str], Iterator[tuple[list[Any], int]]], None]] = {
     ".csv": _write_csv,
     ".jsonl": _write_json_lines,
     ".parquet": _write_parquet,

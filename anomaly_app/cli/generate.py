@@ -25,7 +25,7 @@ LINGER_MS = 5
 
 
 def generate(
-    stream: Annotated[str, typer.Argument(help="sales, clicks or international-sales.")] = "sales",
+    stream: Annotated[str, typer.Argument(help="sales, clicks, international-sales or orders.")] = "sales",
     records: Annotated[int | None, typer.Option(min=1, help="How many; without it until Ctrl-C.")] = None,
     rate: Annotated[float, typer.Option(min=0, help="Per second; 0: as fast as it goes.")] = 100.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 1,
@@ -44,7 +44,7 @@ def generate(
     config: ConfigFile = None,
     set: Set = None,
 ) -> None:
-    """Generate records with the distributions of the sales tutorial, to Kafka or to a file.
+    """Generate records with the distributions of the tutorials, to Kafka or to a file.
 
     Example: anomaly generate sales --rate 100 --rare 0.02 --format json --broker localhost:9092
 
@@ -99,17 +99,17 @@ def _to_file(generator: Generator, stamped: Iterable[Generated], records: int | 
 
     if records is None:
         raise typer.BadParameter("a file needs --records, or it would never end", param_hint="--output")
-    names = generator.csv_fields
+    columns = {name: generator.types.get(name, "string") for name in generator.csv_fields}
     with progress("records") as bar:
         task = bar.add_task(f"to {output}", total=records)
 
-        def rows() -> Iterator[tuple[list[str], int]]:
+        def rows() -> Iterator[tuple[list[Any], int]]:
             for number, record in enumerate(stamped, 1):
-                yield [record.value[name] for name in names], record.timestamp_ms
+                yield [record.value[name] for name in columns], record.timestamp_ms
                 if number % 1_000 == 0:
                     bar.update(task, completed=number)
 
-        write_table(output, names, generator.time_column, rows())
+        write_table(output, columns, generator.time_column, rows())
     note(f"{records:,} records in {output}")
 
 

@@ -23,6 +23,9 @@ NEVER_LATE_MS = 1 << 60
 
 def query(
     sql: Annotated[str, typer.Argument(help="A job file, or the text of a SELECT.", metavar="JOB_OR_SQL")],
+    rows: Annotated[
+        Path | None, typer.Argument(help="Rows of the query's table, in place of --table.", metavar="FILE")
+    ] = None,
     table: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,7 +54,7 @@ def query(
 
     Example: anomaly query jobs/unusual_sales.sql --table SalesRecordTable=sales.csv --json
 
-    Example: anomaly query spikes.sql --table sales=sales.csv --explain-match
+    Example: anomaly query spikes.sql sales.csv --explain-match
     """
     from anomaly_app import query as run
     from anomaly_app.errors import SqlError
@@ -61,23 +64,40 @@ def query(
     if late and explain_match:
         raise typer.BadParameter("--late or --explain-match, not both: late rows are in no match")
     body, name = read_sql(sql)
+    if rows is not None and table:
+        raise typer.BadParameter("give the rows as FILE or with --table, not both")
     with progress("rows") as bar:
         tables = {}
-        for given in table or ():
+        for given in [f"{_table_of(body, name)}={rows}"] if rows is not None else table or ():
             known, equals, path = given.partition("=")
             if not equals:
                 raise typer.BadParameter(
                     f"{given!r} should be NAME=FILE, such as sales=sales.csv", param_hint="--table"
                 )
             tables[known] = _table(Path(path), columns, rowtime, delay, proctime)
-            rows = tables[known].rows
-            tables[known].rows = bar.track(rows, total=len(rows), description=path)
+            all_rows = tables[known].rows
+            tables[known].rows = bar.track(all_rows, total=len(all_rows), description=path)
         try:
             result = run(body, tables, dialect=dialect)
         except SqlError as error:
             note(f"anomaly: {name}: {error}")
             raise typer.Exit(2) from error
     _print(result, json, csv, late, explain_match)
+
+
+def _table_of(body: str, name: str) -> str:
+    """The table that the first query of a text reads; the text's other mistakes are found when it runs."""
+    from anomaly_app.errors import SqlError
+    from anomaly_app.sql import parse_statements
+    from anomaly_app.sql.statements import Insert, Select
+
+    try:
+        statements = parse_statements(body)
+    except SqlError as error:
+        note(f"anomaly: {name}: {error}")
+        raise typer.Exit(2) from error
+    queries = [part.query if isinstance(part, Insert) else part for part in statements]
+    return next((part.source.name for part in queries if isinstance(part, Select)), "rows")
 
 
 def _table(path: Path, columns: str | None, rowtime: str | None, delay: str | None, proctime: str | None) -> Rows:

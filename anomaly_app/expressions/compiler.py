@@ -198,6 +198,10 @@ class ExpressionCompiler:
             place = index.constant - 1
             type_ = operand.type.fields[place][1]
             return null_safe(self.env, [operand], lambda a: f"{a}[{place}]", type_, nullable=type_.nullable)
+        elif kind is Kind.ROW:
+            most = len(operand.type.fields)
+            problem = f"a ROW is indexed by a constant from 1 to {most}, the number of a field"
+            raise self.fail(node.index, f"{problem}: {operand.type.with_nullable(True)}")
         else:
             raise self.fail(node, f"{operand.type.with_nullable(True)} has no element [{index.type.kind.value}]")
         return null_safe(self.env, [operand, index], lambda a, b: f"{helper}({a}, {b})", type_, nullable=True)
@@ -209,7 +213,8 @@ class ExpressionCompiler:
             place = names.index(node.name.lower())
             type_ = operand.type.fields[place][1]
             return null_safe(self.env, [operand], lambda a: f"{a}[{place}]", type_, nullable=type_.nullable)
-        raise self.fail(node, f"{operand.type.with_nullable(True)} has no field {node.name!r}")
+        fields = f": {', '.join(names)}" if names else ""
+        raise self.fail(node, f"{operand.type.with_nullable(True)} has no field {node.name!r}{fields}")
 
     # --- conditions -------------------------------------------------------------------------------
 

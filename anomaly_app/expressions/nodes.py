@@ -114,12 +114,28 @@ class Cast(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered(Node):
+    """An item of ORDER BY."""
+
+    expr: Node
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Window(Node):
-    """``OVER (PARTITION BY … ORDER BY … RANGE|ROWS BETWEEN … AND …)``."""
+    """``OVER (PARTITION BY … ORDER BY … RANGE|ROWS BETWEEN … AND …)``.
+
+    Args:
+        partition_by: what keys it.
+        order_by: what orders it.
+        frame: words of the frame in upper case, with blanks between them; "" without.
+        frame_span: place of the frame.
+    """
 
     partition_by: tuple[Node, ...]
-    order_by: tuple[Node, ...]
+    order_by: tuple[Ordered, ...]
     frame: str
+    frame_span: Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +177,12 @@ class Field(Node):
     name: str
 
 
+def children(node: Node) -> Iterator[Node]:
+    """Nodes right below a node."""
+    for field in fields(node):
+        yield from _nodes(getattr(node, field.name))
+
+
 def walk(node: Node) -> Iterator[Node]:
     """A node and everything below it.
 
@@ -170,13 +192,30 @@ def walk(node: Node) -> Iterator[Node]:
         ['Unary', 'Binary', 'ColumnRef', 'Literal']
     """
     yield node
-    for field in fields(node):
-        yield from _walk_value(getattr(node, field.name))
+    for child in children(node):
+        yield from walk(child)
 
 
-def _walk_value(value: Any) -> Iterator[Node]:
+def shape(value: Any) -> Any:
+    """What a tree says, without its places in the text: equal for two texts of the same expression.
+
+    Example:
+        >>> from anomaly_app.expressions.parser import parse_expression
+        >>> shape(parse_expression("t.a+1")) == shape(parse_expression("T.a + 1"))
+        True
+    """
+    if isinstance(value, ColumnRef):
+        *path, name = value.parts
+        return ("ColumnRef", *(part.upper() for part in path), name)
     if isinstance(value, Node):
-        yield from walk(value)
+        named = (getattr(value, field.name) for field in fields(value) if not field.name.endswith("span"))
+        return (type(value).__name__, *(shape(part) for part in named))
+    return tuple(shape(part) for part in value) if isinstance(value, tuple) else value
+
+
+def _nodes(value: Any) -> Iterator[Node]:
+    if isinstance(value, Node):
+        yield value
     elif isinstance(value, tuple) and not isinstance(value, Span):
         for part in value:
-            yield from _walk_value(part)
+            yield from _nodes(part)

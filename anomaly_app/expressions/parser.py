@@ -354,7 +354,8 @@ class ExpressionParser(TypeParser):
                 node = n.Index(self.span_from(node.span.start), node, index)
             elif self.at(".") and not isinstance(node, n.Literal):
                 self.take()
-                node = n.Field(self.span_from(node.span.start), node, self.identifier("a field name"))
+                name = self.identifier("a field name")
+                node = n.Field(self.span_from(node.span.start), node, name)
             else:
                 return node
 
@@ -586,7 +587,7 @@ class ExpressionParser(TypeParser):
     def _over(self) -> n.Window:
         start = self.expect("(").span.start
         partition: tuple[n.Node, ...] = ()
-        order: tuple[n.Node, ...] = ()
+        order: tuple[n.Ordered, ...] = ()
         if self.accept("PARTITION"):
             self.expect("BY")
             partition = self.listed(self.expression)
@@ -594,17 +595,24 @@ class ExpressionParser(TypeParser):
             self.expect("BY")
             order = self.listed(self._ordered)
         frame = []
+        frame_start = self.token.span.start
+        if not self.at("RANGE") and not self.at("ROWS") and not self.at(")"):
+            raise self.expected("RANGE", "ROWS", ")")
         while not self.at(")"):
             if self.token.kind == "end":
                 raise self.expected(")")
             frame.append(self.take().value.upper())
+        frame_span = self.span_from(frame_start)
         self.expect(")")
-        return n.Window(self.span_from(start), partition, order, " ".join(frame))
+        return n.Window(self.span_from(start), partition, order, " ".join(frame), frame_span)
 
-    def _ordered(self) -> n.Node:
+    def _ordered(self) -> n.Ordered:
+        start = self.token.span.start
         node = self.expression()
-        self.accept("ASC")
-        return node
+        descending = self.accept("DESC")
+        if not descending:
+            self.accept("ASC")
+        return n.Ordered(self.span_from(start), node, descending)
 
 
 def _parse_decimal(text: str) -> Decimal | None:

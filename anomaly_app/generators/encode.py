@@ -19,7 +19,7 @@ import msgspec
 from anomaly_app.errors import RegistryError
 from anomaly_app.generators.stream import Generator
 
-Encoder = Callable[[Mapping[str, str]], bytes]
+Encoder = Callable[[Mapping[str, Any]], bytes]
 FORMATS = ("avro", "csv", "json")
 TIMEOUT_S = 10.0
 
@@ -64,7 +64,7 @@ def create_encoder(generator: Generator, format_: str, registry: RegistryAccess 
     if format_ == "csv":
         fields = generator.csv_fields
         # No value of these streams has a character that CSV would quote.
-        return lambda value: ",".join([value[field] for field in fields]).encode()
+        return lambda value: ",".join([str(value[field]) for field in fields]).encode()
     if format_ != "avro":
         raise ValueError(f"format {format_!r} should be one of {', '.join(FORMATS)}")
     if registry is None or not registry.url:
@@ -79,7 +79,7 @@ def _avro_encoder(schema: dict[str, Any], schema_id: int) -> Encoder:
     parsed = parse_schema(schema)
     header = struct.pack(">bI", 0, schema_id)
 
-    def encode(value: Mapping[str, str]) -> bytes:
+    def encode(value: Mapping[str, Any]) -> bytes:
         buffer = io.BytesIO()
         buffer.write(header)
         schemaless_writer(buffer, parsed, value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
@@ -26,13 +26,13 @@ class Generated(NamedTuple):
 
     topic: str
     key: str
-    value: dict[str, str]
+    value: dict[str, Any]
     timestamp_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """A stream of random records; all fields are strings, as in the tutorial.
+    """A stream of random records.
 
     Args:
         name: of the stream, as on the command line.
@@ -42,6 +42,7 @@ class Generator:
         csv_fields: names in the order of a CSV record.
         time_column: what its table calls the record timestamp.
         draw: makes a value, given a source of random numbers.
+        types: Avro types of the fields; those that are not named are strings, as all are in the sales tutorial.
     """
 
     name: str
@@ -50,7 +51,8 @@ class Generator:
     fields: tuple[str, ...]
     csv_fields: tuple[str, ...]
     time_column: str
-    draw: Callable[[Random], dict[str, str]]
+    draw: Callable[[Random], dict[str, Any]]
+    types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def avro_schema(self) -> dict[str, Any]:
@@ -59,7 +61,7 @@ class Generator:
             "namespace": NAMESPACE,
             "type": "record",
             "name": self.record_name,
-            "fields": [{"name": name, "type": "string"} for name in self.fields],
+            "fields": [{"name": name, "type": self.types.get(name, "string")} for name in self.fields],
         }
 
     def records(self, seed: int, count: int | None, start_ms: int, rate: float = RATE) -> Iterator[Generated]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.jobs.detector_functions import calls_with_over
 from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
+from anomaly_app.jobs.options import parse_duration
 from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
 from anomaly_app.jobs.sinks import into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
@@ -24,6 +26,9 @@ from anomaly_app.sql.statements import CreateTable, Insert, Select, SetOption, S
 
 STATE_VERSION = 1
 """Part of every fingerprint: raised when operators store their state in another way."""
+
+STATE_TTL = "table.exec.state.ttl"
+"""Flink's option: how long the state of a key that gets no rows is kept; 0, the default, for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +83,20 @@ element=None, key=None, fields=()), origin=<Origin.VALUE: 'value'>, field=None),
         raise SqlValidationError(f"expected one SELECT or INSERT, found {len(queries)}", sql, *span)
     (statement,) = queries
     select = statement.query if isinstance(statement, Insert) else statement
-    name = _known(select.table.path, tables, sql, select.table.span)
+    table = select.source
+    name = _known(table.path, tables, sql, table.span)
     schema = tables[name]
+    settings = _Settings(sql)
+    for setting in statements:
+        if isinstance(setting, SetOption):
+            settings.take(setting)
     target = None
     if isinstance(statement, Insert):
         sink = _known(statement.path, tables, sql, statement.target_span)
         target = _Target(statement, sink, tables[sink].columns)
-    factory = _bind_select(select, schema, sql, _dialect(dialect), target, limits)
+    factory = _bind_select(select, schema, sql, _dialect(dialect), target, limits, settings)
     mode = TimeMode.ROWTIME if schema.rowtime is not None else TimeMode.ARRIVAL
-    return BoundQuery(factory, Layout(schema.columns), schema, mode, name, select.table.span)
+    return BoundQuery(factory, Layout(schema.columns), schema, mode, name, table.span)
 
 
 def bind_job(
@@ -116,7 +126,8 @@ def bind_job(
     binder = _JobBinder(text, _dialect(dialect), partitions or {}, bounded, limits)
     for statement in binder.statements:
         if isinstance(statement, SetOption):
-            binder.warnings.append(f"SET '{statement.key}' has no meaning here and is ignored")
+            if not binder.settings.take(statement):
+                binder.warnings.append(f"SET '{statement.key}' has no meaning here and is ignored")
         elif isinstance(statement, Insert):
             binder.add(statement.query, statement)
         elif isinstance(statement, Select):
@@ -142,6 +153,7 @@ class _JobBinder:
         self.text, self.dialect, self.partitions = text, dialect, partitions
         self.bounded, self.limits = bounded, limits
         self.warnings: list[str] = []
+        self.settings = _Settings(text)
         self.statements = parse_statements(text)
         self.creates = _creates(self.statements, text)
         for create in self.creates.values():
@@ -153,13 +165,13 @@ class _JobBinder:
 
     def add(self, select: Select, insert: Insert | None) -> None:
         """Bind a query and note which rows it needs."""
-        source = self._source(select.table)
+        source = self._source(select.source)
         sink = self._sink(insert) if insert is not None else None
         target = _Target(insert, sink.name, sink.columns) if insert is not None and sink is not None else None
-        factory = _bind_select(select, source.schema, self.text, self.dialect, target, self.limits)
+        factory = _bind_select(select, source.schema, self.text, self.dialect, target, self.limits, self.settings)
         if factory.sort_key(Layout(source.schema.columns)) is not None and not (self.bounded or source.bounded):
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
-            raise SqlValidationError(problem, self.text, *(select.match or select).span)
+            raise SqlValidationError(problem, self.text, *(select.levels[0].match or select).span)
         statement = insert if insert is not None else select
         query = Query(self._name(sink), factory, sink, self._fingerprint(statement, source.schema))
         keys = factory.partition_by
@@ -216,22 +228,56 @@ class _JobBinder:
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
+class _Settings:
+    """What SET says, for the statements behind it.
+
+    Attributes:
+        ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.ttl_ms: int | None = None
+
+    def take(self, setting: SetOption) -> bool:
+        """Whether the option has a meaning here; an error if its value is wrong."""
+        if setting.key != STATE_TTL:
+            return False
+        ttl = parse_duration(setting.value)
+        if ttl is None:
+            problem = f"'{STATE_TTL}' is '{setting.value}': it must be a duration such as '30 d' or '12 h', or '0'"
+            raise SqlValidationError(problem, self._text, *setting.span)
+        self.ttl_ms = ttl or None
+        return True
+
+
 def _bind_select(
-    select: Select, schema: Schema, text: str, dialect: Dialect, target: _Target | None, limits: Limits | None
+    select: Select,
+    schema: Schema,
+    text: str,
+    dialect: Dialect,
+    target: _Target | None,
+    limits: Limits | None,
+    settings: _Settings,
 ) -> OperatorFactory:
     def into(columns: Sequence[Column]) -> CompiledSelect | None:
         return None if target is None else into_sink(columns, target.insert, target.name, target.columns, text)
 
-    if select.match is None:
+    if any(any(calls_with_over(level)) for level in select.levels):
+        from anomaly_app.jobs.over import bind_over  # which loads the detectors
+
+        return bind_over(select, schema, text, dialect, into=into, ttl_ms=settings.ttl_ms)
+    match = select.levels[0].match
+    if match is None:
         return SelectRule(select, schema, text, dialect, into=into)
-    around: Callable[[tuple[Column, ...]], CompiledSelect | None] = around_match(select, text, dialect)
+    around: Callable[[tuple[Column, ...]], CompiledSelect | None] = around_match(select, schema, text, dialect)
 
     def project(columns: tuple[Column, ...]) -> CompiledSelect | None:
         first = around(columns)
         return chained(first, into(columns if first is None else first.output))
 
     in_order = is_everything(select) and (target is None or not target.insert.columns)
-    return Rule(select.match, schema, text, dialect, project=project, in_order=in_order, limits=limits)
+    return Rule(match, schema, text, dialect, project=project, in_order=in_order, limits=limits)
 
 
 def _creates(statements: Sequence[Statement], text: str) -> dict[str, CreateTable]:

@@ -134,12 +134,10 @@ class TableOptions:
         value = self.values.get(key)
         if value is None:
             return None
-        digits = value.strip().rstrip("abcdefghijklmnopqrstuvwxyz").strip()
-        unit = value.strip()[len(digits) :].strip() or "ms"
-        factor = _UNITS_MS.get(unit)
-        if factor is None or not digits.isdigit():
+        duration = parse_duration(value)
+        if duration is None:
             raise self.fail(key, f"'{key}' is '{value}': it must be a duration such as '30 s' or '5 min'")
-        return int(digits) * factor
+        return duration
 
     def format(self, part: str) -> tuple[str, dict[str, str]] | None:
         """Format of the ``key`` or ``value`` with its options, without prefixes; None if there is none."""
@@ -180,6 +178,18 @@ class TableOptions:
                 near = _nearest(key, valid | ignored)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise self.fail(key, f"unknown option '{key}' of the connector '{connector}'{hint}")
+
+
+def parse_duration(text: str) -> int | None:
+    """A duration as Flink writes it, in milliseconds; None if it is none.
+
+    Example:
+        >>> parse_duration("30 s"), parse_duration("7d"), parse_duration("500"), parse_duration("soon")
+        (30000, 604800000, 500, None)
+    """
+    digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz").strip()
+    factor = _UNITS_MS.get(text.strip()[len(digits) :].strip() or "ms")
+    return int(digits) * factor if factor is not None and digits.isdigit() else None
 
 
 def _nearest(key: str, names: Iterable[str]) -> list[str]:

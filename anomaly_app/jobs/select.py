@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -12,11 +12,12 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
+from anomaly_app.jobs.detector_functions import misplaced
 from anomaly_app.operators import TIME, Counters, Finding, Layout, Problem, Row
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.schema import Column, Schema
-from anomaly_app.sql.statements import Select, SelectItem
+from anomaly_app.sql.statements import Select, SelectItem, TableRef
 
 Apply = Callable[[tuple[Any, ...]], "tuple[Any, ...] | None"]
 
@@ -29,57 +30,72 @@ class CompiledSelect:
         apply: a tuple to an output row; None if WHERE does not hold. Raises EvaluationError or ArithmeticError.
         output: columns of the output.
         reads: names of the columns read.
+        origins: output columns that are a column of the table as it is, and which.
     """
 
     apply: Apply
     output: tuple[Column, ...]
     reads: frozenset[str]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 def chained(first: CompiledSelect | None, second: CompiledSelect | None) -> CompiledSelect | None:
     """One projection behind another."""
     if first is None or second is None:
         return first or second
-    inner: Apply = first.apply
-    outer: Apply = second.apply
+    return CompiledSelect(_both(first.apply, second.apply), second.output, first.reads, second.origins)
 
+
+def _both(inner: Apply, outer: Apply) -> Apply:
     def apply(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
         values = inner(row)
         return None if values is None else outer(values)
 
-    return CompiledSelect(apply, second.output, first.reads)
+    return apply
+
+
+ROWTIME = "$rowtime"
+"""The time attribute of a table, whatever its column is called."""
 
 
 class ColumnScope:
-    """Columns of one table by name.
+    """Columns of one table or subquery by name.
 
     Args:
         columns: of the table.
         index: place of a column in a tuple.
         qualifiers: names that may stand before a column.
         text: the whole statement, for errors.
+        origins: columns that are a column of the table that is read, and which.
+        rowtime: what ``$rowtime`` means; a column, or why there is none.
     """
 
     def __init__(
-        self, columns: Sequence[Column], index: Callable[[str], int], qualifiers: Iterable[str], text: str
+        self,
+        columns: Sequence[Column],
+        index: Callable[[str], int],
+        qualifiers: Iterable[str],
+        text: str,
+        *,
+        origins: Mapping[str, str] = MappingProxyType({}),
+        rowtime: Column | str = f"{ROWTIME} is of a table",
     ) -> None:
         self.columns, self.index, self.text = columns, index, text
         self.qualifiers = {name.upper() for name in qualifiers}
+        self.origins, self.rowtime = origins, rowtime
         self.reads: set[str] = set()
 
     def column(self, node: n.ColumnRef) -> Code:
         """A column; behind its name may stand fields of a ROW."""
-        name, *fields = node.parts[1:] if self._qualified(node) else node.parts
-        column = self._find(name)
-        if column is None:
-            hint = nearest(name, [known.name for known in self.columns])
-            raise SqlValidationError(f"unknown column {name!r}{hint}", self.text, *node.span)
+        column = self.find(node)
+        _, *names = self._parts(node)
         self.reads.add(column.name)
         code = Code(f"row[{self.index(column.name)}]", column.type)
-        for field in fields:
-            place = next((k for k, (f, _) in enumerate(code.type.fields) if f.lower() == field.lower()), None)
+        for name in names:
+            place = next((k for k, (f, _) in enumerate(code.type.fields) if f.lower() == name.lower()), None)
             if place is None:
-                problem = f"{name} is {code.type.with_nullable(True)}: it has no field {field!r}"
+                hint = nearest(name, [known for known, _ in code.type.fields])
+                problem = f"{column.name} is {code.type.with_nullable(True)}: it has no field {name!r}{hint}"
                 raise SqlValidationError(problem, self.text, *node.span)
             type_ = code.type.fields[place][1]
             source = f"{code.source}[{place}]"
@@ -88,21 +104,74 @@ class ColumnScope:
             code = Code(source, type_.with_nullable(type_.nullable or code.type.nullable))
         return code
 
-    def _qualified(self, node: n.ColumnRef) -> bool:
-        return len(node.parts) > 1 and node.parts[0].upper() in self.qualifiers
-
-    def _find(self, name: str) -> Column | None:
+    def find(self, node: n.ColumnRef) -> Column:
+        """The column that a reference names, or begins with; raises ``SqlValidationError``."""
+        name = self._parts(node)[0]
         exact = [column for column in self.columns if column.name == name]
         folded = exact or [column for column in self.columns if column.name.lower() == name.lower()]
-        return folded[0] if len(folded) == 1 else None
+        if len(folded) == 1:
+            return folded[0]
+        if len(folded) > 1:
+            raise SqlValidationError(f"column {name!r} is there {len(folded)} times", self.text, *node.span)
+        if name.lower() == ROWTIME:
+            if isinstance(self.rowtime, Column):
+                return self.rowtime
+            raise SqlValidationError(self.rowtime, self.text, *node.span)
+        hint = nearest(name, [known.name for known in self.columns])
+        raise SqlValidationError(f"unknown column {name!r}{hint}", self.text, *node.span)
+
+    def origin(self, node: n.Node) -> str | None:
+        """The column of the table that an expression is, as it is; None if it is something else."""
+        if not isinstance(node, n.ColumnRef) or len(self._parts(node)) > 1:
+            return None
+        return self.origins.get(self.find(node).name)
+
+    def _parts(self, node: n.ColumnRef) -> tuple[str, ...]:
+        qualified = len(node.parts) > 1 and node.parts[0].upper() in self.qualifiers
+        return node.parts[1:] if qualified else node.parts
 
     def call(self, node: n.Call, compiler: ExpressionCompiler) -> Code | None:
         """No function depends on the table."""
-        if node.name in AGGREGATES:
-            raise compiler.fail(node, f"{node.name} needs GROUP BY or a window: not supported here")
         if node.name in CONTEXT:
             raise compiler.fail(node, f"{node.name} may stand inside MATCH_RECOGNIZE only")
+        problem = misplaced(node)
+        if problem:
+            raise compiler.fail(node, problem)
+        if node.name in AGGREGATES:
+            raise compiler.fail(node, f"{node.name} needs GROUP BY or a window: not supported here")
         return None
+
+
+def table_scope(
+    table: TableRef, schema: Schema, columns: Sequence[Column], index: Callable[[str], int], text: str
+) -> ColumnScope:
+    """What names mean in a query over a table.
+
+    Args:
+        table: as it stands in FROM.
+        schema: of the table.
+        columns: those of its columns that there are.
+        index: place of a column in a row.
+        text: the whole statement, for errors.
+    """
+    time = next((column for column in columns if column.name == schema.rowtime), None)
+    problem = f"table {table.name} has no event time: {ROWTIME} needs a WATERMARK FOR one of its columns"
+    if schema.proctime is not None:
+        problem += f", and {schema.proctime} is processing time"
+    names = [table.alias] if table.alias else [table.path[-1]]
+    origins = {column.name: column.name for column in columns}
+    return ColumnScope(columns, index, names, text, origins=origins, rowtime=time or problem)
+
+
+def subquery_scope(inner: CompiledSelect, alias: str | None, schema: Schema, text: str) -> ColumnScope:
+    """What names mean in a query over a subquery; arguments as in :func:`table_scope`."""
+    time = next((name for name, origin in inner.origins.items() if origin == schema.rowtime), None)
+    problem = f"{ROWTIME} is of the table: the subquery must give it, as in SELECT {ROWTIME} AS ts"
+    if time is not None:
+        problem = f"{ROWTIME} is of the table: the subquery gives it as {time}"
+    places = {column.name: place for place, column in enumerate(inner.output)}
+    names = [alias] if alias else []
+    return ColumnScope(inner.output, places.__getitem__, names, text, origins=inner.origins, rowtime=problem)
 
 
 def compile_select(select: Select, scope: ColumnScope, dialect: Dialect) -> CompiledSelect:
@@ -113,23 +182,74 @@ def compile_select(select: Select, scope: ColumnScope, dialect: Dialect) -> Comp
     """
     env = Environment()
     compiler = ExpressionCompiler(scope.text, scope, env, dialect)
-    output: list[Column] = []
-    sources: list[str] = []
+    items = compile_items(select, scope, compiler)
+    lines = ["def project(row):"]
+    if select.where is not None:
+        lines += [f"    if not {compiler.condition(select.where, 'WHERE')}:", "        return None"]
+    lines.append(f"    return ({', '.join(items.sources)},)")
+    apply = env.function("project", "\n".join(lines))
+    return CompiledSelect(apply, tuple(items.output), frozenset(scope.reads), items.origins)
+
+
+def compile_levels(levels: Sequence[Select], scope: ColumnScope, schema: Schema, dialect: Dialect) -> CompiledSelect:
+    """Compile queries around each other.
+
+    Args:
+        levels: the innermost first.
+        scope: of the innermost.
+        schema: of the table that it reads.
+        dialect: whose semantics.
+
+    Raises:
+        SqlValidationError: a name or a type is wrong.
+    """
+    return around(compile_select(levels[0], scope, dialect), levels[1:], schema, scope.text, dialect)
+
+
+def around(
+    inner: CompiledSelect, levels: Sequence[Select], schema: Schema, text: str, dialect: Dialect
+) -> CompiledSelect:
+    """A projection with queries around it; arguments as in :func:`compile_levels`."""
+    for level in levels:
+        outer = compile_select(level, subquery_scope(inner, level.table.alias, schema, text), dialect)
+        inner = CompiledSelect(_both(inner.apply, outer.apply), outer.output, inner.reads, outer.origins)
+    return inner
+
+
+@dataclass(slots=True)
+class CompiledItems:
+    """A SELECT list.
+
+    Args:
+        output: its columns.
+        sources: source of each, in which the row is called ``row``.
+        origins: columns that are a column of the table as it is, and which.
+    """
+
+    output: list[Column] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def compile_items(select: Select, scope: ColumnScope, compiler: ExpressionCompiler) -> CompiledItems:
+    """Compile the SELECT list of a query."""
+    items = CompiledItems()
     for number, item in enumerate(select.items):
         if isinstance(item.expr, n.Star):
             for column in _starred(item.expr, scope):
                 scope.reads.add(column.name)
-                output.append(Column(column.name, column.type))
-                sources.append(f"row[{scope.index(column.name)}]")
+                items.output.append(Column(column.name, column.type))
+                items.sources.append(f"row[{scope.index(column.name)}]")
+                if column.name in scope.origins:
+                    items.origins[column.name] = scope.origins[column.name]
             continue
         code = compiler.value(item.expr)
-        output.append(Column(_name(item, number), code.type))
-        sources.append(code.source)
-    lines = ["def project(row):"]
-    if select.where is not None:
-        lines += [f"    if not {compiler.condition(select.where, 'WHERE')}:", "        return None"]
-    lines.append(f"    return ({', '.join(sources)},)")
-    return CompiledSelect(env.function("project", "\n".join(lines)), tuple(output), frozenset(scope.reads))
+        name, origin = _name(item, number), scope.origin(item.expr)
+        items.output.append(Column(name, code.type))
+        items.sources.append(code.source)
+        if origin is not None:
+            items.origins[name] = origin
+    return items
 
 
 def _starred(star: n.Star, scope: ColumnScope) -> Sequence[Column]:
@@ -145,18 +265,21 @@ def _name(item: SelectItem, number: int) -> str:
 
 
 def is_everything(select: Select) -> bool:
-    """Whether a query is ``SELECT * FROM …`` without WHERE."""
-    return select.where is None and [type(item.expr) for item in select.items] == [n.Star]
+    """Whether a query is ``SELECT * FROM …`` without WHERE; a subquery too."""
+    return all(level.where is None and [type(item.expr) for item in level.items] == [n.Star] for level in select.levels)
 
 
-def around_match(select: Select, text: str, dialect: Dialect) -> Callable[[tuple[Column, ...]], CompiledSelect | None]:
-    """What makes the projection of a query around MATCH_RECOGNIZE from the output columns of the clause."""
+def around_match(
+    select: Select, schema: Schema, text: str, dialect: Dialect
+) -> Callable[[tuple[Column, ...]], CompiledSelect | None]:
+    """What makes the projection of the queries around MATCH_RECOGNIZE from the output columns of the clause."""
+    levels = select.levels
 
     def project(columns: tuple[Column, ...]) -> CompiledSelect | None:
-        alias = select.match.alias if select.match is not None else None
+        alias = levels[0].match.alias if levels[0].match is not None else None
         places = {column.name: place for place, column in enumerate(columns)}
         scope = ColumnScope(columns, places.__getitem__, [alias] if alias else [], text)
-        compiled = compile_select(select, scope, dialect)
+        compiled = compile_levels(levels, scope, schema, dialect)
         return None if is_everything(select) else compiled
 
     return project
@@ -198,8 +321,9 @@ class SelectRule:
     @property
     def description(self) -> str:
         """One line about the query."""
-        where = self._select.where
-        return f"filter {self._text[slice(*where.span)]}" if where is not None else "every row"
+        wheres = [level.where for level in self._select.levels if level.where is not None]
+        texts = [" ".join(self._text[slice(*where.span)].split()) for where in wheres]
+        return f"filter {' and '.join(texts)}" if texts else "every row"
 
     def create(self, layout: Layout) -> SelectOperator:
         """A fresh operator for rows of that layout."""
@@ -214,12 +338,9 @@ class SelectRule:
         """Rows pass as they come."""
 
     def _compile(self, layout: Layout) -> CompiledSelect:
-        table = self._select.table
-        names = [table.alias] if table.alias else [table.path[-1]]
         # Columns that the layout lacks are those that the query does not read.
-        present = {column.name for column in layout.columns}
-        columns = [column for column in self._schema.columns if column.name in present]
-        return compile_select(self._select, ColumnScope(columns, layout.index, names, self._text), self._dialect)
+        scope = table_scope(self._select.source, self._schema, layout.columns, layout.index, self._text)
+        return compile_levels(self._select.levels, scope, self._schema, self._dialect)
 
 
 class SelectOperator:

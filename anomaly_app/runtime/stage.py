@@ -279,11 +279,6 @@ class DetectStage(Stage):
         for number, finding in findings:
             partition, offset = self.place(finding.last)
             output = outputs[number]
-            alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
-            encoded = encode_alert(alert)
-            if len(encoded) > MOST_BYTES:
-                alert = shorten(alert)
-                encoded = encode_alert(alert)
             if output.encoder is not None:
                 try:
                     key, value = output.encoder.encode(finding.values)
@@ -292,7 +287,15 @@ class DetectStage(Stage):
                 except EvaluationError as error:
                     self._dead_letter(number, Problem(error, [finding.last], finding.key))
                 else:
-                    flush.records.append(result(output.topic, key, value, alert.id))
+                    id_ = output.builder.id(finding, partition=partition, offset=offset)
+                    flush.records.append(result(output.topic, key, value, id_))
+            if not finding.alert:
+                continue
+            alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
+            encoded = encode_alert(alert)
+            if len(encoded) > MOST_BYTES:
+                alert = shorten(alert)
+                encoded = encode_alert(alert)
             flush.records.append(result(self.pipeline.alert_topic, alert_key(alert), encoded, alert.id))
             flush.alerts.append(alert)
             output.alerts += 1

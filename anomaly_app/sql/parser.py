@@ -16,6 +16,7 @@ from anomaly_app.sql.statements import (
     SelectItem,
     SetOption,
     Statement,
+    Subquery,
     TableRef,
     WatermarkDefinition,
 )
@@ -198,15 +199,9 @@ class StatementParser(RowPatternParser):
         self.accept("ALL")
         items = self.listed(self._item)
         self.expect("FROM")
-        if self.at("("):
-            problem = "a subquery is not supported: select from a table"
-            raise SqlValidationError(problem, self.text, *self.token.span)
         if self.at("TABLE") or self.at("LATERAL"):
             raise SqlValidationError("table functions are not supported", self.text, *self.token.span)
-        place = self.token.span.start
-        path = self.path("a table name")
-        alias = self._alias()
-        table = TableRef(self.span_from(place), path, alias)
+        table = self._subquery() if self.at("(") else self._table()
         match = None
         if self.at("MATCH_RECOGNIZE"):
             match = self.match_recognize()
@@ -220,6 +215,25 @@ class StatementParser(RowPatternParser):
         if refused:
             raise SqlValidationError(f"{refused} is not supported", self.text, *self.token.span)
         return Select(self.span_from(start), items, table, match, where)
+
+    def _table(self) -> TableRef:
+        start = self.token.span.start
+        path = self.path("a table name")
+        alias = self._alias()
+        return TableRef(self.span_from(start), path, alias)
+
+    def _subquery(self) -> Subquery:
+        start = self.expect("(").span.start
+        self.deeper()
+        query = self._select()
+        self.depth -= 1
+        self.expect(")")
+        place = self.span_from(start)
+        alias = self._alias()
+        if self.at("MATCH_RECOGNIZE"):
+            problem = "MATCH_RECOGNIZE over a subquery is not supported: name the table in front of it"
+            raise SqlValidationError(problem, self.text, *self.token.span)
+        return Subquery(place, query, alias)
 
     def _item(self) -> SelectItem:
         start = self.token.span.start

@@ -91,9 +91,28 @@ class Select:
 
     span: Span
     items: tuple[SelectItem, ...]
-    table: TableRef
+    table: TableRef | Subquery
     match: MatchRecognize | None
     where: Node | None
+
+    @property
+    def levels(self) -> tuple[Select, ...]:
+        """The queries from the innermost, which reads a table, to this one."""
+        return (*self.table.query.levels, self) if isinstance(self.table, Subquery) else (self,)
+
+    @property
+    def source(self) -> TableRef:
+        """The table that the innermost query reads."""
+        return self.table.query.source if isinstance(self.table, Subquery) else self.table
+
+
+@dataclass(frozen=True, slots=True)
+class Subquery:
+    """``(SELECT …) [AS alias]`` in FROM."""
+
+    span: Span
+    query: Select
+    alias: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ def told(finding: Finding) -> tuple[Any, ...]:
         finding.last,
         tuple(finding.bindings),
         finding.number,
+        (finding.alert, finding.score, finding.explanation),
     )
 
 
@@ -63,6 +64,7 @@ def check_contract(
     order: Callable[[Row], Any] | None = None,
     seed: int = 0,
     splits: int = 3,
+    per_row: int = 4,
 ) -> None:
     """Run all checks over some rows.
 
@@ -72,6 +74,7 @@ def check_contract(
         order: what ``order_key`` of the factory gives.
         seed: of the random batches.
         splits: how many ways to cut the rows into batches.
+        per_row: entries that a row may cost, see :func:`check_writes`.
 
     Raises:
         AssertionError: the operator breaks the contract; the message says how.
@@ -80,7 +83,7 @@ def check_contract(
     expected = check_batches(create, steps, seed=seed, splits=splits)
     check_restore(create, steps, expected, seed=seed)
     check_ids(expected)
-    check_writes(create, steps)
+    check_writes(create, steps, per_row=per_row)
 
 
 def run(operator: Operator, steps: Sequence[Step] | Iterator[Step]) -> list[tuple[Any, ...]]:
@@ -139,7 +142,7 @@ def check_restore(create: Create, steps: Sequence[Step], expected: Sequence[tupl
 
 def check_ids(expected: Sequence[tuple[Any, ...]]) -> None:
     """Key, last row and number tell every finding from every other."""
-    ids = [(key, last, number) for key, _, _, last, _, number in expected]
+    ids = [(key, last, number) for key, _, _, last, _, number, _ in expected]
     assert len(set(ids)) == len(ids), f"two findings have one id: {sorted(i for i in ids if ids.count(i) > 1)[:2]}"
 
 
