@@ -115,7 +115,9 @@ def detect(
 
 
 def _function(name: str, values: int) -> DetectorFunction:
-    known = _functions()
+    from anomaly_app.jobs.detector_functions import functions
+
+    known = functions()
     found = known.get(name.upper())
     if found is None:
         have = ", ".join(sorted(known))
@@ -125,18 +127,6 @@ def _function(name: str, values: int) -> DetectorFunction:
         problem = f"{found.name} takes one value, but --value is given {values} times; several are for {several}"
         raise typer.BadParameter(problem, param_hint="--function")
     return found
-
-
-def _functions() -> Mapping[str, DetectorFunction]:
-    import importlib
-    import importlib.util
-
-    known = {}
-    for package in ("forecasting", "multivariate", "scoring"):
-        if importlib.util.find_spec(f"anomaly_app.{package}.functions"):
-            module = importlib.import_module(f"anomaly_app.{package}.functions")
-            known.update({function.name: function for function in module.FUNCTIONS})
-    return known
 
 
 def _options(function: DetectorFunction, given: Sequence[str]) -> dict[str, Any]:
