@@ -145,14 +145,18 @@ class MultivariateDetector:
         begun = full[first]
         if self._categories and len(begun):
             self._rate_first_points(begun)
-        for series, count in ((begun, self._warm_up), (full[changed], self._block)):
-            if len(series):
-                bound = self._model.start(series, self._features(series, count))
-                self._center[series], self._reach[series] = bound.center, bound.width
-        going = full[~first & ~changed]
+        if len(begun):
+            points = self._features(begun, self._warm_up)
+            self._model.start(begun, points)
+            bound = self._model.bound(begun, points)
+            self._center[begun], self._reach[begun] = bound.center, bound.width
+        again, going = full[changed], full[~first & ~changed]
+        if len(again):
+            self._model.start(again, self._features(again, self._block))
         if len(going):
             self._model.learn(going, self._features(going, self._block))
-            self._reach[going] *= self._moves[self._beyond[going]]
+        # Where the model starts again, the bound goes on: it is in terms of the spread, which is what has changed.
+        self._reach[full[~first]] *= self._moves[self._beyond[full[~first]]]
         self._beyond[full] = 0
 
     def _rate_first_points(self, series: Integers) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_app.detectors import Floats, Integers
-from anomaly_app.multivariate.model import Bound, Judgement, floored, grown
+from anomaly_app.multivariate.model import Bound, Judgement, floored, grown, tail_end
 
 _FEW = 2
 """A cell with so few points of the reference window is not halved further."""
@@ -58,18 +58,16 @@ class HalfSpaceTrees:
         self._scale = grown(self._scale, series)
         self._mass = grown(self._mass, series)
 
-    def start(self, series: Integers, points: Floats) -> Bound:
-        """Count the first points; the bound is where the tail of their scores, each without itself, ends."""
+    def start(self, series: Integers, points: Floats) -> None:
+        """Make points the reference window, as :meth:`learn` does."""
         self.learn(series, points)
+
+    def bound(self, series: Integers, points: Floats) -> Bound:
+        """The end of the tail of the scores of the reference window, of each point without itself."""
         k, n, d = points.shape
         scores = self._judge(np.repeat(series, n), points.reshape(k * n, d), own=1).scores.reshape(k, n)
-        ordered = np.sort(scores, axis=1)
-        center = ordered[:, n // 2]
-        tail = max(n // 10, 1)
-        corner = ordered[:, n - tail - 1]
-        excess = (ordered[:, n - tail :] - corner[:, None]).sum(axis=1) / tail
-        end = corner + excess * max(np.log(tail / n / self._alpha), 0.0)
-        return Bound(center, np.maximum(end - center, 0.1))
+        center = np.median(scores, axis=1)
+        return Bound(center, np.maximum(tail_end(scores, self._alpha) - center, 0.1))
 
     def score(self, series: Integers, points: Floats) -> Judgement:
         """How many times the points' cells are emptier than even, as a power of 2: mean over the trees."""
