@@ -40,7 +40,7 @@ class Mahalanobis:
 
         self._spreads, self._memory = spreads, memory
         self._alpha, d = alpha, len(spreads)
-        self.block, self.window = block, max(warm_up, block)
+        self.pace, self.block, self.window = block, block, max(warm_up, block)
         squares = stats.chi2(d)
         self._median, self._inner = squares.ppf(0.5), squares.ppf(0.975)
         self._inner_scale = stats.chi2(d + 2).cdf(self._inner) / 0.975
@@ -158,7 +158,8 @@ class Mahalanobis:
             near = np.argsort(square, axis=1, kind="stable")[:, :core]
             mean, covariance = _moments(np.take_along_axis(z, near[:, None, :], axis=2), ones)
             square = _squares(z, mean, covariance)
-        square *= (self._median / np.maximum(np.median(square, axis=1), 1e-300))[:, None]
+        # Where more than half of the points are alike, the median tells nothing of the others.
+        square *= (self._median / np.maximum(np.median(square, axis=1), 0.1 * self._median))[:, None]
         mean, covariance = _moments(z, (square <= self._inner).astype(np.float64))
         covariance /= self._inner_scale
         return middle + mean * spread, covariance * spread[:, :, None] * spread[:, None, :]

@@ -61,8 +61,10 @@ def tail_end(scores: Floats, alpha: float) -> Floats:
 class Model(Protocol):
     """A model of many series that is fitted to whole blocks of points, so that points of a block are judged at once."""
 
+    pace: int
+    """Points of a series between two moves of its bound."""
     block: int
-    """Points of a series between two calls of :meth:`learn`."""
+    """Points of a series between two calls of :meth:`learn`; a multiple of the pace."""
     window: int
     """The last so many points of a series have to be kept for it."""
 

@@ -23,6 +23,8 @@ _FEW = 2
 _NEAREST, _FARTHEST = 3.0, 5.0
 """Where the space of a tree ends, in distances from the median to the 5 % or 95 % quantile; drawn for each tree."""
 _EDGE = 0.05
+_SMALLEST_BOUND = 0.5
+"""Halvings that an anomaly's cell is emptier than a usual one's, at least; where there are few different points."""
 _UNIT = 1 << 20
 """Halvings are added up as whole numbers of this fraction, which has the same sum in every order."""
 
@@ -34,18 +36,19 @@ class HalfSpaceTrees:
         spreads: smallest spread of each feature.
         alpha: share of usual points that may be flagged.
         warm_up: points of the first reference window.
-        block: points of a later one.
+        block: points of a later one; a multiple of the pace.
+        pace: points between two moves of the bound.
         trees: how many.
         depth: halvings to a smallest cell.
         seed: the same seed gives the same trees.
     """
 
     def __init__(
-        self, spreads: Floats, alpha: float, warm_up: int, block: int, trees: int, depth: int, seed: int
+        self, spreads: Floats, alpha: float, warm_up: int, block: int, pace: int, trees: int, depth: int, seed: int
     ) -> None:
         self._spreads, self._alpha, self._depth = spreads, alpha, depth
         # While a window fills, the reference window is still needed: by a detector that is restored.
-        self.block, self.window = block, max(warm_up, block) + block
+        self.pace, self.block, self.window = pace, block, max(warm_up, block) + block
         self._inner = (1 << depth) - 1
         fields, cuts = _grow_trees(len(spreads), trees, depth, seed)
         self._fields, self._cuts, self._first_cut = fields.ravel(), cuts.ravel(), np.arange(trees) * self._inner
@@ -67,7 +70,7 @@ class HalfSpaceTrees:
         k, n, d = points.shape
         scores = self._judge(np.repeat(series, n), points.reshape(k * n, d), own=1).scores.reshape(k, n)
         center = np.median(scores, axis=1)
-        return Bound(center, np.maximum(tail_end(scores, self._alpha) - center, 0.1))
+        return Bound(center, np.maximum(tail_end(scores, self._alpha) - center, _SMALLEST_BOUND))
 
     def score(self, series: Integers, points: Floats) -> Judgement:
         """How many times the points' cells are emptier than even, as a power of 2: mean over the trees."""
