@@ -4,8 +4,8 @@ Points of a series come in stretches of some dozens: within one, the model and t
 points are judged at once; at its end the bound moves, and the model learns from it or waits for more. Where a stretch
 ends is counted in points of the series, whatever batches they come in.
 
-The bound follows the share of points that were beyond it (adaptive conformal inference: Gibbs and Candès 2021), in
-the long run exactly that of the confidence, whatever the distribution. Where more than half of a stretch is beyond, the
+The bound follows the share of points that were beyond it (adaptive conformal inference: Gibbs and Candès 2021): in
+the long run it is that of the confidence, whatever the distribution. Where more than half of a stretch is beyond, the
 series has changed for good: a model that can do with so few points starts again from them.
 """
 
@@ -26,10 +26,12 @@ from anomaly_app.multivariate.verdicts import Outliers
 
 _GAIN = 0.08
 """What one point too many beyond the bound moves it by, relative: a quarter of a standard deviation."""
+_FARTHER = 2.0
+"""The bound does not move farther out than this many times the farthest point, lest the detector is blind for long."""
 _HUGE = 1e140
 """Numbers are cut off here, so that their squares stay finite."""
 _NEVER = -(1 << 63)
-_HEAD = struct.Struct(">Bqqq")
+_HEAD = struct.Struct(">Bqqqd")
 _BOUND = struct.Struct(">ddq")
 _VERSION = 1
 _TOGETHER = 256
@@ -54,15 +56,16 @@ class MultivariateDetector:
         self._counters = Counters(len(self._categories), memory)
         self._history = History(model.window, fields.count + len(self._categories))
         expected = alpha * self._pace
-        # Never more than what chance explains, so that an incident does not blind the detector for long.
-        most = expected + 4 * np.sqrt(expected) + 2
-        self._moves = np.exp(_GAIN * (np.minimum(np.arange(self._pace + 1), most) - expected))
+        beyond = np.arange(self._pace + 1)
+        self._moves = np.exp(_GAIN * (beyond - expected))
+        # When the model starts again, only as far as chance explains: what was beyond is usual from now on.
+        self._careful_moves = np.minimum(self._moves, np.exp(_GAIN * (4 * np.sqrt(expected) + 2)))
         self._size = 0
         self._seen, self._time, self._beyond = (np.zeros(0, dtype=np.int64) for _ in range(3))
         self._learnt, self._saved_learnt, self._saved_seen, self._saved_time = (
             np.zeros(0, dtype=np.int64) for _ in range(4)
         )
-        self._center, self._reach = np.zeros(0), np.zeros(0)
+        self._center, self._reach, self._farthest = np.zeros(0), np.zeros(0), np.zeros(0)
 
     def grow(self, series: int) -> None:
         """Make room for series 0 … ``series`` - 1."""
@@ -119,7 +122,9 @@ class MultivariateDetector:
         if len(judged):
             of = series[judged]
             judgement = self._model.score(of, features[judged])
-            ratio = (judgement.scores - self._center[of]) / self._reach[of]
+            away = judgement.scores - self._center[of]
+            ratio = away / self._reach[of]
+            np.maximum.at(self._farthest, of, away)
             beyond = np.flatnonzero(ratio > 1)
             np.add.at(self._beyond, of[beyond], 1)
             told.add(rows[judged], judgement, self._center[of] + self._reach[of], ratio)
@@ -156,8 +161,11 @@ class MultivariateDetector:
                 if len(series):
                     learn(series, self._features(series, block))
             # Where the model starts again, the bound goes on: it is in terms of the spread, which is what has changed.
-            self._reach[later] *= self._moves[self._beyond[later]]
-        self._learnt[full], self._beyond[full] = self._seen[full], 0
+            move = np.where(changed, self._careful_moves[self._beyond[later]], self._moves[self._beyond[later]])
+            reach = self._reach[later]
+            self._reach[later] = np.minimum(reach * move, np.maximum(reach, _FARTHER * self._farthest[later]))
+        self._reach[full] = np.maximum(self._reach[full], self._model.smallest_bound)
+        self._learnt[full], self._beyond[full], self._farthest[full] = self._seen[full], 0, 0.0
 
     def _rate_first_points(self, series: Integers) -> None:
         """How rare categories were in the warm-up: each point measured by the others of it."""
@@ -177,7 +185,7 @@ class MultivariateDetector:
         seen, time = int(self._seen[series]), int(self._time[series])
         if (seen, time) == (self._saved_seen[series], self._saved_time[series]):
             return
-        yield b"h", _HEAD.pack(_VERSION, seen, time, int(self._beyond[series]))
+        yield b"h", _HEAD.pack(_VERSION, seen, time, int(self._beyond[series]), self._farthest[series])
         yield from self._history.entries(series, int(self._saved_seen[series]), seen)
         if self._learnt[series] != self._saved_learnt[series]:
             learnt = int(self._learnt[series])
@@ -194,13 +202,14 @@ class MultivariateDetector:
         if not held:
             return
         try:
-            version, seen, time, beyond = _HEAD.unpack(held.pop(b"h"))
+            version, seen, time, beyond, farthest = _HEAD.unpack(held.pop(b"h"))
             if version != _VERSION:
                 raise StateError(f"a multivariate detector's state is of version {version}, expected {_VERSION}")
             model, counters = held.pop(b"m", None), held.pop(b"c", None)
             for name, data in held.items():
                 self._history.load(series, name, data)
             self._seen[series], self._time[series], self._beyond[series] = seen, time, beyond
+            self._farthest[series] = farthest
             if model is not None:
                 center, reach, learnt = _BOUND.unpack_from(model)
                 self._center[series], self._reach[series], self._learnt[series] = center, reach, learnt
@@ -225,6 +234,15 @@ class MultivariateDetector:
 
 
 _ARRAYS = (
-    "_seen", "_time", "_beyond", "_learnt", "_saved_learnt", "_saved_seen", "_saved_time", "_center", "_reach"
-)  # fmt: skip
+    "_seen",
+    "_time",
+    "_beyond",
+    "_learnt",
+    "_saved_learnt",
+    "_saved_seen",
+    "_saved_time",
+    "_center",
+    "_reach",
+    "_farthest",
+)
 """Numbers of which each series has one; 0 in a fresh one."""

@@ -50,8 +50,8 @@ OPTIONS = (
         float,
         99.0,
         "share of points that are no anomalies, in the long run",
-        lambda value: 50 <= value < 100,
-        "a number from 50 to below 100",
+        lambda value: 80 <= value < 100,
+        "a number from 80 to below 100",
     ),
     _whole("minTrainingSize", 128, "points of a series before its first verdict", 16, 10_000),
     _whole(

@@ -18,8 +18,8 @@ _SHRINKAGE = 1e-3
 _CORE = 0.75
 """Share of the first points that the start is fitted to; a quarter of them may be anomalies."""
 _STEPS = 6
-_SMALLEST_BOUND = 0.5
-"""Of the distance, where the first points are all alike."""
+_TYPICAL = 1.1
+"""A bound is at least this many times the typical distance, the root of how many features there are."""
 _FAR = 1e9
 """Standard deviations beyond which all is the same: squares of it stay finite."""
 
@@ -41,6 +41,7 @@ class Mahalanobis:
         self._spreads, self._memory = spreads, memory
         self._alpha, d = alpha, len(spreads)
         self.pace, self.block, self.window = block, block, max(warm_up, block)
+        self.smallest_bound = _TYPICAL * float(np.sqrt(d))
         squares = stats.chi2(d)
         self._median, self._inner = squares.ppf(0.5), squares.ppf(0.975)
         self._inner_scale = stats.chi2(d + 2).cdf(self._inner) / 0.975
@@ -71,7 +72,7 @@ class Mahalanobis:
         scores = self.score(np.repeat(series, n), points.reshape(k * n, d)).scores.reshape(k, n)
         square = d * (n * n - 1) / (n * (n - d)) * stats.f(d, n - d).isf(self._alpha)
         farther = np.sqrt(square / stats.chi2(d).isf(self._alpha))
-        return Bound(np.zeros(k), np.maximum(farther * tail_end(scores, self._alpha), _SMALLEST_BOUND))
+        return Bound(np.zeros(k), farther * tail_end(scores, self._alpha))
 
     def score(self, series: Integers, points: Floats) -> Judgement:
         """Distances in standard deviations, and how much of each is due to which feature.

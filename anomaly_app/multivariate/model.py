@@ -65,6 +65,8 @@ class Model(Protocol):
     """Points of a series between two moves of its bound."""
     block: int
     """Points of a series between two calls of :meth:`learn`; a multiple of the pace."""
+    smallest_bound: float
+    """No bound is less far from the center than this; usual points are."""
     window: int
     """The last so many points of a series have to be kept for it."""
 
@@ -109,5 +111,5 @@ def grown(array: NDArray[Number], series: int) -> NDArray[Number]:
 
 
 def floored(spread: Floats, middle: Floats, smallest: Floats) -> Floats:
-    """Spreads that can be divided by: at least the feature's own, and a millionth of the value."""
-    return np.asarray(np.maximum(spread, np.maximum(smallest, 1e-6 * np.abs(middle) + 1e-12)))
+    """Spreads that can be divided by: at least the feature's own, and what rounding leaves of the value."""
+    return np.asarray(np.maximum(spread, np.maximum(smallest, 1e-10 * np.abs(middle) + 1e-150)))

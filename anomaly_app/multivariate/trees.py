@@ -23,8 +23,6 @@ _FEW = 2
 _NEAREST, _FARTHEST = 3.0, 5.0
 """Where the space of a tree ends, in distances from the median to the 5 % or 95 % quantile; drawn for each tree."""
 _EDGE = 0.05
-_SMALLEST_BOUND = 0.5
-"""Halvings that an anomaly's cell is emptier than a usual one's, at least; where there are few different points."""
 _UNIT = 1 << 20
 """Halvings are added up as whole numbers of this fraction, which has the same sum in every order."""
 
@@ -42,6 +40,9 @@ class HalfSpaceTrees:
         depth: halvings to a smallest cell.
         seed: the same seed gives the same trees.
     """
+
+    smallest_bound = 0.5
+    """Halvings."""
 
     def __init__(
         self, spreads: Floats, alpha: float, warm_up: int, block: int, pace: int, trees: int, depth: int, seed: int
@@ -70,7 +71,7 @@ class HalfSpaceTrees:
         k, n, d = points.shape
         scores = self._judge(np.repeat(series, n), points.reshape(k * n, d), own=1).scores.reshape(k, n)
         center = np.median(scores, axis=1)
-        return Bound(center, np.maximum(tail_end(scores, self._alpha) - center, _SMALLEST_BOUND))
+        return Bound(center, tail_end(scores, self._alpha) - center)
 
     def score(self, series: Integers, points: Floats) -> Judgement:
         """How many times the points' cells are emptier than even, as a power of 2: mean over the trees."""

@@ -193,7 +193,7 @@ def test_a_number_here_and_there_leaves_a_column_a_category() -> None:
         (["orders.csv", "--value", "price", "--option", "fast"], "NAME=VALUE"),
         (["orders.csv", "--value", "price", "--option", "fast=yes"], "has no option 'fast'; its options are"),
         (["orders.csv", "--value", "price", "--option", "trees=many"], "'many', expected a whole number"),
-        (["orders.csv", "--value", "price", "--confidence", "100"], "expected a number from 50 to below 100"),
+        (["orders.csv", "--value", "price", "--confidence", "100"], "expected a number from 80 to below 100"),
         (["orders.csv", "--value", "price", "--plot", "a.txt"], "a.txt: the name of a picture should end in .png"),
         (["orders.csv", "--value", "price", "--plot", "no/where.png"], "there is no folder no"),
     ],

@@ -137,7 +137,7 @@ def test_the_result_is_a_row_with_named_fields() -> None:
     [
         ({"methods": "trees"}, "no option 'methods'; its options are categories, confidencePercentage, depth"),
         ({"method": "forest"}, "expected 'mahalanobis' or 'trees'"),
-        ({"confidencePercentage": 100}, "expected a number from 50 to below 100"),
+        ({"confidencePercentage": 100}, "expected a number from 80 to below 100"),
         ({"maxTrainingSize": 0}, "expected a whole number from 32"),
         ({"categories": "shop, merchant"}, "'merchant' is no field; the fields are amount, shop"),
         ({"minTrainingSize": 18, "timeOfDay": True, "frequency": True}, "at least 20, four points for each of 5"),
