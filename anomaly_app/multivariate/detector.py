@@ -31,7 +31,7 @@ _FARTHER = 2.0
 _HUGE = 1e140
 """Numbers are cut off here, so that their squares stay finite."""
 _NEVER = -(1 << 63)
-_HEAD = struct.Struct(">Bqqqd")
+_HEAD = struct.Struct(">BIIqqqd")
 _BOUND = struct.Struct(">ddq")
 _VERSION = 1
 _TOGETHER = 256
@@ -185,7 +185,8 @@ class MultivariateDetector:
         seen, time = int(self._seen[series]), int(self._time[series])
         if (seen, time) == (self._saved_seen[series], self._saved_time[series]):
             return
-        yield b"h", _HEAD.pack(_VERSION, seen, time, int(self._beyond[series]), self._farthest[series])
+        sizes = self._warm_up, self._history.size
+        yield b"h", _HEAD.pack(_VERSION, *sizes, seen, time, int(self._beyond[series]), self._farthest[series])
         yield from self._history.entries(series, int(self._saved_seen[series]), seen)
         if self._learnt[series] != self._saved_learnt[series]:
             learnt = int(self._learnt[series])
@@ -202,9 +203,11 @@ class MultivariateDetector:
         if not held:
             return
         try:
-            version, seen, time, beyond, farthest = _HEAD.unpack(held.pop(b"h"))
+            version, warm_up, size, seen, time, beyond, farthest = _HEAD.unpack(held.pop(b"h"))
             if version != _VERSION:
                 raise StateError(f"a multivariate detector's state is of version {version}, expected {_VERSION}")
+            if (warm_up, size) != (self._warm_up, self._history.size):
+                raise StateError("a multivariate detector's state was written with other training sizes")
             model, counters = held.pop(b"m", None), held.pop(b"c", None)
             for name, data in held.items():
                 self._history.load(series, name, data)

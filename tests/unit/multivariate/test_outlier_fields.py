@@ -185,6 +185,10 @@ def test_state_of_other_fields_or_another_version_is_an_error() -> None:
     wide.grow(1)
     with pytest.raises(StateError, match="unreadable"):
         wide.restore(0, entries)
+    longer = DETECT_OUTLIERS.create(check_options(DETECT_OUTLIERS, {"minTrainingSize": 129}), ["a", "b"])
+    longer.grow(1)
+    with pytest.raises(StateError, match="other training sizes"):
+        longer.restore(0, entries)
     for name, data in [(b"h", b"\x09" + dict(entries)[b"h"][1:]), (b"m", b"short"), (b"p\xff\xff", bytes(16))]:
         other = DETECT_OUTLIERS.create(check_options(DETECT_OUTLIERS, {}), ["a", "b"])
         other.grow(1)
