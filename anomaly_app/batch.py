@@ -13,6 +13,7 @@ from anomaly_app.schema import Column, Origin, Schema
 if TYPE_CHECKING:
     from anomaly_app.jobs.binder import BoundQuery
     from anomaly_app.patterns.builder import Pattern
+    from anomaly_app.windows import SigmaRule
 
 BATCH_ROWS = 5_000
 
@@ -64,12 +65,13 @@ class Result:
     matches: list[list[tuple[str, tuple[Any, ...]]]] = field(default_factory=list)
 
 
-def query(sql: str | Pattern, tables: Mapping[str, Any] | None = None, *, dialect: str = "flink") -> Result:
+def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None, *, dialect: str = "flink") -> Result:
     """Run a SELECT over rows in order of arrival, with the semantics of a stream, and flush at the end.
 
     Args:
         sql: a SELECT; or a job file: CREATE TABLE statements (their names are bound to ``tables``) and one SELECT or
-            INSERT INTO … SELECT. Or a :class:`~anomaly_app.Pattern`, which is about the one table given.
+            INSERT INTO … SELECT. Or a :class:`~anomaly_app.Pattern` or :class:`~anomaly_app.windows.SigmaRule`, which
+            is about the one table given.
         tables: name of a table (a dotted path is allowed) and its :class:`Rows`, or a pandas or Polars frame or a
             pyarrow table.
         dialect: ``flink`` or ``standard`` (SQL:2016).
@@ -101,7 +103,7 @@ def query(sql: str | Pattern, tables: Mapping[str, Any] | None = None, *, dialec
 
     if not isinstance(sql, str):
         if tables is None or len(tables) != 1:
-            raise SqlValidationError(f"a Pattern is about one table, but {len(tables or ())} are given")
+            raise SqlValidationError(f"a {type(sql).__name__} is about one table, but {len(tables or ())} are given")
         sql = sql.sql(next(iter(tables)))
     given = {name: _as_rows(table) for name, table in (tables or {}).items()}
     schemas = {name: _schema(rows) for name, rows in given.items() if rows.columns}

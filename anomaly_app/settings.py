@@ -141,6 +141,7 @@ class LimitSettings(_Section):
 
     rows_per_key: int = Field(default=100_000, ge=1)
     threads: int = Field(default=10_000, ge=1)
+    groups: int = Field(default=1_000_000, ge=1)
 
 
 class Settings(_Section):

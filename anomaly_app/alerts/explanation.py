@@ -12,6 +12,8 @@ from anomaly_app.jobs.model import Plan, Query
 from anomaly_app.operators import COLUMNS, TIME, Finding, Row
 from anomaly_app.schema import TIMESTAMPS
 
+WINDOW = "window"
+"""Type of an alert about a window, whose time is its end."""
 MOST_COLUMNS = 8
 """Output columns that a sentence names."""
 MOST_VARIABLES = 8
@@ -31,8 +33,8 @@ class Explainer:
     Args:
         plan: of the query; gives the source and the layout of its rows.
         query: the query; its factory may have ``definitions``, ``pattern_text``, ``measures`` (name of an output
-            column and text of its expression), ``all_rows`` (a match gives a row for each of its rows) and
-            ``description``.
+            column and text of its expression), ``all_rows`` (a match gives a row for each of its rows),
+            ``description``, ``alert_type`` and ``labels`` (name of an output column and what to call it).
     """
 
     def __init__(self, plan: Plan, query: Query) -> None:
@@ -43,11 +45,14 @@ class Explainer:
             name: text for name, text in getattr(factory, "definitions", {}).items() if text
         }
         pattern = getattr(factory, "pattern_text", "")
-        # Not the key again, nor the times that the rows of a pattern have.
+        self._of_windows = getattr(factory, "alert_type", "") == WINDOW
+        labels: Mapping[str, str] = getattr(factory, "labels", {})
+        # Not the key again, nor the times that the rows of a pattern have, or the edges of a window.
+        timed = pattern or self._of_windows
         self._shown = [
-            (number, column.name, to_text(column.type))
+            (number, labels.get(column.name, column.name), to_text(column.type))
             for number, column in enumerate(factory.output)
-            if column.name not in (factory.partition_by or ()) and not (pattern and column.type.kind in TIMESTAMPS)
+            if column.name not in (factory.partition_by or ()) and not (timed and column.type.kind in TIMESTAMPS)
         ]
         self._pattern = pattern[len("PATTERN") :].strip() if pattern.upper().startswith("PATTERN") else pattern
         self._description: str = getattr(factory, "description", "")
@@ -93,8 +98,11 @@ class Explainer:
         key = ", ".join(
             [_named(name, value, convert) for (name, convert), value in zip(self._key, finding.key, strict=False)]
         )
-        time = f"at {iso_time(row[TIME], ' ', '')}"
-        return f"{key} {time}: {what}." if key else f"At {time[3:]}: {what}."
+        if self._of_windows:
+            time = f"in the window up to {iso_time(finding.time + 1, ' ', '')}"
+        else:
+            time = f"at {iso_time(row[TIME], ' ', '')}"
+        return f"{key} {time}: {what}." if key else f"{time[0].upper()}{time[1:]}: {what}."
 
     def _outputs(self, values: Sequence[Any], told: Collection[int]) -> list[str]:
         """Output columns that were not told yet, as one text; none where nothing is left."""

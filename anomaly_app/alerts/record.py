@@ -50,8 +50,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         version: of the job: a hash of its text.
         query: name of the query in the job.
         key: PARTITION BY columns and their values; empty without.
-        type: ``pattern`` for a row pattern, ``anomaly`` for a row that a detector flagged, ``selection`` for rows that
-            passed a SELECT.
+        type: ``pattern`` for a row pattern, ``anomaly`` for a row that a detector flagged, ``window`` for a group of a
+            window that passed HAVING, ``selection`` for rows that passed a SELECT.
         severity: how bad.
         score: what the rule's output says, else what the detector says.
         event_time: ISO-8601 in UTC with milliseconds.

@@ -79,6 +79,7 @@ def _query(name: str, table: str, factory: OperatorFactory, layout: Layout) -> d
         "output": output,
         "reads": list(factory.reads),
         "state": getattr(factory, "state", "none: rows pass one by one"),
+        "source": dict(getattr(factory, "source", {})),
     }
 
 

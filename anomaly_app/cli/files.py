@@ -141,7 +141,7 @@ def write_table(
 
     Args:
         path: a file ending in ``.csv``, ``.jsonl`` or ``.parquet``.
-        columns: names of the values, and the Avro type of each: ``string``, ``int`` or ``double``.
+        columns: names of the values, and the Avro type of each: ``string``, ``int``, ``long`` or ``double``.
         time_column: name of the timestamp, the last column.
         rows: values, and the timestamp in milliseconds since 1970.
 
@@ -182,6 +182,7 @@ def _write_parquet(path: Path, columns: Mapping[str, str], rows: Iterator[tuple[
     types = {
         "string": pyarrow.string(),
         "int": pyarrow.int32(),
+        "long": pyarrow.int64(),
         "double": pyarrow.float64(),
         "timestamp": pyarrow.timestamp("ms"),
     }

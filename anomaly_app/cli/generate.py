@@ -25,11 +25,16 @@ LINGER_MS = 5
 
 
 def generate(
-    stream: Annotated[str, typer.Argument(help="sales, clicks, international-sales or orders.")] = "sales",
+    stream: Annotated[
+        str, typer.Argument(help="sales, clicks, international-sales, orders or transactions.")
+    ] = "sales",
     records: Annotated[int | None, typer.Option(min=1, help="How many; without it until Ctrl-C.")] = None,
     rate: Annotated[float, typer.Option(min=0, help="Per second; 0: as fast as it goes.")] = 100.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 1,
-    rare: Annotated[float, typer.Option(min=0, max=1, help="Probability of an unusual quantity.")] = 0.002,
+    rare: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability of an unusual quantity or amount; else as in the tutorial."),
+    ] = None,
     format: Annotated[str, typer.Option(help="Of the records in Kafka: avro, csv or json.")] = "avro",
     registry: RegistryUrl = None,
     broker: Broker = None,
@@ -50,14 +55,14 @@ def generate(
 
     Example: anomaly generate sales --records 10000 --output sales.csv
     """
-    from anomaly_app.generators import GENERATORS
+    from anomaly_app.generators import GENERATORS, usual_rarity
     from anomaly_app.generators.encode import FORMATS
 
     if stream not in GENERATORS:
         raise typer.BadParameter(f"{stream!r} should be one of {', '.join(GENERATORS)}", param_hint="STREAM")
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} should be one of {', '.join(FORMATS)}", param_hint="--format")
-    generator = GENERATORS[stream](rare)
+    generator = GENERATORS[stream](usual_rarity(stream) if rare is None else rare)
     stamped = generator.records(seed, records, _start_ms(start, records, rate), rate or 100.0)
     if output is not None:
         _to_file(generator, stamped, records, output)

@@ -29,8 +29,10 @@ from anomaly_app.schema import (
 
 AGGREGATES = frozenset(
     "COUNT SUM AVG MIN MAX STDDEV STDDEV_POP STDDEV_SAMP VAR_POP VAR_SAMP VARIANCE ARRAY_AGG LISTAGG "
-    "FIRST_VALUE LAST_VALUE".split()
+    "FIRST_VALUE LAST_VALUE MEDIAN MAD AVG_WITHOUT_MAX STDDEV_WITHOUT_MAX".split()
 )
+"""Those of Flink SQL, and four of our own for rules about outliers: the median, the median absolute deviation, and
+mean and sample deviation of all values but one greatest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,12 @@ def _plain(
         return _summed(env, type_)
     if name == "AVG":
         return _averaged(env, type_, dialect)
+    if name in ("MEDIAN", "MAD"):
+        kept = Part("values", "()", lambda old, value: f"(*{old}, {value})", lambda values: values)
+        helper = env.use(median if name == "MEDIAN" else median_deviation)
+        return Aggregate(DOUBLE, (kept,), lambda values: f"{helper}({values})")
+    if name.endswith("_WITHOUT_MAX"):
+        return _without_max(name, env)
     return _spread(name, env)
 
 
@@ -200,6 +208,17 @@ def _spread(name: str, env: Environment) -> Aggregate:
         lambda values: f"{env.use(moments)}({values})",
     )
     return Aggregate(DOUBLE, (part,), lambda state: f"{finish}({state}, {sample}, {root})")
+
+
+def _without_max(name: str, env: Environment) -> Aggregate:
+    update, finish = env.use(others_with), env.use(others_mean if name.startswith("AVG") else others_deviation)
+    part = Part(
+        "others",
+        repr(NO_OTHERS),
+        lambda old, value: f"{update}({old}, {value})",
+        lambda values: f"{env.use(others)}({values})",
+    )
+    return Aggregate(DOUBLE, (part,), lambda state: f"{finish}({state})")
 
 
 def _collected(name: str, type_: DataType, env: Environment, separator: Code | None) -> Aggregate | None:
@@ -276,3 +295,93 @@ def spread(state: Moments, sample: bool, root: bool) -> float | None:
         return None
     variance = squares / divisor
     return math.sqrt(variance) if root else variance
+
+
+def median(values: Iterable[float]) -> float | None:
+    """The value in the middle, or the mean of the two there; NULL without values.
+
+    Example:
+        >>> median([5, 1, 2]), median([4, 1])
+        (2.0, 2.5)
+    """
+    ordered = sorted(map(float, values))
+    if not ordered:
+        return None
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def median_deviation(values: Iterable[float]) -> float | None:
+    """Median absolute deviation from the median (F. R. Hampel, JASA 69, 1974), not scaled.
+
+    Example:
+        >>> median_deviation([1, 2, 3, 4, 100])
+        1.0
+    """
+    numbers = list(map(float, values))
+    middle = median(numbers)
+    return None if middle is None else median([abs(number - middle) for number in numbers])
+
+
+Others = tuple[Any, int, float, float]
+"""The greatest value, and count, mean and squared deviations of all others."""
+NO_OTHERS: Others = (None, 0, 0.0, 0.0)
+
+
+def others_with(state: Others, value: Any) -> Others:
+    """One more value: the smaller one of it and the greatest so far joins the others.
+
+    To take the greatest out of the moments of all values afterwards would cancel most digits where it dominates.
+    """
+    greatest, count, mean, squares = state
+    if greatest is None:
+        return value, 0, 0.0, 0.0
+    if value > greatest:
+        greatest, value = value, greatest
+    return greatest, *moments_with((count, mean, squares), value)
+
+
+def others(values: Iterable[Any]) -> Others:
+    """The greatest value and the moments of the others, of all values."""
+    state = NO_OTHERS
+    for value in values:
+        state = others_with(state, value)
+    return state
+
+
+def others_mean(state: Others) -> float | None:
+    """Mean of all but the greatest; NULL if there are none.
+
+    Example:
+        >>> others_mean(others([1, 100, 3])), others_mean(others([7]))
+        (2.0, None)
+    """
+    return state[2] if state[1] else None
+
+
+def others_deviation(state: Others) -> float | None:
+    """Sample deviation of all but the greatest; NULL if there are fewer than two."""
+    return spread(state[1:], True, True)
+
+
+def merged_moments(a: Moments, b: Moments) -> Moments:
+    """Moments of two sets of values as those of one (T. F. Chan, G. H. Golub, R. J. LeVeque, 1979).
+
+    Example:
+        >>> merged_moments(moments([1, 2]), moments([3, 6])) == moments([1, 2, 3, 6])
+        True
+    """
+    count = a[0] + b[0]
+    if not a[0] or not b[0]:
+        return a if a[0] else b
+    delta = b[1] - a[1]
+    return count, a[1] + delta * b[0] / count, a[2] + b[2] + delta * delta * a[0] * b[0] / count
+
+
+def merged_others(a: Others, b: Others) -> Others:
+    """The greatest of two sets of values, and the moments of all others."""
+    if a[0] is None or b[0] is None:
+        return a if b[0] is None else b
+    if b[0] > a[0]:
+        a, b = b, a
+    return a[0], *moments_with(merged_moments(a[1:], b[1:]), b[0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anomaly_app.expressions import nodes as n, text_values as t, time_values as tv, values as v
 from anomaly_app.expressions.casts import cast, in_millis
+from anomaly_app.expressions.printf import compile_printf
 from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.typed import Code, decimal_type, null_safe
 from anomaly_app.schema import (
@@ -356,6 +357,20 @@ def _json_value(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return text if type_ is STRING else (cast(compiler.env, text, type_, safe=True) or text)
 
 
+def _map(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    if not node.args or len(node.args) % 2:
+        raise compiler.fail(node, "MAP[…] takes keys and values in turn, as in MAP['a', 1, 'b', 2]")
+    keys = compiler.unify(node.args[::2], "the keys of MAP")
+    values = compiler.unify(node.args[1::2], "the values of MAP")
+    type_ = DataType(Kind.MAP, key=keys[0].type, element=values[0].type, nullable=False)
+    source = "{" + ", ".join(f"{k.source}: {v.source}" for k, v in zip(keys, values, strict=True)) + "}"
+    if all(isinstance(arg, n.Literal) for arg in node.args):
+        # Made once: it may hold a threshold for each of many keys.
+        made = compiler.env.function("made", f"def made():\n    return {source}")
+        source = compiler.env.constant(made())
+    return Code(source, type_)
+
+
 def _cardinality(compiler: ExpressionCompiler, node: n.Call) -> Code:
     (code,) = _args(compiler, node, 1)
     _need(compiler, node, 0, code, frozenset({Kind.ARRAY, Kind.MAP}))
@@ -371,6 +386,7 @@ FUNCTIONS: dict[str, Simple | Special] = {
     "SUBSTR": Simple(t.substring, "TI?I", STRING),
     "CONCAT": _concat,
     "CONCAT_WS": _concat_ws,
+    "PRINTF": compile_printf,
     "TRIM": _trim,
     "BTRIM": _trim,
     "LTRIM": _trim,
@@ -436,6 +452,7 @@ FUNCTIONS: dict[str, Simple | Special] = {
     "JSON_VALUE": _json_value,
     "JSON_EXISTS": _json_value,
     "CARDINALITY": _cardinality,
+    "MAP": _map,
     **dict.fromkeys(
         ("CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIMESTAMP", "NOW", "PROCTIME", "RAND", "UUID"),
         _clock,

@@ -401,6 +401,8 @@ class ExpressionParser(TypeParser):
             type_ = self.data_type()
             self.expect(")")
             return n.Cast(self.span_from(start), operand, type_, word == "TRY_CAST")
+        if word == "MAP" and self.ahead().value == "[":
+            return self._map(start)
         if word in ("RUNNING", "FINAL") and self.ahead().kind == "word" and self.ahead(2).value == "(":
             self.take()
             return self._call(start, word)
@@ -513,6 +515,13 @@ class ExpressionParser(TypeParser):
         otherwise = self.expression() if self.accept("ELSE") else None
         self.expect("END")
         return n.Case(self.span_from(start), operand, tuple(branches), otherwise)
+
+    def _map(self, start: int) -> n.Call:
+        self.take()
+        self.expect("[")
+        members = self.listed(self.expression)
+        self.expect("]")
+        return n.Call(self.span_from(start), "MAP", members)
 
     def _call(self, start: int, semantics: str) -> n.Node:
         name = self.take().upper

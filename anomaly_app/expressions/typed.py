@@ -46,6 +46,7 @@ class Environment:
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
+        self._constants: dict[int, str] = {}
         self._prefix, self._temporaries = "v", 0
 
     def use(self, helper: Any) -> str:
@@ -60,11 +61,10 @@ class Environment:
             return repr(value)
         if isinstance(value, int):
             return repr(value) if value >= 0 else f"({value!r})"
-        for name, known in self.names.items():
-            if known is value:
-                return name
-        name = f"_c{len(self.names)}"
-        self.names[name] = value
+        name = self._constants.get(id(value))  # which stays its own as long as it is held here
+        if name is None:
+            name = self._constants[id(value)] = f"_c{len(self.names)}"
+            self.names[name] = value
         return name
 
     def temporary(self) -> str:

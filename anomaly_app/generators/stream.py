@@ -43,6 +43,8 @@ class Generator:
         time_column: what its table calls the record timestamp.
         draw: makes a value, given a source of random numbers.
         types: Avro types of the fields; those that are not named are strings, as all are in the sales tutorial.
+        key: field that is the record's key; "" for the timestamp as text, as in the sales tutorial (S2-04).
+        stamp: field that holds the record's timestamp in ms; "" for none.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Generator:
     time_column: str
     draw: Callable[[Random], dict[str, Any]]
     types: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    stamp: str = ""
 
     @property
     def avro_schema(self) -> dict[str, Any]:
@@ -66,8 +70,6 @@ class Generator:
 
     def records(self, seed: int, count: int | None, start_ms: int, rate: float = RATE) -> Iterator[Generated]:
         """Records in the order of their timestamps, evenly spaced.
-
-        The key is the timestamp as text, not the user (S2-04).
 
         Args:
             seed: the same seed gives the same values.
@@ -84,4 +86,7 @@ class Generator:
         random, draw, topic, gap = Random(seed), self.draw, self.topic, 1_000 / rate
         for number in itertools.count() if count is None else range(count):
             timestamp = start_ms + int(number * gap)
-            yield Generated(topic, str(timestamp), draw(random), timestamp)
+            value = draw(random)
+            if self.stamp:
+                value[self.stamp] = timestamp
+            yield Generated(topic, value[self.key] if self.key else str(timestamp), value, timestamp)

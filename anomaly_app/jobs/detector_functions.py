@@ -62,6 +62,11 @@ def calls_with_over(select: Select) -> Iterator[n.Call]:
         yield from find(item.expr)
 
 
+def has_detectors(select: Select) -> bool:
+    """Whether a query, or a subquery of it, has a call with OVER in its SELECT list."""
+    return any(any(True for _ in calls_with_over(level)) for level in select.levels)
+
+
 def misplaced(node: n.Call) -> str:
     """What is wrong with a call that stands where no detector can: "" if it needs none and has no OVER.
 

@@ -17,8 +17,10 @@ from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
 from anomaly_app.jobs import detector_functions
 from anomaly_app.jobs.detector_functions import calls_with_over
 from anomaly_app.jobs.select import (
+    ROWTIME,
     ColumnScope,
     CompiledSelect,
+    Into,
     chained,
     compile_items,
     compile_levels,
@@ -38,8 +40,6 @@ CATEGORIES = "categories"
 
 _AS_THEY_ARE = WHOLE_NUMBERS | APPROXIMATE | {Kind.BOOLEAN, Kind.NULL}
 
-Into = Callable[[Sequence[Column]], CompiledSelect | None]
-
 
 def bind_over(
     select: Select,
@@ -50,7 +50,7 @@ def bind_over(
     into: Into | None = None,
     ttl_ms: int | None = None,
 ) -> OverRule:
-    """Bind a query that has calls with OVER.
+    """Bind a query for which :func:`~anomaly_app.jobs.detector_functions.has_detectors` holds.
 
     Args:
         select: the tree.
@@ -63,24 +63,67 @@ def bind_over(
     Raises:
         SqlValidationError: a name, a type, an option or the window of a detector is wrong.
     """
-    return _Binder(select, schema, text, dialect, into, ttl_ms).bind()
+
+    def scope(layout: Layout) -> ColumnScope:
+        return table_scope(select.source, schema, layout.columns, layout.index, text)
+
+    if select.levels[0].match is not None:
+        call = next(call for level in select.levels for call in calls_with_over(level))
+        problem = "a detector over MATCH_RECOGNIZE is not supported: write the matches to a topic in between"
+        raise SqlValidationError(problem, text, *call.span)
+    return _Binder(select.levels, scope, f"table {select.source.name}", schema, text, dialect, into, ttl_ms).bind()
+
+
+def bind_over_groups(
+    select: Select,
+    groups: Schema,
+    text: str,
+    dialect: Dialect,
+    *,
+    into: Into | None = None,
+    ttl_ms: int | None = None,
+) -> OverRule:
+    """Bind the queries around a windowed GROUP BY, whose detectors read its groups; errors as :func:`bind_over`.
+
+    Args:
+        select: the whole tree; its innermost query is the windowed one.
+        groups: columns of that query, and which of them is its time.
+        text: the whole statement, for errors.
+        dialect: whose semantics.
+        into: what makes rows of the sink from rows of the query, from the query's columns.
+        ttl_ms: after which the state of a silent key is dropped; None to keep it.
+    """
+    _, *levels = select.levels
+    alias, problem = levels[0].table.alias, f"{ROWTIME} is of a table: of windows it is window_time"
+
+    def scope(layout: Layout) -> ColumnScope:
+        origins = {column.name: column.name for column in layout.columns}
+        names = [alias] if alias else []
+        return ColumnScope(layout.columns, layout.index, names, text, origins=origins, rowtime=problem)
+
+    return _Binder(levels, scope, "the windowed query", groups, text, dialect, into, ttl_ms).bind()
 
 
 class _Binder:
     def __init__(
-        self, select: Select, schema: Schema, text: str, dialect: Dialect, into: Into | None, ttl_ms: int | None
+        self,
+        levels: Sequence[Select],
+        scope: Callable[[Layout], ColumnScope],
+        source: str,
+        schema: Schema,
+        text: str,
+        dialect: Dialect,
+        into: Into | None,
+        ttl_ms: int | None,
     ) -> None:
         self.schema, self.text, self.dialect, self.into, self.ttl_ms = schema, text, dialect, into, ttl_ms
-        levels = select.levels
+        self._source, self._source_scope = source, scope
         place, *others = [place for place, level in enumerate(levels) if any(calls_with_over(level))]
         if others:
             problem = "a detector over the results of a detector is not supported: write them to a topic in between"
             raise self._fail(next(calls_with_over(levels[others[0]])), problem)
         self.inner, self.level, self.outer = levels[:place], levels[place], levels[place + 1 :]
         self.nodes = {n.shape(node): node for node in calls_with_over(self.level)}
-        if levels[0].match is not None:
-            problem = "a detector over MATCH_RECOGNIZE is not supported: write the matches to a topic in between"
-            raise self._fail(next(calls_with_over(self.level)), problem)
 
     def bind(self) -> OverRule:
         """Check the calls and compile once with all columns, to learn the output and what is read."""
@@ -109,7 +152,7 @@ class _Binder:
 
     def _scope(self, layout: Layout) -> tuple[ColumnScope, CompiledSelect | None]:
         """What names mean beside the detectors, and the subquery below."""
-        scope = table_scope(self.level.source, self.schema, layout.columns, layout.index, self.text)
+        scope = self._source_scope(layout)
         if not self.inner:
             return scope, None
         before = compile_levels(self.inner, scope, self.schema, self.dialect)
@@ -212,10 +255,10 @@ class _Binder:
     def _check_time(self, node: n.Node, what: str, scope: ColumnScope) -> None:
         time = self.schema.rowtime or self.schema.proctime
         if time is None:
-            problem = f"{self.level.source.name} has none: it needs a WATERMARK FOR one of its columns"
+            problem = f"{self._source} has none: it needs a WATERMARK FOR one of its columns"
             raise self._fail(node, f"{what} must be the time attribute of the table, and {problem}")
         if scope.origin(node) != time:
-            raise self._fail(node, f"{what} must be the time attribute of the table, {time}")
+            raise self._fail(node, f"{what} must be the time attribute of {self._source}, {time}")
 
     def _check_window(self, node: n.Call, scope: ColumnScope) -> None:
         window = node.over

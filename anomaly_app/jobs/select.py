@@ -39,6 +39,10 @@ class CompiledSelect:
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
+Into = Callable[[Sequence[Column]], CompiledSelect | None]
+"""What makes rows of a sink from rows of a query, from the query's columns; None if they are the same."""
+
+
 def chained(first: CompiledSelect | None, second: CompiledSelect | None) -> CompiledSelect | None:
     """One projection behind another."""
     if first is None or second is None:
@@ -138,7 +142,7 @@ class ColumnScope:
         if problem:
             raise compiler.fail(node, problem)
         if node.name in AGGREGATES:
-            raise compiler.fail(node, f"{node.name} needs GROUP BY or a window: not supported here")
+            raise compiler.fail(node, f"{node.name} is about many rows: it needs a GROUP BY with a window")
         return None
 
 
@@ -310,7 +314,7 @@ class SelectRule:
         text: str,
         dialect: Dialect,
         *,
-        into: Callable[[Sequence[Column]], CompiledSelect | None] | None = None,
+        into: Into | None = None,
     ) -> None:
         self._select, self._schema, self._text, self._dialect = select, schema, text, dialect
         compiled = self._compile(Layout(schema.columns))

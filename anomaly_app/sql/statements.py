@@ -8,6 +8,7 @@ from anomaly_app.expressions.nodes import Node
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import DataType
 from anomaly_app.sql.row_pattern import MatchRecognize
+from anomaly_app.sql.windows import WindowFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,19 @@ class SelectItem:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """``SELECT items FROM table [MATCH_RECOGNIZE (…)] [WHERE condition]``."""
+    """``SELECT items FROM table [MATCH_RECOGNIZE (…)] [WHERE condition] [GROUP BY … [HAVING condition]]``.
+
+    ``window`` is the window table function around the table.
+    """
 
     span: Span
     items: tuple[SelectItem, ...]
     table: TableRef | Subquery
     match: MatchRecognize | None
     where: Node | None
+    window: WindowFunction | None = None
+    group_by: tuple[Node, ...] = ()
+    having: Node | None = None
 
     @property
     def levels(self) -> tuple[Select, ...]:

@@ -77,8 +77,8 @@ WRONG = {
     "no column": (f"SELECT ML_DETECT_ANOMALIES(w, ts) {OVER} FROM t", "w", "unknown column 'w'"),
     # Its window.
     "no order": (over("PARTITION BY k"), "(PARTITION BY k)", "OVER needs ORDER BY the time attribute"),
-    "another order": (over("ORDER BY v"), "v", "ORDER BY of OVER must be the time attribute of the table, ts"),
-    "another time in ORDER BY": (over("ORDER BY at"), "at", "must be the time attribute of the table, ts"),
+    "another order": (over("ORDER BY v"), "v", "ORDER BY of OVER must be the time attribute of table t, ts"),
+    "another time in ORDER BY": (over("ORDER BY at"), "at", "must be the time attribute of table t, ts"),
     "descending": (over(f"ORDER BY ts DESC {FRAME}"), "ts DESC", "must be ascending"),
     "two orders": (over(f"ORDER BY ts, v {FRAME}"), "v", "takes the time attribute only"),
     "a shorter frame": (
@@ -136,7 +136,7 @@ WRONG = {
     ),
     "order by what a subquery computes": (
         f"SELECT ML_DETECT_ANOMALIES(v, x) OVER (ORDER BY x {FRAME}) FROM "
-        "(SELECT v, ts + INTERVAL '1' SECOND AS x FROM t)", "x", "must be the time attribute of the table, ts",
+        "(SELECT v, ts + INTERVAL '1' SECOND AS x FROM t)", "x", "must be the time attribute of table t, ts",
     ),
 }  # fmt: skip
 
@@ -156,7 +156,7 @@ def test_a_table_without_event_time_has_no_rowtime():
     schema = Schema(SCHEMA.columns)
     with pytest.raises(SqlValidationError, match=r"table t has no event time: \$rowtime needs a WATERMARK FOR"):
         bind("SELECT $rowtime FROM t", schema)
-    with pytest.raises(SqlValidationError, match=r"second argument .* t has none: it needs a WATERMARK"):
+    with pytest.raises(SqlValidationError, match=r"second argument .* table t has none: it needs a WATERMARK"):
         bind(f"SELECT {CALL} FROM t", schema)
 
 
@@ -247,3 +247,11 @@ def test_a_wrong_time_to_live_is_an_error():
 def test_a_frame_begins_with_its_unit():
     with pytest.raises(SqlSyntaxError, match=r"expected RANGE, ROWS or \), found 'GROUPS'"):
         bind(over("ORDER BY ts GROUPS UNBOUNDED PRECEDING"))
+
+
+def test_plans_of_tables_with_the_same_last_name_are_apart():
+    """Names of plans name state: a path has more than its end."""
+    table = """CREATE TABLE {0}.t (k STRING, v DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('connector' = 'kafka', 'topic' = '{0}', 'format' = 'json'); SELECT {1} FROM {0}.t;"""
+    job = bind_job(table.format("a", BY_KEY) + table.format("b", BY_KEY), name="job")
+    assert [plan.name for plan in job.plans] == ["t-k", "t-k-2"]

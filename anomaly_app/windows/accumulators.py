@@ -1,0 +1,314 @@
+"""Aggregates of groups as generated Python: what a group holds, how a row changes it, how two groups become one.
+
+A group is a list. First come its last row and the start of its slice or session; behind them stand the accumulators,
+in places (:class:`Program`) that aggregates share: a mean and a deviation of one column count its values once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import GenericAlias
+from typing import Any, TypeAlias
+
+from anomaly_app.expressions.aggregates import Part, compile_aggregate, merged_moments, merged_others
+from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
+from anomaly_app.operators import TIME, Row
+from anomaly_app.schema import APPROXIMATE, DataType, Kind, python_type
+
+Group: TypeAlias = list[Any]
+LAST, START, PLACES = 0, 1, 2
+"""Places in a group: its last row, the start of its slice or session, and the first accumulator."""
+
+Begin: TypeAlias = Callable[[Any, Row], "Group | None"]
+"""From the key of a group that is not touched yet, and its row, to the group; None if there is no room for it."""
+Update: TypeAlias = Callable[[Sequence[Row], Callable[[Any], "Group | None"], Begin, list[tuple[Row, Exception]]], None]
+"""(rows, touched group of a key, what to do if there is none, list for failures) of one stretch of rows."""
+
+
+@dataclass(slots=True)
+class Argument:
+    """The values that some aggregates take: a column or expression, perhaps filtered; or whole rows.
+
+    Args:
+        value: source of the value; "" for rows.
+        keep: source of the FILTER condition; "" without.
+        type: of the value; None for rows.
+        keeps_nulls: NULLs count as values.
+        unique: equal values count once.
+        name: of the value in the loop.
+        count: place of the number of values.
+        places: place of each accumulator, by kind.
+        parts: what they are.
+    """
+
+    value: str
+    keep: str
+    type: DataType | None
+    keeps_nulls: bool
+    unique: bool
+    name: str
+    count: int
+    places: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Program:
+    """What the groups of one query hold, and the functions over them.
+
+    Args:
+        fresh: a group without rows.
+        update: takes rows into groups.
+        merge: takes the second group, which is the later one, into the first.
+        copy: a group that can be merged into.
+        types: Python types of the accumulators that are written whole, for reading them back.
+        whole: their places.
+        lists: places of those that hold values, which are written once each.
+        list_types: Python types of these values.
+        source: for people.
+    """
+
+    fresh: Callable[[], Group]
+    update: Update
+    merge: Callable[[Group, Group], None]
+    copy: Callable[[Group], Group]
+    types: tuple[Any, ...]
+    whole: tuple[int, ...]
+    lists: tuple[int, ...]
+    list_types: tuple[Any, ...]
+    source: str
+
+
+class Accumulators:
+    """Collects the aggregates of a query and writes their program.
+
+    Args:
+        env: names of the generated source.
+        dialect: whose semantics.
+    """
+
+    def __init__(self, env: Environment, dialect: Dialect) -> None:
+        self._env, self._dialect = env, dialect
+        self._arguments: dict[tuple[Any, ...], Argument] = {}
+        self._initial: list[str] = ["None", "None"]
+        self._types: list[Any] = [None, None]
+        self._lists: list[int] = []
+        self._results: dict[tuple[Any, ...], Code] = {}
+        self._finish: list[str] = []
+
+    def add(
+        self, name: str, value: Code | None, *, keep: str = "", distinct: bool = False, separator: Code | None = None
+    ) -> Code | None:
+        """Source of an aggregate of a group; None if it is not defined for that type.
+
+        Args:
+            name: upper case.
+            value: what is aggregated, about the row named ``row``; None for ``COUNT(*)``.
+            keep: condition of FILTER; "" without.
+            distinct: equal values count once.
+            separator: of LISTAGG.
+        """
+        type_ = value.type if value is not None else None
+        aggregate = compile_aggregate(
+            name, type_, self._env, self._dialect, distinct=distinct, separator=separator
+        )  # fmt: skip
+        if aggregate is None:
+            return None
+        unique = distinct and name not in ("MIN", "MAX")
+        source = value.source if value is not None else ""
+        argument = self._argument(source, keep, type_, aggregate.keeps_nulls, unique)
+        known = (name, separator.source if separator else "", id(argument))
+        if known not in self._results:
+            states = [self._part(argument, part) for part in aggregate.parts]
+            result = f"g{len(self._results)}"
+            self._finish.append(f"{result} = {aggregate.finish(*states)}")
+            self._results[known] = Code(result, aggregate.type)
+        return self._results[known]
+
+    def results(self) -> list[str]:
+        """Statements that compute the aggregates added since the last call, from a group named ``a``."""
+        statements, self._finish = self._finish, []
+        return statements
+
+    # --- places -----------------------------------------------------------------------------------
+
+    def _argument(
+        self, value: str, keep: str, type_: DataType | None, keeps_nulls: bool, unique: bool
+    ) -> Argument:  # fmt: skip
+        known = (value, keep, type_, keeps_nulls, unique)
+        if known not in self._arguments:
+            name = f"x{len(self._arguments)}"
+            count = self._place("0", int)
+            self._arguments[known] = Argument(value, keep, type_, keeps_nulls, unique, name, count)
+        return self._arguments[known]
+
+    def _place(self, initial: str, type_: Any) -> int:
+        self._initial.append(initial)
+        self._types.append(type_)
+        return len(self._initial) - 1
+
+    def _part(self, argument: Argument, part: Part) -> str:
+        """Source of a part's state; the part gets its places."""
+        if part.kind == "count":
+            return f"a[{argument.count}]"
+        if part.kind == "moments":
+            for kind in ("mean", "squares"):
+                if kind not in argument.places:
+                    argument.places[kind] = self._place("0.0", float)
+                    argument.parts[kind] = part
+            return f"(a[{argument.count}], a[{argument.places['mean']}], a[{argument.places['squares']}])"
+        if part.kind not in argument.places:
+            argument.parts[part.kind] = part
+            argument.places[part.kind] = (
+                self._values(argument) if part.kind == "values" else self._single(argument, part)
+            )
+        return f"a[{argument.places[part.kind]}]"
+
+    def _values(self, argument: Argument) -> int:
+        assert argument.type is not None
+        place = self._place("{}" if argument.unique else "[]", python_type(argument.type))
+        self._lists.append(place)
+        return place
+
+    def _single(self, argument: Argument, part: Part) -> int:
+        assert argument.type is not None
+        type_ = python_type(argument.type.with_nullable(True))
+        return self._place(
+            part.initial, GenericAlias(tuple, (type_, int, float, float)) if part.kind == "others" else type_
+        )
+
+    # --- source -----------------------------------------------------------------------------------
+
+    def program(self, key: str, where: str, gap_ms: int | None = None) -> Program:
+        """Write the functions.
+
+        Args:
+            key: source of the key of ``row``.
+            where: condition of WHERE; "" without.
+            gap_ms: of sessions: a later row of the key begins a new one; None for other windows.
+        """
+        lists, width = tuple(self._lists), len(self._initial)
+        whole = tuple(place for place in range(PLACES, width) if place not in lists)
+        env = self._env
+        parts = [
+            f"def fresh():\n    return [{', '.join(self._initial)}]",
+            self._update(key, where, gap_ms),
+            self._merge(),
+            "\n".join(
+                ["def copy(b):", "    a = b[:]", *(f"    a[{k}] = a[{k}].copy()" for k in lists), "    return a"]
+            ),
+        ]
+        fresh, update, merge, copy = (
+            env.function(name, source)
+            for name, source in zip(("fresh", "update", "merge", "copy"), parts, strict=True)
+        )  # fmt: skip
+        types = tuple(self._types[place] for place in whole)
+        list_types = tuple(self._types[place] for place in lists)
+        return Program(fresh, update, merge, copy, types, whole, lists, list_types, "\n\n".join(parts))
+
+    def _update(self, key: str, where: str, gap_ms: int | None) -> str:
+        lines = ["for row in rows:", "    try:"]
+        if where:
+            lines += [f"        if not {where}:", "            continue"]
+        for argument in self._arguments.values():
+            if argument.value:
+                lines.append(f"        {argument.name} = {argument.value}")
+            if argument.keep:
+                lines.append(f"        k{argument.name} = {argument.keep}")
+        lines += [
+            f"        key = {key}",
+            "        a = known(key)",
+            f"        if a is None{_session_over(gap_ms)}:",
+            "            a = begin(key, row)",
+            "            if a is None:",
+            "                continue",
+            "        a[0] = row",
+        ]
+        for argument in self._arguments.values():
+            lines += [f"        {line}" for line in self._take(argument)]
+        failures = self._env.constant(FAILURES)
+        lines += [f"    except {failures} as error:", "        failed.append((row, error))"]
+        return "\n".join(["def update(rows, known, begin, failed):", *(f"    {line}" for line in lines)])
+
+    def _take(self, argument: Argument) -> list[str]:
+        """Statements that take the value of a row."""
+        x, n = argument.name, argument.count
+        if not argument.places:
+            steps = [f"a[{n}] += 1"]
+        else:
+            first, next_ = [f"a[{n}] = 1"], [f"a[{n}] = n = n + 1"]
+            for kind, place in argument.places.items():
+                begins, goes_on = self._steps(argument, kind, place)
+                first += begins
+                next_ += goes_on
+            steps = [f"n = a[{n}]", "if n:", *(f"    {s}" for s in next_), "else:", *(f"    {s}" for s in first)]
+        tests = [f"k{x}"] if argument.keep else []
+        if argument.type is not None and not argument.keeps_nulls and argument.type.nullable:
+            tests.append(f"{x} is not None")
+        return [f"if {' and '.join(tests)}:", *(f"    {step}" for step in steps)] if tests else steps
+
+    def _steps(self, argument: Argument, kind: str, place: int) -> tuple[list[str], list[str]]:
+        """Statements for the first value of a group, and for a further one."""
+        x, part = argument.name, argument.parts[kind]
+        state = f"a[{place}]"
+        if kind == "values":
+            added = f"{state}[{x}] = None" if argument.unique else f"{state}.append({x})"
+            return [added], [added]
+        if kind == "mean":
+            assert argument.type is not None
+            exact = argument.type.kind not in APPROXIMATE
+            number = f"float({x})" if exact else x
+            mean, squares = state, f"a[{argument.places['squares']}]"
+            # Welford's recursion, as in aggregates.moments_with.
+            further = [f"v = {number}", f"d = v - {mean}", f"m = {mean} + d / n", f"{mean} = m",
+                       f"{squares} += d * (v - m)"]  # fmt: skip
+            return [f"{mean} = {number}"], further
+        if kind == "squares":
+            return [], []
+        if kind in ("min", "max"):
+            return [f"{state} = {x}"], [f"if {x} {'<' if kind == 'min' else '>'} {state}:", f"    {state} = {x}"]
+        if kind == "sum" and argument.type is not None and argument.type.kind is not Kind.DECIMAL:
+            return [f"{state} = {x}"], [f"{state} += {x}"]
+        if kind in ("first_value", "last_value"):
+            return [f"{state} = {x}"], [f"{state} = {x}"] if kind == "last_value" else []
+        return [f"{state} = {part.update(part.initial, x)}"], [f"{state} = {part.update(state, x)}"]
+
+    def _merge(self) -> str:
+        lines = ["def merge(a, b):", f"    a[{LAST}] = b[{LAST}]"]
+        for argument in self._arguments.values():
+            steps = [step for kind, place in argument.places.items() for step in self._joined(argument, kind, place)]
+            n = argument.count
+            copied = [f"a[{place}] = b[{place}]" for place in argument.places.values() if place not in self._lists]
+            copied += [f"a[{place}] = b[{place}].copy()" for place in argument.places.values() if place in self._lists]
+            lines += [f"    if b[{n}]:"]
+            if argument.places:
+                lines += [f"        if a[{n}]:", *(f"            {step}" for step in steps or ["pass"])]
+                lines += ["        else:", *(f"            {step}" for step in copied)]
+            lines += [f"        a[{n}] += b[{n}]"]
+        return "\n".join(lines)
+
+    def _joined(self, argument: Argument, kind: str, place: int) -> list[str]:
+        """Statements that take an accumulator of the later group ``b`` into that of ``a``; both have values."""
+        mine, theirs = f"a[{place}]", f"b[{place}]"
+        if kind == "values":
+            return [f"{mine}.{'update' if argument.unique else 'extend'}({theirs})"]
+        if kind == "mean":
+            n, squares = argument.count, argument.places["squares"]
+            helper = self._env.use(merged_moments)
+            states = [f"({name}[{n}], {name}[{place}], {name}[{squares}])" for name in "ab"]
+            return [f"_, {mine}, a[{squares}] = {helper}({', '.join(states)})"]
+        if kind in ("squares", "first_value"):
+            return []
+        if kind == "last_value":
+            return [f"{mine} = {theirs}"]
+        if kind in ("min", "max"):
+            return [f"if {theirs} {'<' if kind == 'min' else '>'} {mine}:", f"    {mine} = {theirs}"]
+        if kind == "others":
+            return [f"{mine} = {self._env.use(merged_others)}({mine}, {theirs})"]
+        return [f"{mine} = {argument.parts[kind].update(mine, theirs)}"]
+
+
+def _session_over(gap_ms: int | None) -> str:
+    # As in Flink, sessions that touch are one: a row just when the gap ends goes on with it.
+    return "" if gap_ms is None else f" or row[{TIME}] - a[{LAST}][{TIME}] > {gap_ms}"
