@@ -101,7 +101,7 @@ def explain_rule(rule: Rule, layout: Layout) -> Explanation:
     strategy, why = "threads", ""
     if isinstance(matcher, SingleRunMatcher):
         strategy, why = "single run", _one_way()
-        source = {"advance": matcher.source, "measure": compiled.measures.source}
+        source = {**matcher.sources, "measure": compiled.measures.source}
     elif isinstance(matcher, AutomatonMatcher):
         strategy, why = "automaton", _no_labels()
         source = {"fill": matcher.source, "measure": compiled.measures.source}

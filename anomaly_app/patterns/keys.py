@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from anomaly_app.operators import Row
+from typing import Any
+
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, Row
 from anomaly_app.patterns.automaton import Attempt as AutomatonAttempt, Trail
 from anomaly_app.patterns.matcher import Attempt
-from anomaly_app.patterns.single_run import Run
 from anomaly_app.patterns.specialise import RowValues
 
 
@@ -13,6 +14,7 @@ class KeyState:
     """The rows of a key that are still needed, and the attempt that is on.
 
     Attributes:
+        key: as the operator knows it.
         rows: held rows, in order.
         base: number of rows of the key that were dropped before ``rows[0]``: a row's sequence is ``base`` + place.
         start: place of the next start, or of the present attempt's.
@@ -31,6 +33,7 @@ class KeyState:
         "base",
         "covered",
         "dropped",
+        "key",
         "memo",
         "number",
         "rows",
@@ -40,22 +43,125 @@ class KeyState:
         "touched",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, key: Any) -> None:
+        self.key = key
         self.rows: list[Row] = []
         self.base = self.start = self.covered = self.stored = self.dropped = 0
-        self.attempt: Attempt | Run | AutomatonAttempt | None = None
-        self.memo: RowValues | Trail | None = None
+        self.attempt: Attempt | AutomatonAttempt | None = None
+        self.memo: Trail | None = None
         self.number = 1
         self.timer = self.touched = False
 
-    def prune(self, look_back: int) -> None:
-        """Drop rows that neither an attempt nor PREV can reach; an attempt that is on holds places of rows."""
-        spare = self.start - look_back
-        if spare > 0:
-            del self.rows[:spare]
-            if not self.rows:
-                self.memo = None
-            elif self.memo is not None:
-                self.memo.drop(spare)
-            self.base += spare
-            self.start -= spare
+    def begin(self, matcher: Any, first: bool) -> Any:
+        """An attempt at the start row; ``first`` if it is the first of its partition."""
+        if self.memo is None:
+            self.memo = matcher.memo()
+        attempt = self.attempt = matcher.begin(self.start, first, self.memo)
+        return attempt
+
+    def prune(self, spare: int) -> None:
+        """Drop the first rows, which neither an attempt nor PREV can reach; an attempt that is on knows already."""
+        del self.rows[:spare]
+        if not self.rows:
+            self.memo = None
+        elif self.memo is not None:
+            self.memo.drop(spare)
+        self.base += spare
+        self.start -= spare
+
+
+IDLE, DEAD, COMPLETE = -2, -1, -3
+"""States of a run besides those of the program: no attempt is on; it failed; it is a match."""
+
+CLOSED, PENDING, RESUMABLE = MIN_WATERMARK, MIN_WATERMARK - 1, MIN_WATERMARK - 2
+"""Deadlines before every row: rows have to be looked at by ``advance``; some wait for it; some do, and no value that
+the attempt has seen is NULL."""
+
+NEVER = MAX_WATERMARK
+"""A deadline without WITHIN."""
+
+
+class RunState:
+    """The state of a key under the strategy of a single run: its rows and, in the same object, where the run stands.
+
+    Millions of keys may each wait with a row or two, and most rows do no more than add to registers, so a key is one
+    small object. Registers are further slots, ``r0``, ``r1``, …, of a subclass made for the rule; they mean nothing
+    before the first row of an attempt is taken.
+
+    Attributes:
+        key: as the operator knows it.
+        rows: held rows, in order.
+        base: number of rows of the key that were dropped before ``rows[0]``.
+        start: place of the next start, or of the present attempt's.
+        number: of the next match.
+        next: place of the next row to take; while ``deadline`` is open, that is behind all rows.
+        state: of the program, or one of those above.
+        path: states entered, each with the place of its first row counted from the start; a row that stays in its
+            state adds nothing.
+        best: a match, if no preferred one comes: path and number of rows. Where the run is complete, the match.
+        memo: values beside the rows; None where they are few.
+        timer: a timer is set.
+        deadline: rows before that event time may be taken one by one, as nothing else waits.
+    """
+
+    __slots__ = ("base", "best", "deadline", "key", "memo", "next", "number", "path", "rows", "start", "state", "timer")
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+        self.rows: list[Row] = []
+        self.base = self.start = self.next = 0
+        self.number = 1
+        self.state = IDLE
+        self.path: tuple[tuple[int, int], ...] = ()
+        self.best: tuple[tuple[tuple[int, int], ...], int] | None = None
+        self.memo: RowValues | None = None
+        self.timer = False
+        self.deadline = CLOSED
+
+    @property
+    def attempt(self) -> RunState | None:
+        """The run itself while an attempt is on; None ends it."""
+        return None if self.state == IDLE else self
+
+    @attempt.setter
+    def attempt(self, none: None) -> None:
+        self.state, self.deadline, self.best = IDLE, CLOSED, None
+
+    @property
+    def complete(self) -> bool:
+        """The run is a match."""
+        return self.state == COMPLETE
+
+    def begin(self, matcher: Any, first: bool) -> RunState:
+        """An attempt at the start row; ``first`` if it is the first of its partition."""
+        self.next, self.state, self.path = self.start, matcher.first_state if first else 0, ()
+        return self
+
+    def prune(self, spare: int) -> None:
+        """Drop the first rows, which neither an attempt nor PREV can reach; an attempt that is on knows already."""
+        del self.rows[:spare]
+        if not self.rows:
+            self.memo = None
+        elif self.memo is not None:
+            self.memo.drop(spare)
+        self.base += spare
+        self.start -= spare
+
+
+def run_state(registers: int, *, stored: bool) -> type[RunState]:
+    """The class of the keys of a rule.
+
+    Args:
+        registers: how many its conditions have.
+        stored: rows are stored, and how far is kept in ``stored`` and ``dropped``, as in :class:`KeyState`.
+    """
+
+    class Run(RunState):
+        __slots__ = (*(f"r{k}" for k in range(registers)), *(("dropped", "stored") if stored else ()))
+
+        def __init__(self, key: Any) -> None:
+            super().__init__(key)
+            if stored:
+                self.stored = self.dropped = 0
+
+    return Run

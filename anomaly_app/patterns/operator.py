@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -11,15 +10,17 @@ from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTa
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
 from anomaly_app.patterns.automaton import AutomatonMatcher, fits as has_no_labels
-from anomaly_app.patterns.keys import KeyState
+from anomaly_app.patterns.keys import CLOSED, RESUMABLE, KeyState, RunState
 from anomaly_app.patterns.matcher import BEGINNING, Match, Matcher, Moment
 from anomaly_app.patterns.rule import CompiledRule, Limits
 from anomaly_app.patterns.single_run import SingleRunMatcher, fits
+from anomaly_app.patterns.single_run_source import FEW_ROWS
 from anomaly_app.patterns.stores import LogStore, RowStore
+from anomaly_app.patterns.timers import Timers
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 
-PRUNE_ROWS = 64
-"""Rows that may be held beyond those needed, so that dropping them costs little per row."""
+SPARE_ROWS = 8
+"""So many rows, or as many as are needed, may be held beyond those: then dropping them costs little per row."""
 
 _moment = itemgetter(0)
 
@@ -40,12 +41,14 @@ class PatternOperator:
         self.rule, self.limits = rule, limits
         self.problems: list[Problem] = []
         self.counters = Counters()
-        self.keys: dict[Any, KeyState] = {}
-        self.matcher = _matcher(rule, limits, single_run, automaton)
-        self._stay: Any = self.matcher.stay if isinstance(self.matcher, SingleRunMatcher) else None
-        self._store: LogStore | RowStore = RowStore(rule) if rule.keeps_rows else LogStore(rule)
-        self._timers: list[tuple[int, int, Any]] = []
-        self._timer_number = 0
+        self.keys: dict[Any, Any] = {}
+        self.matcher: Any = _matcher(rule, limits, single_run, automaton)
+        single = self.matcher if isinstance(self.matcher, SingleRunMatcher) else None
+        self._new: type[KeyState] | type[RunState] = KeyState if single is None else single.new
+        self._accept = None if single is None else single.accept
+        self._resume = None if single is None or rule.look_ahead else single.resume
+        self._store: LogStore | RowStore = RowStore(rule, self._new) if rule.keeps_rows else LogStore(rule, self._new)
+        self._timers = None if rule.within_ms is None else Timers(rule.within_ms)
         self._watermark = MIN_WATERMARK
         self._found: list[tuple[Moment, Finding]] = []
 
@@ -53,28 +56,38 @@ class PatternOperator:
 
     def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
         """Take rows in order and move time."""
-        keys, key_of = self.keys, self.rule.key_of
         if self._store.replays:
-            rows = self._store.replay(rows, keys)
-        touched: list[tuple[Any, KeyState]] = []
+            rows = self._store.replay(rows, self.keys)
+        touched = self._take(rows) if self._accept is None else self._take_one_by_one(rows)
+        self._run_all(touched, watermark)
+        return self._move(watermark)
+
+    def _take(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """Put rows to their keys."""
+        keys, touched = self.keys, []
         known = keys.get
-        for key, row in zip(map(key_of, rows), rows, strict=True):
+        for key, row in zip(map(self.rule.key_of, rows), rows, strict=True):
             state = known(key)
             if state is None:
-                state = keys[key] = KeyState()
+                state = keys[key] = KeyState(key)
             state.rows.append(row)
             if not state.touched:
                 state.touched = True
-                touched.append((key, state))
-        stay = self._stay if watermark != MAX_WATERMARK else None
-        for key, held in touched:
-            held.touched = False
-            if stay is not None and held.attempt is not None and stay(held.attempt, held.rows):
-                if self.rule.keeps_rows:
-                    self._store.touch(key)
-            else:
-                self._run(key, held, watermark)
-        return self._move(watermark)
+                touched.append(state)
+        for state in touched:
+            state.touched = False
+        return touched
+
+    def _take_one_by_one(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """Take rows with which an attempt only goes on, and put the others to their keys."""
+        assert self._accept is not None
+        touched: list[RunState] = []
+        begun: list[RunState] = []
+        self._accept(rows, map(self.rule.key_of, rows), self.keys, touched, begun, self._store.touch)
+        if self._timers is not None:
+            for state in begun:
+                self._timers.set(state)
+        return touched
 
     def advance(self, watermark: int) -> list[Finding]:
         """Move time: attempts time out; at the end all are resolved."""
@@ -92,8 +105,8 @@ class PatternOperator:
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
         """Take back the entries that ``changes`` has given."""
         self._store.restore(state, self.keys)
-        for key, held in self.keys.items():
-            self._set_timer(key, held)
+        for held in self.keys.values():
+            self._set_timer(held)
 
     @property
     def keeps_rows(self) -> bool:
@@ -102,24 +115,9 @@ class PatternOperator:
 
     def oldest_time(self) -> int | None:
         """Event time of the oldest row that an attempt still needs; None if there is none."""
-        timers, within = self._timers, self.rule.within_ms
-        if within is None:
-            held = [state.rows[0][TIME] for state in self.keys.values() if state.rows]
-            return min(held, default=None)
-        while timers:  # the attempt that a timer was set for may be over: its key's present one counts
-            due, number, key = timers[0]
-            state = self.keys.get(key)
-            if state is None or state.start >= len(state.rows):
-                heapq.heappop(timers)
-                if state is not None:
-                    state.timer = False
-                    self._forget(key, state)
-                continue
-            actual = state.rows[state.start][TIME] + within
-            if actual == due:
-                return due - within
-            heapq.heapreplace(timers, (actual, number, key))
-        return None
+        if self._timers is not None:
+            return self._timers.oldest()
+        return min((state.rows[0][TIME] for state in self.keys.values() if state.rows), default=None)
 
     # --- time -----------------------------------------------------------------------------------------
 
@@ -127,14 +125,10 @@ class PatternOperator:
         if watermark > self._watermark:
             self._watermark = watermark
         if watermark == MAX_WATERMARK:
-            for key, state in list(self.keys.items()):
-                self._run(key, state, watermark)
-        else:
-            for key in self._due(watermark):  # an attempt that waits for NEXT sets its timer again at once
-                waiting = self.keys.get(key)
-                if waiting is not None:
-                    waiting.timer = False
-                    self._run(key, waiting, watermark)
+            for state in list(self.keys.values()):
+                self._run(state, watermark)
+        elif self._timers is not None:
+            self._run_all(self._timers.due(watermark), watermark)
         found = self._found
         if not found:
             return []
@@ -143,39 +137,46 @@ class PatternOperator:
             found.sort(key=_moment)
         return [finding for _, finding in found]
 
-    def _due(self, watermark: int) -> list[Any]:
-        """Keys whose attempt may be over; a timer that was set for an attempt before the present one is set anew."""
-        timers, keys, within, due = self._timers, self.keys, self.rule.within_ms, []
-        while timers and timers[0][0] <= watermark:
-            _, number, key = timers[0]
-            state = keys.get(key)
-            if state is not None and within is not None and state.start < len(state.rows):
-                actual = state.rows[state.start][TIME] + within
-                if actual > watermark:
-                    heapq.heapreplace(timers, (actual, number, key))
-                    continue
-            heapq.heappop(timers)
-            due.append(key)
-        return due
-
-    def _set_timer(self, key: Any, state: KeyState) -> None:
-        within = self.rule.within_ms
-        if within is not None and not state.timer and state.start < len(state.rows):
-            self._timer_number += 1
-            heapq.heappush(self._timers, (state.rows[state.start][TIME] + within, self._timer_number, key))
-            state.timer = True
-
-    def _forget(self, key: Any, state: KeyState) -> None:
-        """Drop a key that holds nothing; where rows are stored, that has to be written first."""
-        if not state.rows and not state.timer and not self.rule.keeps_rows and not self.rule.keeps_keys:
-            self.keys.pop(key, None)
+    def _set_timer(self, state: Any) -> None:
+        if self._timers is not None and not state.timer and state.start < len(state.rows):
+            self._timers.set(state)
 
     # --- attempts -------------------------------------------------------------------------------------
 
-    def _run(self, key: Any, state: KeyState, watermark: int) -> None:
+    def _run_all(self, states: Iterable[Any], watermark: int) -> None:
+        if self._resume is not None and watermark != MAX_WATERMARK:
+            states = self._resume_all(states, watermark)
+        for state in states:
+            self._run(state, watermark)
+
+    def _resume_all(self, runs: Iterable[Any], watermark: int) -> list[Any]:
+        """Go on with runs of a few rows; those that come to a result are left, as they were."""
+        left: list[Any] = []
+        resume, timers, look_back, keeps_rows = self._resume, self._timers, self.rule.look_back, self.rule.keeps_rows
+        assert resume is not None
+        for run in runs:
+            rows, deadline = run.rows, run.deadline
+            length = len(rows)
+            if (
+                (deadline <= CLOSED and deadline != RESUMABLE)
+                or length - run.start > FEW_ROWS
+                or not resume(run, rows, length, watermark)
+            ):
+                left.append(run)
+                continue
+            spare = run.start - look_back
+            if spare > SPARE_ROWS and spare * 2 > length:
+                self.matcher.rebase(run, spare)
+                run.prune(spare)
+            if keeps_rows:
+                self._store.touch(run.key)
+            if timers is not None and not run.timer:
+                timers.set(run)
+        return left
+
+    def _run(self, state: Any, watermark: int) -> None:
         """Resolve what can be resolved."""
-        rule, rows = self.rule, state.rows
-        matcher: Any = self.matcher  # its own kind of attempt is all that it is given
+        rule, rows, matcher = self.rule, state.rows, self.matcher
         at_end = watermark == MAX_WATERMARK
         limit_behind = 0 if at_end else rule.look_ahead
         most = self.limits.rows_per_key
@@ -183,19 +184,17 @@ class PatternOperator:
         while state.start < len(rows):
             attempt = state.attempt
             if attempt is None:
-                if state.start - rule.look_back >= PRUNE_ROWS:
-                    state.prune(rule.look_back)
-                first = rule.program.anchored and state.base + state.start == 0
-                if state.memo is None:
-                    state.memo = matcher.memo()
-                attempt = state.attempt = matcher.begin(state.start, first, state.memo)
+                spare = state.start - rule.look_back
+                if spare > SPARE_ROWS and spare * 2 > len(rows):
+                    state.prune(spare)
+                attempt = state.begin(matcher, rule.program.anchored and state.base + state.start == 0)
             try:
                 resolved = matcher.advance(attempt, rows, len(rows) - limit_behind, state.number, watermark)
             except FAILURES as error:
                 if isinstance(error, LimitError):
                     self.counters.add("pattern_thread_limit")
                 state.start = attempt.start
-                self._give_up(key, state, attempt.next, error)
+                self._give_up(state, attempt.next, error)
                 continue
             state.start = attempt.start
             if resolved:
@@ -203,9 +202,9 @@ class PatternOperator:
             elif attempt.next - attempt.start >= most:
                 problem = f"one attempt has taken {most} rows and is not decided: it is given up"
                 self.counters.add("pattern_row_limit")
-                self._give_up(key, state, attempt.next - 1, LimitError(problem))
+                self._give_up(state, attempt.next - 1, LimitError(problem))
                 state.start += most // 2  # or the next attempt would soon be here again, row after row
-                self._store.consumed(key, state)
+                self._store.consumed(state)
                 continue
             elif at_end and (not rule.earliest or rule.program.anchored_end):
                 matcher.end(attempt)
@@ -213,27 +212,26 @@ class PatternOperator:
             else:
                 break  # Flink never closes an attempt without WITHIN
             if attempt.complete:
-                self._complete(key, state, matcher.match(attempt), at)
+                self._complete(state, matcher.match(attempt), at)
             else:
-                self._unmatched(key, state, at)
+                self._unmatched(state, at)
                 state.start += 1
             state.attempt = None
         spare = state.start - rule.look_back
-        if spare >= PRUNE_ROWS or (spare > 0 and state.attempt is None):
+        if spare > 0 and ((spare > SPARE_ROWS and spare * 2 > len(rows)) or state.attempt is None):
             if state.attempt is not None:
-                matcher.rebase(state.attempt, spare)
-            state.prune(rule.look_back)
+                self.matcher.rebase(state.attempt, spare)
+            state.prune(spare)
         if rule.keeps_rows:
-            self._store.touch(key)
-        if rule.within_ms is not None:
-            if not state.timer:
-                self._set_timer(key, state)
-            if not rows:
-                self._forget(key, state)
+            self._store.touch(state.key)
+        if self._timers is not None and not state.timer and state.start < len(rows):
+            self._timers.set(state)
+        if not rows and not rule.keeps_rows and not rule.keeps_keys:  # where rows are stored, that is written first
+            self.keys.pop(state.key, None)
 
-    def _give_up(self, key: Any, state: KeyState, place: int, error: Exception) -> None:
+    def _give_up(self, state: Any, place: int, error: Exception) -> None:
         """An attempt failed on a row: report it and go on at the next start."""
-        self.problems.append(Problem(_as_problem(error), [state.rows[place]], self._key_values(key)))
+        self.problems.append(Problem(_as_problem(error), [state.rows[place]], self._key_values(state.key)))
         state.start += 1
         state.attempt = None
 
@@ -242,11 +240,11 @@ class PatternOperator:
 
     # --- output ---------------------------------------------------------------------------------------
 
-    def _complete(self, key: Any, state: KeyState, match: Match, at: Moment) -> None:
+    def _complete(self, state: Any, match: Match, at: Moment) -> None:
         rule, rows = self.rule, state.rows
         length = len(match.labels)
         end = match.start + length
-        values = self._key_values(key)
+        values = self._key_values(state.key)
         number = state.number
         state.number += 1
         shown: Sequence[int] = ()
@@ -269,9 +267,10 @@ class PatternOperator:
         for place, result in enumerate(results):
             # The length tells apart matches that end at one row, and needs no memory of earlier ones.
             self._emit(Finding(values, last[TIME], result, last, bindings, (length << 24) + place), at)
-        state.covered = max(state.covered, state.base + max(end, match.start + 1))
+        if rule.tells_unmatched:
+            state.covered = max(state.covered, state.base + max(end, match.start + 1))
         self._skip(values, state, match)
-        self._store.consumed(key, state)
+        self._store.consumed(state)
 
     def _emit(self, finding: Finding, at: Moment) -> None:
         """A row of the clause through the query around it."""
@@ -287,7 +286,7 @@ class PatternOperator:
             finding.values = projected
         self._found.append((at, finding))
 
-    def _skip(self, key: tuple[Any, ...], state: KeyState, match: Match) -> None:
+    def _skip(self, key: tuple[Any, ...], state: Any, match: Match) -> None:
         rule, length = self.rule, len(match.labels)
         if not length or rule.skip_to is SkipTo.NEXT_ROW:
             state.start = match.start + 1
@@ -307,13 +306,13 @@ class PatternOperator:
             target = 1
         state.start = match.start + target
 
-    def _unmatched(self, key: Any, state: KeyState, at: Moment) -> None:
+    def _unmatched(self, state: Any, at: Moment) -> None:
         rule = self.rule
-        if rule.rows_per_match is not RowsPerMatch.ALL_UNMATCHED or state.base + state.start < state.covered:
+        if not rule.tells_unmatched or state.base + state.start < state.covered:
             return
         assert rule.measures.unmatched is not None
         row = state.rows[state.start]
-        self._emit(Finding(self._key_values(key), row[TIME], rule.measures.unmatched(row), row, (), -1), at)
+        self._emit(Finding(self._key_values(state.key), row[TIME], rule.measures.unmatched(row), row, (), -1), at)
 
 
 def _matcher(

@@ -88,6 +88,7 @@ class CompiledRule:
     keeps_keys: bool = field(init=False)
     keeps_rows: bool = field(init=False)
     rows_per_match: RowsPerMatch = field(init=False)
+    tells_unmatched: bool = field(init=False)
     skip_to: SkipTo = field(init=False)
     skip_set: frozenset[int] = field(init=False)
     in_time_order: bool = field(init=False)
@@ -110,6 +111,7 @@ class CompiledRule:
         # The source is the log only if WITHIN bounds how far back it must be read.
         self.keeps_rows = self.within_ms is None or self.look_back > 0 or self.program.anchored
         self.rows_per_match = checked.rows_per_match
+        self.tells_unmatched = self.rows_per_match is RowsPerMatch.ALL_UNMATCHED
         self.skip_to, self.skip_set = checked.skip_to, checked.skip_set
         self.in_time_order = _sorted_by_time(checked)
 

@@ -8,14 +8,13 @@ is stored once and deleted once, and a small mark is written with each match.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from anomaly_app.errors import StateError
 from anomaly_app.operators import TIME, Row
-from anomaly_app.patterns.keys import KeyState
 from anomaly_app.patterns.rule import CompiledRule
 from anomaly_app.patterns.state import KEY, NEEDED, ROW, KeyCodec, KeyMark, RowCodec, row_key, split_row_key
 
@@ -25,8 +24,8 @@ Entries = list[tuple[bytes, "bytes | None"]]
 class _Store:
     """What both share."""
 
-    def __init__(self, rule: CompiledRule) -> None:
-        self.rule = rule
+    def __init__(self, rule: CompiledRule, new: Callable[[Any], Any]) -> None:
+        self.rule, self.new = rule, new
         self._rows = RowCodec(rule.layout)
         self._keys = KeyCodec(rule.checked.partition_by)
 
@@ -35,7 +34,7 @@ class _Store:
         """The next rows are those of the past, fed again after a crash."""
         return False
 
-    def replay(self, rows: Sequence[Row], keys: dict[Any, KeyState]) -> Sequence[Row]:
+    def replay(self, rows: Sequence[Row], keys: dict[Any, Any]) -> Sequence[Row]:
         """Of rows fed again, those that are still needed."""
         return rows
 
@@ -52,8 +51,8 @@ class _Store:
 class LogStore(_Store):
     """Marks of keys that had matches, as long as rows before them may be fed again; and from when on that may be."""
 
-    def __init__(self, rule: CompiledRule) -> None:
-        super().__init__(rule)
+    def __init__(self, rule: CompiledRule, new: Callable[[Any], Any]) -> None:
+        super().__init__(rule, new)
         self._changed: dict[Any, tuple[int, Row, Row]] = {}
         self._times: dict[Any, int] = {}  # of the last row of each stored mark
         self._expiry: list[tuple[int, int, Any]] = []
@@ -64,11 +63,13 @@ class LogStore(_Store):
     def touch(self, key: Any) -> None:
         """Rows of a key came or went: nothing to store."""
 
-    def consumed(self, key: Any, state: KeyState) -> None:
+    def consumed(self, state: Any) -> None:
         """A match was made; ``state.start`` is the next start."""
         row = state.rows[state.start - 1]
-        last = max(state.start, state.covered - state.base) - 1
-        self._changed[key] = (state.number, row, state.rows[last])
+        last = state.start - 1
+        if self.rule.tells_unmatched:
+            last = max(last, state.covered - state.base - 1)
+        self._changed[state.key] = (state.number, row, state.rows[last])
 
     def changes(self, needed: int) -> Entries:
         """Entries changed since the last call; rows with a time before ``needed`` are never wanted again."""
@@ -97,7 +98,7 @@ class LogStore(_Store):
                 del self._times[key]
                 yield KEY + self.encode_key(key), None
 
-    def restore(self, entries: Iterable[tuple[bytes, bytes]], keys: dict[Any, KeyState]) -> None:
+    def restore(self, entries: Iterable[tuple[bytes, bytes]], keys: dict[Any, Any]) -> None:
         """Take back entries; the rows follow through :meth:`replay`."""
         self._marks = {}
         for entry, value in entries:
@@ -108,7 +109,7 @@ class LogStore(_Store):
                 mark = self._marks[key] = KeyMark.decode(value)
                 self._note(key, self._rows.decode(mark.covered or mark.row)[TIME])
                 if self.rule.keeps_keys:
-                    keys[key] = KeyState()
+                    keys[key] = self.new(key)
                     keys[key].number = mark.number
             else:
                 raise StateError(f"an entry of another kind of state: {entry!r}")
@@ -118,7 +119,7 @@ class LogStore(_Store):
         """The next rows are those of the past."""
         return self._marks is not None
 
-    def replay(self, rows: Sequence[Row], keys: dict[Any, KeyState]) -> Sequence[Row]:
+    def replay(self, rows: Sequence[Row], keys: dict[Any, Any]) -> Sequence[Row]:
         """Leave out rows that no attempt needs: those before all open attempts, and those that matches consumed."""
         marks, needed, sequence = self._marks or {}, self._needed, self.rule.sequence
         self._marks = None
@@ -139,9 +140,9 @@ class LogStore(_Store):
                     continue
                 state = keys.get(key)
                 if state is None:
-                    state = keys[key] = KeyState()
+                    state = keys[key] = self.new(key)
                     state.number = place[2]
-                if not place[1] < here:
+                if self.rule.tells_unmatched and not place[1] < here:
                     state.covered += 1
             wanted.append(row)
         return wanted
@@ -150,8 +151,8 @@ class LogStore(_Store):
 class RowStore(_Store):
     """Every held row under its key and sequence, and a mark of the key with each match."""
 
-    def __init__(self, rule: CompiledRule) -> None:
-        super().__init__(rule)
+    def __init__(self, rule: CompiledRule, new: Callable[[Any], Any]) -> None:
+        super().__init__(rule, new)
         self._touched: set[Any] = set()
         self._matched: set[Any] = set()
         self._marked: set[Any] = set()
@@ -160,11 +161,11 @@ class RowStore(_Store):
         """Rows of a key came or went."""
         self._touched.add(key)
 
-    def consumed(self, key: Any, state: KeyState) -> None:
+    def consumed(self, state: Any) -> None:
         """A match was made."""
-        self._matched.add(key)
+        self._matched.add(state.key)
 
-    def changes(self, keys: dict[Any, KeyState]) -> Entries:
+    def changes(self, keys: dict[Any, Any]) -> Entries:
         """Entries changed since the last call."""
         rule = self.rule
         entries: Entries = []
@@ -185,15 +186,16 @@ class RowStore(_Store):
                 del keys[key]
                 continue
             start = state.base + state.start
+            covered = state.covered if rule.tells_unmatched else 0
             # ^ must not take a later row for the first one, even if nothing is held any more.
             if key in self._matched or (rule.program.anchored and start and key not in self._marked):
                 self._marked.add(key)
-                entries.append((KEY + name, KeyMark(state.number, start=start, end=state.covered).encode()))
+                entries.append((KEY + name, KeyMark(state.number, start=start, end=covered).encode()))
         self._touched.clear()
         self._matched.clear()
         return entries
 
-    def restore(self, entries: Iterable[tuple[bytes, bytes]], keys: dict[Any, KeyState]) -> None:
+    def restore(self, entries: Iterable[tuple[bytes, bytes]], keys: dict[Any, Any]) -> None:
         """Take back entries: all rows and marks."""
         rows: dict[bytes, list[tuple[int, bytes]]] = {}
         marks: dict[bytes, KeyMark] = {}
@@ -207,7 +209,7 @@ class RowStore(_Store):
                 raise StateError(f"an entry of another kind of state: {entry!r}")
         for name in {**rows, **marks}:
             key = self.decode_key(name)
-            state = keys[key] = KeyState()
+            state = keys[key] = self.new(key)
             mark = marks.get(name, KeyMark(1))
             held = sorted(rows.get(name, []))
             if name in marks:
@@ -215,7 +217,9 @@ class RowStore(_Store):
             state.rows = [self._rows.decode(data) for _, data in held]
             state.base = state.dropped = held[0][0] if held else mark.start
             state.stored = state.base + len(held)
-            state.number, state.covered = mark.number, mark.end
+            state.number = mark.number
+            if self.rule.tells_unmatched:
+                state.covered = mark.end
             # Attempts that failed moved the start on without a mark, but took the rows before it away.
             reached = state.base + self.rule.look_back if state.base else 0
             state.start = min(max(mark.start, reached) - state.base, len(held))

@@ -9,7 +9,8 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.program import compile_pattern
 from anomaly_app.patterns.rule import Rule
-from anomaly_app.patterns.single_run import fits, merged_states
+from anomaly_app.patterns.single_run import fits
+from anomaly_app.patterns.single_run_source import merged_states
 from anomaly_app.patterns.specialise import certain_labels
 from anomaly_app.schema import INT, TIMESTAMP_3, Column, Schema
 from anomaly_app.sql import parse_statements
