@@ -1,12 +1,12 @@
 """The detector of several fields: features, a model of them, and a bound that keeps its promise.
 
-Points of a series come in blocks: within one, the model and the bound stand still, so that all points of a block are
-judged at once; at its end both learn from it. Where a block ends is counted in points of the series, whatever batches
-they come in.
+Points of a series come in stretches of some dozens: within one, the model and the bound stand still, so that all its
+points are judged at once; at its end the bound moves, and the model learns from it or waits for more. Where a stretch
+ends is counted in points of the series, whatever batches they come in.
 
-The bound follows the share of points that were beyond it (adaptive conformal inference: Gibbs and Candès 2021), in
-the long run exactly that of the confidence, whatever the distribution. Where more than half of a block is beyond, the
-series has changed for good: the model starts again from that block.
+The bound follows the share of points that were beyond it (adaptive conformal inference: Gibbs and Candès 2021): in
+the long run it is that of the confidence, whatever the distribution. Where more than half of a stretch is beyond, the
+series has changed for good: a model that can do with so few points starts again from them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from anomaly_app.multivariate.verdicts import Outliers
 
 _GAIN = 0.08
 """What one point too many beyond the bound moves it by, relative: a quarter of a standard deviation."""
+_FARTHER = 2.0
+"""The bound does not move farther out than this many times the farthest point, lest the detector is blind for long."""
 _HUGE = 1e140
 """Numbers are cut off here, so that their squares stay finite."""
 _NEVER = -(1 << 63)
-_HEAD = struct.Struct(">Bqqq")
+_HEAD = struct.Struct(">BIIqqqd")
 _BOUND = struct.Struct(">ddq")
 _VERSION = 1
 _TOGETHER = 256
-"""Series whose blocks are learnt at once; bounds the memory that it takes."""
+"""Series that learn at once; bounds the memory that it takes."""
 
 
 class MultivariateDetector:
@@ -49,20 +51,21 @@ class MultivariateDetector:
 
     def __init__(self, fields: Fields, model: Model, warm_up: int, alpha: float, memory: int) -> None:
         self.width = len(fields.names)
-        self._fields, self._model, self._warm_up, self._block = fields, model, warm_up, model.block
+        self._fields, self._model, self._warm_up, self._pace = fields, model, warm_up, model.pace
         self._categories = fields.places
         self._counters = Counters(len(self._categories), memory)
         self._history = History(model.window, fields.count + len(self._categories))
-        expected = alpha * self._block
-        # Never more than what chance explains, so that an incident does not blind the detector for long.
-        most = expected + 4 * np.sqrt(expected) + 2
-        self._moves = np.exp(_GAIN * (np.minimum(np.arange(self._block + 1), most) - expected))
+        expected = alpha * self._pace
+        beyond = np.arange(self._pace + 1)
+        self._moves = np.exp(_GAIN * (beyond - expected))
+        # When the model starts again, only as far as chance explains: what was beyond is usual from now on.
+        self._careful_moves = np.minimum(self._moves, np.exp(_GAIN * (4 * np.sqrt(expected) + 2)))
         self._size = 0
         self._seen, self._time, self._beyond = (np.zeros(0, dtype=np.int64) for _ in range(3))
         self._learnt, self._saved_learnt, self._saved_seen, self._saved_time = (
             np.zeros(0, dtype=np.int64) for _ in range(4)
         )
-        self._center, self._reach = np.zeros(0), np.zeros(0)
+        self._center, self._reach, self._farthest = np.zeros(0), np.zeros(0), np.zeros(0)
 
     def grow(self, series: int) -> None:
         """Make room for series 0 … ``series`` - 1."""
@@ -96,7 +99,7 @@ class MultivariateDetector:
         features = self._fields.encode(np.clip(points[rows], -_HUGE, _HUGE), time, time - before)
         starts = np.flatnonzero(first)
         numbers = self._seen[own] + np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
-        turn = self._block_of(numbers) - self._block_of(self._seen[own])
+        turn = self._stretch_of(numbers) - self._stretch_of(self._seen[own])
         order = np.argsort(turn, kind="stable")
         ends = np.searchsorted(turn[order], np.arange(1, turn.max(initial=-1) + 2))
         begin = 0
@@ -106,12 +109,12 @@ class MultivariateDetector:
             begin = end
         return told
 
-    def _block_of(self, numbers: Integers) -> Integers:
-        """In which block a point is, by its number in its series: 0 is the warm-up."""
-        return np.maximum((numbers - self._warm_up) // self._block + 1, 0)
+    def _stretch_of(self, numbers: Integers) -> Integers:
+        """In which stretch a point is, by its number in its series: 0 is the warm-up."""
+        return np.maximum((numbers - self._warm_up) // self._pace + 1, 0)
 
     def _take(self, told: Outliers, rows: Integers, series: Integers, numbers: Integers, features: Floats) -> None:
-        """Points of one block of each of their series, sorted by series."""
+        """Points of one stretch of each of their series, sorted by series."""
         codes = features[:, self._categories]
         if self._categories:
             features[:, self._categories] = self._counters.rarity(series, codes)
@@ -119,7 +122,9 @@ class MultivariateDetector:
         if len(judged):
             of = series[judged]
             judgement = self._model.score(of, features[judged])
-            ratio = (judgement.scores - self._center[of]) / self._reach[of]
+            away = judgement.scores - self._center[of]
+            ratio = away / self._reach[of]
+            np.maximum.at(self._farthest, of, away)
             beyond = np.flatnonzero(ratio > 1)
             np.add.at(self._beyond, of[beyond], 1)
             told.add(rows[judged], judgement, self._center[of] + self._reach[of], ratio)
@@ -128,32 +133,39 @@ class MultivariateDetector:
         last = np.flatnonzero(np.append(series[1:] != series[:-1], True))
         self._seen[series[last]] = numbers[last] + 1
         behind = numbers[last] + 1 - self._warm_up
-        full = series[last[(behind >= 0) & (behind % self._block == 0)]]
+        full = series[last[(behind >= 0) & (behind % self._pace == 0)]]
         for start in range(0, len(full), _TOGETHER):
             self._learn(full[start : start + _TOGETHER])
 
     def _learn(self, full: Integers) -> None:
-        """Series that have just finished a block learn from it."""
-        self._learnt[full] = self._seen[full]
+        """Series that have just finished a stretch learn from it."""
         first = self._seen[full] == self._warm_up
-        changed = ~first & (self._beyond[full] > self._block // 2)
-        for series, count in ((full[first], self._warm_up), (full[~first], self._block)):
-            if self._categories:
+        begun, later = full[first], full[~first]
+        if self._categories:
+            for series, count in ((begun, self._warm_up), (later, self._pace)):
                 codes = self._history.last(series, self._seen[series], count)[:, :, self._fields.count :]
                 for number, own in zip(series.tolist(), codes, strict=True):
                     self._counters.learn(number, own)
-        begun = full[first]
-        if self._categories and len(begun):
-            self._rate_first_points(begun)
-        for series, count in ((begun, self._warm_up), (full[changed], self._block)):
-            if len(series):
-                bound = self._model.start(series, self._features(series, count))
-                self._center[series], self._reach[series] = bound.center, bound.width
-        going = full[~first & ~changed]
-        if len(going):
-            self._model.learn(going, self._features(going, self._block))
-            self._reach[going] *= self._moves[self._beyond[going]]
-        self._beyond[full] = 0
+        if len(begun):
+            if self._categories:
+                self._rate_first_points(begun)
+            points = self._features(begun, self._warm_up)
+            self._model.start(begun, points)
+            bound = self._model.bound(begun, points)
+            self._center[begun], self._reach[begun] = bound.center, bound.width
+        if len(later):
+            block = self._model.block
+            due = (self._seen[later] - self._warm_up) % block == 0
+            changed = due & (block == self._pace) & (self._beyond[later] > self._pace // 2)
+            for series, learn in ((later[changed], self._model.start), (later[due & ~changed], self._model.learn)):
+                if len(series):
+                    learn(series, self._features(series, block))
+            # Where the model starts again, the bound goes on: it is in terms of the spread, which is what has changed.
+            move = np.where(changed, self._careful_moves[self._beyond[later]], self._moves[self._beyond[later]])
+            reach = self._reach[later]
+            self._reach[later] = np.minimum(reach * move, np.maximum(reach, _FARTHER * self._farthest[later]))
+        self._reach[full] = np.maximum(self._reach[full], self._model.smallest_bound)
+        self._learnt[full], self._beyond[full], self._farthest[full] = self._seen[full], 0, 0.0
 
     def _rate_first_points(self, series: Integers) -> None:
         """How rare categories were in the warm-up: each point measured by the others of it."""
@@ -173,7 +185,8 @@ class MultivariateDetector:
         seen, time = int(self._seen[series]), int(self._time[series])
         if (seen, time) == (self._saved_seen[series], self._saved_time[series]):
             return
-        yield b"h", _HEAD.pack(_VERSION, seen, time, int(self._beyond[series]))
+        sizes = self._warm_up, self._history.size
+        yield b"h", _HEAD.pack(_VERSION, *sizes, seen, time, int(self._beyond[series]), self._farthest[series])
         yield from self._history.entries(series, int(self._saved_seen[series]), seen)
         if self._learnt[series] != self._saved_learnt[series]:
             learnt = int(self._learnt[series])
@@ -190,18 +203,23 @@ class MultivariateDetector:
         if not held:
             return
         try:
-            version, seen, time, beyond = _HEAD.unpack(held.pop(b"h"))
+            version, warm_up, size, seen, time, beyond, farthest = _HEAD.unpack(held.pop(b"h"))
             if version != _VERSION:
                 raise StateError(f"a multivariate detector's state is of version {version}, expected {_VERSION}")
+            if (warm_up, size) != (self._warm_up, self._history.size):
+                raise StateError("a multivariate detector's state was written with other training sizes")
             model, counters = held.pop(b"m", None), held.pop(b"c", None)
             for name, data in held.items():
                 self._history.load(series, name, data)
             self._seen[series], self._time[series], self._beyond[series] = seen, time, beyond
+            self._farthest[series] = farthest
             if model is not None:
                 center, reach, learnt = _BOUND.unpack_from(model)
                 self._center[series], self._reach[series], self._learnt[series] = center, reach, learnt
-                count = self._warm_up if learnt == self._warm_up else self._block
-                reference = self._history.last(np.array([series]), np.array([learnt]), count)[0]
+                behind = (learnt - self._warm_up) % self._model.block
+                fitted = learnt - behind
+                count = self._warm_up if fitted == self._warm_up else self._model.block
+                reference = self._history.last(np.array([series]), np.array([fitted]), count)[0]
                 self._model.load(series, model[_BOUND.size :], reference[:, : self._fields.count])
             if self._categories and counters is not None:
                 self._counters.load(series, counters)
@@ -219,6 +237,15 @@ class MultivariateDetector:
 
 
 _ARRAYS = (
-    "_seen", "_time", "_beyond", "_learnt", "_saved_learnt", "_saved_seen", "_saved_time", "_center", "_reach"
-)  # fmt: skip
+    "_seen",
+    "_time",
+    "_beyond",
+    "_learnt",
+    "_saved_learnt",
+    "_saved_seen",
+    "_saved_time",
+    "_center",
+    "_reach",
+    "_farthest",
+)
 """Numbers of which each series has one; 0 in a fresh one."""

@@ -17,7 +17,7 @@ from anomaly_app.schema import BOOLEAN, DOUBLE, STRING, TIMESTAMP_3, DataType, K
 METHODS = ("mahalanobis", "trees")
 _MEMORY = {"mahalanobis": 1024, "trees": 256}
 _BLOCK = 32
-"""Points of a block of the Mahalanobis distance, or four a feature if that is more."""
+"""Points after which the bound moves and the distance learns, or four a feature if that is more."""
 
 OUTLIER = DataType(
     Kind.ROW,
@@ -50,8 +50,8 @@ OPTIONS = (
         float,
         99.0,
         "share of points that are no anomalies, in the long run",
-        lambda value: 50 <= value < 100,
-        "a number from 50 to below 100",
+        lambda value: 80 <= value < 100,
+        "a number from 80 to below 100",
     ),
     _whole("minTrainingSize", 128, "points of a series before its first verdict", 16, 10_000),
     _whole(
@@ -108,7 +108,9 @@ def create_detector(options: Mapping[str, Any], names: Sequence[str]) -> Detecto
     spreads = fields.smallest_spread()
     model: Model
     if options["method"] == "trees":
-        model = HalfSpaceTrees(spreads, alpha, warm_up, memory, options["trees"], options["depth"], options["seed"])
+        window = -(-memory // _BLOCK) * _BLOCK
+        grown = options["trees"], options["depth"], options["seed"]
+        model = HalfSpaceTrees(spreads, alpha, warm_up, window, _BLOCK, *grown)
     else:
         model = Mahalanobis(spreads, alpha, memory, warm_up, max(_BLOCK, 4 * fields.count))
     return MultivariateDetector(fields, model, warm_up, alpha, max(memory, _MEMORY["mahalanobis"]))

@@ -11,13 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_app.detectors import Floats, Integers
-from anomaly_app.multivariate.model import Bound, Judgement, floored, grown
+from anomaly_app.multivariate.model import Bound, Judgement, floored, grown, tail_end
 
 _SHRINKAGE = 1e-3
 """Of the correlations. Two fields of which one is a multiple of the other may differ by 3 % of their spread."""
 _CORE = 0.75
 """Share of the first points that the start is fitted to; a quarter of them may be anomalies."""
 _STEPS = 6
+_TYPICAL = 1.1
+"""A bound is at least this many times the typical distance, the root of how many features there are."""
 _FAR = 1e9
 """Standard deviations beyond which all is the same: squares of it stay finite."""
 
@@ -38,7 +40,8 @@ class Mahalanobis:
 
         self._spreads, self._memory = spreads, memory
         self._alpha, d = alpha, len(spreads)
-        self.block, self.window = block, max(warm_up, block)
+        self.pace, self.block, self.window = block, block, max(warm_up, block)
+        self.smallest_bound = _TYPICAL * float(np.sqrt(d))
         squares = stats.chi2(d)
         self._median, self._inner = squares.ppf(0.5), squares.ppf(0.975)
         self._inner_scale = stats.chi2(d + 2).cdf(self._inner) / 0.975
@@ -52,16 +55,24 @@ class Mahalanobis:
         self._covariance, self._precision = grown(self._covariance, series), grown(self._precision, series)
         self._spread = grown(self._spread, series)
 
-    def start(self, series: Integers, points: Floats) -> Bound:
-        """Fit robustly to the first points; the bound is that of Hotelling's T² for a new point."""
-        from scipy import stats
-
-        _, n, d = points.shape
-        self._count[series] = n
+    def start(self, series: Integers, points: Floats) -> None:
+        """Fit robustly to points."""
+        self._count[series] = points.shape[1]
         self._mean[series], self._covariance[series] = self._fit(points)
         self._prepare(series)
+
+    def bound(self, series: Integers, points: Floats) -> Bound:
+        """The end of the tail of the distances of the points that :meth:`start` was given.
+
+        A new point is farther out than one that was fitted to: by the ratio of Hotelling's T² to the chi-square.
+        """
+        from scipy import stats
+
+        k, n, d = points.shape
+        scores = self.score(np.repeat(series, n), points.reshape(k * n, d)).scores.reshape(k, n)
         square = d * (n * n - 1) / (n * (n - d)) * stats.f(d, n - d).isf(self._alpha)
-        return Bound(np.zeros(len(series)), np.full(len(series), np.sqrt(square)))
+        farther = np.sqrt(square / stats.chi2(d).isf(self._alpha))
+        return Bound(np.zeros(k), farther * tail_end(scores, self._alpha))
 
     def score(self, series: Integers, points: Floats) -> Judgement:
         """Distances in standard deviations, and how much of each is due to which feature.
@@ -148,7 +159,8 @@ class Mahalanobis:
             near = np.argsort(square, axis=1, kind="stable")[:, :core]
             mean, covariance = _moments(np.take_along_axis(z, near[:, None, :], axis=2), ones)
             square = _squares(z, mean, covariance)
-        square *= (self._median / np.maximum(np.median(square, axis=1), 1e-300))[:, None]
+        # Where more than half of the points are alike, the median tells nothing of the others.
+        square *= (self._median / np.maximum(np.median(square, axis=1), 0.1 * self._median))[:, None]
         mean, covariance = _moments(z, (square <= self._inner).astype(np.float64))
         covariance /= self._inner_scale
         return middle + mean * spread, covariance * spread[:, :, None] * spread[:, None, :]

@@ -39,11 +39,34 @@ class Bound:
     width: Floats
 
 
+def tail_end(scores: Floats, alpha: float) -> Floats:
+    """The score that a share ``alpha`` of points exceeds, from few of them: shape (k,) from (k, n).
+
+    The tail above the highest tenth is taken for exponential (Pickands 1975: that of a distribution which is not heavy
+    becomes so), with the median excess as its scale: some anomalies among the points do not move it far.
+
+    Example:
+        >>> scores = np.random.default_rng(1).exponential(size=(2000, 128))
+        >>> bool(abs(np.exp(-tail_end(scores, 0.01)).mean() - 0.01) < 0.005)
+        True
+    """
+    n = scores.shape[1]
+    tail = max(n // 10, int(alpha * n), 1)
+    ordered = np.sort(scores, axis=1)
+    corner = ordered[:, n - tail - 1]
+    scale = (np.median(ordered[:, n - tail :], axis=1) - corner) / np.log(2)
+    return np.asarray(corner + scale * max(np.log(tail / n / alpha), 0.0))
+
+
 class Model(Protocol):
     """A model of many series that is fitted to whole blocks of points, so that points of a block are judged at once."""
 
+    pace: int
+    """Points of a series between two moves of its bound."""
     block: int
-    """Points of a series between two calls of :meth:`learn`."""
+    """Points of a series between two calls of :meth:`learn`; a multiple of the pace."""
+    smallest_bound: float
+    """No bound is less far from the center than this; usual points are."""
     window: int
     """The last so many points of a series have to be kept for it."""
 
@@ -51,8 +74,12 @@ class Model(Protocol):
         """Make room for series 0 … ``series`` - 1."""
         ...
 
-    def start(self, series: Integers, points: Floats) -> Bound:
-        """Fit to the first points of some series, shape (k, points, features); some of them may be anomalies."""
+    def start(self, series: Integers, points: Floats) -> None:
+        """Fit to points of some series, shape (k, points, features), and to nothing else; some may be anomalies."""
+        ...
+
+    def bound(self, series: Integers, points: Floats) -> Bound:
+        """What scores are usual, by the points that :meth:`start` was given."""
         ...
 
     def score(self, series: Integers, points: Floats) -> Judgement:
@@ -84,5 +111,5 @@ def grown(array: NDArray[Number], series: int) -> NDArray[Number]:
 
 
 def floored(spread: Floats, middle: Floats, smallest: Floats) -> Floats:
-    """Spreads that can be divided by: at least the feature's own, and a millionth of the value."""
-    return np.asarray(np.maximum(spread, np.maximum(smallest, 1e-6 * np.abs(middle) + 1e-12)))
+    """Spreads that can be divided by: at least the feature's own, and what rounding leaves of the value."""
+    return np.asarray(np.maximum(spread, np.maximum(smallest, 1e-10 * np.abs(middle) + 1e-150)))

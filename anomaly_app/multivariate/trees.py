@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_app.detectors import Floats, Integers
-from anomaly_app.multivariate.model import Bound, Judgement, floored, grown
+from anomaly_app.multivariate.model import Bound, Judgement, floored, grown, tail_end
 
 _FEW = 2
 """A cell with so few points of the reference window is not halved further."""
@@ -34,21 +34,25 @@ class HalfSpaceTrees:
         spreads: smallest spread of each feature.
         alpha: share of usual points that may be flagged.
         warm_up: points of the first reference window.
-        block: points of a later one.
+        block: points of a later one; a multiple of the pace.
+        pace: points between two moves of the bound.
         trees: how many.
         depth: halvings to a smallest cell.
         seed: the same seed gives the same trees.
     """
 
+    smallest_bound = 0.5
+    """Halvings."""
+
     def __init__(
-        self, spreads: Floats, alpha: float, warm_up: int, block: int, trees: int, depth: int, seed: int
+        self, spreads: Floats, alpha: float, warm_up: int, block: int, pace: int, trees: int, depth: int, seed: int
     ) -> None:
         self._spreads, self._alpha, self._depth = spreads, alpha, depth
         # While a window fills, the reference window is still needed: by a detector that is restored.
-        self.block, self.window = block, max(warm_up, block) + block
+        self.pace, self.block, self.window = pace, block, max(warm_up, block) + block
         self._inner = (1 << depth) - 1
-        self._fields, self._cuts = _grow_trees(len(spreads), trees, depth, seed)
-        self._tree = np.arange(trees)
+        fields, cuts = _grow_trees(len(spreads), trees, depth, seed)
+        self._fields, self._cuts, self._first_cut = fields.ravel(), cuts.ravel(), np.arange(trees) * self._inner
         self._log = np.round(np.log2(1.0 + np.arange(max(warm_up, block) + 1)) * _UNIT).astype(np.int64)
         self._scale = np.zeros((0, 3, len(spreads)))
         self._mass: NDArray[np.uint16] = np.zeros((0, trees, 2 * self._inner + 1), dtype=np.uint16)
@@ -58,18 +62,16 @@ class HalfSpaceTrees:
         self._scale = grown(self._scale, series)
         self._mass = grown(self._mass, series)
 
-    def start(self, series: Integers, points: Floats) -> Bound:
-        """Count the first points; the bound is where the tail of their scores, each without itself, ends."""
+    def start(self, series: Integers, points: Floats) -> None:
+        """Make points the reference window, as :meth:`learn` does."""
         self.learn(series, points)
+
+    def bound(self, series: Integers, points: Floats) -> Bound:
+        """The end of the tail of the scores of the reference window, of each point without itself."""
         k, n, d = points.shape
         scores = self._judge(np.repeat(series, n), points.reshape(k * n, d), own=1).scores.reshape(k, n)
-        ordered = np.sort(scores, axis=1)
-        center = ordered[:, n // 2]
-        tail = max(n // 10, 1)
-        corner = ordered[:, n - tail - 1]
-        excess = (ordered[:, n - tail :] - corner[:, None]).sum(axis=1) / tail
-        end = corner + excess * max(np.log(tail / n / self._alpha), 0.0)
-        return Bound(center, np.maximum(end - center, 0.1))
+        center = np.median(scores, axis=1)
+        return Bound(center, tail_end(scores, self._alpha) - center)
 
     def score(self, series: Integers, points: Floats) -> Judgement:
         """How many times the points' cells are emptier than even, as a power of 2: mean over the trees."""
@@ -85,11 +87,11 @@ class HalfSpaceTrees:
             self._scale[series, side] = floored(np.abs(quantile - middle), middle, self._spreads)
         self._scale[series, 0] = middle
         place = self._place(np.repeat(series, n), points.reshape(k * n, d))
-        trees, leaves = len(self._tree), self._inner + 1
-        node = np.zeros((k * n, trees), dtype=np.int64)
+        trees, leaves = len(self._first_cut), self._inner + 1
+        node, row = np.zeros((k * n, trees), dtype=np.int64), np.arange(k * n)[:, None] * d
         for _ in range(self._depth):
-            node, _ = self._descend(node, place)
-        cell = (np.repeat(np.arange(k), n)[:, None] * trees + self._tree) * leaves + node - self._inner
+            node, _ = self._descend(node, place, row)
+        cell = (np.repeat(np.arange(k), n)[:, None] * trees + np.arange(trees)) * leaves + node - self._inner
         level = np.bincount(cell.ravel(), minlength=k * trees * leaves).reshape(k, trees, leaves)
         mass = np.zeros((k, trees, 2 * self._inner + 1), dtype=np.uint16)
         while True:
@@ -120,30 +122,34 @@ class HalfSpaceTrees:
         with np.errstate(over="ignore"):
             return np.asarray(away / np.where(away < 0, scale[:, 1], scale[:, 2]))
 
-    def _descend(self, node: Integers, place: Floats) -> tuple[Integers, Integers]:
-        """The halves that points are in, and the features that were halved; shape (n, trees) each."""
-        field = self._fields[self._tree, node]
-        right = place[np.arange(len(place))[:, None], field] >= self._cuts[self._tree, node]
-        return 2 * node + 1 + right, field
+    def _descend(self, node: Integers, place: Floats, row: Integers) -> tuple[Integers, Integers]:
+        """The halves that points are in, and where in ``place`` the numbers are that told; shape (n, trees) each."""
+        cut = self._first_cut + node
+        told = row + self._fields.take(cut)
+        return 2 * node + 1 + (place.take(told) >= self._cuts.take(cut)), told
 
     def _judge(self, series: Integers, points: Floats, own: int) -> Judgement:
         """Scores; ``own`` is what a point itself counts for in the reference window, and is left out."""
         n, d = points.shape
+        trees, nodes = self._mass.shape[1:]
         place = self._place(series, points)
-        node = np.zeros((n, len(self._tree)), dtype=np.int64)
+        node = np.zeros((n, trees), dtype=np.int64)
         row = np.arange(n)[:, None] * d
-        mass = self._mass[series[:, None], self._tree, node].astype(np.int64) - own
+        counts, first = self._mass.reshape(-1), (series[:, None] * trees + np.arange(trees)) * nodes
+        mass = counts.take(first).astype(np.int64) - own
+        log = self._log.take(mass)
         parts = np.zeros(n * d)
         for _ in range(self._depth):
-            node, field = self._descend(node, place)
-            half = self._mass[series[:, None], self._tree, node].astype(np.int64) - own
-            emptier = self._log[mass] - self._log[half] - _UNIT
+            node, told = self._descend(node, place, row)
+            half = counts.take(first + node).astype(np.int64) - own
+            half_log = self._log.take(half)
             # Behind a cell with few points the counts stay: no further halving tells anything.
             open_ = mass > _FEW
-            parts += np.bincount((row + field).ravel(), np.where(open_, emptier, 0).ravel(), minlength=n * d)
-            mass = np.where(open_, half, 0)
-        contributions = parts.reshape(n, d) / (len(self._tree) * _UNIT)
-        scores = parts.reshape(n, d).sum(axis=1) / (len(self._tree) * _UNIT)
+            emptier = (log - half_log - _UNIT) * open_
+            parts += np.bincount(told.ravel(), emptier.ravel(), minlength=n * d)
+            mass, log = half * open_, half_log
+        contributions = parts.reshape(n, d) / (trees * _UNIT)
+        scores = parts.reshape(n, d).sum(axis=1) / (trees * _UNIT)
         return Judgement(scores, contributions)
 
 

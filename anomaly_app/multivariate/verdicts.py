@@ -70,13 +70,12 @@ class Outliers:
         if number not in self._flagged:
             known = "no verdict" if np.isnan(score) else f"score {score:.3g}, not above the bound {bound:.3g}"
             return f"no anomaly: {known}"
-        features, usual, spread = self._flagged[number]
         parts = self._parts[number]
-        order = np.argsort(-parts, kind="stable")
         total = parts[parts > 0].sum()
-        told = [group for group in order.tolist() if parts[group] >= _WORTH_TELLING * total] or order[:1].tolist()
         words = [
-            f"{self._fields.describe(group, features, usual, spread)} contributes {parts[group] / total:.0%}"
-            for group in told
+            self._fields.describe(group, *self._flagged[number])
+            + (f" contributes {parts[group] / total:.0%}" if total else "")
+            for place, group in enumerate(np.argsort(-parts, kind="stable").tolist())
+            if place == 0 or parts[group] >= _WORTH_TELLING * total > 0
         ]
         return f"score {score:.3g} is above the bound {bound:.3g}: {', '.join(words)}"

@@ -137,7 +137,7 @@ def test_the_result_is_a_row_with_named_fields() -> None:
     [
         ({"methods": "trees"}, "no option 'methods'; its options are categories, confidencePercentage, depth"),
         ({"method": "forest"}, "expected 'mahalanobis' or 'trees'"),
-        ({"confidencePercentage": 100}, "expected a number from 50 to below 100"),
+        ({"confidencePercentage": 100}, "expected a number from 80 to below 100"),
         ({"maxTrainingSize": 0}, "expected a whole number from 32"),
         ({"categories": "shop, merchant"}, "'merchant' is no field; the fields are amount, shop"),
         ({"minTrainingSize": 18, "timeOfDay": True, "frequency": True}, "at least 20, four points for each of 5"),
@@ -185,6 +185,10 @@ def test_state_of_other_fields_or_another_version_is_an_error() -> None:
     wide.grow(1)
     with pytest.raises(StateError, match="unreadable"):
         wide.restore(0, entries)
+    longer = DETECT_OUTLIERS.create(check_options(DETECT_OUTLIERS, {"minTrainingSize": 129}), ["a", "b"])
+    longer.grow(1)
+    with pytest.raises(StateError, match="other training sizes"):
+        longer.restore(0, entries)
     for name, data in [(b"h", b"\x09" + dict(entries)[b"h"][1:]), (b"m", b"short"), (b"p\xff\xff", bytes(16))]:
         other = DETECT_OUTLIERS.create(check_options(DETECT_OUTLIERS, {}), ["a", "b"])
         other.grow(1)
