@@ -14,7 +14,7 @@ from anomaly_app.jobs.detector_functions import calls_with_over, has_detectors
 from anomaly_app.jobs.group_select import CompiledGroups, Finish, compile_groups
 from anomaly_app.jobs.select import CompiledSelect, Into, around, chained
 from anomaly_app.jobs.windowing import WindowBinder
-from anomaly_app.operators import Layout, Operator
+from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql.statements import Select, SelectItem
@@ -129,7 +129,7 @@ class GroupRule:
 
     # --- the operator contract ------------------------------------------------------------------------
 
-    def create(self, layout: Layout) -> Operator:
+    def create(self, layout: Layout) -> GridOperator | SessionOperator:
         """A fresh operator for rows of that layout."""
         grouping = self.compile(layout)
         if isinstance(grouping.windows, Sessions):

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from anomaly_app.operators import MAX_WATERMARK, Finding, Layout, Operator, OperatorFactory, Problem, Row
+from anomaly_app.operators import MAX_WATERMARK, POSITION, Finding, Layout, Operator, OperatorFactory, Problem, Row
 from anomaly_app.schema import Column
-from anomaly_app.windows.over import OverRule
+from anomaly_app.windows.over import OverOperator, OverRule
 
 _FIRST, _SECOND = b"1", b"2"
 """Begin the state entries of the two operators."""
+
+
+class TimedOperator(Operator, Protocol):
+    """An operator of windows."""
+
+    def due_ms(self) -> int | None:
+        """Time of arrival from which on a window is complete without another row; None if none is open."""
+        ...
+
+
+class WindowFactory(OperatorFactory, Protocol):
+    """What a bound windowed query is."""
+
+    def create(self, layout: Layout) -> TimedOperator:
+        """A fresh operator for rows of that layout."""
+        ...
 
 
 class PipedRule:
     """A bound query with detectors over a windowed GROUP BY: an :class:`~anomaly_app.operators.OperatorFactory`.
 
     Args:
-        groups: the windowed query; its findings come in order of their times, and it keeps no rows to be fed again.
+        groups: makes the operators of the windowed query, whose findings come in order of their times.
         detectors: the query around it; its table is the output of ``groups``.
         partition_by: names of the columns of the table that the keys of the detectors are.
     """
 
     alert_type = "anomaly"
 
-    def __init__(self, groups: OperatorFactory, detectors: OverRule, partition_by: Sequence[str]) -> None:
+    def __init__(self, groups: WindowFactory, detectors: OverRule, partition_by: Sequence[str]) -> None:
         self.groups, self.detectors = groups, detectors
         self.partition_by: Sequence[str] | None = partition_by
         self.output: Sequence[Column] = detectors.output
@@ -70,7 +86,7 @@ class PipedOperator:
 
     keeps_rows = True
 
-    def __init__(self, first: Operator, second: Operator) -> None:
+    def __init__(self, first: TimedOperator, second: OverOperator) -> None:
         self._first, self._second = first, second
         self.problems, self.counters = first.problems, first.counters
         second.counters = first.counters
@@ -85,22 +101,25 @@ class PipedOperator:
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """State entries of both."""
-        for prefix, operator in ((_FIRST, self._first), (_SECOND, self._second)):
-            for key, value in operator.changes():
-                yield prefix + key, value
+        yield from ((_FIRST + key, value) for key, value in self._first.changes())
+        yield from ((_SECOND + key, value) for key, value in self._second.changes())
 
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
         """Take back the entries of both."""
         entries = list(state)
-        for prefix, operator in ((_FIRST, self._first), (_SECOND, self._second)):
-            operator.restore([(key[1:], value) for key, value in entries if key.startswith(prefix)])
+        self._first.restore([(key[1:], value) for key, value in entries if key.startswith(_FIRST)])
+        self._second.restore([(key[1:], value) for key, value in entries if key.startswith(_SECOND)])
+
+    def due_ms(self) -> int | None:
+        """Time of arrival from which on a window is complete without another row; None if none is open."""
+        return self._first.due_ms()
 
     def oldest_time(self) -> int | None:
         """No row is needed again."""
         return None
 
     def _pass_on(self, findings: Sequence[Finding], watermark: int) -> list[Finding]:
-        rows = [(f.time, f.last[1], *f.values, f.last, f.number) for f in findings]
+        rows = [(f.time, f.last[POSITION], *f.values, f.last, f.number) for f in findings]
         # By arrival a window is given out a millisecond later than its time.
         reached = watermark if watermark == MAX_WATERMARK else watermark - 1
         found = self._second.process(rows, reached) if rows else self._second.advance(reached)

@@ -10,6 +10,7 @@ from sample_detector import use_sample_functions
 from anomaly_app import Rows, SqlSyntaxError, SqlValidationError, query
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.jobs.model import Routing
+from anomaly_app.jobs.task import PartitionTask, QuerySlot
 from anomaly_app.operators import Layout
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_type
@@ -136,3 +137,17 @@ def test_named_queries_are_not_nested_without_bound():
     parts += [f"q{number} AS (SELECT fare FROM q{number - 1})" for number in range(1, 400)]
     with pytest.raises(SqlSyntaxError, match="nested more than 100 levels deep"):
         bind_text(f"WITH {', '.join(parts)} SELECT fare FROM q399", {"ride_requests": SCHEMA})
+
+
+def test_windows_of_processing_time_end_by_the_clock():
+    """And with them the rows that the detector judges."""
+    schema = Schema((*SCHEMA.columns[:2], Column("p", parse_type("TIMESTAMP_LTZ(3) NOT NULL"))), proctime="p")
+    sql = f"""SELECT pickup_zone, ML_DETECT_ANOMALIES(request_count, window_time)
+        OVER (PARTITION BY pickup_zone ORDER BY window_time {FRAME})[2] AS c
+        FROM ({TRAFFIC.replace("request_ts", "p")})"""
+    bound = bind_text(sql, {"ride_requests": schema})
+    task = PartitionTask([QuerySlot("q", bound.factory.create(bound.layout))], mode=bound.mode)
+    task.process([(60_000, 0, "north", 1.0, 60_000)], end=1)
+    assert not task.is_due(299_999) and task.is_due(300_000)
+    task.advance(300_000)
+    assert [finding.values for _, finding in task.take().findings] == [("north", 1.0)]
