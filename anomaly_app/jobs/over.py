@@ -257,7 +257,7 @@ class _Binder:
     def _check_time(self, node: n.Node, what: str, scope: ColumnScope) -> None:
         time = self.schema.rowtime or self.schema.proctime
         if time is None:
-            problem = f"{self._source} has none: it needs a WATERMARK FOR one of its columns"
+            problem = f"{self._source} has none: it needs a WATERMARK FOR a column (or rowtime= of Rows)"
             raise self._fail(node, f"{what} must be the time attribute of the table, and {problem}")
         if scope.origin(node) != time:
             raise self._fail(node, f"{what} must be the time attribute of {self._source}, {time}")

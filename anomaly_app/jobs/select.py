@@ -159,7 +159,7 @@ def table_scope(
         text: the whole statement, for errors.
     """
     time = next((column for column in columns if column.name == schema.rowtime), None)
-    problem = f"table {table.name} has no event time: {ROWTIME} needs a WATERMARK FOR one of its columns"
+    problem = f"table {table.name} has no event time: {ROWTIME} needs a WATERMARK FOR a column (or rowtime= of Rows)"
     if schema.proctime is not None:
         problem += f", and {schema.proctime} is processing time"
     names = [table.alias] if table.alias else [table.path[-1]]

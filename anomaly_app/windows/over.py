@@ -111,13 +111,13 @@ class OverRule:
     def words(self) -> list[str]:
         """What the query does, for people: phrases in the order in which things happen."""
         below, around = self.filters
-        each = f"of each {', '.join(self.partition_by)}" if self.keys else "of all rows together"
+        before = f"the earlier rows of the same {', '.join(self.partition_by)}" if self.keys else "all earlier rows"
         words = ["takes each row" + (f" where {' and '.join(below)}" if below else "")]
         for call in self.calls:
             options = ", ".join(f"{name} {call.options[name]}" for name in call.given)
             words.append(
                 f"judges {call.text} by {call.function.name} ({options or 'no options: the defaults'}) "
-                f"from the rows before {each}, then learns from it"
+                f"from {before}, then learns from it"
             )
         words.append("gives one row for each" + (f" where {' and '.join(around)}" if around else ""))
         return [*words, "alerts for rows that a detector flags"]

@@ -55,7 +55,8 @@ class PipedRule:
     def words(self) -> list[str]:
         """What the query does, for people."""
         takes, *others = self.detectors.words
-        return [*getattr(self.groups, "words", ()), takes.replace("each row", "each of these rows"), *others]
+        filtered = [takes.replace("each row", "those of these rows")] if " where " in takes else []
+        return [*getattr(self.groups, "words", ()), *filtered, *others]
 
     @property
     def state(self) -> str:
