@@ -154,7 +154,7 @@ def test_what_is_wrong_is_said_and_marked(name):
 
 def test_a_table_without_event_time_has_no_rowtime():
     schema = Schema(SCHEMA.columns)
-    with pytest.raises(SqlValidationError, match=r"table t has no event time: \$rowtime needs a WATERMARK FOR a column"):
+    with pytest.raises(SqlValidationError, match=r"no event time: \$rowtime needs a WATERMARK FOR a column"):
         bind("SELECT $rowtime FROM t", schema)
     with pytest.raises(SqlValidationError, match=r"second argument .* table t has none: it needs a WATERMARK"):
         bind(f"SELECT {CALL} FROM t", schema)
