@@ -171,29 +171,45 @@ def optimise(files: Sequence[Scored], profile: Profile) -> Result:
     return evaluate(files, profile, float(thresholds[best]))
 
 
+class Outcome(NamedTuple):
+    """What a detector reached on one file.
+
+    Args:
+        gained: raw score above that of detecting nothing.
+        found: windows that were found.
+        windows: windows that count.
+        false: rows that were detected outside of windows.
+    """
+
+    gained: float
+    found: int
+    windows: int
+    false: int
+
+
+def outcome(file: Scored, profile: Profile, threshold: float) -> Outcome:
+    """What was reached on a file at a threshold."""
+    reached, added = contributions(file, profile)
+    windows = counted(file)
+    detected = file.scores >= threshold
+    detected[: probation(len(detected))] = False
+    found = sum(bool(detected[window.first : window.last + 1].any()) for window in windows)
+    for window in file.windows:
+        detected[window.first : window.last + 1] = False
+    return Outcome(float(added[reached >= threshold].sum()), found, len(windows), int(detected.sum()))
+
+
 def evaluate(files: Sequence[Scored], profile: Profile, threshold: float) -> Result:
     """The score of a detector at a threshold.
 
     Raises:
         ValueError: no window counts, so that there is nothing to compare with.
     """
-    windows = sum(len(counted(file)) for file in files)
+    gained, found, windows, false = map(sum, zip(*(outcome(file, profile, threshold) for file in files), strict=True))
     if not windows:
         raise ValueError("no file has a window outside of its probation")
-    nothing, perfect = -profile.fn * windows, profile.tp * windows
-    raw, found, false = nothing, 0, 0
-    for file in files:
-        reached, added = contributions(file, profile)
-        raw += float(added[reached >= threshold].sum())
-        start = probation(len(file.scores))
-        detected = file.scores >= threshold
-        detected[:start] = False
-        for window in counted(file):
-            found += bool(detected[window.first : window.last + 1].any())
-        for window in file.windows:
-            detected[window.first : window.last + 1] = False
-        false += int(detected.sum())
-    return Result(100 * (raw - nothing) / (perfect - nothing), threshold, raw, found, windows, false)
+    score = 100 * gained / ((profile.tp + profile.fn) * windows)
+    return Result(score, threshold, gained - profile.fn * windows, found, windows, false)
 
 
 def scored(scores: ArrayLike, windows: Sequence[tuple[int, int]]) -> Scored:
