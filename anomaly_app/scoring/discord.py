@@ -22,6 +22,8 @@ YOUNG, OLD = 64, 256
 Only a rebuild adds to the number of earlier subsequences, which a young series has too few of."""
 GROWN = 1024
 """Rows from which on a series is old."""
+FARTHEST = 2.0
+"""A shape and its mirror image are that far apart; anything above comes of rounding."""
 SMALLEST = 1e-75
 """Smaller standard deviations are none: dividing by them would leave the range of numbers."""
 
@@ -147,4 +149,4 @@ class Discord:
         np.multiply(covariance, self.inverse[window], out=scratch)
         scratch *= -2.0 * inverse
         scratch += self.norm[window]
-        return math.sqrt(max(norm + float(scratch.min()), 0.0) / m)
+        return min(math.sqrt(max(norm + float(scratch.min()), 0.0) / m), FARTHEST)

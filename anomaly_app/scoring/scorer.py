@@ -32,8 +32,10 @@ SHAPES_AFTER = 5
 """Lengths of a subsequence that are seen before distances count: the first have little to be compared with."""
 LARGEST = 1e75
 """Values beyond are taken for missing ones: products of a few of them are no numbers."""
-SAME = 1e-12
+SAME = 1e-10
 """Differences below that part of a value are rounding."""
+CONSTANT = 1e6
+"""Margins from there on come of values that never differed."""
 SAME_SHAPE = 0.01
 """Differences of distances of shapes below that are nothing; the unit is the standard deviation of the series."""
 BLOCK = 32
@@ -136,7 +138,7 @@ class AnomalyScorer:
         signal, sign = _SOURCES[self._source]
         high = "high" if sign > 0 else "low"
         margin = self._records[self._source].margin
-        by = f"by {margin:.3g} standard deviations" if margin < math.inf else "after values that were all the same"
+        by = f"by {margin:.3g} standard deviations" if margin < CONSTANT else "after values that were all the same"
         recent = self.options["recent"]
         if signal == SHAPE:
             return f"the last {self._length} values look less like earlier ones than any of the last {recent}, {by}"
@@ -149,14 +151,18 @@ class AnomalyScorer:
         values, base, spread = self._signals[signal], self._base, self._spreads[signal]
         deviation = -1.0
         if spread.count > self._warmup:
-            least = SAME_SHAPE if signal == SHAPE else SAME * abs(spread.mean)
-            deviation = max(spread.deviation, least)
+            deviation = self._deviation(signal)
         for source in _OF_SIGNAL[signal]:
             score = self._records[source].score(row, value, deviation, values, base)
             if score > self._best:
                 self._best, self._source = score, source
         spread.add(value)
         values[row - base] = value
+
+    def _deviation(self, signal: int) -> float:
+        """The standard deviation of a signal, but not less than what is nothing."""
+        spread = self._spreads[signal]
+        return max(spread.deviation, SAME_SHAPE if signal == SHAPE else SAME * abs(spread.mean))
 
     def _report(self, row: int, score: float) -> float:
         """The score as it is given out: 0 if as much was said shortly before."""
@@ -179,12 +185,13 @@ class AnomalyScorer:
         signals = np.full((3, row - base + OLD), math.nan)
         signals[:, : row - base] = self._signals[:, base - self._base : row - self._base]
         self._signals, self._base = signals, base
-        self._floor = self._spreads[VALUE].deviation
+        self._floor = self._deviation(VALUE)
         self._compare(row)
 
     def _compare(self, row: int) -> None:
-        """Set the comparison of shapes up on the values before a row, if they are enough."""
-        if row >= 2 * self._length:
+        """Set the comparison of shapes up on the values before a row, if they are enough and not all the same."""
+        self._discord = None
+        if row >= 2 * self._length and self._floor > 0.0:
             discord = Discord(self._length)
             discord.rebuild(self._signals[VALUE, : row - self._base], self._floor)
             self._discord = discord
@@ -243,7 +250,7 @@ class AnomalyScorer:
         if self._saved == self._rows:
             return
         yield HEAD, self._head()
-        for block in range(self._saved // BLOCK, (self._rows - 1) // BLOCK + 1):
+        for block in range(max(self._saved, self._base) // BLOCK, (self._rows - 1) // BLOCK + 1):
             start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self._rows)
             values = self._signals[:, start - self._base : stop - self._base]
             yield self._slot(block), _NUMBER.pack(block) + values.astype("<f8").tobytes()
