@@ -45,7 +45,6 @@ _VERSION = 1
 _HEAD = struct.Struct(f"<B{len(OPTIONS)}IQd" + "Qdd" * 3)
 _HEARD = struct.Struct("<Qd")
 _NUMBER = struct.Struct("<Q")
-_SLOT = struct.Struct("<H")
 HEAD = b"head"
 """Name of the entry that is not a block."""
 
@@ -92,7 +91,8 @@ class AnomalyScorer:
         self._history: int = options["history"]
         self._refractory: int = options["refractory"]
         recent = options["recent"]
-        self._rows, self._base, self._saved = 0, 0, 0
+        self._rows, self._base = 0, 0
+        self._saved, self._stored = 0, 0  # rows that are in the store, and the first block that is
         self._signals: Floats = np.full((3, OLD), math.nan)
         self._spreads = tuple(Spread(self._history) for _ in range(3))
         self._records = tuple(Records(recent, self._history, sign, HALFWAY[signal]) for signal, sign in _SOURCES)
@@ -239,22 +239,27 @@ class AnomalyScorer:
         """
         (length,) = _NUMBER.unpack_from(snapshot.ljust(_NUMBER.size, b"\0"))
         start = _NUMBER.size + length
-        self._read(snapshot[_NUMBER.size : start])
-        rows = self._rows - self._base
+        other = AnomalyScorer.of_checked(self.options)
+        other._read(snapshot[_NUMBER.size : start])
+        rows = other._rows - other._base
         if len(snapshot) != start + 24 * rows:
             raise StateError(f"a snapshot of {rows} rows has {len(snapshot)} bytes, expected {start + 24 * rows}")
-        self._signals[:, :rows] = np.frombuffer(snapshot, "<f8", offset=start).reshape(3, rows)
+        other._signals[:, :rows] = np.frombuffer(snapshot, "<f8", offset=start).reshape(3, rows)
+        vars(self).update(vars(other))
 
-    def changes(self) -> Iterator[tuple[bytes, bytes]]:
-        """State entries put since the last call: a head, and the blocks of rows that have new ones."""
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """State entries put (or deleted: None) since the last call: a head, and blocks of rows that have new ones."""
         if self._saved == self._rows:
             return
         yield HEAD, self._head()
-        for block in range(max(self._saved, self._base) // BLOCK, (self._rows - 1) // BLOCK + 1):
+        first, saved = self._base // BLOCK, -(-self._saved // BLOCK)
+        for block in range(self._stored, min(first, saved)):
+            yield _NUMBER.pack(block), None
+        for block in range(max(self._saved // BLOCK, first), (self._rows - 1) // BLOCK + 1):
             start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self._rows)
             values = self._signals[:, start - self._base : stop - self._base]
-            yield self._slot(block), _NUMBER.pack(block) + values.astype("<f8").tobytes()
-        self._saved = self._rows
+            yield _NUMBER.pack(block), values.astype("<f8").tobytes()
+        self._saved, self._stored = self._rows, first
 
     def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Give a fresh scorer the state entries that stand.
@@ -267,19 +272,15 @@ class AnomalyScorer:
             raise StateError("the state of a scorer has no head")
         self._read(known[HEAD])
         for block in range(self._base // BLOCK, (self._rows - 1) // BLOCK + 1):
-            stored = known.get(self._slot(block), b"")
+            stored = known.get(_NUMBER.pack(block), b"")
             stop = min((block + 1) * BLOCK, self._rows)
-            rows = (len(stored) - _NUMBER.size) // 24
             first = max(block * BLOCK, self._base)
-            if rows < stop - first or _NUMBER.unpack_from(stored) != (block,):
+            rows, rest = divmod(len(stored), 24)
+            if rows < stop - first or rest:
                 raise StateError(f"the state of a scorer has no rows {first} to {stop - 1}")
-            values = np.frombuffer(stored, "<f8", offset=_NUMBER.size).reshape(3, rows)
+            values = np.frombuffer(stored, "<f8").reshape(3, rows)
             self._signals[:, first - self._base : stop - self._base] = values[:, rows - (stop - first) :]
-        self._saved = self._rows
-
-    def _slot(self, block: int) -> bytes:
-        """Name of the entry of a block; blocks that are never needed together share it."""
-        return _SLOT.pack(block % ((self._history + OLD) // BLOCK + 2))
+        self._saved, self._stored = self._rows, self._base // BLOCK
 
     def _head(self) -> bytes:
         spreads = [part for spread in self._spreads for part in (spread.count, spread.mean, spread.variance)]
@@ -303,4 +304,4 @@ class AnomalyScorer:
         start = self._rebuilt()
         self._base = max(0, start - self._history)
         self._signals = np.full((3, start - self._base + OLD), math.nan)
-        self._saved, self._asleep = self._rows, True
+        self._asleep = True
