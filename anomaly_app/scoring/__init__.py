@@ -25,11 +25,15 @@ A signal scores only where it exceeds all of its last 1000 values (``recent``), 
 which it does; it scores twice as much if it does so for all of the last 5000 (``history``), see
 :mod:`anomaly_app.scoring.records`. The largest of the five scores counts, and within 100 values after one
 (``refractory``) only a higher one is reported. A new extreme is learnt at once: the next has to exceed it, so that a
-shift of the level is told when it happens and not for ever. Random noise has one new extreme in a thousand values too:
-a score says how rare something is, not whether it matters.
+shift of the level is told when it happens and not for ever.
 
-State: 24 bytes for each of the last ``history`` + 256 values in the store, about 300 kB a series in memory with the
-defaults; a smaller ``history`` makes both smaller and the scorer faster.
+From 0.5 on a score is worth an alert if a missed anomaly costs ten false alarms: in noise without anomalies one value
+in a thousand scores that much once a series is a thousand values long (before, some four in all), hardly any 0.8. A
+score says how rare something is, not whether it matters. Where a series is understood, a model of it says more: see
+:mod:`anomaly_app.forecasting`.
+
+State: 24 bytes in the store for each of the last ``history`` values, and up to 256 more; with the defaults 370 kB a
+series in memory and 20 us a value. With a history of 1000 it is 80 kB and 15 us, and 3 points less on NAB.
 """
 
 from __future__ import annotations

@@ -73,6 +73,7 @@ class Discord:
         "center",
         "covariance",
         "falls",
+        "first",
         "floor",
         "inverse",
         "length",
@@ -99,12 +100,12 @@ class Discord:
         m, count = self.length, len(values)
         self.floor = floor
         self.center = float(np.median(values))
-        self.values = np.concatenate([values - self.center, np.zeros(OLD)])
-        known = self.values[:count]
+        known = values - self.center
         starts = count - m + 1
         mean = window_sums(known, m) / m
         squares = np.maximum(window_sums(np.square(known), m) - np.square(mean) * m, 0.0)
-        self.start = starts - 1
+        self.start = self.first = starts - 1
+        self.values = np.concatenate([known[self.first :], np.zeros(OLD)])
         self.mean, self.squares = float(mean[-1]), float(squares[-1])
         self.sums = self.mean * m
         # changes of the covariance when both subsequences move on by one value
@@ -127,8 +128,9 @@ class Discord:
         """Take a value; returns the distance of the subsequence that it ends, 0 … 2 (root of the mean square)."""
         m, old = self.length, self.start
         start = self.start = old + 1
-        leaves, comes = float(self.values[old]), value - self.center
-        self.values[old + m] = comes
+        place = old - self.first
+        leaves, comes = float(self.values[place]), value - self.center
+        self.values[place + m] = comes
         before = self.mean
         self.sums += comes - leaves
         mean = self.mean = self.sums / m
