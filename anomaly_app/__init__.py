@@ -36,11 +36,13 @@ if TYPE_CHECKING:
         StateError,
     )
     from anomaly_app.patterns.builder import Pattern
+    from anomaly_app.scoring import AnomalyScorer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError",
+    "AnomalyScorer",
     "BrokerError",
     "DataError",
     "DecodeError",
@@ -61,7 +63,8 @@ __all__ = [
 ]
 
 _HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith("Error")}
-_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch") | {"Pattern": "anomaly_app.patterns.builder"}
+_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch")
+_HOMES |= {"AnomalyScorer": "anomaly_app.scoring", "Pattern": "anomaly_app.patterns.builder"}
 
 
 def __getattr__(name: str) -> Any:

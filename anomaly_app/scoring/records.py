@@ -1,0 +1,145 @@
+"""New extremes: how far a value is above all that its series has shown before."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Moments: TypeAlias = tuple[int, float, float]
+
+
+class Spread:
+    """Mean and variance of the values so far, the old ones forgotten exponentially.
+
+    Args:
+        memory: values after which the weight of a value has fallen to 1/e.
+
+    Example:
+        >>> spread = Spread(5000)
+        >>> for value in (1.0, 2.0, 3.0):
+        ...     spread.add(value)
+        >>> spread.count, spread.mean, round(spread.variance, 6)
+        (3, 2.0, 0.666667)
+    """
+
+    __slots__ = ("count", "mean", "memory", "variance")
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.count, self.mean, self.variance = 0, 0.0, 0.0
+
+    def add(self, value: float) -> None:
+        """Learn a value."""
+        self.count += 1
+        weight = 1.0 / min(self.count, self.memory)
+        apart = value - self.mean
+        self.mean += weight * apart
+        self.variance = (1.0 - weight) * (self.variance + weight * apart * apart)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation (of the population) in the unit of the values."""
+        return math.sqrt(self.variance)
+
+
+class Peak:
+    """The largest of the last values of a signal, and in which row it stands.
+
+    Rows are found again in the array of the signal when the largest has become too old: rarely, unless a series falls
+    all the time, so that this is faster than a queue of candidates and has no state but the signal.
+
+    Args:
+        horizon: rows that count.
+        sign: 1 for the largest value, -1 for the smallest one with its sign turned.
+    """
+
+    __slots__ = ("horizon", "row", "sign", "value")
+
+    def __init__(self, horizon: int, sign: int) -> None:
+        self.horizon, self.sign = horizon, sign
+        self.value, self.row = -math.inf, -1
+
+    def before(self, row: int, signal: Floats, base: int) -> float:
+        """The largest of the values in the ``horizon`` rows before ``row``; minus infinity without any.
+
+        Args:
+            row: number of the row to come.
+            signal: the signal; it holds at least the last ``horizon`` rows; NaN where it had no value.
+            base: number of the first row of ``signal``.
+        """
+        if self.row < row - self.horizon and self.row >= 0:
+            self.find(row, signal, base)
+        return self.value
+
+    def find(self, row: int, signal: Floats, base: int) -> None:
+        """Look for the largest of the ``horizon`` values before ``row`` in the signal."""
+        start = max(row - self.horizon, base)
+        values = signal[start - base : row - base]
+        values = values if self.sign > 0 else -values
+        values = np.where(np.isnan(values), -np.inf, values)
+        self.value, self.row = -math.inf, -1
+        if len(values):
+            place = len(values) - 1 - int(np.argmax(values[::-1]))
+            if values[place] > -math.inf:
+                self.value, self.row = float(values[place]), start + place
+
+    def add(self, row: int, value: float) -> None:
+        """Learn the value of a row."""
+        if value >= self.value:
+            self.value, self.row = value, row
+
+
+class Records:
+    """How much the values of a signal exceed the largest before, in two horizons.
+
+    A value that is not the largest of the last ``recent`` rows scores 0. One that is exceeds the largest before by a
+    *margin*, measured in standard deviations of the signal; ``margin / (margin + halfway)`` is between 0 and 1. The
+    score is the mean of that over the two horizons: a new extreme of all that is remembered counts twice as much as one
+    of the recent rows only. On a signal that has been constant any other value is infinitely far out.
+
+    Args:
+        recent: rows of the short horizon.
+        history: rows of the long one.
+        sign: 1 for new highs, -1 for new lows.
+        halfway: margin in standard deviations that gives a half.
+    """
+
+    __slots__ = ("halfway", "margin", "peaks", "sign")
+
+    def __init__(self, recent: int, history: int, sign: int, halfway: float) -> None:
+        self.sign, self.halfway = sign, halfway
+        self.peaks = (Peak(recent, sign), Peak(history, sign))
+        self.margin = 0.0
+        """By how many standard deviations the value last scored exceeded the recent ones; infinite if they were one."""
+
+    def score(self, row: int, value: float, deviation: float, signal: Floats, base: int) -> float:
+        """Score a value, then learn it.
+
+        Args:
+            row: its number.
+            value: not NaN.
+            deviation: standard deviation of the signal before it; negative while it is too early for a score.
+            signal: see :meth:`Peak.before`.
+            base: see :meth:`Peak.before`.
+        """
+        signed = value if self.sign > 0 else -value
+        score = 0.0
+        recent, history = self.peaks
+        above = signed - recent.before(row, signal, base)
+        if deviation >= 0.0 and above > 0.0:
+            self.margin = above / deviation if deviation > 0.0 else math.inf
+            score = self._squash(above, deviation)
+            above = signed - history.before(row, signal, base)
+            if above > 0.0:
+                score += self._squash(above, deviation)
+        recent.add(row, signed)
+        history.add(row, signed)
+        return score / 2.0
+
+    def _squash(self, above: float, deviation: float) -> float:
+        """From 0 to 1; 1 if the values never differed."""
+        return above / (above + self.halfway * deviation)

@@ -1,0 +1,89 @@
+"""ANOMALY_SCORE: the function, and the contract that all detectors keep."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from anomaly_app import AnomalyScorer
+from anomaly_app.detectors import check_options
+from anomaly_app.errors import OptionError, StateError
+from anomaly_app.schema import DOUBLE
+from anomaly_app.scoring.functions import ANOMALY_SCORE, FUNCTIONS
+
+suite = pytest.importorskip("anomaly_app.testing.detectors")
+
+SMALL = {"warmup": 20, "recent": 60, "history": 160, "subsequence": 8, "smoothing": 3, "refractory": 10}
+
+
+def bank(**options):
+    made = ANOMALY_SCORE.create(check_options(ANOMALY_SCORE, options), ["price"])
+    made.grow(2)
+    return made
+
+
+def update(detector, values, series=0):
+    count = len(values)
+    return detector.update(
+        np.full(count, series), 1_000 * np.arange(count), np.asarray(values, dtype=np.float64)[:, None]
+    )
+
+
+@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+def test_it_is_a_detector(check):
+    check(suite.Subject(lambda: bank(**SMALL), settled=1535, probability=True))
+
+
+def test_what_it_is_in_sql():
+    assert (ANOMALY_SCORE.name, ANOMALY_SCORE.result, ANOMALY_SCORE.multivariate) == ("ANOMALY_SCORE", DOUBLE, False)
+    assert ANOMALY_SCORE in FUNCTIONS
+
+
+def test_it_gives_the_scores_of_a_scorer():
+    values = np.random.default_rng(1).normal(size=700)
+    values[600], values[650] = 30, math.nan
+    scorer = AnomalyScorer()
+    told = [scorer.score(0, value) for value in values]
+    verdicts = update(bank(), values)
+    assert verdicts.values()[:650] == told[:650]
+    assert verdicts.values()[650] is None
+    assert verdicts.flags()[600] is True
+    assert verdicts.flags()[650] is None
+    assert "the value is a new high" in verdicts.explain(600) or "look less like" in verdicts.explain(600)
+    assert "missing" in verdicts.explain(650)
+
+
+def test_the_threshold_is_for_flags_only():
+    values = np.random.default_rng(1).normal(size=700)
+    low, high = update(bank(threshold=0.1), values), update(bank(threshold=1), values)
+    assert low.values() == high.values()
+    assert low.flags().count(True) > high.flags().count(True) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 5}, "ANOMALY_SCORE has no option 'window'; its options are history, recent, .*, threshold, warmup"),
+        ({"threshold": 0}, "option 'threshold' is 0.0, expected a number above 0, at most 1"),
+        ({"recent": 6000}, "ANOMALY_SCORE: option 'history' is 5000, expected at least 6000"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(OptionError, match=message):
+        bank(**options)
+
+
+def test_entries_that_are_not_the_state_are_refused():
+    detector = bank(**SMALL)
+    update(detector, range(400))
+    entries = dict(detector.changes(0))
+    other = bank(**SMALL)
+    for name in entries:
+        with pytest.raises(StateError):
+            other.restore(1, [entry for entry in entries.items() if entry[0] != name])
+        with pytest.raises(StateError):
+            other.restore(1, (entries | {name: entries[name][:-5]}).items())
+    with pytest.raises(StateError, match="a scorer with"):
+        bank(**{**SMALL, "recent": 61}).restore(1, entries.items())

@@ -1,0 +1,51 @@
+"""New extremes against the definition, written out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from anomaly_app.scoring.records import Peak, Records, Spread
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("horizon", [1, 7, 40])
+def test_a_peak_is_the_largest_of_the_last_values(horizon, sign):
+    random = np.random.default_rng(horizon)
+    signal = random.integers(0, 30, 200).astype(float) - np.arange(200) // 3
+    signal[random.random(200) < 0.2] = math.nan
+    peak = Peak(horizon, sign)
+    for row, value in enumerate(signal):
+        kept = signal[max(row - horizon, 0) : row] * sign
+        expected = np.nanmax(kept) if (~np.isnan(kept)).any() else -math.inf
+        assert peak.before(row, signal[max(row - 40, 0) :], max(row - 40, 0)) == expected, row
+        if not math.isnan(value):
+            peak.add(row, value * sign)
+
+
+def test_exceeding_all_that_is_remembered_counts_twice():
+    signal = np.zeros(100)
+    signal[:4] = 0, 10, 0, 0
+    records = Records(recent=3, history=50, sign=1, halfway=1.0)
+    for row in range(10):
+        assert records.score(row, signal[row], -1.0, signal, 0) == 0
+    signal[10] = 2
+    assert records.score(10, 2.0, 2.0, signal, 0) == pytest.approx(0.25)  # half of a half: one deviation above
+    signal[11] = 13
+    assert records.score(11, 13.0, 1.0, signal, 0) == pytest.approx((11 / 12 + 3 / 4) / 2)
+    assert records.margin == 11
+
+
+def test_spread_is_mean_and_variance_then_forgets():
+    values = np.random.default_rng(1).normal(5, 2, 400)
+    spread = Spread(10_000)
+    for value in values:
+        spread.add(value)
+    assert (spread.mean, spread.variance) == (pytest.approx(values.mean()), pytest.approx(values.var()))
+    short = Spread(20)
+    for value in [*values, *[50.0] * 400]:
+        short.add(value)
+    assert short.mean == pytest.approx(50)
+    assert short.deviation < 0.01

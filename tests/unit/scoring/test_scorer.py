@@ -1,0 +1,192 @@
+"""What an AnomalyScorer tells of series whose anomalies are known."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+
+import anomaly_app
+from anomaly_app import AnomalyScorer
+from anomaly_app.errors import OptionError, StateError
+
+ALERT = 0.5
+
+
+def scores(values, **options):
+    scorer = AnomalyScorer(**options)
+    return np.array([scorer.score(1_000 * k, float(value)) for k, value in enumerate(values)])
+
+
+def noise(rows, seed=1):
+    return np.random.default_rng(seed).normal(100, 5, rows)
+
+
+def days(rows, seed=1, a_day=96):
+    phase = np.arange(rows) % a_day
+    return np.where((phase > 30) & (phase < 70), 80.0, 20.0) + np.random.default_rng(seed).normal(0, 1, rows)
+
+
+def test_it_is_part_of_the_public_api():
+    assert "AnomalyScorer" in anomaly_app.__all__
+    assert anomaly_app.AnomalyScorer is AnomalyScorer
+
+
+def test_a_spike_is_told_in_its_row():
+    values = noise(1500)
+    values[1200] = 160
+    told = scores(values)
+    assert told[1200] >= 0.8
+    assert told[1200] == told.max()
+
+
+def test_a_drop_is_told_in_its_row():
+    values = noise(1500)
+    values[1200] = 40
+    assert scores(values)[1200] >= 0.8
+
+
+def test_a_small_shift_of_the_level_is_told_soon_and_once():
+    values = noise(2000)
+    values[1200:] += 9  # no single value of it need be unusual
+    told = scores(values)
+    assert told[1200:1240].max() >= ALERT
+    assert (told[1300:] >= ALERT).sum() <= 2
+
+
+def test_a_pattern_that_breaks_is_told_though_all_its_values_are_usual():
+    values = days(1920)
+    values[1536:1600] = days(1920)[1536:1600][::-1] * 0 + 50 + 30 * np.sin(np.arange(64))
+    told = scores(values)
+    assert told[1536:1620].max() >= ALERT
+    assert told[500:1536].max() < ALERT
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_quiet_noise_is_hardly_ever_told(seed):
+    for values in (noise(3000, seed), days(3000, seed)):
+        told = scores(values)
+        assert (told[1000:] >= ALERT).sum() <= 6
+        assert told.max() < 0.85
+
+
+def test_what_repeats_exactly_scores_next_to_nothing():
+    assert scores(20.0 + np.arange(2000) % 7).max() < 0.05
+    assert scores(np.tile(days(96), 12))[500:].max() < 0.05
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -273.15, 1e70, 1e-70])
+def test_a_constant_scores_nothing_and_the_first_other_value_all(constant):
+    told = scores([constant] * 700 + [constant * 1.5 + 1.0])
+    assert told[:700].max() == 0
+    assert told[700] == pytest.approx(1)
+
+
+def test_rounding_is_no_anomaly():
+    values = np.full(800, 0.3)
+    values[600] = 0.1 + 0.2
+    assert scores(values).max() < 0.1
+
+
+def test_only_a_higher_score_is_told_shortly_after_one():
+    values = noise(1500)
+    values[[1200, 1210, 1220]] = 150, 151, 200
+    values[1390] = 230
+    told = scores(values)
+    assert told[1200] >= ALERT
+    assert told[1210] == 0
+    assert told[1220] > told[1200]
+    assert told[1390] >= ALERT
+    assert told[1201:1210].max() == 0
+
+
+def test_the_scale_and_the_level_of_a_series_do_not_matter():
+    values = noise(1500)
+    values[900] = 160
+    told = scores(values)
+    assert scores(values * 1024 - 4096) == pytest.approx(told, abs=1e-6)
+    assert scores(-values)[900] == pytest.approx(told[900])
+
+
+def test_values_are_scored_before_they_are_learnt_and_the_first_score_nothing():
+    values = noise(200)
+    values[[10, 48]] = 1000, 3000
+    told = scores(values)
+    assert told[:50].max() == 0
+    values[100] = 9000
+    assert scores(values)[100] > ALERT
+
+
+def test_a_missing_value_scores_nothing_and_changes_nothing():
+    values = noise(900)
+    values[700] = 150
+    scorer, told = AnomalyScorer(), []
+    for k, value in enumerate(values):
+        if k % 7 == 0 or k > 690:
+            state = scorer.snapshot()
+            for missing in (math.nan, math.inf, -math.inf, 1e76, -1e300):
+                assert scorer.score(1_000 * k, missing) == 0
+            assert scorer.snapshot() == state
+        told.append(scorer.score(1_000 * k, value))
+    assert told == scores(values).tolist()
+
+
+def test_an_old_extreme_is_forgotten():
+    values = noise(1800)
+    values[[300, 1700]] = 170, 165
+    assert scores(values, history=400, recent=400)[1700] >= 0.8
+    assert scores(values, history=1600, recent=1600)[1700] < ALERT
+
+
+def test_what_it_holds_is_bounded():
+    scorer = AnomalyScorer(history=400, recent=300, subsequence=16)
+    sizes = []
+    for k, value in enumerate(np.random.default_rng(2).exponential(1, 3000)):
+        scorer.score(k, value - k)  # every value is a new low
+        if k >= 1000:
+            sizes.append(len(scorer.snapshot()))
+    assert max(sizes) < 24 * (400 + 256) + 16 * 101 + 200
+    assert sum(array.nbytes for array in (scorer._signals, scorer._discord.norm)) < 30 * (400 + 512)
+    assert sys.getsizeof(scorer._heard) < 5_000
+
+
+def test_it_says_what_was_new():
+    values = noise(1500)
+    values[1200] = 160
+    scorer = AnomalyScorer()
+    for value in values[:1201]:
+        scorer.score(0, value)
+    assert scorer.reason().startswith("the value is a new high of the last 1000, by ")
+    constant = AnomalyScorer()
+    for value in [5.0] * 100 + [4.0]:
+        constant.score(0, value)
+    assert constant.reason() == "the value is a new low of the last 1000, after values that were all the same"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"histori": 5}, "AnomalyScorer has no option 'histori'; its options are history, recent, refractory"),
+        ({"history": 49}, "option 'history' is 49, expected a whole number from 50 to 100000"),
+        ({"warmup": 1.5}, "option 'warmup' is 1.5, expected a whole number from 2"),
+        ({"history": 900}, "option 'history' is 900, expected at least 1000, that of 'recent'"),
+        ({"history": 1200, "subsequence": 250}, "expected at least 1250, five times that of 'subsequence'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        AnomalyScorer(**options)
+
+
+def test_the_state_of_another_scorer_is_refused():
+    scorer = AnomalyScorer()
+    for k in range(400):
+        scorer.score(k, k % 5)
+    state = scorer.snapshot()
+    with pytest.raises(StateError, match=r"a scorer with .*'recent': 1000.* but this one has .*'recent': 500"):
+        AnomalyScorer(recent=500).restore(state)
+    for damaged in (b"", b"x", state[:-8], state + b"x" * 8, state[:60], b"\0" * 300):
+        with pytest.raises(StateError):
+            AnomalyScorer().restore(damaged)
