@@ -1,0 +1,395 @@
+"""A forecast for each point, bounds around it, and whether the point lies outside."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomaly_app.detectors import Entries, Floats, Integers
+from anomaly_app.forecasting import season as seasons
+from anomaly_app.forecasting.fitting import Candidate, akaike
+from anomaly_app.forecasting.step import HUGE, OUTPUTS, PATH
+from anomaly_app.forecasting.storage import Storage
+
+FEW = 100
+"""Series a round from which on arrays are faster than floats."""
+FORECAST, LOWER, UPPER, SQUARES, VARIANCE, UNIT, COUNT = range(len(OUTPUTS))
+
+ML_RMSE, ML_AIC = 6, 7
+"""Places in a result row."""
+
+MODEL, POINTS, LENGTH, STEP = range(4)
+"""First fields of a series: the model chosen, counted from 1 (0 for none), points and ms of a season, ms of a step."""
+OWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """How the season of a series is found.
+
+    Args:
+        points: places of a season; None to look for it in the training.
+        length_ms: of a season; None for ``points`` usual steps of the training.
+        most: places that a season may have.
+    """
+
+    points: int | None
+    length_ms: int | None
+    most: int
+
+
+class ForecastDetector:
+    """Models of many series of one number each.
+
+    A series is trained with its first points, then judged point by point. Of several candidates each series gets the
+    one with the least Akaike criterion.
+
+    Args:
+        candidates: models that may be chosen.
+        training: points, missing ones not counted, from which a model is estimated.
+        season: None without.
+    """
+
+    width = 1
+
+    def __init__(self, candidates: Sequence[Candidate], training: int, season: Season | None = None) -> None:
+        self.candidates, self.training, self.season = tuple(candidates), training, season
+        size = max(len(candidate.fields) for candidate in candidates)
+        self.path = candidates[0].plan.path
+        self.lines = len(candidates[0].plan.outputs)
+        self.storage = Storage(OWN + size, season.most if season else 0)
+
+    def grow(self, series: int) -> None:
+        """Make room."""
+        self.storage.grow(series)
+
+    def update(self, series: Integers, times: Integers, points: Floats) -> ForecastVerdicts:
+        """Judge points, then learn from them."""
+        values = np.ascontiguousarray(points[:, 0])
+        results = np.full((self.lines, len(series)), np.nan)
+        count = len(series)
+        if count:
+            sizes = np.bincount(series)
+            rounds = int(sizes.max())
+            if count < FEW * rounds:
+                self._one_by_one(series, times, values, results)
+            elif rounds == 1:
+                self._round(series, times, values, results, np.arange(count))
+            else:
+                order = np.argsort(series, kind="stable")
+                starts = np.cumsum(sizes) - sizes
+                turn = np.empty(count, dtype=np.int64)
+                turn[order] = np.arange(count) - starts[series[order]]
+                for number in range(rounds):
+                    which = np.flatnonzero(turn == number)
+                    self._round(series[which], times[which], values[which], results, which)
+            self.storage.touch(series)
+        return ForecastVerdicts(self, times, values, results, *self.storage.state[[MODEL, STEP]][:, series])
+
+    def changes(self, series: int) -> Entries:
+        """Entries put or deleted since the last call."""
+        return self.storage.changes(series)
+
+    def restore(self, series: int, entries: Any) -> None:
+        """Give a fresh series its entries."""
+        self.storage.restore(series, entries)
+
+    def forget(self, series: int) -> None:
+        """Make a series fresh."""
+        self.storage.forget(series)
+
+    # --- many series: one operation for all ---------------------------------------------------------------------------
+
+    def _round(self, series: Integers, times: Integers, values: Floats, results: Floats, where: Integers) -> None:
+        """At most one point of each series; the results go to ``where``."""
+        chosen = self.storage.state[MODEL, series]
+        known = np.abs(values) <= HUGE
+        first = chosen[0]
+        if first and known.all() and (chosen == first).all() and not self.season:
+            self._step(int(first), True, series, times, values, results, where)
+            return
+        for number in np.unique(chosen).astype(int):
+            for observed in (True, False):
+                part = np.flatnonzero((chosen == number) & (known == observed))
+                if not len(part):
+                    continue
+                if number:
+                    self._step(number, observed, series[part], times[part], values[part], results, where[part])
+                elif observed:
+                    self._collect_round(series[part], times[part], values[part])
+
+    def _step(
+        self,
+        number: int,
+        observed: bool,
+        series: Integers,
+        times: Integers,
+        values: Floats,
+        results: Floats,
+        where: Integers,
+    ) -> None:
+        """One point of each of some series of one model."""
+        candidate = self.candidates[number - 1]
+        kernel = candidate.observe if observed else candidate.miss
+        rows = slice(OWN, OWN + len(candidate.fields))
+        state = self.storage.state
+        low, count = int(series.min()), len(series)
+        whole = int(series.max()) - low + 1 == count
+        place = values[None]
+        if self.season:
+            at = self._places(series, times)
+            place = np.stack([values, self.storage.table[at, series]])
+        if whole:  # every series of a range: the state needs no copy
+            order = series - low
+            inputs = np.empty_like(place)
+            inputs[:, order] = place
+            out = kernel.many_series(state[rows, low : low + count], inputs)[:, order]
+        else:
+            part = np.take(state[rows], series, axis=1)
+            out = kernel.many_series(part, place)
+            state[rows, series] = part
+        if self.season:
+            seasonal = state[POINTS, series] > 1
+            self.storage.table[at[seasonal], series[seasonal]] = out[self.lines][seasonal]
+            self.storage.wrote(series[seasonal], at[seasonal])
+            self._add_season(series, times, out)
+        results[:, where] = out[: self.lines]
+
+    def _collect_round(self, series: Integers, times: Integers, values: Floats) -> None:
+        full = [
+            number
+            for number, time, value in zip(series.tolist(), times.tolist(), values.tolist(), strict=True)
+            if self._collect(number, time, value)
+        ]
+        self._train(full)
+
+    # --- few series: one after another --------------------------------------------------------------------------------
+
+    def _one_by_one(self, series: Integers, times: Integers, values: Floats, results: Floats) -> None:
+        order = np.argsort(series, kind="stable")
+        bounds = np.flatnonzero(np.diff(series[order])) + 1
+        for which in np.split(order, bounds):
+            self._one(int(series[which[0]]), times[which], values[which], results, which)
+
+    def _one(self, series: int, times: Integers, values: Floats, results: Floats, where: Integers) -> None:
+        """All points of one series."""
+        known = np.abs(values) <= HUGE
+        start, count = 0, len(values)
+        if not self.storage.state[MODEL, series]:
+            while start < count:
+                start += 1
+                if known[start - 1] and self._collect(series, int(times[start - 1]), float(values[start - 1])):
+                    self._train([series])
+                    break
+            else:
+                return
+        if start == count:
+            return
+        candidate = self.candidates[int(self.storage.state[MODEL, series]) - 1]
+        rows = slice(OWN, OWN + len(candidate.fields))
+        state = self.storage.state[rows, series].tolist()
+        at, table = None, None
+        if self.season:
+            at = self._places(series, times)
+            table = self.storage.table[:, series].data if self.storage.state[POINTS, series] > 1 else _NoSeason()
+        switches = np.flatnonzero(np.diff(known[start:])) + 1 + start
+        if self.season and self.path:  # the season of later points is that known behind each point
+            switches = np.arange(start + 1, count)
+        for begin, end in zip([start, *switches.tolist()], [*switches.tolist(), count], strict=True):
+            kernel = candidate.observe if known[begin] else candidate.miss
+            inputs = [values[begin:end].tolist()]
+            if at is not None:
+                inputs.append(at[begin:end].tolist())
+            state, out = kernel.one_series(state, inputs, table)
+            lines = np.array(out).reshape(end - begin, -1).T
+            if self.season:
+                self._add_season(np.array([series]), times[begin:end], lines)
+            results[:, where[begin:end]] = lines[: self.lines]
+        self.storage.state[rows, series] = state
+        if at is not None and self.storage.state[POINTS, series] > 1:
+            self.storage.wrote(series, at[start:])
+
+    def _add_season(self, series: Integers, times: Integers, lines: Floats) -> None:
+        """Add to the paths what the season adds at their times."""
+        state = self.storage.state
+        for step in range(1, self.path + 1):
+            place = self._places(series, times + step * state[STEP, series].astype(np.int64))
+            first = len(OUTPUTS) + len(PATH) * (step - 1)
+            seasonal = self.storage.table[place, series]
+            lines[first : first + len(PATH)] += lines[UNIT] * seasonal
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def _collect(self, series: int, time: int, value: float) -> bool:
+        """Keep a point for the training; whether that was the last one."""
+        held = self.storage.training.get(series)
+        if held is None:
+            held = self.storage.training[series] = array("d"), array("q")
+        held[0].append(value)
+        held[1].append(time)
+        return len(held[0]) == self.training
+
+    def _train(self, series: Sequence[int]) -> None:
+        """Estimate the models of series whose training is complete."""
+        if not series:
+            return
+        held = [self.storage.training.pop(number) for number in series]
+        values = np.stack([np.frombuffer(values) for values, _ in held], axis=1)
+        times = np.stack([np.frombuffer(times, dtype=np.int64) for _, times in held], axis=1)
+        numbers = np.asarray(series)
+        with np.errstate(all="ignore"):
+            own = np.zeros((OWN, len(series)))
+            own[POINTS:LENGTH], own[LENGTH] = 1.0, 1.0
+            own[STEP] = seasons.step_ms(times)
+            place, profile = np.zeros(values.shape, dtype=np.int64), np.zeros((1, len(series)))
+            if self.season:
+                points = self._points(values)
+                length = points * own[STEP].astype(np.int64)
+                if self.season.length_ms is not None:
+                    length = np.full(len(series), self.season.length_ms)
+                place = seasons.places(times, points, length)
+                profile = seasons.profile(values, place, points, self.season.most)
+                own[POINTS], own[LENGTH] = points, length
+            fitted = [candidate.fit(values, place, profile) for candidate in self.candidates]
+        best = np.argmin(np.stack([each.criterion for each in fitted]), axis=0)
+        own[MODEL] = best + 1
+        for number, (candidate, each) in enumerate(zip(self.candidates, fitted, strict=True)):
+            mine = best == number
+            self.storage.state[OWN : OWN + len(candidate.fields), numbers[mine]] = each.state[:, mine]
+            if self.season:
+                self.storage.table[:, numbers[mine]] = np.where(own[POINTS, mine] > 1, each.season[:, mine], 0.0)
+        self.storage.state[:OWN, numbers] = own
+        for number in series:
+            self.storage.wrote_all(number)
+
+    def _points(self, values: Floats) -> Integers:
+        """Places in the season of each series."""
+        assert self.season is not None
+        if self.season.points is None:
+            return np.minimum(seasons.period(values), self.season.most)
+        return np.full(values.shape[1], self.season.points)
+
+    def _places(self, series: Integers | int, times: Integers) -> Integers:
+        """In which place of its season each series is."""
+        points, length = (self.storage.state[row, series].astype(np.int64) for row in (POINTS, LENGTH))
+        return seasons.places(times, points, length)
+
+
+class _NoSeason:
+    """The table of a series in which no season was found: nothing is added, nothing is kept."""
+
+    def __getitem__(self, place: int) -> float:
+        return 0.0
+
+    def __setitem__(self, place: int, value: float) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class ForecastVerdicts:
+    """What a forecasting model says of some points.
+
+    Args:
+        detector: whose verdicts they are.
+        times: of the points, in ms.
+        points: their values.
+        results: the outputs of :mod:`anomaly_app.forecasting.step`, shape (outputs, n); NaN in the training.
+        models: which candidate each series has now, counted from 1.
+        steps: usual distance of the points of each series, in ms.
+    """
+
+    detector: ForecastDetector
+    times: Integers
+    points: Floats
+    results: Floats
+    models: Floats
+    steps: Floats
+
+    def values(self) -> list[Any]:
+        """ROW(timestamp, actual_value, forecast_value, lower_bound, upper_bound, is_anomaly, rmse, aic).
+
+        With a path, an array of ROW(timestamp, forecast_value, lower_bound, upper_bound, rmse, aic), one a step.
+        """
+        rows = self._rows()
+        if not self.detector.path:
+            return rows
+        ahead = self.results[len(OUTPUTS) :].reshape(self.detector.path, len(PATH), -1).transpose(2, 0, 1).tolist()
+        return [
+            None
+            if row[ML_RMSE] is None
+            else [(row[0] + number * step, *lines, row[ML_RMSE], row[ML_AIC]) for number, lines in enumerate(path, 1)]
+            for row, path, step in zip(rows, ahead, self.steps.astype(np.int64).tolist(), strict=True)
+        ]
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        forecast, lower, upper, squares, variance, unit, count = self.results[: len(OUTPUTS)].tolist()
+        candidates = self.detector.candidates
+        errors = candidates[0].plan.errors
+        columns = zip(
+            self.times.tolist(), self.points.tolist(), forecast, lower, upper, self.flags(), squares, variance, unit,
+            count, self.models.tolist(), strict=True,
+        )  # fmt: skip
+        return [
+            (time, None if x != x else x, None, None, None, None, None, None)
+            if n != n
+            else (
+                time,
+                None if x != x else x,
+                f,
+                low,
+                high,
+                flag,
+                math.sqrt(s / errors),
+                akaike(n, v, u, candidates[int(model) - 1].model.parameters),
+            )
+            for time, x, f, low, high, flag, s, v, u, n, model in columns
+        ]
+
+    def outside(self) -> NDArray[np.bool_]:
+        """Whether each point has a verdict and lies outside its bounds."""
+        return (self.points < self.results[LOWER]) | (self.points > self.results[UPPER])
+
+    def judged(self) -> NDArray[np.bool_]:
+        """Whether each point has a verdict."""
+        return ~np.isnan(self.results[COUNT]) & ~np.isnan(self.points)
+
+    def flags(self) -> list[bool | None]:
+        """Whether each point lies outside its bounds."""
+        return [
+            flag if judged else None
+            for flag, judged in zip(self.outside().tolist(), self.judged().tolist(), strict=True)
+        ]
+
+    def scores(self) -> list[float | None]:
+        """The distance from the forecast, the bound on that side being 1."""
+        forecast, lower, upper = self.results[:3].tolist()
+        columns = zip(self.points.tolist(), forecast, lower, upper, self.flags(), strict=True)
+        return [_score(*each) for each in columns]
+
+    def explain(self, number: int) -> str:
+        """The value, the bound that it passed, and what was expected."""
+        x = float(self.points[number])
+        forecast, lower, upper = self.results[:3, number].tolist()
+        if not self.judged()[number]:
+            return "no verdict: the value is missing, or the model has too few points yet"
+        name = self.detector.candidates[int(self.models[number]) - 1].model.name
+        expected = f"the {name} forecast is {forecast:.6g}, expected were {lower:.6g} to {upper:.6g}"
+        if x > upper:
+            return f"{x:.6g} is above {upper:.6g}: {expected}"
+        if x < lower:
+            return f"{x:.6g} is below {lower:.6g}: {expected}"
+        return f"{x:.6g} is within bounds: {expected}"
+
+
+def _score(x: float, forecast: float, lower: float, upper: float, flag: bool | None) -> float | None:
+    if flag is None:
+        return None
+    away, room = (x - forecast, upper - forecast) if x >= forecast else (forecast - x, forecast - lower)
+    score = away / room if room > 0 else (math.inf if away > 0 else 0.0)
+    return max(score, math.nextafter(1.0, 2.0)) if flag else min(score, 1.0)
