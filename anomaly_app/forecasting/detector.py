@@ -256,7 +256,7 @@ class ForecastDetector:
                 place = seasons.places(times, points, length)
                 profile = seasons.profile(values, place, points, self.season.most)
                 own[POINTS], own[LENGTH] = points, length
-            fitted = [candidate.fit(values, place, profile) for candidate in self.candidates]
+            fitted = [candidate.fit(values, place, own[POINTS].astype(np.int64), profile) for candidate in self.candidates]
         best = np.argmin(np.stack([each.criterion for each in fitted]), axis=0)
         own[MODEL] = best + 1
         for number, (candidate, each) in enumerate(zip(self.candidates, fitted, strict=True)):

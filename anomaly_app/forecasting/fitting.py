@@ -51,34 +51,50 @@ class Candidate:
         self.index = {name: number for number, name in enumerate(self.fields)}
         self.observe, self.miss = kernels(model, plan)
 
-    def fit(self, values: Floats, place: Integers, season: Floats) -> Fitted:
+    def fit(self, values: Floats, place: Integers, points: Integers, season: Floats) -> Fitted:
         """Estimate the model from its training, twice: the first time tells the variance to start from.
 
         Args:
             values: without missing ones, shape (n, series), oldest first.
             place: of each value in its season, the same shape.
+            points: places of the season of each series, 1 without.
             season: what each place adds, shape (places, series).
         """
         count, series = values.shape
-        columns = np.arange(series)
-        plain = values - season[place, columns] if self.plan.season_weight else values
+        plain = values - season[place, np.arange(series)] if self.plan.season_weight else values
         base, unit = _scale(plain, self.model.differences)
         season = season / unit
         if self.model.name == "ewma":
-            return self._sample(plain, base, unit, season)
-        state = np.zeros((len(self.fields), series))
+            state, table, followed = self._sample(plain, base, unit), season, np.zeros(series)
+        else:
+            state, table = self._twice(plain, values, place, base, unit, season)
+            followed = np.full(series, 2 * self.plan.season_weight)
+        counted = np.full(series, float(count))
+        if self.plan.season_weight:
+            # The profile was made from the same c points per place: their errors have (1 - 1/c) of the variance, later
+            # ones (1 + 1/c). Those of a place sum up to 0, so following one makes the next one larger.
+            visits = np.maximum(count / _places(place), 1.5)
+            seasonal = points > 1
+            inside = (1 - 1 / visits) * (1 + followed / (visits - 1))
+            state[self.index["v"]] /= np.where(seasonal, inside, 1.0)
+            state[self.index["season_doubt"]] = np.where(seasonal, 1 / visits, 0.0)
+            state[self.index["season_pace"]] = np.where(seasonal, 1 / points, 0.0)
+            counted = np.where(seasonal, np.maximum(count - _places(place), self.model.lost + 1.0), counted)
+        state[self.index["n"]] = np.minimum(counted, self.plan.memory)
+        return Fitted(state, self._criterion(state), table)
+
+    def _twice(
+        self, plain: Floats, values: Floats, place: Integers, base: Floats, unit: Floats, season: Floats
+    ) -> tuple[Floats, Floats]:
+        """States and seasons behind the training, run from the variance that a first run has found."""
+        v = np.ones(values.shape[1])
+        first = self.model.differences
         for _ in range(2):
-            v = state[self.index["v"]].copy() if state[self.index["n"]].any() else np.ones(series)
             start = self._start(plain, base, unit)
             start[self.index["v"]] = v
-            rows = range(self.model.differences, count)
-            state, table = self._run(start, values[rows.start :], place[rows.start :], season.copy())
-        if self.plan.season_weight:
-            # The profile was made from the same points, so their errors are smaller than those to come.
-            per_place = np.maximum(count / np.maximum(_places(place), 1), 1.5)
-            state[self.index["v"]] *= (1 + 1 / per_place) / (1 - 1 / per_place)
-        state[self.index["n"]] = min(count, self.plan.memory)
-        return Fitted(state, self._criterion(state), table)
+            state, table = self._run(start, values[first:], place[first:], season.copy())
+            v = state[self.index["v"]]
+        return state, table
 
     def _start(self, plain: Floats, base: Floats, unit: Floats) -> Floats:
         """The state before the first point, or before the first one that has a difference."""
@@ -116,7 +132,7 @@ class Candidate:
                 season[:, column] = table
         return state, season
 
-    def _sample(self, plain: Floats, base: Floats, unit: Floats, season: Floats) -> Fitted:
+    def _sample(self, plain: Floats, base: Floats, unit: Floats) -> Floats:
         """Mean and variance of the sample."""
         count, series = plain.shape
         scaled = (plain - base) / unit
@@ -130,11 +146,11 @@ class Candidate:
             squares = squares + error * (row - mean)
         variance = np.maximum(squares / max(count - 1, 1), TINIEST)
         state = np.zeros((len(self.fields), series))
-        given = {"base": base, "unit": unit, "n": min(count, self.plan.memory), "v": variance, "level": mean}
+        given = {"base": base, "unit": unit, "v": variance, "level": mean}
         given |= {f"e{number}": variance * unit * unit for number in range(self.plan.errors)}
         for name, value in given.items():
             state[self.index[name]] = value
-        return Fitted(state, self._criterion(state), season)
+        return state
 
     def _criterion(self, state: Floats) -> Floats:
         n, v, unit = (state[self.index[name]].tolist() for name in ("n", "v", "unit"))
