@@ -139,7 +139,9 @@ def main() -> None:
             cells[f"first verdict, {interval}"] = {str(size): rate for size, rate in zip(SHORT, rates, strict=True)}
             low, high = SHORT_GOAL
             marks = ["" if interval != "t" or low <= rate <= high else " !" for rate in rates]
-            print(f"| {interval} | {' | '.join(f'{r:.2f}{m}' for r, m in zip(rates, marks, strict=True))} |", flush=True)
+            print(
+                f"| {interval} | {' | '.join(f'{r:.2f}{m}' for r, m in zip(rates, marks, strict=True))} |", flush=True
+            )
             print(f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
     if given.json:
         given.json.write_text(json.dumps(cells, indent=2))

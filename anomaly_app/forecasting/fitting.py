@@ -179,7 +179,8 @@ def akaike(count: float, variance: float, unit: float, parameters: int) -> float
 def _places(place: Integers) -> Floats:
     """How many places of the season each series has been in."""
     ordered = np.sort(place, axis=0)
-    return 1.0 + np.count_nonzero(np.diff(ordered, axis=0), axis=0)
+    changes: Floats = np.count_nonzero(np.diff(ordered, axis=0), axis=0).astype(np.float64)
+    return 1.0 + changes
 
 
 def _scale(values: Floats, differences: int) -> tuple[Floats, Floats]:

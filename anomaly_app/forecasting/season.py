@@ -17,7 +17,7 @@ def places(times: Integers, points: Integers | int, length: Integers | int) -> I
         >>> places(np.array([0, 3_600_000, 86_400_000 + 7_200_000]), 24, 86_400_000).tolist()
         [0, 1, 2]
     """
-    return times % length * points // length
+    return np.asarray(times % length * points // length, dtype=np.int64)
 
 
 def step_ms(times: Integers) -> Integers:

@@ -18,8 +18,8 @@ SHIFT = 5
 STEP = 0.25
 """By how many standard deviations a point outside a bound moves it (times one less the tail's probability)."""
 EAGER = 128.0
-"""Points seen for a step of one standard deviation; it shrinks to :data:`STEP` as more are seen, because the first bounds
-are a guess (Angelopoulos, Barber and Bates, "Online conformal prediction with decaying step sizes", ICML 2024)."""
+"""Points seen for a step of one standard deviation; it shrinks to :data:`STEP` as more are seen: the first bounds are a
+guess (Angelopoulos, Barber and Bates, "Online conformal prediction with decaying step sizes", ICML 2024)."""
 NEAREST = 0.05
 """Least standard deviations from the forecast to a bound."""
 TINIEST = 1e-18
