@@ -243,7 +243,7 @@ class ForecastDetector:
             place, profile = np.zeros(values.shape, dtype=np.int64), np.zeros((1, len(series)))
             if self.season:
                 points = self._points(values)
-                length = points * own[STEP].astype(np.int64)
+                length = np.minimum(points * own[STEP].astype(np.int64), seasons.LONGEST_MS)
                 if self.season.length_ms is not None:
                     length = np.full(len(series), self.season.length_ms)
                 place = seasons.places(times, points, length)

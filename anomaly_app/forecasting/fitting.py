@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Candidate:
         self.fields = fields(model, plan)
         self.index = {name: number for number, name in enumerate(self.fields)}
         self.observe, self.miss = kernels(model, plan)
+        self._train, _ = kernels(model, replace(plan, update_rows=1, path=0))
 
     def fit(self, values: Floats, place: Integers, points: Integers, season: Floats) -> Fitted:
         """Estimate the model from its training, twice: the first time tells the variance to start from.
@@ -117,17 +118,17 @@ class Candidate:
         if len(columns) >= MANY:
             for row, at in zip(values, place, strict=True):
                 if self.plan.season_weight:
-                    out = self.observe.many_series(state, np.stack([row, season[at, columns]]))
+                    out = self._train.many_series(state, np.stack([row, season[at, columns]]))
                     season[at, columns] = out[len(OUTPUTS)]
                 else:
-                    self.observe.many_series(state, row[None])
+                    self._train.many_series(state, row[None])
             return state, season
         for column in columns:
             inputs, table = [values[:, column].tolist()], None
             if self.plan.season_weight:
                 inputs.append(place[:, column].tolist())
                 table = season[:, column].tolist()
-            state[:, column], _ = self.observe.one_series(state[:, column].tolist(), inputs, table)
+            state[:, column], _ = self._train.one_series(state[:, column].tolist(), inputs, table)
             if table is not None:
                 season[:, column] = table
         return state, season

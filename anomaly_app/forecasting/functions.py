@@ -14,6 +14,7 @@ from anomaly_app.forecasting.detector import ForecastDetector, Season
 from anomaly_app.forecasting.fitting import Candidate
 from anomaly_app.forecasting.models import Ewma, Holt, Memory
 from anomaly_app.forecasting.robust import RobustDetector
+from anomaly_app.forecasting.season import LONGEST_MS
 from anomaly_app.forecasting.step import Plan
 from anomaly_app.schema import BOOLEAN, DOUBLE, TIMESTAMP_3, DataType, Kind
 
@@ -72,7 +73,7 @@ FORECAST_OPTIONS = (
     _whole("updateInterval", 1, "points between updates of the coefficients", 1, 1_000_000),
     Option("enableStl", bool, False, "take a season off first"),
     _whole("m", None, "points of a season; found in the training if enableStl is given without", 2, 10_000),
-    _whole("seasonMs", None, "length of a season in ms; m usual steps if not given", 1, 1 << 53),
+    _whole("seasonMs", None, "length of a season in ms; m usual steps if not given", 1, LONGEST_MS),
     _one_of("model", "arima", "of the mean: arima, ewma or holt-winters", "arima", "ewma", "holt-winters"),
     _one_of("interval", "conformal", "what the bounds come from: conformal, t or normal", "conformal", "t", "normal"),
 )

@@ -24,6 +24,7 @@ CHUNK = 10_240
 """Series that go through the operations at once: a buffer has 80 kB, and those in use stay in the cache."""
 
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "greater": ">"}
+_BOTH = {"maximum": ">", "minimum": "<"}
 _BOOLEAN = {"less", "greater"}
 
 
@@ -279,24 +280,22 @@ class Kernel:
                 return repr(float(value))
             return f"v_{value.arguments[0]}" if value.operation == "input" else texts[id(value)]
 
+        twice = {id(a) for node in self._order if node.operation in _BOTH for a in node.arguments}  # in the text
         for number, node in enumerate(self._order):
-            parts = [text(argument) if not isinstance(argument, str) else argument for argument in node.arguments]
-            name, condition = node.operation, isinstance(node.arguments[0], Symbol) and node.arguments[0]
+            name = node.operation
+            parts = [argument if isinstance(argument, str) else text(argument) for argument in node.arguments]
             if name in _INFIX:
                 made = f"({parts[0]} {_INFIX[name]} {parts[1]})"
-            elif name == "sqrt":
-                made = f"sqrt({parts[0]})"
+            elif name in _BOTH:
+                made = f"({parts[0]} if {parts[0]} {_BOTH[name]} {parts[1]} else {parts[1]})"
+            elif name == "where":
+                made = f"({parts[1]} if {parts[0]} else {parts[2]})"
             elif name == "take":
                 made = f"{parts[1]}[int({parts[0]})]"
-            elif name == "where":
-                assert condition
-                made = f"({parts[1]} if {parts[0]} else {parts[2]})"
-            else:  # their operands are named, because each stands in the text twice
-                sign = ">" if name == "maximum" else "<"
-                made = f"({parts[0]} if {parts[0]} {sign} {parts[1]} else {parts[1]})"
-            twice = name in {"maximum", "minimum"}
+            else:
+                made = f"{name}({parts[0]})"
             texts[id(node)] = made
-            if uses[id(node)] > 1 or twice or self._feeds_twice(node) or made.count("(") > 40:  # parsers have limits
+            if uses[id(node)] > 1 or id(node) in twice or name in _BOTH or made.count("(") > 40:  # parsers have limits
                 lines.append(f"t{number} = {made}")
                 texts[id(node)] = f"t{number}"
         changed = [name for name in self.fields if name in self._results]
@@ -312,19 +311,13 @@ class Kernel:
         points = "".join("entry, " if self.slot and name == self.slot[0] else f"v_{name}, " for name in self.inputs)
         body = "\n        ".join(lines)
         source = (
-            f"def run(state, inputs, table):\n    {state}= state\n    out = []\n"
+            f"def run(state, inputs, table):\n    [{state}] = state\n    out = []\n"
             f"    for {points}in zip(*inputs):\n        {body}\n    return [{state}], out\n"
         )
         names: dict[str, Any] = {name: table.tolist() for name, table in self._trace.tables.items()}
         names["sqrt"] = math.sqrt
         exec(compile(source, "<kernel over floats>", "exec"), names)
         return names["run"]  # type: ignore[no-any-return]
-
-    def _feeds_twice(self, node: Symbol) -> bool:
-        """Whether the one use of a node would write its text twice."""
-        return any(
-            user.operation in {"maximum", "minimum"} and any(a is node for a in user.arguments) for user in self._order
-        )
 
     def _make_vector(self) -> tuple[Callable[..., None], int, int, list[float]]:
         """The function, how many number and truth buffers it needs, and the numbers to be given as arrays."""

@@ -6,6 +6,8 @@ import numpy as np
 
 from anomaly_app.detectors import Floats, Integers
 
+LONGEST_MS = 1 << 40
+"""Of a season: 35 years."""
 STRONG = 0.4
 """Least autocorrelation at the length of a season for it to be one."""
 
@@ -22,7 +24,8 @@ def places(times: Integers, points: Integers | int, length: Integers | int) -> I
 
 def step_ms(times: Integers) -> Integers:
     """The usual distance of the points of each series, in ms: the median; times have shape (n, series)."""
-    return np.maximum(np.median(np.diff(times, axis=0), axis=0), 1).astype(np.int64)
+    steps: Floats = np.maximum(np.median(np.diff(times, axis=0), axis=0), 1)
+    return steps.astype(np.int64)
 
 
 def period(values: Floats) -> Integers:
