@@ -300,7 +300,8 @@ class Kernel:
                 texts[id(node)] = f"t{number}"
         changed = [name for name in self.fields if name in self._results]
         out = ", ".join(text(self._results[name]) for name in self.outputs)
-        lines.append(f"out += ({out},)")
+        if out:
+            lines.append(f"out += ({out},)")
         if self.slot:
             lines.insert(0, f"v_{self.slot[0]} = table[entry]")
             lines.append(f"table[entry] = {text(self._results[self.slot[1]])}")
