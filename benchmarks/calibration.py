@@ -39,13 +39,15 @@ def _ar1(random: np.random.Generator, rows: int, series: int) -> Floats:
 
 
 def _seasonal(random: np.random.Generator, rows: int, series: int) -> Floats:
-    return 5 * np.sin(np.arange(rows) * 2 * np.pi / SEASON)[:, None] + random.normal(size=(rows, series))
+    wave: Floats = 5 * np.sin(np.arange(rows) * 2 * np.pi / SEASON)
+    return wave[:, None] + random.normal(size=(rows, series))
 
 
 def _spiked(random: np.random.Generator, rows: int, series: int) -> Floats:
     values = random.normal(size=(rows, series))
     spikes = random.random((rows, series)) < 0.01
-    return values + spikes * random.choice([-10.0, 10.0], (rows, series))
+    values[spikes] += random.choice([-10.0, 10.0], int(spikes.sum()))
+    return values
 
 
 FAMILIES: dict[str, Family] = {

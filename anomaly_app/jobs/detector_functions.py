@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -31,10 +30,7 @@ def functions() -> Mapping[str, DetectorFunction]:
     """
     known: dict[str, DetectorFunction] = {}
     for package in PACKAGES:
-        module = f"{package}.functions"
-        if importlib.util.find_spec(module) is None:
-            continue
-        for function in importlib.import_module(module).FUNCTIONS:
+        for function in importlib.import_module(f"{package}.functions").FUNCTIONS:
             if function.name in known:
                 raise ValueError(f"there are two detector functions {function.name}")
             known[function.name] = function

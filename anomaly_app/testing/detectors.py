@@ -230,15 +230,15 @@ def check_many_keys(subject: Subject) -> None:
     points = np.stack(
         [(subject.values or noisy_values)(random, rounds, subject.create().width) for _ in range(many)], axis=1
     )
-    detector, lone = fresh(subject, many), fresh(subject, many)
+    detector, lone = fresh(subject, many), fresh(subject)
     numbers = np.arange(many, dtype=np.int64)
     wanted = (0, 17, many - 1)
     for turn in range(rounds):
         times = np.full(many, START_MS + turn * 3_600_000, dtype=np.int64)
         all_ = outcome(detector.update(numbers, times, points[turn]), many)
-        for number in wanted:
+        for alone, number in enumerate(wanted):
             own = slice(number, number + 1)
-            one = outcome(lone.update(numbers[own], times[own], points[turn][own]), 1)
+            one = outcome(lone.update(numbers[alone : alone + 1], times[own], points[turn][own]), 1)
             assert_same([all_[number]], one, subject.tolerance, f"round {turn}, series {number}")
 
 

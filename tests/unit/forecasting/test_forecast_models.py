@@ -161,7 +161,7 @@ def test_paths_and_their_variance_are_those_of_the_model(order: tuple[int, int, 
     state |= {"y": values[-1], "dy": values[-1] - values[-2]}
     expected = reference.get_forecast(6)
     for step in range(1, 7):
-        mean, variance = model.ahead(state, step)  # type: ignore[arg-type]
+        mean, variance = model.ahead(state, step)
         assert math.isclose(mean, expected.predicted_mean[step - 1], rel_tol=1e-6, abs_tol=1e-6)  # type: ignore[arg-type]
         assert math.isclose(variance, expected.var_pred_mean[step - 1], rel_tol=1e-6)  # type: ignore[arg-type]
 

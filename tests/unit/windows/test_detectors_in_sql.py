@@ -8,6 +8,7 @@ import pytest
 
 from anomaly_app import Rows, SqlValidationError, query
 from anomaly_app.jobs.binder import bind_text
+from anomaly_app.jobs.detector_functions import functions
 from anomaly_app.operators import Layout
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_type
@@ -90,7 +91,11 @@ def test_the_robust_detector_takes_one_value_or_several():
     assert [flag for (flag,) in one] == [flag for (flag,) in two]
 
 
-FUNCTIONS = ("ML_DETECT_ANOMALIES", "ML_FORECAST", "ML_DETECT_ANOMALIES_ROBUST", "DETECT_OUTLIERS")
+FUNCTIONS = ("ML_DETECT_ANOMALIES", "ML_FORECAST", "ML_DETECT_ANOMALIES_ROBUST", "DETECT_OUTLIERS", "ANOMALY_SCORE")
+
+
+def test_sql_knows_them_all():
+    assert set(functions()) == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
