@@ -110,11 +110,11 @@ def test_an_unknown_option_lists_the_valid_ones(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_each_keeps_the_operator_contract(name):
     """Behind their first verdicts; each has a suite of its own for the rest."""
-    size = "'window' VALUE 8" if name.endswith("ROBUST") else "'minTrainingSize' VALUE 16"
-    if name in ("ML_DETECT_ANOMALIES", "ML_FORECAST"):
-        size += ", 'p' VALUE 1, 'd' VALUE 0, 'q' VALUE 0"
+    arima = "'minTrainingSize' VALUE 16, 'p' VALUE 1, 'd' VALUE 0, 'q' VALUE 0"
+    given = {"ML_DETECT_ANOMALIES": arima, "ML_FORECAST": arima, "ML_DETECT_ANOMALIES_ROBUST": "'window' VALUE 8",
+             "DETECT_OUTLIERS": "'minTrainingSize' VALUE 16"}  # fmt: skip
     schema = Schema(tuple(Column(column, parse_type(type_)) for column, type_ in COLUMNS), rowtime="ts")
-    factory = bind_text(judged(f"{name}(v, ts, JSON_OBJECT({size}))"), {"t": schema}).factory
+    factory = bind_text(judged(f"{name}(v, ts, JSON_OBJECT({given.get(name, '')}))"), {"t": schema}).factory
     layout = Layout(schema.columns)
     draw = random.Random(2)
     rows = [
@@ -124,5 +124,10 @@ def test_each_keeps_the_operator_contract(name):
     steps = list(merged(steps_of(rows), range(7, 60, 7)))
     expected = check_batches(lambda: factory.create(layout), steps, seed=1, splits=3)
     verdict = expected[-1][2][0]
-    assert verdict[-1][1] is not None if name == "ML_FORECAST" else any(isinstance(part, bool) for part in verdict)
+    if name == "ML_FORECAST":
+        assert verdict[-1][1] is not None
+    elif name == "ANOMALY_SCORE":
+        assert 0 <= verdict <= 1
+    else:
+        assert any(isinstance(part, bool) for part in verdict)
     check_restore(lambda: factory.create(layout), steps, expected, seed=1)
