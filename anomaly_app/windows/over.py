@@ -289,7 +289,7 @@ class OverOperator:
     def _explain(self, number: int, verdicts: Verdicts, place: int) -> str:
         """What a detector says; one that has a single value may leave its name out."""
         text, names = verdicts.explain(place), self._calls[number].names
-        return text if len(names) > 1 or names[0] in text else f"{names[0]} {text}"
+        return text if len(names) > 1 or names[0] in text.split() else f"{names[0]} {text}"
 
     def _problem(self, error: Exception, row: Row, key: Values = ()) -> None:
         problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
