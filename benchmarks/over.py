@@ -4,8 +4,8 @@
 
     python -m benchmarks.over [--rows 200000] [--keys 1 250 10000] [--json FILE]
 
-The second query of the anomaly detection tutorial (prices by customer, ARIMA), over rows a millisecond apart, batches
-of 5,000. By hand means: keys to numbers and values to arrays, ``Detector.update``, rows of those with a verdict; no SQL,
+The second query of the anomaly detection tutorial (prices by customer, ARIMA) over rows a millisecond apart, in batches
+of 5,000. By hand means: keys to numbers and values to arrays, ``Detector.update``, and rows with a verdict; no SQL,
 no filters, no alerts. Both must flag the same rows. ``stored`` also takes the changed state after every batch, as the
 worker does with every flush.
 """

@@ -61,7 +61,7 @@ class Arima:
         if point.learns is not None:
             gain = choose(point.learns, gain, 0.0)
         product = self._product(state)
-        doubt: Number = state["P0_0"]
+        doubt = state["P0_0"]
         for number in range(1, self.size):
             doubt = doubt + state[f"P{number}_{number}"]
         grown = choose(doubt > MOST_DOUBT, 0.01 / self.keeping, 1 / self.keeping)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,25 +72,20 @@ class ForecastDetector:
     def update(self, series: Integers, times: Integers, points: Floats) -> ForecastVerdicts:
         """Judge points, then learn from them."""
         values = np.ascontiguousarray(points[:, 0])
-        results = np.full((self.lines, len(series)), np.nan)
         count = len(series)
-        if count:
-            sizes = np.bincount(series)
-            rounds = int(sizes.max())
+        rounds = int(np.bincount(series).max()) if count else 0
+        if rounds == 1 and count >= FEW:
+            results = self._round(series, times, values)
+        else:
+            results = np.full((self.lines, count), np.nan)
             if count < FEW * rounds:
                 self._one_by_one(series, times, values, results)
-            elif rounds == 1:
-                self._round(series, times, values, results, np.arange(count))
-            else:
-                order = np.argsort(series, kind="stable")
-                starts = np.cumsum(sizes) - sizes
-                turn = np.empty(count, dtype=np.int64)
-                turn[order] = np.arange(count) - starts[series[order]]
-                for number in range(rounds):
-                    which = np.flatnonzero(turn == number)
-                    self._round(series[which], times[which], values[which], results, which)
-            self.storage.touch(series)
-        return ForecastVerdicts(self, times, values, results, *self.storage.state[[MODEL, STEP]][:, series])
+            elif count:
+                for which in _rounds(series):
+                    results[:, which] = self._round(series[which], times[which], values[which])
+        self.storage.touch(series)
+        models, steps = self.storage.state[[[MODEL], [STEP]], series]
+        return ForecastVerdicts(self, times, values, results, models, steps)
 
     def changes(self, series: int) -> Entries:
         """Entries put or deleted since the last call."""
@@ -106,60 +101,58 @@ class ForecastDetector:
 
     # --- many series: one operation for all ---------------------------------------------------------------------------
 
-    def _round(self, series: Integers, times: Integers, values: Floats, results: Floats, where: Integers) -> None:
-        """At most one point of each series; the results go to ``where``."""
+    def _round(self, series: Integers, times: Integers, values: Floats) -> Floats:
+        """Results of one point of each of some series."""
         chosen = self.storage.state[MODEL, series]
         known = np.abs(values) <= HUGE
-        first = chosen[0]
-        if first and known.all() and (chosen == first).all() and not self.season:
-            self._step(int(first), True, series, times, values, results, where)
-            return
+        first = int(chosen[0])
+        if first and known.all() and (chosen == first).all():
+            return self._step(first, True, series, times, values)
+        results = np.full((self.lines, len(series)), np.nan)
         for number in np.unique(chosen).astype(int):
             for observed in (True, False):
                 part = np.flatnonzero((chosen == number) & (known == observed))
-                if not len(part):
-                    continue
-                if number:
-                    self._step(number, observed, series[part], times[part], values[part], results, where[part])
+                if len(part) and number:
+                    results[:, part] = self._step(number, observed, series[part], times[part], values[part])
                 elif observed:
                     self._collect_round(series[part], times[part], values[part])
+        return results
 
-    def _step(
-        self,
-        number: int,
-        observed: bool,
-        series: Integers,
-        times: Integers,
-        values: Floats,
-        results: Floats,
-        where: Integers,
-    ) -> None:
-        """One point of each of some series of one model."""
+    def _step(self, number: int, observed: bool, series: Integers, times: Integers, values: Floats) -> Floats:
+        """Results of one point of each of some series, which have the same model."""
         candidate = self.candidates[number - 1]
         kernel = candidate.observe if observed else candidate.miss
-        rows = slice(OWN, OWN + len(candidate.fields))
-        state = self.storage.state
         low, count = int(series.min()), len(series)
+        rows, table = slice(OWN, OWN + len(candidate.fields)), self.storage.table
         whole = int(series.max()) - low + 1 == count
-        place = values[None]
-        if self.season:
-            at = self._places(series, times)
-            place = np.stack([values, self.storage.table[at, series]])
-        if whole:  # every series of a range: the state needs no copy
+        if whole:  # every series of a range: its state needs no copy
             order = series - low
-            inputs = np.empty_like(place)
-            inputs[:, order] = place
-            out = kernel.many_series(state[rows, low : low + count], inputs)[:, order]
+            if not (order[1:] > order[:-1]).all():
+                back = np.empty_like(order)
+                back[order] = np.arange(count)
+                return self._step(number, observed, series[back], times[back], values[back])[:, order]
+            columns: Any = slice(low, low + count)
+            state = self.storage.state[rows, columns]
         else:
-            part = np.take(state[rows], series, axis=1)
-            out = kernel.many_series(part, place)
-            state[rows, series] = part
+            columns = series
+            state = np.take(self.storage.state[rows], series, axis=1)
+        inputs = values[None]
         if self.season:
-            seasonal = state[POINTS, series] > 1
-            self.storage.table[at[seasonal], series[seasonal]] = out[self.lines][seasonal]
-            self.storage.wrote(series[seasonal], at[seasonal])
+            place = self._places(series, times)
+            at: Any = int(place[0]) if (place == place[0]).all() else place
+            inputs = np.stack([values, table[at, columns if isinstance(at, int) else series]])
+        out = kernel.many_series(state, inputs)
+        if not whole:
+            self.storage.state[rows, series] = state
+        if self.season:
+            seasonal = self.storage.state[POINTS, series] > 1
+            if isinstance(at, int) and seasonal.all():
+                table[at, columns] = out[self.lines]
+            else:
+                table[place[seasonal], series[seasonal]] = out[self.lines][seasonal]
+            self.storage.wrote(series[seasonal], place[seasonal])
             self._add_season(series, times, out)
-        results[:, where] = out[: self.lines]
+        return out[: self.lines]
 
     def _collect_round(self, series: Integers, times: Integers, values: Floats) -> None:
         full = [
@@ -250,13 +243,15 @@ class ForecastDetector:
             place, profile = np.zeros(values.shape, dtype=np.int64), np.zeros((1, len(series)))
             if self.season:
                 points = self._points(values)
-                length = points * own[STEP].astype(np.int64)
+                length = np.minimum(points * own[STEP].astype(np.int64), seasons.LONGEST_MS)
                 if self.season.length_ms is not None:
                     length = np.full(len(series), self.season.length_ms)
                 place = seasons.places(times, points, length)
                 profile = seasons.profile(values, place, points, self.season.most)
                 own[POINTS], own[LENGTH] = points, length
-            fitted = [candidate.fit(values, place, profile) for candidate in self.candidates]
+            fitted = [
+                candidate.fit(values, place, own[POINTS].astype(np.int64), profile) for candidate in self.candidates
+            ]
         best = np.argmin(np.stack([each.criterion for each in fitted]), axis=0)
         own[MODEL] = best + 1
         for number, (candidate, each) in enumerate(zip(self.candidates, fitted, strict=True)):
@@ -279,6 +274,17 @@ class ForecastDetector:
         """In which place of its season each series is."""
         points, length = (self.storage.state[row, series].astype(np.int64) for row in (POINTS, LENGTH))
         return seasons.places(times, points, length)
+
+
+def _rounds(series: Integers) -> Iterator[Integers]:
+    """Indices of points, one of each series at a time, in the order in which they came."""
+    order = np.argsort(series, kind="stable")
+    sizes = np.bincount(series)
+    starts = np.cumsum(sizes) - sizes
+    turn = np.empty(len(series), dtype=np.int64)
+    turn[order] = np.arange(len(series)) - starts[series[order]]
+    for number in range(int(sizes.max())):
+        yield np.flatnonzero(turn == number)
 
 
 class _NoSeason:
@@ -353,11 +359,13 @@ class ForecastVerdicts:
 
     def outside(self) -> NDArray[np.bool_]:
         """Whether each point has a verdict and lies outside its bounds."""
-        return (self.points < self.results[LOWER]) | (self.points > self.results[UPPER])
+        outside: NDArray[np.bool_] = (self.points < self.results[LOWER]) | (self.points > self.results[UPPER])
+        return outside
 
     def judged(self) -> NDArray[np.bool_]:
         """Whether each point has a verdict."""
-        return ~np.isnan(self.results[COUNT]) & ~np.isnan(self.points)
+        judged: NDArray[np.bool_] = ~np.isnan(self.results[COUNT]) & ~np.isnan(self.points)
+        return judged
 
     def flags(self) -> list[bool | None]:
         """Whether each point lies outside its bounds."""

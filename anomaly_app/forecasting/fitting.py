@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,35 +50,52 @@ class Candidate:
         self.fields = fields(model, plan)
         self.index = {name: number for number, name in enumerate(self.fields)}
         self.observe, self.miss = kernels(model, plan)
+        self._train, _ = kernels(model, replace(plan, update_rows=1, path=0))
 
-    def fit(self, values: Floats, place: Integers, season: Floats) -> Fitted:
+    def fit(self, values: Floats, place: Integers, points: Integers, season: Floats) -> Fitted:
         """Estimate the model from its training, twice: the first time tells the variance to start from.
 
         Args:
             values: without missing ones, shape (n, series), oldest first.
             place: of each value in its season, the same shape.
+            points: places of the season of each series, 1 without.
             season: what each place adds, shape (places, series).
         """
         count, series = values.shape
-        columns = np.arange(series)
-        plain = values - season[place, columns] if self.plan.season_weight else values
+        plain = values - season[place, np.arange(series)] if self.plan.season_weight else values
         base, unit = _scale(plain, self.model.differences)
         season = season / unit
         if self.model.name == "ewma":
-            return self._sample(plain, base, unit, season)
-        state = np.zeros((len(self.fields), series))
+            state, table, followed = self._sample(plain, base, unit), season, np.zeros(series)
+        else:
+            state, table = self._twice(plain, values, place, base, unit, season)
+            followed = np.full(series, 2 * self.plan.season_weight)
+        counted = np.full(series, float(count))
+        if self.plan.season_weight:
+            # The profile was made from the same c points per place: their errors have (1 - 1/c) of the variance, later
+            # ones (1 + 1/c). Those of a place sum up to 0, so following one makes the next one larger.
+            visits = np.maximum(count / _places(place), 1.5)
+            seasonal = points > 1
+            inside = (1 - 1 / visits) * (1 + followed / (visits - 1))
+            state[self.index["v"]] /= np.where(seasonal, inside, 1.0)
+            state[self.index["season_doubt"]] = np.where(seasonal, 1 / visits, 0.0)
+            state[self.index["season_pace"]] = np.where(seasonal, 1 / points, 0.0)
+            counted = np.where(seasonal, np.maximum(count - _places(place), self.model.lost + 1.0), counted)
+        state[self.index["n"]] = np.minimum(counted, self.plan.memory)
+        return Fitted(state, self._criterion(state), table)
+
+    def _twice(
+        self, plain: Floats, values: Floats, place: Integers, base: Floats, unit: Floats, season: Floats
+    ) -> tuple[Floats, Floats]:
+        """States and seasons behind the training, run from the variance that a first run has found."""
+        v = np.ones(values.shape[1])
+        first = self.model.differences
         for _ in range(2):
-            v = state[self.index["v"]].copy() if state[self.index["n"]].any() else np.ones(series)
             start = self._start(plain, base, unit)
             start[self.index["v"]] = v
-            rows = range(self.model.differences, count)
-            state, table = self._run(start, values[rows.start :], place[rows.start :], season.copy())
-        if self.plan.season_weight:
-            # The profile was made from the same points, so their errors are smaller than those to come.
-            per_place = np.maximum(count / np.maximum(_places(place), 1), 1.5)
-            state[self.index["v"]] *= (1 + 1 / per_place) / (1 - 1 / per_place)
-        state[self.index["n"]] = min(count, self.plan.memory)
-        return Fitted(state, self._criterion(state), table)
+            state, table = self._run(start, values[first:], place[first:], season.copy())
+            v = state[self.index["v"]]
+        return state, table
 
     def _start(self, plain: Floats, base: Floats, unit: Floats) -> Floats:
         """The state before the first point, or before the first one that has a difference."""
@@ -101,22 +118,22 @@ class Candidate:
         if len(columns) >= MANY:
             for row, at in zip(values, place, strict=True):
                 if self.plan.season_weight:
-                    out = self.observe.many_series(state, np.stack([row, season[at, columns]]))
+                    out = self._train.many_series(state, np.stack([row, season[at, columns]]))
                     season[at, columns] = out[len(OUTPUTS)]
                 else:
-                    self.observe.many_series(state, row[None])
+                    self._train.many_series(state, row[None])
             return state, season
         for column in columns:
             inputs, table = [values[:, column].tolist()], None
             if self.plan.season_weight:
                 inputs.append(place[:, column].tolist())
                 table = season[:, column].tolist()
-            state[:, column], _ = self.observe.one_series(state[:, column].tolist(), inputs, table)
+            state[:, column], _ = self._train.one_series(state[:, column].tolist(), inputs, table)
             if table is not None:
                 season[:, column] = table
         return state, season
 
-    def _sample(self, plain: Floats, base: Floats, unit: Floats, season: Floats) -> Fitted:
+    def _sample(self, plain: Floats, base: Floats, unit: Floats) -> Floats:
         """Mean and variance of the sample."""
         count, series = plain.shape
         scaled = (plain - base) / unit
@@ -130,11 +147,11 @@ class Candidate:
             squares = squares + error * (row - mean)
         variance = np.maximum(squares / max(count - 1, 1), TINIEST)
         state = np.zeros((len(self.fields), series))
-        given = {"base": base, "unit": unit, "n": min(count, self.plan.memory), "v": variance, "level": mean}
+        given = {"base": base, "unit": unit, "v": variance, "level": mean}
         given |= {f"e{number}": variance * unit * unit for number in range(self.plan.errors)}
         for name, value in given.items():
             state[self.index[name]] = value
-        return Fitted(state, self._criterion(state), season)
+        return state
 
     def _criterion(self, state: Floats) -> Floats:
         n, v, unit = (state[self.index[name]].tolist() for name in ("n", "v", "unit"))
@@ -163,7 +180,8 @@ def akaike(count: float, variance: float, unit: float, parameters: int) -> float
 def _places(place: Integers) -> Floats:
     """How many places of the season each series has been in."""
     ordered = np.sort(place, axis=0)
-    return 1.0 + np.count_nonzero(np.diff(ordered, axis=0), axis=0)
+    changes: Floats = np.count_nonzero(np.diff(ordered, axis=0), axis=0).astype(np.float64)
+    return 1.0 + changes
 
 
 def _scale(values: Floats, differences: int) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -11,8 +12,9 @@ from anomaly_app.errors import OptionError
 from anomaly_app.forecasting.arima import Arima
 from anomaly_app.forecasting.detector import ForecastDetector, Season
 from anomaly_app.forecasting.fitting import Candidate
-from anomaly_app.forecasting.models import Ewma, Holt, Memory, Model
+from anomaly_app.forecasting.models import Ewma, Holt, Memory
 from anomaly_app.forecasting.robust import RobustDetector
+from anomaly_app.forecasting.season import LONGEST_MS
 from anomaly_app.forecasting.step import Plan
 from anomaly_app.schema import BOOLEAN, DOUBLE, TIMESTAMP_3, DataType, Kind
 
@@ -71,7 +73,7 @@ FORECAST_OPTIONS = (
     _whole("updateInterval", 1, "points between updates of the coefficients", 1, 1_000_000),
     Option("enableStl", bool, False, "take a season off first"),
     _whole("m", None, "points of a season; found in the training if enableStl is given without", 2, 10_000),
-    _whole("seasonMs", None, "length of a season in ms; m usual steps if not given", 1, 1 << 53),
+    _whole("seasonMs", None, "length of a season in ms; m usual steps if not given", 1, LONGEST_MS),
     _one_of("model", "arima", "of the mean: arima, ewma or holt-winters", "arima", "ewma", "holt-winters"),
     _one_of("interval", "conformal", "what the bounds come from: conformal, t or normal", "conformal", "t", "normal"),
 )
@@ -135,12 +137,12 @@ def _check(options: Mapping[str, Any]) -> None:
     _check_season(options)
 
 
-def _orders(options: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+def _orders(options: Mapping[str, Any]) -> list[tuple[int, ...]]:
     """Orders to try: those of the grid that agree with the given ones, else the given ones with small others."""
     given = (options["p"], options["d"], options["q"])
     small = [(value,) if value is not None else range(2) for value in given]
     fitting = [order for order in GRID if all(g is None or g == o for g, o in zip(given, order, strict=True))]
-    orders = fitting or list(product(*small))
+    orders: list[tuple[int, ...]] = [*fitting] or [*product(*small)]
     affordable = options["minTrainingSize"] / POINTS_PER_COEFFICIENT
     return [order for order in orders if sum(order) + 1 <= affordable] or [min(orders, key=sum)]
 
@@ -149,6 +151,22 @@ def _tail(options: Mapping[str, Any], name: str) -> float:
     """Probability of a point beyond a bound: half of what is left by the interval of that confidence."""
     given = options[name]
     return float(1 - (options["confidencePercentage"] if given is None else given) / 100) / 2
+
+
+@lru_cache(maxsize=256)
+def candidate(name: str, order: tuple[int, ...], plan: Plan) -> Candidate:
+    """A model with its kernels, which take a few milliseconds to make.
+
+    Args:
+        name: ``arima``, ``ewma`` or ``holt-winters``.
+        order: of ARIMA, p, d and q; of Holt-Winters, the points of the season.
+        plan: what is around it.
+    """
+    memory = Memory(plan.memory)
+    if name == "arima":
+        p, d, q = order
+        return Candidate(Arima(p, d, q, memory), plan)
+    return Candidate(Ewma(memory) if name == "ewma" else Holt(order[0]), plan)
 
 
 def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDetector:
@@ -175,13 +193,6 @@ def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDete
         points = options["m"]
         season = Season(points, options["seasonMs"], points or max(training // 2, 1))
         weight = HOLT_SEASON_WEIGHT if name == "holt-winters" else SEASON_WEIGHT
-    models: list[Model]
-    if name == "ewma":
-        models = [Ewma(memory)]
-    elif name == "holt-winters":
-        models = [Holt(options["m"])]
-    else:
-        models = [Arima(*order, memory) for order in _orders(options)]
     plan = Plan(
         lower=_tail(options, "lowerBoundConfidencePercentage"),
         upper=_tail(options, "upperBoundConfidencePercentage"),
@@ -194,7 +205,8 @@ def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDete
         season_weight=weight,
         path=path,
     )
-    return ForecastDetector([Candidate(model, plan) for model in models], training, season)
+    orders = _orders(options) if name == "arima" else [(options["m"] or 1,)]
+    return ForecastDetector([candidate(name, order, plan) for order in orders], training, season)
 
 
 def _create_detect(options: Mapping[str, Any], names: Sequence[str]) -> Detector:

@@ -9,18 +9,22 @@ what each of these gives; so both give the same bits.
 
 from __future__ import annotations
 
+import functools
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly_app.detectors import Floats
 
-CHUNK = 4_096
-"""Series that go through the operations at once: a buffer is 32 kB then, and a dozen of them fit into the cache."""
+CHUNK = 10_240
+"""Series that go through the operations at once: a buffer has 80 kB, and those in use stay in the cache."""
 
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "greater": ">"}
+_BOTH = {"maximum": ">", "minimum": "<"}
 _BOOLEAN = {"less", "greater"}
 
 
@@ -97,9 +101,21 @@ def choose(condition: Symbol, one: Number, other: Number) -> Symbol:
 def look_up(table: Sequence[float], index: Symbol) -> Symbol:
     """An entry of a constant table; the index is a whole number, beyond the end it means the last entry."""
     trace = index.trace
-    name = f"table{len(trace.tables)}"
-    trace.tables[name] = np.asarray(table, dtype=np.float64)
+    values = np.asarray(table, dtype=np.float64)
+    name = next((known for known, held in trace.tables.items() if np.array_equal(held, values)), None)
+    if name is None:
+        name = f"table{len(trace.tables)}"
+        trace.tables[name] = values
     return trace.node("take", smallest(index, float(len(table) - 1)), name)
+
+
+def _take(table: Floats, index: Floats, out: Floats) -> None:
+    """Entries of a table; series that were trained together, or long ago, all have the same."""
+    low = index.min()
+    if low == index.max():
+        out.fill(table[int(low)])
+    else:
+        np.take(table, index.astype(np.int64), out=out, mode="clip")
 
 
 class Trace:
@@ -120,6 +136,31 @@ class Trace:
     def input(self, name: str) -> Symbol:
         """A number that is given."""
         return self.node("input", name)
+
+
+class _Buffers(threading.local):
+    """Room for intermediate results, which all kernels share: one runs at a time in a thread."""
+
+    def __init__(self) -> None:
+        self._registers = np.empty((0, CHUNK))
+        self._flags = np.empty((0, CHUNK), dtype=np.bool_)
+
+    def rows(self, registers: int, flags: int) -> tuple[Floats, NDArray[np.bool_]]:
+        """At least so many rows of numbers and of truth values."""
+        if len(self._registers) < registers:
+            self._registers = np.empty((registers, CHUNK))
+        if len(self._flags) < flags:
+            self._flags = np.empty((flags, CHUNK), dtype=np.bool_)
+        return self._registers, self._flags
+
+
+_buffers = _Buffers()
+
+
+@functools.lru_cache(maxsize=1_024)
+def _row_of(value: float) -> Floats:
+    """A constant as an array: numpy takes the larger of two arrays much faster than of an array and a number."""
+    return np.full(CHUNK, value)
 
 
 Step: TypeAlias = Callable[[Mapping[str, Symbol]], Mapping[str, Number]]
@@ -166,9 +207,8 @@ class Kernel:
         self._trace = trace
         self._order = self._needed(list(trace.nodes.values()))
         self._scalar: Any = self._make_scalar()
-        self._vector, registers, flags = self._make_vector()
-        self._registers = np.empty((registers, CHUNK))
-        self._flags = np.empty((flags, CHUNK), dtype=np.bool_)
+        self._vector, self._registers, self._flags, constants = self._make_vector()
+        self._constants = [_row_of(constant) for constant in constants]
 
     def one_series(
         self, state: Sequence[float], inputs: Sequence[Sequence[float]], table: Any = None
@@ -197,6 +237,7 @@ class Kernel:
         """
         count = state.shape[1]
         out = np.empty((len(self.outputs), count))
+        registers, flags = _buffers.rows(self._registers, self._flags)
         with np.errstate(all="ignore"):  # the same as Python's floats: infinity, and no word about it
             for start in range(0, count, CHUNK):
                 end = min(start + CHUNK, count)
@@ -205,8 +246,9 @@ class Kernel:
                     state[:, start:end],
                     inputs[:, start:end],
                     out[:, start:end],
-                    self._registers[:, :size],
-                    self._flags[:, :size],
+                    registers[:, :size],
+                    flags[:, :size],
+                    [row[:size] for row in self._constants],
                 )
         return out
 
@@ -238,29 +280,28 @@ class Kernel:
                 return repr(float(value))
             return f"v_{value.arguments[0]}" if value.operation == "input" else texts[id(value)]
 
+        twice = {id(a) for node in self._order if node.operation in _BOTH for a in node.arguments}  # in the text
         for number, node in enumerate(self._order):
-            parts = [text(argument) if not isinstance(argument, str) else argument for argument in node.arguments]
-            name, condition = node.operation, isinstance(node.arguments[0], Symbol) and node.arguments[0]
+            name = node.operation
+            parts = [argument if isinstance(argument, str) else text(argument) for argument in node.arguments]
             if name in _INFIX:
                 made = f"({parts[0]} {_INFIX[name]} {parts[1]})"
-            elif name == "sqrt":
-                made = f"sqrt({parts[0]})"
+            elif name in _BOTH:
+                made = f"({parts[0]} if {parts[0]} {_BOTH[name]} {parts[1]} else {parts[1]})"
+            elif name == "where":
+                made = f"({parts[1]} if {parts[0]} else {parts[2]})"
             elif name == "take":
                 made = f"{parts[1]}[int({parts[0]})]"
-            elif name == "where":
-                assert condition
-                made = f"({parts[1]} if {parts[0]} else {parts[2]})"
-            else:  # their operands are named, because each stands in the text twice
-                sign = ">" if name == "maximum" else "<"
-                made = f"({parts[0]} if {parts[0]} {sign} {parts[1]} else {parts[1]})"
-            twice = name in {"maximum", "minimum"}
+            else:
+                made = f"{name}({parts[0]})"
             texts[id(node)] = made
-            if uses[id(node)] > 1 or twice or self._feeds_twice(node) or made.count("(") > 40:  # parsers have limits
+            if uses[id(node)] > 1 or id(node) in twice or name in _BOTH or made.count("(") > 40:  # parsers have limits
                 lines.append(f"t{number} = {made}")
                 texts[id(node)] = f"t{number}"
         changed = [name for name in self.fields if name in self._results]
         out = ", ".join(text(self._results[name]) for name in self.outputs)
-        lines.append(f"out += ({out},)")
+        if out:
+            lines.append(f"out += ({out},)")
         if self.slot:
             lines.insert(0, f"v_{self.slot[0]} = table[entry]")
             lines.append(f"table[entry] = {text(self._results[self.slot[1]])}")
@@ -271,7 +312,7 @@ class Kernel:
         points = "".join("entry, " if self.slot and name == self.slot[0] else f"v_{name}, " for name in self.inputs)
         body = "\n        ".join(lines)
         source = (
-            f"def run(state, inputs, table):\n    {state}= state\n    out = []\n"
+            f"def run(state, inputs, table):\n    [{state}] = state\n    out = []\n"
             f"    for {points}in zip(*inputs):\n        {body}\n    return [{state}], out\n"
         )
         names: dict[str, Any] = {name: table.tolist() for name, table in self._trace.tables.items()}
@@ -279,14 +320,8 @@ class Kernel:
         exec(compile(source, "<kernel over floats>", "exec"), names)
         return names["run"]  # type: ignore[no-any-return]
 
-    def _feeds_twice(self, node: Symbol) -> bool:
-        """Whether the one use of a node would write its text twice."""
-        return any(
-            user.operation in {"maximum", "minimum"} and any(a is node for a in user.arguments) for user in self._order
-        )
-
-    def _make_vector(self) -> tuple[Callable[..., None], int, int]:
-        """The function, and how many number and truth buffers it needs."""
+    def _make_vector(self) -> tuple[Callable[..., None], int, int, list[float]]:
+        """The function, how many number and truth buffers it needs, and the numbers to be given as arrays."""
         last: dict[int, int] = {}
         for number, node in enumerate(self._order):
             for argument in node.arguments:
@@ -294,6 +329,7 @@ class Kernel:
                     last[id(argument)] = number
         end = len(self._order)
         owner = self._owners(last)
+        constants: list[float] = []
         for value in self._results.values():
             if isinstance(value, Symbol):
                 last[id(value)] = end
@@ -323,10 +359,13 @@ class Kernel:
                     made[kind] += 1
                 target = free[kind].pop()
             parts = [text(argument) for argument in node.arguments if not isinstance(argument, str)]
+            if node.operation in {"maximum", "minimum"} and not isinstance(node.arguments[1], Symbol):
+                constants.append(float(node.arguments[1]))
+                parts[1] = f"k{len(constants) - 1}"
             if node.operation == "where":
                 lines += [f"copyto({target}, {parts[2]})", f"copyto({target}, {parts[1]}, where={parts[0]})"]
             elif node.operation == "take":
-                lines.append(f"take({node.arguments[1]}, {parts[0]}.astype(int64), out={target}, mode='clip')")
+                lines.append(f"take({node.arguments[1]}, {parts[0]}, {target})")
             else:
                 lines.append(f"{node.operation}({', '.join(parts)}, out={target})")
             place[id(node)] = target
@@ -334,8 +373,11 @@ class Kernel:
                 if register[0] in free:
                     free[register[0]].append(register)
         # results that are not yet where they belong; states last, because outputs may be old states
-        for number, name in enumerate(self.outputs):
-            lines.append(f"copyto(o{number}, {text(self._results[name])})")
+        lines += [
+            f"copyto(o{number}, {text(self._results[name])})"
+            for number, name in enumerate(self.outputs)
+            if text(self._results[name]) != f"o{number}"
+        ]
         moved = [
             (f"s{number}", text(self._results[name]))
             for number, name in enumerate(self.fields)
@@ -350,18 +392,19 @@ class Kernel:
                 ("o", "outputs", len(self.outputs)),
                 ("r", "registers", made["r"]),
                 ("b", "flags", made["b"]),
+                ("k", "constants", len(constants)),
             )
             for number in range(count)
         ]
         body = "\n    ".join([*rows, *lines])
-        source = f"def run(state, inputs, outputs, registers, flags):\n    {body}\n"
+        source = f"def run(state, inputs, outputs, registers, flags, constants):\n    {body}\n"
         names: dict[str, Any] = {name: getattr(np, name) for name in (*_INFIX, *_FUNCTIONS)}
-        names.update(self._trace.tables)
+        names |= {"take": _take, **self._trace.tables}
         exec(compile(source, "<kernel over arrays>", "exec"), names)
-        return names["run"], max(made["r"], 1), max(made["b"], 1)
+        return names["run"], made["r"], made["b"], constants
 
     def _owners(self, last: Mapping[int, int]) -> dict[int, str]:
-        """Results that can be computed right into the row of their field, because its old value is used no more."""
+        """Results that can be computed right into their row: an output, or a field whose old value is used no more."""
         owner: dict[int, str] = {}
         outputs = {id(self._results[name]) for name in self.outputs}
         position = {id(node): number for number, node in enumerate(self._order)}
@@ -376,6 +419,10 @@ class Kernel:
             fits = used < position[id(value)] or (used == position[id(value)] and not strict)
             if fits and not needs_copy:
                 owner[id(value)] = f"s{number}"
+        for number, name in enumerate(self.outputs):
+            value = self._results[name]
+            if isinstance(value, Symbol) and id(value) in position:
+                owner.setdefault(id(value), f"o{number}")
         return owner
 
     @staticmethod
@@ -396,4 +443,4 @@ class Kernel:
         return lines
 
 
-_FUNCTIONS = ("sqrt", "maximum", "minimum", "copyto", "take", "int64")
+_FUNCTIONS = ("sqrt", "maximum", "minimum", "copyto")

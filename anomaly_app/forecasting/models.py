@@ -122,7 +122,7 @@ class Ewma:
     """
 
     name = "ewma"
-    fields = ("level",)
+    fields: tuple[str, ...] = ("level",)
     start: Mapping[str, float] = {}
     differences = 0
     parameters = 1
@@ -160,7 +160,7 @@ class Holt:
     """
 
     name = "holt-winters"
-    fields = ("level", "trend")
+    fields: tuple[str, ...] = ("level", "trend")
     start: Mapping[str, float] = {}
     differences = 0
     alpha, beta, damping = 0.1, 0.01, 0.98

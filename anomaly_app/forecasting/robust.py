@@ -262,9 +262,9 @@ class RobustVerdicts:
 
     def flags(self) -> list[bool | None]:
         """Whether a number of each point lies outside its bounds; None if none has a verdict."""
-        outside = ((self.points < self.lines[..., 1]) | (self.points > self.lines[..., 2])).any(axis=1)
-        judged = self._judged().any(axis=1)
-        return [out if known else None for out, known in zip(outside.tolist(), judged.tolist(), strict=True)]
+        outside: Any = ((self.points < self.lines[..., 1]) | (self.points > self.lines[..., 2])).any(axis=1).tolist()
+        judged: Any = self._judged().any(axis=1).tolist()
+        return [out if known else None for out, known in zip(outside, judged, strict=True)]
 
     def scores(self) -> list[float | None]:
         """The largest distance from a median, the bound being 1."""

@@ -6,6 +6,8 @@ import numpy as np
 
 from anomaly_app.detectors import Floats, Integers
 
+LONGEST_MS = 1 << 40
+"""Of a season: 35 years."""
 STRONG = 0.4
 """Least autocorrelation at the length of a season for it to be one."""
 
@@ -17,12 +19,13 @@ def places(times: Integers, points: Integers | int, length: Integers | int) -> I
         >>> places(np.array([0, 3_600_000, 86_400_000 + 7_200_000]), 24, 86_400_000).tolist()
         [0, 1, 2]
     """
-    return times % length * points // length
+    return np.asarray(times % length * points // length, dtype=np.int64)
 
 
 def step_ms(times: Integers) -> Integers:
     """The usual distance of the points of each series, in ms: the median; times have shape (n, series)."""
-    return np.maximum(np.median(np.diff(times, axis=0), axis=0), 1).astype(np.int64)
+    steps: Floats = np.maximum(np.median(np.diff(times, axis=0), axis=0), 1)
+    return steps.astype(np.int64)
 
 
 def period(values: Floats) -> Integers:

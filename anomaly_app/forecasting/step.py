@@ -17,6 +17,9 @@ SHIFT = 5
 """Outliers in a row that are a new level."""
 STEP = 0.25
 """By how many standard deviations a point outside a bound moves it (times one less the tail's probability)."""
+EAGER = 128.0
+"""Points seen for a step of one standard deviation; it shrinks to :data:`STEP` as more are seen: the first bounds are a
+guess (Angelopoulos, Barber and Bates, "Online conformal prediction with decaying step sizes", ICML 2024)."""
 NEAREST = 0.05
 """Least standard deviations from the forecast to a bound."""
 TINIEST = 1e-18
@@ -47,7 +50,7 @@ class Plan:
         errors: one-step errors in the root mean square.
         horizon: points ahead at which a forecast is judged.
         update_rows: rows between updates of the coefficients.
-        season_weight: of a point's error in its place of the season; 0 without a season.
+        season_weight: least weight of a point's error in its place of the season; 0 without a season.
         path: points ahead for which forecasts are given out after each point; 0 for none.
     """
 
@@ -73,14 +76,15 @@ PATH = ("ahead", "under", "over")
 HEADER = ("base", "unit", "n", "v", "gap", "run", "run_sum", "run_squares", "low", "high", "due")
 """State whatever the model: origin and scale of the series, points seen, variance in units of the scale, missing points
 since the last one, outliers in a row with sums of their errors, corrections of the bounds, rows since coefficients were
-updated."""
+updated. With a season, also the variance of its places, and the share of the season that a point is."""
 
 
 def fields(model: Model, plan: Plan) -> tuple[str, ...]:
     """Names of the numbers that a series holds."""
+    season = ("season_doubt", "season_pace") if plan.season_weight else ()
     errors = tuple(f"e{number}" for number in range(plan.errors))
     pending = tuple(f"{name}{step}" for step in _pending(plan) for name in ("f", "s"))
-    return (*HEADER, *errors, *pending, *model.fields)
+    return (*HEADER, *season, *errors, *pending, *model.fields)
 
 
 def _pending(plan: Plan) -> range:
@@ -117,6 +121,8 @@ def _bounds(
     forecast = model.forecast(given)
     growth = given["gap"] * forecast.growth
     relative = 1.0 + forecast.doubt + growth
+    if "season" in given:
+        relative = relative + given["season_doubt"]
     variance = largest(given["v"] * relative, TINIEST)
     scale = sqrt(variance)
     mean, wide = (forecast.mean, scale) if plan.horizon == 1 else (given["f1"], given["s1"])
@@ -184,13 +190,9 @@ def _observe(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str,
     for number in range(1, plan.errors):
         results[f"e{number}"] = given[f"e{number - 1}"]
     if plan.interval == "conformal":
-        for name, tail, outside in (
-            ("low", plan.lower, _below(x, results["lower"])),
-            ("high", plan.upper, _above(x, results["upper"])),
-        ):
-            results[name] = given[name] + choose(outside, STEP * (1 - tail), -STEP * tail)
+        results |= conformal(plan, given, _below(x, results["lower"]), _above(x, results["upper"]))
     if "season" in given:
-        results["season_next"] = given["season"] + plan.season_weight * point.error
+        results |= _season(plan, given, point.error)
     results |= _ahead(model, plan, given, changes, results["v"])
     results |= _path(model, plan, given, results)
     return results
@@ -206,6 +208,37 @@ def _miss(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str, Nu
     results |= _ahead(model, plan, given, changes, given["v"])
     results |= _path(model, plan, given, results)
     return results
+
+
+def conformal(plan: Plan, given: Mapping[str, Symbol], below: Symbol, above: Symbol) -> dict[str, Number]:
+    """A bound that was passed moves out, one that was not moves in a little: so it is passed as often as it should be.
+
+    In the long run this holds for any bounded series, whatever its distribution.
+
+    Source: Gibbs and Candès, "Adaptive conformal inference under distribution shift", NeurIPS 2021; Angelopoulos,
+    Candès and Tibshirani, "Conformal PID control for time series prediction", NeurIPS 2023 (its quantile tracking).
+    """
+    stride = smallest(largest(EAGER / given["n"], STEP), 1.0)
+    return {
+        "low": given["low"] + stride * choose(below, 1 - plan.lower, -plan.lower),
+        "high": given["high"] + stride * choose(above, 1 - plan.upper, -plan.upper),
+    }
+
+
+def _season(plan: Plan, given: Mapping[str, Symbol], error: Symbol) -> dict[str, Number]:
+    """The place of the season moves by the error: as a mean of its points first, then by a fixed weight.
+
+    The variance of a place, in multiples of that of a point, tells which; all places are taken for alike, each of them
+    being visited once a season.
+    """
+    doubt = given["season_doubt"]
+    weight = largest(doubt / (1.0 + doubt), plan.season_weight)
+    kept = 1.0 - weight
+    behind = kept * kept * doubt + weight * weight
+    return {
+        "season_next": given["season"] + weight * error,
+        "season_doubt": doubt + given["season_pace"] * (behind - doubt),
+    }
 
 
 def _below(value: Symbol, bound: Number) -> Symbol:

@@ -273,8 +273,10 @@ def _bind_select(
         return bind_windows(select, schema, text, dialect, into=into, limits=limits, ttl_ms=settings.ttl_ms)
     if has_detectors(select):
         from anomaly_app.jobs.over import bind_over  # which loads the detectors
+        from anomaly_app.windows.series import Retention
 
-        return bind_over(select, schema, text, dialect, into=into, ttl_ms=settings.ttl_ms)
+        retention = Retention(settings.ttl_ms, (limits or Limits()).keys)
+        return bind_over(select, schema, text, dialect, into=into, retention=retention)
     match = select.levels[0].match
     if match is None:
         return SelectRule(select, schema, text, dialect, into=into)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
@@ -89,6 +90,14 @@ class _RowScope(ColumnScope):
     """Names where an expression is about one row: WHERE, and inside an aggregate."""
 
     place = "WHERE"
+
+    def find(self, node: n.ColumnRef) -> Column:
+        """The column of the table that a reference names."""
+        if node.parts[-1].upper() in EDGES and all(c.name.upper() != node.parts[-1].upper() for c in self.columns):
+            problem = f"{node.parts[-1]} is of the window, and cannot stand inside {self.place}"
+            hint = ": HAVING is about windows" if self.place == "WHERE" else ""
+            raise SqlValidationError(problem + hint, self.text, *node.span)
+        return super().find(node)
 
     def call(self, node: n.Call, compiler: ExpressionCompiler) -> Code | None:
         """Only functions of the row."""

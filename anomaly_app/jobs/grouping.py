@@ -22,6 +22,7 @@ from anomaly_app.windows.accumulators import Group
 from anomaly_app.windows.assign import Sessions
 from anomaly_app.windows.operator import GridOperator, Grouping
 from anomaly_app.windows.piped import PipedRule
+from anomaly_app.windows.series import Retention
 from anomaly_app.windows.session import SessionOperator
 
 
@@ -75,7 +76,8 @@ def _bind_detectors(
     if around.rowtime is None:
         problem = "detectors over windows are in order of window_time: the windowed query must give it"
         raise SqlValidationError(problem, text, *windowed.span)
-    detectors = bind_over_groups(select, around, text, dialect, into=into, ttl_ms=ttl_ms)
+    retention = Retention(ttl_ms, (limits or Limits()).keys)
+    detectors = bind_over_groups(select, around, text, dialect, into=into, retention=retention)
     for name in detectors.partition_by:
         if name not in groups.origins:
             problem = f"PARTITION BY of OVER takes columns of the table: {name} is computed by the windowed query"

@@ -32,6 +32,7 @@ from anomaly_app.operators import Layout
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, WHOLE_NUMBERS, Column, Kind, Schema
 from anomaly_app.sql.statements import Select
 from anomaly_app.windows.over import CompiledOver, DetectorCall, OverRule
+from anomaly_app.windows.series import Retention
 
 _FRAME = re.compile(r"((RANGE|ROWS) (BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW|UNBOUNDED PRECEDING))?")
 
@@ -48,7 +49,7 @@ def bind_over(
     dialect: Dialect,
     *,
     into: Into | None = None,
-    ttl_ms: int | None = None,
+    retention: Retention = Retention(),  # noqa: B008 (frozen)
 ) -> OverRule:
     """Bind a query for which :func:`~anomaly_app.jobs.detector_functions.has_detectors` holds.
 
@@ -58,7 +59,7 @@ def bind_over(
         text: the whole statement, for errors.
         dialect: whose semantics.
         into: what makes rows of the sink from rows of the query, from the query's columns.
-        ttl_ms: after which the state of a silent key is dropped; None to keep it.
+        retention: how long state of keys is kept, and of how many.
 
     Raises:
         SqlValidationError: a name, a type, an option or the window of a detector is wrong.
@@ -71,7 +72,7 @@ def bind_over(
         call = next(call for level in select.levels for call in calls_with_over(level))
         problem = "a detector over MATCH_RECOGNIZE is not supported: write the matches to a topic in between"
         raise SqlValidationError(problem, text, *call.span)
-    return _Binder(select.levels, scope, f"table {select.source.name}", schema, text, dialect, into, ttl_ms).bind()
+    return _Binder(select.levels, scope, f"table {select.source.name}", schema, text, dialect, into, retention).bind()
 
 
 def bind_over_groups(
@@ -81,7 +82,7 @@ def bind_over_groups(
     dialect: Dialect,
     *,
     into: Into | None = None,
-    ttl_ms: int | None = None,
+    retention: Retention = Retention(),  # noqa: B008 (frozen)
 ) -> OverRule:
     """Bind the queries around a windowed GROUP BY, whose detectors read its groups; errors as :func:`bind_over`.
 
@@ -91,7 +92,7 @@ def bind_over_groups(
         text: the whole statement, for errors.
         dialect: whose semantics.
         into: what makes rows of the sink from rows of the query, from the query's columns.
-        ttl_ms: after which the state of a silent key is dropped; None to keep it.
+        retention: how long state of keys is kept, and of how many.
     """
     _, *levels = select.levels
     alias, problem = levels[0].table.alias, f"{ROWTIME} is of a table: of windows it is window_time"
@@ -101,7 +102,7 @@ def bind_over_groups(
         names = [alias] if alias else []
         return ColumnScope(layout.columns, layout.index, names, text, origins=origins, rowtime=problem)
 
-    return _Binder(levels, scope, "the windowed query", groups, text, dialect, into, ttl_ms).bind()
+    return _Binder(levels, scope, "the windowed query", groups, text, dialect, into, retention).bind()
 
 
 class _Binder:
@@ -114,9 +115,10 @@ class _Binder:
         text: str,
         dialect: Dialect,
         into: Into | None,
-        ttl_ms: int | None,
+        retention: Retention,
     ) -> None:
-        self.schema, self.text, self.dialect, self.into, self.ttl_ms = schema, text, dialect, into, ttl_ms
+        self.schema, self.text, self.dialect, self.into = schema, text, dialect, into
+        self._retention = retention
         self._source, self._source_scope = source, scope
         place, *others = [place for place, level in enumerate(levels) if any(calls_with_over(level))]
         if others:
@@ -145,7 +147,7 @@ class _Binder:
             [column.name for column in self.schema.columns if column.name in needed],
             compile,
             (self._wheres([*self.inner, self.level]), self._wheres(self.outer)),
-            self.ttl_ms,
+            self._retention,
         )
 
     # --- compilation --------------------------------------------------------------------------------

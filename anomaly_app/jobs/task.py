@@ -14,6 +14,7 @@ from typing import Any
 from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead
 from anomaly_app.jobs.checkpoint import ArrivalMark, Checkpoint, ReplayIndex
 from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Finding, Operator, Problem, Row
+from anomaly_app.windows.operator import WindowOperator
 
 
 class TimeMode(Enum):
@@ -174,6 +175,13 @@ class PartitionTask:
             self._end_replay()
         self._buffer.advance(watermark)
         self._run(self._buffer.release())
+
+    def is_due(self, time_ms: int) -> bool:
+        """Whether windows over processing time are complete at a time of the clock, though no row has come since."""
+        if self.mode is not TimeMode.ARRIVAL or self._replay is not None:
+            return False
+        dues = [slot.operator.due_ms() for slot in self.slots if isinstance(slot.operator, WindowOperator)]
+        return any(due is not None and due <= time_ms for due in dues)
 
     def finish(self) -> None:
         """The end of a bounded input: release every row, let every timer fire.

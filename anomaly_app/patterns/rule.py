@@ -33,11 +33,13 @@ class Limits:
         rows_per_key: rows that one attempt may take; beyond it the attempt is given up and counted.
         threads: ways one attempt may follow at once.
         groups: open groups of a windowed GROUP BY: a key in a slice of time.
+        keys: of a query with detectors, each with a model.
     """
 
     rows_per_key: int = 100_000
     threads: int = 10_000
     groups: int = 1_000_000
+    keys: int = 1_000_000
 
 
 class Projection(Protocol):

@@ -23,6 +23,8 @@ TICK_S = 0.5
 BROKER_CHECK_S = 2.0
 PROGRESS_CHECK_S = 15.0
 STALL_S = 120.0
+CLOCK_GRACE_MS = 1_000
+"""Rows on their way through a repartition have their time already: windows over processing time wait for them."""
 REFRESH_S = 60.0
 """How often a quiet partition notes anew how far the outputs are written, so that a restart reads little of them."""
 
@@ -55,6 +57,7 @@ class Watch:
                 continue
             await self._pass_markers()
             self._advance_idle()
+            self._pass_time(time.time_ns() // 1_000_000 - CLOCK_GRACE_MS)
             if now - self._refreshed >= REFRESH_S:
                 self._refreshed = now
                 for stages in self._worker.stages.values():
@@ -89,6 +92,15 @@ class Watch:
             for stage in own:
                 if stage.idle and stage.task.watermark < reached < MAX_WATERMARK:
                     stage.advance(reached)
+
+    def _pass_time(self, time_ms: int) -> None:
+        """Windows over processing time end by the clock, where no row comes that would end them."""
+        for stages in self._worker.stages.values():
+            for stage in stages:
+                if not isinstance(stage, DetectStage) or stage.pipeline.source.schema.proctime is None:
+                    continue
+                if stage.task.is_due(time_ms):
+                    stage.advance(time_ms)
 
     async def _purge(self) -> None:
         """Delete frames of the repartition topics that no restart reads again."""

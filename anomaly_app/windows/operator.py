@@ -81,6 +81,10 @@ class WindowOperator:
         """Event time up to which no row is to come."""
         return watermark - 1 if self.grouping.by_arrival and watermark != MAX_WATERMARK else watermark
 
+    def due_ms(self) -> int | None:
+        """Time of arrival from which on a window is complete without another row; None if none is open."""
+        raise NotImplementedError
+
     def update(self, rows: Sequence[Row], known: Callable[[Any], Group | None], begin: Any) -> None:
         """Take rows of one stretch into groups."""
         self.program.update(rows, known, begin, self._failed)
@@ -171,7 +175,7 @@ class GridOperator(WindowOperator):
         slices, grid = self._slices, self._grid
         while slices:
             oldest = next(iter(slices.values()))
-            end = max(oldest.start, self._fired) + grid.step_ms
+            end = self._next_end(oldest)
             if end > time:
                 break
             found: list[Finding] = []
@@ -183,6 +187,10 @@ class GridOperator(WindowOperator):
                 self._drop(slices.pop(oldest.start))
                 oldest = next(iter(slices.values()), oldest)
         return findings
+
+    def due_ms(self) -> int | None:
+        """The end of the oldest open window."""
+        return next((self._next_end(slice_) for slice_ in self._slices.values()), None)
 
     def changes(self) -> Entries:
         """Groups that changed, and those that are gone."""
@@ -221,6 +229,9 @@ class GridOperator(WindowOperator):
             return group
 
         return begin
+
+    def _next_end(self, oldest: Slice) -> int:
+        return max(oldest.start, self._fired) + self._grid.step_ms
 
     def _give_out_window(self, end: int, found: list[Finding]) -> None:
         """Give out the groups of the window with this end."""

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from anomaly_app.detectors import Detector, DetectorFunction, Verdicts
-from anomaly_app.errors import AnomalyError, EvaluationError
+from anomaly_app.errors import AnomalyError, EvaluationError, LimitError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Counters, Finding, Layout, Problem, Row
 from anomaly_app.patterns.describe import duration
 from anomaly_app.schema import Column
-from anomaly_app.windows.series import KeyedSeries
+from anomaly_app.windows.series import KeyedSeries, Retention
 
 Values = tuple[Any, ...]
 
@@ -77,7 +77,7 @@ class OverRule:
         reads: names of the columns of the table that it reads.
         compile: the query for rows of a layout.
         filters: texts of WHERE below and around the detectors.
-        ttl_ms: state of a key that has been silent for longer, in event time, is dropped; None to keep it.
+        retention: how long state of keys is kept, and of how many.
     """
 
     alert_type = "anomaly"
@@ -90,10 +90,10 @@ class OverRule:
         reads: Sequence[str],
         compile: Callable[[Layout], CompiledOver],
         filters: tuple[Sequence[str], Sequence[str]],
-        ttl_ms: int | None,
+        retention: Retention,
     ) -> None:
         self.calls, self.keys, self.output, self.reads = tuple(calls), tuple(partition_by), output, reads
-        self.filters, self.ttl_ms = filters, ttl_ms
+        self.filters, self.retention = filters, retention
         self._compile = compile
 
     @property
@@ -126,13 +126,14 @@ class OverRule:
     def state(self) -> str:
         """What is kept, for people."""
         kept = "a model for each key" if self.keys else "one model"
-        if self.ttl_ms is not None:
-            return f"{kept}, written with the rows that change it, dropped after {duration(self.ttl_ms)} without rows"
+        ttl_ms = self.retention.ttl_ms
+        if ttl_ms is not None:
+            return f"{kept}, written with the rows that change it, dropped after {duration(ttl_ms)} without rows"
         return f"{kept}, written with the rows that change it, kept for ever"
 
     def create(self, layout: Layout) -> OverOperator:
         """A fresh operator for rows of that layout."""
-        return OverOperator(self._compile(layout), self.calls, self.keys, layout, self.ttl_ms)
+        return OverOperator(self._compile(layout), self.calls, self.keys, layout, self.retention)
 
     def order_key(self, layout: Layout) -> None:
         """Rows of equal event time are taken as they came."""
@@ -149,7 +150,7 @@ class OverOperator:
         calls: its detectors.
         keys: columns that key them.
         layout: of the rows.
-        ttl_ms: after which a silent key is dropped; None to keep all.
+        retention: how long keys are kept, and how many.
     """
 
     keeps_rows = True
@@ -160,16 +161,16 @@ class OverOperator:
         calls: Sequence[DetectorCall],
         keys: Sequence[Column],
         layout: Layout,
-        ttl_ms: int | None,
+        retention: Retention,
     ) -> None:
         self.problems: list[Problem] = []
         self.counters = Counters()
-        self._compiled, self._ttl_ms = compiled, ttl_ms
+        self._compiled, self._retention = compiled, retention
         self._calls = calls
         self._detectors = [call.create() for call in calls]
         ends = np.cumsum([detector.width for detector in self._detectors])
         self._columns = [slice(end - d.width, end) for end, d in zip(ends, self._detectors, strict=True)]
-        self._state = KeyedSeries(self._detectors, keys)
+        self._state = KeyedSeries(self._detectors, keys, retention)
         indexes = [layout.index(column.name) for column in keys]
         self._key_of: Callable[[Row], Any] = itemgetter(*indexes) if indexes else _no_key
         self._single_key = len(indexes) == 1
@@ -190,11 +191,11 @@ class OverOperator:
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """State entries of the keys that rows came for, or that were dropped, since the last call."""
-        return self._state.changes(self._ttl_ms is not None)
+        return self._state.changes()
 
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
         """Take back the entries that ``changes`` has given."""
-        self._state.restore(state, self._ttl_ms is not None)
+        self._state.restore(state)
 
     def oldest_time(self) -> int | None:
         """No row is needed again."""
@@ -232,7 +233,14 @@ class OverOperator:
     ) -> list[Finding]:
         keys = list(map(self._key_of, rows))
         times = [row[TIME] for row in rows]
-        series, over = self._state.numbers(keys, times, self._ttl_ms)
+        series, over = self._state.numbers(keys, times)
+        if None in series:
+            self._refuse([row for row, number in zip(rows, series, strict=True) if number is None])
+            places = [place for place, number in enumerate(series) if number is not None]
+            rows, inputs, points = ([part[place] for place in places] for part in (rows, inputs, points))
+            keys, times, series = ([part[place] for place in places] for part in (keys, times, series))
+            if not rows:
+                return []
         numbers, moments = np.array(series, dtype=np.int64), np.array(times, dtype=np.int64)
         values = np.array(points, dtype=np.float64)
         values[~np.isfinite(values)] = np.nan  # infinity is no measurement, and a model would not survive it
@@ -288,10 +296,16 @@ class OverOperator:
         self.problems.append(Problem(problem, [row], key))
 
     def _expire(self, watermark: int) -> None:
-        if self._ttl_ms is not None and MIN_WATERMARK < watermark < MAX_WATERMARK:
-            dropped = self._state.expire(watermark, self._ttl_ms)
+        if self._retention.ttl_ms is not None and MIN_WATERMARK < watermark < MAX_WATERMARK:
+            dropped = self._state.expire(watermark)
             if dropped:
                 self.counters.add("expired_keys", dropped)
+
+    def _refuse(self, rows: Sequence[Row]) -> None:
+        most = self._retention.keys
+        self.counters.add("detector_key_limit", len(rows))
+        problem = f"models of {most} keys are held (limits.keys): there is no room for another one"
+        self.problems += [Problem(LimitError(problem), [row]) for row in rows]
 
 
 def _no_key(row: Row) -> tuple[()]:

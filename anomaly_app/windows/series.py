@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -22,6 +23,19 @@ SEEN = b"s"
 _NOTHING: frozenset[bytes] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long keys are kept, and how many.
+
+    Args:
+        ttl_ms: a key that has been silent for longer, in event time, is dropped; None to keep all.
+        keys: that one partition may hold; rows of others are not judged.
+    """
+
+    ttl_ms: int | None = None
+    keys: int = 1_000_000
+
+
 class KeyedSeries:
     """Which key is which series, what is stored of each, and when it was last seen.
 
@@ -30,10 +44,12 @@ class KeyedSeries:
     Args:
         detectors: of a query; a key has the same number in all of them.
         keys: columns that key them.
+        retention: how long keys are kept, and how many.
     """
 
-    def __init__(self, detectors: Sequence[Detector], keys: Sequence[Column]) -> None:
+    def __init__(self, detectors: Sequence[Detector], keys: Sequence[Column], retention: Retention) -> None:
         self._detectors, self._codec = detectors, KeyCodec(keys)
+        self._ttl_ms, self._most = retention.ttl_ms, retention.keys
         self._single = len(keys) == 1
         self._numbers: dict[Any, int] = {}
         self._free: list[int] = []
@@ -48,29 +64,55 @@ class KeyedSeries:
 
     # --- series -------------------------------------------------------------------------------------
 
-    def numbers(self, keys: Sequence[Any], times: Sequence[int], ttl_ms: int | None) -> tuple[list[int], list[int]]:
-        """Series of the rows, and those that have ended with their key: to be freed when the rows are judged."""
+    def numbers(self, keys: Sequence[Any], times: Sequence[int]) -> tuple[list[int | None], list[int]]:
+        """Series of the rows (None where there is no room for another key), and those that have ended meanwhile.
+
+        The latter are to be freed when the rows are judged.
+        """
         self._touched.update(dict.fromkeys(keys))
-        series, over, known = [], [], self._numbers
+        series: list[int | None] = []
+        over: list[int] = []
+        known, seen, ttl_ms = self._numbers, self._seen, self._ttl_ms
         if ttl_ms is None:
             for key in keys:
                 number = known.get(key)
                 series.append(self._begin(key) if number is None else number)
-        else:
-            seen = self._seen
-            for key, time in zip(keys, times, strict=True):
-                number = known.get(key)
-                if number is not None and time - seen.get(key, time) > ttl_ms:
-                    over.append(self._end(key))
-                    number = None
-                series.append(self._begin(key) if number is None else number)
+            self._forget_refused(keys, series)
+            return series, over
+        for key, time in zip(keys, times, strict=True):
+            number = known.get(key)
+            if number is not None and time - seen.get(key, time) > ttl_ms:
+                over.append(self._end(key))
+                number = None
+            if number is None:
+                if len(known) >= self._most:
+                    over += self._silent(time - 1)  # as if the watermark had been here between the rows
+                number = self._begin(key)
+            if number is not None:
                 seen[key] = time
                 seen.move_to_end(key)
+            series.append(number)
+        self._forget_refused(keys, series)
         return series, over
 
-    def expire(self, watermark: int, ttl_ms: int) -> int:
+    def _forget_refused(self, keys: Sequence[Any], series: Sequence[int | None]) -> None:
+        """Keys for which there is no room have no state to write."""
+        if None in series:
+            for key in set(keys) - self._numbers.keys() - self._begun_again:
+                self._touched.pop(key, None)
+
+    def expire(self, watermark: int) -> int:
         """Drop keys whose next row can only come too late; how many there were."""
-        seen, over = self._seen, []
+        over = self._silent(watermark)
+        self.free(over)
+        return len(over)
+
+    def _silent(self, watermark: int) -> list[int]:
+        """End keys that have been silent for too long; their series."""
+        over: list[int] = []
+        seen, ttl_ms = self._seen, self._ttl_ms
+        if ttl_ms is None:
+            return over
         for key in self._unseen:
             seen.setdefault(key, watermark)
         self._unseen = []
@@ -78,11 +120,9 @@ class KeyedSeries:
             key, time = next(iter(seen.items()))
             if time + ttl_ms > watermark:
                 break
-            del seen[key]
             over.append(self._end(key))
             self._touched[key] = None
-        self.free(over)
-        return len(over)
+        return over
 
     def free(self, series: Sequence[int]) -> None:
         """The numbers may be given to other keys."""
@@ -91,7 +131,12 @@ class KeyedSeries:
                 detector.forget(number)
         self._free += series
 
-    def _begin(self, key: Any) -> int:
+    def _begin(self, key: Any) -> int | None:
+        if len(self._numbers) >= self._most:
+            return None
+        return self._room_for(key)
+
+    def _room_for(self, key: Any) -> int:
         if self._free:
             number = self._free.pop()
         else:
@@ -106,12 +151,13 @@ class KeyedSeries:
         return number
 
     def _end(self, key: Any) -> int:
+        self._seen.pop(key, None)
         self._begun_again.add(key)
         return self._numbers.pop(key)
 
     # --- state ----------------------------------------------------------------------------------------
 
-    def changes(self, expires: bool) -> Iterator[tuple[bytes, bytes | None]]:
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """Entries put and deleted since the last call."""
         touched, begun_again, obsolete = self._touched, self._begun_again, self._obsolete
         self._touched, self._begun_again, self._obsolete = {}, set(), []
@@ -135,11 +181,12 @@ class KeyedSeries:
             if known != before:
                 names = frozenset(known)
                 self._stored[key] = self._names.setdefault(names, names)
-            if expires:
+            if self._ttl_ms is not None:
                 yield SEEN + name, msgspec.msgpack.encode(self._seen[key])
 
-    def restore(self, entries: Iterable[tuple[bytes, bytes]], expires: bool) -> None:
+    def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Take back the entries that stand."""
+        expires = self._ttl_ms is not None
         models: dict[bytes, list[tuple[bytes, bytes, bytes]]] = {}
         seen: dict[bytes, int] = {}
         for entry, value in entries:
@@ -154,10 +201,12 @@ class KeyedSeries:
         for name in {**models, **(seen if expires else {})}:
             values = self._codec.decode(name)
             key = keys[name] = values[0] if self._single else values
-            number, parts = self._begin(key), models.get(name, [])
+            number, parts = self._room_for(key), models.get(name, [])
             for place, detector in enumerate(self._detectors):
                 head = place.to_bytes(2, "big")
-                detector.restore(number, [(entry, value) for owner, entry, value in parts if owner == head])
+                own = [(entry, value) for owner, entry, value in parts if owner == head]
+                if own:
+                    detector.restore(number, own)
             names = frozenset(owner + entry for owner, entry, _ in parts)
             self._stored[key] = self._names.setdefault(names, names)
         if not expires:

@@ -47,6 +47,10 @@ class SessionOperator(WindowOperator):
             self.give_out(found, key, group, group[START], self._end(group), 0)
         return found
 
+    def due_ms(self) -> int | None:
+        """Behind the end of a session, or of an earlier one of its key: rows may have come since."""
+        return self._timers[0][0] + 1 if self._timers else None
+
     def _close_until(self, time: int) -> None:
         """Close the sessions that end at or before a time up to which no row is to come."""
         timers, open_ = self._timers, self._open

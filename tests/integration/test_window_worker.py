@@ -50,3 +50,32 @@ def test_every_window_gives_its_alert_once_across_a_kill(tmp_path: Path) -> None
         row = want[alert["payload"]["alert"]]
         assert (alert["type"], alert["key"]["userId"], alert["severity"]) == ("window", row[0], row[-2])
         assert "in the window up to " in alert["explanation"] and row[-1][:30] in alert["explanation"]
+
+
+PROCTIME = """
+CREATE TABLE t (k STRING, v INT, p AS PROCTIME()) WITH (
+    'connector' = 'kafka', 'topic' = '{topic}', 'format' = 'json', 'scan.startup.mode' = 'earliest-offset');
+SELECT k, COUNT(*) AS c, SUM(v) AS s FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(p), INTERVAL '1' SECOND))
+GROUP BY k, window_start, window_end;
+"""
+
+
+def test_windows_over_processing_time_end_by_the_clock(tmp_path: Path) -> None:
+    """No row comes that would end them; what is counted is each row once, in whichever window it came."""
+    with EmbeddedBroker() as embedded:
+        broker = Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+        run = Run(broker, tmp_path, "clock")
+        run.job.write_text(PROCTIME.format(topic=run.topic))
+        sent = [Sent(None, json.dumps({"k": "ab"[n % 2], "v": n}).encode(), None, n % 4) for n in range(40)]
+        asyncio.run(send(broker.servers, run.topic, sent))
+        with run.start() as worker:
+            worker.wait_ready()
+
+            def counted() -> dict[str, int]:
+                counts: Counter[str] = Counter()
+                for alert in run.alerts():
+                    counts[alert["key"]["k"]] += alert["payload"]["c"]
+                return dict(counts)
+
+            until(lambda: counted() == {"a": 20, "b": 20}, worker, "the windows")
+            assert sum(alert["payload"]["s"] for alert in run.alerts()) == sum(range(40))

@@ -8,6 +8,7 @@ from sample_detector import use_sample_functions
 
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.operators import MIN_WATERMARK, Layout
+from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import DOUBLE, INT, STRING, TIMESTAMP_3, Column, Schema
 from anomaly_app.testing.contract import check_contract, merged, steps_of, told
 
@@ -52,8 +53,8 @@ def made(rows):
     return out
 
 
-def bound(name):
-    factory = bind_text(QUERIES[name], {"t": SCHEMA}).factory
+def bound(name, **limits):
+    factory = bind_text(QUERIES[name], {"t": SCHEMA}, limits=Limits(**limits)).factory
     return lambda: factory.create(Layout(COLUMNS))
 
 
@@ -138,3 +139,24 @@ def test_expiry_may_be_asked_for_later_and_no_more():
     assert late.counters.counts == {}
     late.advance(1_030)
     assert late.counters.counts == {"expired_keys": 1}
+
+
+@pytest.mark.parametrize("name", ["by key", "expires"])
+@settings(max_examples=25, deadline=None)
+@given(rows=data, seed=st.integers(0, 1_000))
+def test_the_contract_at_the_limit_of_keys(name, rows, seed):
+    # A key without any value has no state, and a restart forgets that it was there.
+    rows = [(*row[:3], row[3] or 1.0) for row in rows]
+    check_contract(bound(name, keys=2), made(rows), seed=seed)
+
+
+def test_a_key_too_many_is_reported_and_not_judged():
+    operator = bound("expires", keys=2)()
+    rows = made([(1, key, 1, 1.0) for key in "xyzxyz"])
+    assert [finding.key for finding in operator.process(rows, 1_006)] == [("x",), ("y",)] * 2
+    assert [problem.rows for problem in operator.problems] == [[rows[2]], [rows[5]]]
+    assert "models of 2 keys are held (limits.keys)" in str(operator.problems[0].error)
+    assert operator.counters.counts == {"detector_key_limit": 2}
+    assert not any(b"z" in entry for entry, _ in operator.changes())
+    operator.advance(1_030)
+    assert [finding.key for finding in operator.process([(1_031, 6, "z", 1, 1.0, 1_031)], 1_031)] == [("z",)]

@@ -62,7 +62,16 @@ QUERIES = {
         grid("HOP"), "", "COUNT(*) AS c, VAR_POP(x) AS p, STDDEV_WITHOUT_MAX(x) AS w, MAX(x) AS m"
     ),
     "cumulate": sql(grid("CUMULATE")),
+    "hop, other types": sql(
+        grid("HOP"),
+        "",
+        "SUM(CAST(v AS DECIMAL(10, 2))) AS s, AVG(CAST(v AS DECIMAL(10, 2))) AS a, MIN(ts) AS t, MAX(k) AS m, "
+        "LISTAGG(DISTINCT k, '/') AS l, COUNT(DISTINCT v) FILTER (WHERE v > 2) AS d, STDDEV_POP(n) AS p, MAD(x) AS o",
+    ),
     "session": sql(SESSION),
+    "session, all": "SELECT window_start, COUNT(*) FILTER (WHERE v > 4) AS big, FIRST_VALUE(k) AS f FROM "
+    + SESSION.replace(" PARTITION BY k", "")
+    + " GROUP BY window_start, window_end",
     "session, numbers only": sql(SESSION, "COUNT(*) > 1", "COUNT(*) AS c, AVG(x) AS p, MIN(x) AS m"),
 }
 

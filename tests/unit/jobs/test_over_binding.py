@@ -235,7 +235,7 @@ def test_rows_meet_by_partition_by(call, routing):
 @pytest.mark.parametrize(("text", "ttl"), [("30 s", 30_000), ("1 d", 86_400_000), ("0", None)])
 def test_state_may_expire(text, ttl):
     job = bind_job(JOB.format(call=BY_KEY, set=f"SET 'table.exec.state.ttl' = '{text}';"), name="job")
-    assert job.plans[0].queries[0].factory.ttl_ms == ttl
+    assert job.plans[0].queries[0].factory.retention.ttl_ms == ttl
     assert job.warnings == ()
 
 

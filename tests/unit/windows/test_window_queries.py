@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from anomaly_app import Rows, query
+from anomaly_app import Rows, SqlError, query
 from anomaly_app.alerts import AlertBuilder
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.operators import MAX_WATERMARK
@@ -157,6 +157,52 @@ def test_windows_over_processing_time_close_when_time_has_passed_them() -> None:
     operator.process([(4_998, 4, "a", 1.0, 4_998)], 5_000)
     (finding,) = operator.advance(MAX_WATERMARK)
     assert finding.values[-1] == 1
+
+
+def test_windows_are_over_the_time_attribute_of_the_table() -> None:
+    sql = "SELECT COUNT(*) FROM TUMBLE(TABLE t, DESCRIPTOR({}), INTERVAL '1' SECOND) GROUP BY window_start, window_end"
+    columns = (Column("ts", parse_type("TIMESTAMP(3)")), Column("p", parse_type("TIMESTAMP_LTZ(3)"), Origin.PROCTIME))
+    with pytest.raises(SqlError, match=r"a time attribute: a WATERMARK, or AS PROCTIME\(\)"):
+        bind_text(sql.format("ts"), {"t": Schema(columns)})
+    with pytest.raises(SqlError, match="over ts: its rows come in order of their event time"):
+        bind_text(sql.format("p"), {"t": Schema(columns, rowtime="ts", proctime="p")})
+    with pytest.raises(SqlError, match="unknown column 'tz'; known: ts, p"):
+        bind_text(sql.format("tz"), {"t": Schema(columns, rowtime="ts")})
+
+
+def test_aggregates_of_the_others_stand_in_row_patterns_too() -> None:
+    sql = """SELECT * FROM transactions MATCH_RECOGNIZE (PARTITION BY userId ORDER BY ts
+        MEASURES B.amount AS amount, MEDIAN(A.amount) AS m, MAD(A.amount) AS d, AVG_WITHOUT_MAX(A.amount) AS o
+        AFTER MATCH SKIP PAST LAST ROW PATTERN (A+? B) DEFINE B AS B.amount > 4 * AVG_WITHOUT_MAX(A.amount))"""
+    rows = [("a", amount, f"00:0{second}") for second, amount in enumerate([1.0, 5.0, 3.0, 4.0, 99.0])]
+    (row,) = query(sql, table(*rows)).rows
+    assert row == ("a", 99.0, 3.5, 1.0, pytest.approx(8 / 3))
+
+
+PROCTIME_JOB = """
+CREATE TABLE t (k STRING, p AS PROCTIME()) WITH (
+    'connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'b:9092', 'format' = 'json');
+SELECT k, COUNT(*) AS c FROM TABLE({}) GROUP BY k, window_start, window_end;
+"""
+
+
+@pytest.mark.parametrize(
+    ("windows", "due"),
+    [
+        ("TUMBLE(TABLE t, DESCRIPTOR(p), INTERVAL '1' SECOND)", 1_000),
+        ("SESSION(TABLE t PARTITION BY k, DESCRIPTOR(p), INTERVAL '1' SECOND)", 1_501),
+    ],
+)
+def test_a_task_knows_when_the_clock_ends_a_window(windows: str, due: int) -> None:
+    (plan,) = bind_job(PROCTIME_JOB.format(windows), name="j").plans
+    task = plan.create_task()
+    assert not task.is_due(10**12)
+    task.process([(500, 0, "a")], end=1)
+    assert not task.is_due(due - 1) and task.is_due(due)
+    assert task.take().findings == []
+    task.advance(due)
+    assert [finding.values for _, finding in task.take().findings] == [("a", 1)]
+    assert not task.is_due(10**12)
 
 
 JOB = """
