@@ -42,7 +42,7 @@ class Bound:
 def tail_end(scores: Floats, alpha: float) -> Floats:
     """The score that a share ``alpha`` of points exceeds, from few of them: shape (k,) from (k, n).
 
-    The tail above the highest tenth is taken for exponential (Pickands 1975: that of a distribution which is not heavy
+    The highest tenth is taken for the tail of an exponential (Pickands 1975: that of a distribution which is not heavy
     becomes so), with the median excess as its scale: some anomalies among the points do not move it far.
 
     Example:
@@ -51,7 +51,7 @@ def tail_end(scores: Floats, alpha: float) -> Floats:
         True
     """
     n = scores.shape[1]
-    tail = max(n // 10, int(alpha * n), 1)
+    tail = max(n // 10, int(alpha * n), 3)
     ordered = np.sort(scores, axis=1)
     corner = ordered[:, n - tail - 1]
     scale = (np.median(ordered[:, n - tail :], axis=1) - corner) / np.log(2)

@@ -157,6 +157,15 @@ def test_outliers_in_the_warm_up_that_only_break_a_correlation_do_not_spoil_the_
     assert np.abs(told[128:160] / exact[128:160] - 1).max() < 0.5
 
 
+@pytest.mark.parametrize("rows", [16, 40])
+def test_an_outlier_in_a_short_warm_up_does_not_hide_the_next(rows: int) -> None:
+    points = np.random.default_rng(16).normal(size=(rows + 5, 2))
+    points[5] += 20
+    points[-1] += 20
+    flags = detect(points, minTrainingSize=rows).flags()
+    assert flags[-1] and not any(flags[:-1])
+
+
 @pytest.mark.parametrize(("method", "after"), [("mahalanobis", 690), ("trees", 1_900)])
 def test_after_a_level_shift_small_anomalies_are_seen_again(method: str, after: int) -> None:
     random = np.random.default_rng(13)
