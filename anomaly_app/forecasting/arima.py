@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anomaly_app.forecasting.kernel import Number, Symbol, choose, clip, largest, smallest
 from anomaly_app.forecasting.models import Changes, Forecast, Memory, State, Surprise
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, largest, smallest
 
 START = 10.0
 """Variance of the coefficients before the first point, in units of the series' variance: next to nothing is known."""

@@ -1,4 +1,4 @@
-"""What a model of a series is: a recursion for its mean, to be traced (:mod:`anomaly_app.forecasting.kernel`)."""
+"""What a model of a series is: a recursion for its mean, to be traced (:mod:`anomaly_app.forecasting.symbols`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from anomaly_app.forecasting.kernel import Number, Symbol, choose, largest
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, largest
 
 State: TypeAlias = Mapping[str, Symbol]
 Changes: TypeAlias = dict[str, Number]

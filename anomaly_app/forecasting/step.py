@@ -8,8 +8,9 @@ from typing import Any
 
 from scipy import stats
 
-from anomaly_app.forecasting.kernel import Kernel, Number, Symbol, choose, clip, largest, look_up, smallest, sqrt
+from anomaly_app.forecasting.kernel import Kernel
 from anomaly_app.forecasting.models import Forecast, Model, Surprise
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, largest, look_up, smallest, sqrt
 
 OUTLIER = 4.0
 """Standard deviations beyond which a point is not learnt from as it is: 1 in 16,000 of a normal distribution."""

@@ -7,18 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from anomaly_app.forecasting.kernel import (
-    CHUNK,
-    Kernel,
-    Number,
-    Symbol,
-    choose,
-    clip,
-    largest,
-    look_up,
-    smallest,
-    sqrt,
-)
+from anomaly_app.forecasting.kernel import CHUNK, Kernel
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, largest, look_up, smallest, sqrt
 
 
 def everything(given: Mapping[str, Symbol]) -> dict[str, Number]:
