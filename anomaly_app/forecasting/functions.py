@@ -191,7 +191,7 @@ def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDete
     season, weight = None, 0.0
     if name == "holt-winters" or options["enableStl"]:
         points = options["m"]
-        season = Season(points, options["seasonMs"], points or max(training // 2, 1))
+        season = Season(points, options["seasonMs"], points or max(training // 3, 1))
         weight = HOLT_SEASON_WEIGHT if name == "holt-winters" else SEASON_WEIGHT
     plan = Plan(
         lower=_tail(options, "lowerBoundConfidencePercentage"),

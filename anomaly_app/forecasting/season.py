@@ -9,7 +9,7 @@ from anomaly_app.detectors import Floats, Integers
 LONGEST_MS = 1 << 40
 """Of a season: 35 years."""
 STRONG = 0.4
-"""Least autocorrelation at the length of a season for it to be one."""
+"""Least autocorrelation at the length of a season, and on average at its multiples, for it to be one."""
 
 
 def places(times: Integers, points: Integers | int, length: Integers | int) -> Integers:
@@ -29,7 +29,10 @@ def step_ms(times: Integers) -> Integers:
 
 
 def period(values: Floats) -> Integers:
-    """Points of the season of each series, 1 if there is none: where the autocorrelation peaks; shape (n, series).
+    """Points of the season of each series, 1 if there is none: where the autocorrelation peaks again and again.
+
+    Args:
+        values: shape (n, series); seasons of up to a third of them are found.
 
     Example:
         >>> wave = np.sin(np.arange(96) * 2 * np.pi / 12)
@@ -39,22 +42,24 @@ def period(values: Floats) -> Integers:
         [1, 1]
     """
     count, series = values.shape
-    slope = (values[-1] - values[0]) / max(count - 1, 1)
-    centred = values - slope * np.arange(count)[:, None]
-    centred = centred - np.median(centred, axis=0)
+    time = (np.arange(count) - (count - 1) / 2)[:, None]
+    centred = values - _sum(values) / count
+    centred = centred - time * (_sum(time * centred) / _sum(time * time))
     total = _sum(centred * centred)
     total[total == 0] = 1.0
-    lags = range(1, count // 2 + 1)
-    if len(lags) < 3:
+    if count < 9:
         return np.ones(series, dtype=np.int64)
-    r = np.stack([_sum(centred[lag:] * centred[:-lag]) / total * (count / (count - lag)) for lag in lags])
-    peak = np.zeros_like(r, dtype=np.bool_)
-    peak[1:-1] = (r[1:-1] > r[:-2]) & (r[1:-1] >= r[2:])
-    peak[-1] = r[-1] > r[-2]
-    r = np.where(peak & (r > max(STRONG, 3 / count**0.5)), r, -np.inf)
-    best = np.max(r, axis=0)
-    first = np.argmax(r >= 0.9 * best, axis=0)  # a multiple of the season fits as well as the season
-    return np.where(np.isfinite(best), first + 1, 1)
+    longest = 2 * count // 3
+    r = np.stack([np.ones(series)] + [_sum(centred[lag:] * centred[:-lag]) / total for lag in range(1, longest + 1)])
+    r *= (count / (count - np.arange(longest + 1)))[:, None]
+    score = np.full((count // 3 + 1, series), -np.inf)
+    for lag in range(2, count // 3 + 1):  # three seasons show that it comes back
+        peak = (r[lag] > r[lag - 1]) & (r[lag] >= r[lag + 1])
+        fit = _sum(r[lag::lag]) / (longest // lag)  # a season comes back at each of its multiples
+        score[lag] = np.where(peak & (r[lag] > STRONG) & (fit > STRONG), fit, -np.inf)
+    best = np.max(score, axis=0)
+    first = np.argmax(score >= 0.9 * best, axis=0)  # a multiple of the season fits as well as the season
+    return np.where(np.isfinite(best), first, 1)
 
 
 def profile(values: Floats, place: Integers, points: Integers, size: int) -> Floats:

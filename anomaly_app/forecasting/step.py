@@ -214,16 +214,18 @@ def _miss(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str, Nu
 def conformal(plan: Plan, given: Mapping[str, Symbol], below: Symbol, above: Symbol) -> dict[str, Number]:
     """A bound that was passed moves out, one that was not moves in a little: so it is passed as often as it should be.
 
-    In the long run this holds for any bounded series, whatever its distribution.
+    In the long run this holds for any bounded series, whatever its distribution. A correction ends where the bound of
+    a long history would be at the forecast: a series at rest for long must not pile up what takes as long to undo.
 
     Source: Gibbs and Candès, "Adaptive conformal inference under distribution shift", NeurIPS 2021; Angelopoulos,
     Candès and Tibshirani, "Conformal PID control for time series prediction", NeurIPS 2023 (its quantile tracking).
     """
     stride = smallest(largest(EAGER / given["n"], STEP), 1.0)
-    return {
-        "low": given["low"] + stride * choose(below, 1 - plan.lower, -plan.lower),
-        "high": given["high"] + stride * choose(above, 1 - plan.upper, -plan.upper),
-    }
+    corrections: dict[str, Number] = {}
+    for name, outside, tail in (("low", below, plan.lower), ("high", above, plan.upper)):
+        moved = given[name] + stride * choose(outside, 1 - tail, -tail)
+        corrections[name] = largest(moved, NEAREST - float(stats.norm.isf(tail)))
+    return corrections
 
 
 def _season(plan: Plan, given: Mapping[str, Symbol], error: Symbol) -> dict[str, Number]:

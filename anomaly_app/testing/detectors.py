@@ -224,22 +224,27 @@ def check_keys(subject: Subject) -> None:
 
 
 def check_many_keys(subject: Subject) -> None:
-    """A batch that has one point of each of many series says what each would be told alone."""
+    """A batch that has one point of each of many series says, and stores, what it would of each alone."""
     random = np.random.default_rng(3)
     many, rounds = 120, subject.rounds
     points = np.stack(
         [(subject.values or noisy_values)(random, rounds, subject.create().width) for _ in range(many)], axis=1
     )
     detector, lone = fresh(subject, many), fresh(subject)
-    numbers = np.arange(many, dtype=np.int64)
-    wanted = (0, 17, many - 1)
+    numbers, wanted = np.arange(many, dtype=np.int64), (0, 17, many - 1)
+    stored = [Saved() for _ in wanted]
     for turn in range(rounds):
         times = np.full(many, START_MS + turn * 3_600_000, dtype=np.int64)
+        if turn == rounds - 20:  # from here on the lone ones are those that were stored
+            lone = fresh(subject)
+            for alone, saved in enumerate(stored):
+                lone.restore(alone, list(saved.entries.items()))
         all_ = outcome(detector.update(numbers, times, points[turn]), many)
         for alone, number in enumerate(wanted):
             own = slice(number, number + 1)
             one = outcome(lone.update(numbers[alone : alone + 1], times[own], points[turn][own]), 1)
             assert_same([all_[number]], one, subject.tolerance, f"round {turn}, series {number}")
+            stored[alone].take(detector, number)
 
 
 def check_restore(subject: Subject, seed: int = 7, cuts: Sequence[int] | None = None) -> None:

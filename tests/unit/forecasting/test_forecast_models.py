@@ -15,6 +15,7 @@ from anomaly_app.forecasting.arima import START, Arima
 from anomaly_app.forecasting.fitting import Candidate
 from anomaly_app.forecasting.functions import candidate
 from anomaly_app.forecasting.models import Ewma, Holt, Memory
+from anomaly_app.forecasting.season import period
 from anomaly_app.forecasting.step import OUTPUTS, Plan
 
 MEMORY = Memory(512)
@@ -168,3 +169,19 @@ def test_paths_and_their_variance_are_those_of_the_model(order: tuple[int, int, 
 
 def test_candidates_are_shared() -> None:
     assert candidate("arima", (1, 1, 1), plan()) is candidate("arima", (1, 1, 1), plan())
+
+
+def test_history_counts_as_long_as_the_option_says() -> None:
+    assert (round(MEMORY.variance, 4), round(MEMORY.keeping, 4), round(MEMORY.level, 3)) == (0.0029, 0.9995, 0.01)
+    assert Memory(1_024).variance == MEMORY.variance / 2
+
+
+def test_a_season_is_found_and_none_is_made_up() -> None:
+    random = np.random.default_rng(6)
+    wave = np.sin(np.arange(200) * 2 * np.pi / 12)[:, None] + random.normal(0, 0.3, (200, 60))
+    assert set(period(wave).tolist()) == {12}
+    weekly = (np.arange(200) % 7 == 3)[:, None] * 6.0 + random.normal(size=(200, 60))
+    assert set(period(weekly).tolist()) == {7}
+    for without in (random.normal(size=(200, 200)), np.cumsum(random.normal(size=(200, 200)), axis=0)):
+        assert np.mean(period(without) == 1) > 0.97
+    assert period(np.full((200, 1), 3.0)).tolist() == [1]

@@ -115,6 +115,53 @@ def test_missing_values_widen_the_bounds_of_a_walk() -> None:
     assert rows[2][1] is None and rows[2][5] is None and rows[2][2] is not None
 
 
+def test_bounds_close_again_behind_a_gap() -> None:
+    values = np.cumsum(np.random.default_rng(3).normal(0, 1, 320))
+    detector = create({"p": 0, "d": 1, "q": 0})
+    before = feed(detector, values[:300]).values()[-1]
+    after = feed(detector, [*([math.nan] * 5), *values[300:]]).values()[-1]
+    assert after[4] - after[3] < 1.2 * (before[4] - before[3])
+
+
+def test_bounds_of_a_season_close_as_its_places_become_known() -> None:
+    values = np.random.default_rng(3).normal(0, 1, (48 * 14, 40))
+    detector = create({"model": "holt-winters", "m": 48, "interval": "normal"})
+    detector.grow(40)
+    widths = []
+    for row, points in enumerate(values):
+        results = detector.update(np.arange(40), np.full(40, row * HOUR), points[:, None]).values()
+        widths.append(np.mean([result[4] - result[3] for result in results if result[2] is not None] or [0]))
+    # a place is the mean of 2.7 points at first: 1 + 1/2.7 of the variance; later of about 20
+    assert 0.83 < widths[-1] / widths[128] < 0.92
+
+
+def test_coefficients_of_a_series_at_rest_do_not_blow_up() -> None:
+    random = np.random.default_rng(3)
+    detector = create({"p": 1, "d": 1, "q": 1})
+    feed(detector, random.normal(0, 1, 200))
+    feed(detector, np.full(60_000, 5.0))
+    candidate = detector.candidates[0]  # type: ignore[attr-defined]
+    state = detector.storage.state[4:, 0]  # type: ignore[attr-defined]
+    assert state[candidate.index["P0_0"]] < 1.1e8
+    flags = feed(detector, random.normal(5, 1, 300)).flags()
+    assert sum(flag is True for flag in flags[100:]) < 20
+
+
+@pytest.mark.parametrize("options", [{}, {"model": "holt-winters", "m": 24}, {"model": "ewma"}])
+def test_the_unit_of_the_values_does_not_matter(options: dict[str, Any]) -> None:
+    values = np.random.default_rng(9).standard_t(3, 600) + 10
+    expected = feed(create(options), values).flags()
+    for power in (-40, 40):
+        assert feed(create(options), values * 2.0**power).flags() == expected
+
+
+def test_few_points_are_not_fitted_with_many_coefficients() -> None:
+    names = [each.model.name for each in create({"minTrainingSize": 8}).candidates]  # type: ignore[attr-defined]
+    assert names == ["arima(0,0,0)", "arima(1,0,0)"]
+    given = create({"minTrainingSize": 8, "p": 2, "d": 0})
+    assert [each.model.name for each in given.candidates] == ["arima(2,0,0)"]  # type: ignore[attr-defined]
+
+
 def test_an_infinite_value_is_an_anomaly_and_not_learnt() -> None:
     detector = create({"minTrainingSize": 32})
     feed(detector, np.random.default_rng(3).normal(0, 1, 64))
