@@ -193,6 +193,8 @@ class PatternOperator:
             except FAILURES as error:
                 if isinstance(error, LimitError):
                     self.counters.add("pattern_thread_limit")
+                if self._accept is not None:
+                    at = max(at, matcher.moment_before(attempt, rows))
                 state.start = attempt.start
                 self._give_up(state, attempt.next, error)
                 continue

@@ -122,6 +122,11 @@ class SingleRunMatcher:
             at = max(at, (row[TIME] + (self._within or 0), 1, row[POSITION]))
         return at
 
+    def moment_before(self, run: RunState, rows: Sequence[Row]) -> Moment:
+        """When those were resolved that went before an attempt on which a condition failed."""
+        (self._resolution,) = run.path
+        return self.moment(run, rows)
+
     def end(self, run: RunState) -> None:
         """No row follows in the partition, or WITHIN has passed."""
         run.state = DEAD if run.best is None else COMPLETE

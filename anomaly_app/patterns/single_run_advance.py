@@ -58,7 +58,11 @@ class AdvanceSource(RunSource):
 
     def _failure(self) -> list[str]:
         failures = self.define.env.constant(FAILURES)
-        return [f"    except {failures}:", "        run.start, run.next = start, i", "        raise"]
+        return [
+            f"    except {failures}:",
+            "        run.start, run.next, run.path = start, i, ((failed, expired),)",
+            "        raise",
+        ]
 
     def _bounds(self) -> None:
         """How far an attempt may go."""
