@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anomaly_app.operators import POSITION, TIME, Row
 from anomaly_app.patterns.keys import COMPLETE, DEAD, RunState, run_state
-from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
+from anomaly_app.patterns.matcher import BEGINNING, Match, Moment, seen_at
 from anomaly_app.patterns.single_run_accept import AcceptSource
 from anomaly_app.patterns.single_run_advance import AdvanceSource, ResumeSource
 from anomaly_app.patterns.single_run_source import FEW_ROWS, goes_on
@@ -115,8 +115,7 @@ class SingleRunMatcher:
         at = BEGINNING
         for place in (failed, run.next - 1 if run.complete else -1):
             if place >= 0:
-                row = rows[min(place + self._look_ahead, len(rows) - 1)]
-                at = max(at, (row[TIME], 0, row[POSITION]))
+                at = max(at, seen_at(rows, place, self._look_ahead))
         if expired >= 0:
             row = rows[expired]
             at = max(at, (row[TIME] + (self._within or 0), 1, row[POSITION]))
