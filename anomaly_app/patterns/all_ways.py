@@ -90,7 +90,7 @@ class AllWaysOperator(PatternOperator):
         state.attempt = starts
         limit = len(rows) - (0 if at_end else rule.look_ahead)
         while starts.next < limit:
-            self._take(state, starts)
+            self._follow(state, starts)
         if at_end and self._program.anchored_end:
             for start in starts.open:
                 self._end(state, start)
@@ -114,7 +114,7 @@ class AllWaysOperator(PatternOperator):
 
     # --- rows -----------------------------------------------------------------------------------------
 
-    def _take(self, state: KeyState, starts: Starts) -> None:
+    def _follow(self, state: KeyState, starts: Starts) -> None:
         """The next row, for all starts and as one."""
         rows, index = state.rows, starts.next
         row = rows[index]

@@ -12,7 +12,7 @@ from anomaly_app.patterns.automaton import AutomatonMatcher
 from anomaly_app.patterns.describe import describe_clause, duration, notes
 from anomaly_app.patterns.program import Program, State
 from anomaly_app.patterns.rule import CompiledRule, Rule
-from anomaly_app.patterns.single_run import SingleRunMatcher
+from anomaly_app.patterns.single_run import MOST_STATES, SingleRunMatcher
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 
 
@@ -174,6 +174,8 @@ def _why_threads(compiled: CompiledRule) -> str:
         return "attempts that time out are shown, so that each start is looked at by itself"
     if program.anchored_end:
         return "$ is known at the end of the input only, so that ways stay open until then"
+    if len(program.states) > MOST_STATES:
+        return f"the pattern has more than {MOST_STATES} places"
     if program.matches_empty:
         return "the pattern can match without a row"
     if compiled.rows_per_match is RowsPerMatch.ALL_UNMATCHED:

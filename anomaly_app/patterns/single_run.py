@@ -36,6 +36,10 @@ Resume: TypeAlias = Callable[[RunState, Sequence[Row], int, int], bool]
 Fill: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[list[Any]]], int]
 
 
+MOST_STATES = 500
+"""Each is a branch of the generated functions, and Python cannot compile some thousands of them in a row."""
+
+
 class SingleRunMatcher:
     """The interface of :class:`~anomaly_app.patterns.matcher.Matcher` over generated functions.
 
@@ -151,6 +155,8 @@ def fits(rule: CompiledRule) -> bool:
     """Whether every row leaves at most one way to go on to further rows."""
     program = rule.program
     if program.anchored_end or program.matches_empty or rule.rows_per_match is RowsPerMatch.ALL_UNMATCHED:
+        return False
+    if len(program.states) > MOST_STATES:
         return False
     return all(_deterministic(state, program, rule.earliest) for state in (*program.states, program.first))
 
