@@ -32,7 +32,7 @@ from anomaly_app.sql.row_pattern import (
 MAX_STATES = 20_000
 """Places of variables in a pattern, loops written out."""
 
-MAX_STEPS = 2_000_000
+MAX_STEPS = 1_000_000
 """Steps from the places to those that can follow them: of n optional parts in a row each may follow each."""
 
 
