@@ -264,7 +264,8 @@ class AutomatonMatcher:
 
     def moment(self, attempt: Attempt, rows: Sequence[Row]) -> Moment:
         """When a resolved attempt was."""
-        at = seen_at(rows, max(attempt.next - 1, attempt.start), self._look_ahead)
+        taken = attempt.next > attempt.start  # else it needed no row to be a match, or to be none
+        at = seen_at(rows, attempt.next - 1 if taken else attempt.start, self._look_ahead if taken else 0)
         if not attempt.expired:
             return at
         start = rows[attempt.start]

@@ -9,8 +9,10 @@ and are taken one by one as they come.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anomaly_app.operators import POSITION, TIME, Row
@@ -122,7 +124,11 @@ class SingleRunMatcher:
                 at = max(at, seen_at(rows, place, self._look_ahead))
         if expired >= 0:
             row = rows[expired]
-            at = max(at, (row[TIME] + (self._within or 0), 1, row[POSITION]))
+            deadline = row[TIME] + (self._within or 0)
+            at = max(at, (deadline, 1, row[POSITION]))
+            if self._look_ahead:  # the last row that it took had to wait, too
+                last = bisect_left(rows, deadline, expired, key=itemgetter(TIME)) - 1
+                at = max(at, seen_at(rows, last, self._look_ahead))
         return at
 
     def end(self, run: RunState) -> None:

@@ -20,9 +20,11 @@ from pattern_oracles import (
     Clause,
     Given,
     TooMany,
+    before_fall,
     beyond,
     conditions,
     expected,
+    findings_by,
     flink_case,
     found_by,
     given,
@@ -144,7 +146,7 @@ def check_strategies(choose: Random) -> int:
         pattern = " ".join(parts)
     else:
         pattern = text(pattern_of(choose, choose.randint(1, 5)))
-    chosen = conditions(choose, pattern, choose.choice([KINDS, [more_than, rising]]))
+    chosen = conditions(choose, pattern, choose.choice([KINDS, [more_than, rising, before_fall]]))
     clause = Clause(pattern, chosen, choose.choice(SKIPS), within)
     try:
         rule = clause.rule(dialect)
@@ -155,9 +157,9 @@ def check_strategies(choose: Random) -> int:
         values = [None if choose.random() < 0.03 else choose.randint(0, high) for _ in range(60)]
         rows = given(values, [choose.randint(1, 12) for _ in values])
         cuts = sorted(choose.sample(range(1, 60), choose.randint(0, 5)))
-        threads = found_by(rule, rows, strategies=STRATEGIES[-1])
+        threads = findings_by(rule, rows, strategies=STRATEGIES[-1])
         for some in STRATEGIES[:-1]:
-            assert found_by(rule, rows, cuts, strategies=some) == threads, f"{clause.sql}\n{rows}\n{some}"
+            assert findings_by(rule, rows, cuts, some) == threads, f"{clause.sql}\n{rows}\n{some}"
     return ROWS_EACH
 
 

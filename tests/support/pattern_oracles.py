@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.operators import MAX_WATERMARK, Layout
+from anomaly_app.operators import MAX_WATERMARK, Finding, Layout
 from anomaly_app.patterns.operator import PatternOperator
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.schema import BIGINT, INT, STRING, TIMESTAMP_3, Column, Schema
@@ -91,8 +91,16 @@ def rising(x: str, other: str, k: int) -> tuple[str, Condition]:
     return f"{x}.v > PREV({x}.v)", holds
 
 
+def before_fall(x: str, other: str, k: int) -> tuple[str, Condition]:
+    def holds(values: list[Any], taken: Taken) -> bool:
+        place = taken[-1][1]
+        return place + 1 < len(values) and over(values[place], values[place + 1])
+
+    return f"{x}.v > NEXT({x}.v)", holds
+
+
 Kind = Callable[[str, str, int], tuple[str, Condition]]
-KINDS: list[Kind] = [more_than, over_last, over_second, small_sum, few_others, rising]
+KINDS: list[Kind] = [more_than, over_last, over_second, small_sum, few_others, rising, before_fall]
 
 
 def conditions(choose: Random, pattern: str, kinds: Sequence[Kind] = KINDS, always: str = "") -> Conditions:
@@ -191,11 +199,11 @@ class Clause:
     @property
     def sql(self) -> str:
         defined = ", ".join(f"{name} AS {sql}" for name, (sql, _) in self.chosen.items())
+        within = f" WITHIN INTERVAL '0.{self.within:03d}' SECOND" if self.within else ""
         return (
-            "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES COUNT(*) AS c ONE ROW PER MATCH "
-            f"{'SHOW TIMEOUT MATCHES ' * self.timeouts}AFTER MATCH {self.skip} PATTERN ({self.pattern})"
-            f"{f' WITHIN INTERVAL {chr(39)}0.{self.within:03d}{chr(39)} SECOND' if self.within else ''}"
-            f"{' DEFINE ' if defined else ''}{defined})"
+            "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES COUNT(*) AS c, MATCH_ROWTIME() AS at "
+            f"ONE ROW PER MATCH {'SHOW TIMEOUT MATCHES ' * self.timeouts}AFTER MATCH {self.skip} "
+            f"PATTERN ({self.pattern}){within}{' DEFINE ' if defined else ''}{defined})"
         )
 
     def rule(self, dialect: Dialect) -> Rule:
@@ -209,9 +217,9 @@ Found = tuple[bool, int, tuple[tuple[str, int], ...]]
 LAYOUT = Layout(SCHEMA.columns)
 
 
-def found_by(
+def findings_by(
     rule: Rule, rows: Given, cuts: Sequence[int] = (), strategies: dict[str, bool] | None = None
-) -> list[Found]:
+) -> list[Finding]:
     """What the engine finds, in order; ``cuts`` are where batches begin."""
     if strategies is None:
         operator = rule.create(LAYOUT)
@@ -223,7 +231,14 @@ def found_by(
         findings += operator.process(made[start:end], made[end - 1][0])
     findings += operator.advance(MAX_WATERMARK)
     assert not operator.problems
-    return [(f.timed_out, f.time, tuple((label, row[N]) for label, row in f.bindings)) for f in findings]
+    return findings
+
+
+def found_by(rule: Rule, rows: Given, strategies: dict[str, bool] | None = None) -> list[Found]:
+    return [
+        (f.timed_out, f.time, tuple((label, row[N]) for label, row in f.bindings))
+        for f in findings_by(rule, rows, strategies=strategies)
+    ]
 
 
 # --- random clauses ------------------------------------------------------------------------------------
