@@ -152,7 +152,7 @@ class AllWaysOperator(PatternOperator):
     def _step(self, start: OpenStart, rows: Sequence[Row], index: int, row: Row) -> None:
         takes, states, waiting = self.rule.define.takes, self._program.states, self._program.waiting
         alive: list[Thread] = []
-        given: list[Path] = []
+        given: dict[int, Path] = {}
         nodes: dict[tuple[int, int], Path] = {}  # the way behind a way and a variable, so that equal ways are one
         seen: set[tuple[int, int]] = set()
         for number, registers, path in start.threads:
@@ -169,11 +169,11 @@ class AllWaysOperator(PatternOperator):
                     continue
                 seen.add((edge.target, id(way)))
                 target = states[edge.target]
-                if target.accepts and not any(way is known for known in given):
-                    given.append(way)
+                if target.accepts:
+                    given[id(way)] = way
                 if target.edges or target.accepts_at_end >= 0:
                     alive.append((edge.target, after, way))
-        start.threads, start.given = alive, given
+        start.threads, start.given = alive, list(given.values())
 
     def _state(self, number: int) -> State:
         return self._program.first if number < 0 else self._program.states[number]
@@ -189,12 +189,9 @@ class AllWaysOperator(PatternOperator):
             start = starts.open.popleft()
             row = rows[start.start]
             at = max(seen_at(rows, starts.next - 1, self.rule.look_ahead), (row[TIME] + within, 1, row[POSITION]))
-            ready: list[Path] = []
-            for number, _, path in start.threads:
-                if self._program.waits(self._state(number)) and not any(path is known for known in ready):
-                    ready.append(path)
+            ready = {id(path): path for number, _, path in start.threads if self._program.waits(self._state(number))}
             lengths: Counter[int] = Counter()
-            for path in ready:
+            for path in ready.values():
                 length = len(_states(path))
                 self._give(state, start, path, lengths[length], at, by_time=True)
                 lengths[length] += 1
