@@ -393,6 +393,13 @@ def expected(dialect: Dialect, pattern: Any, clause: Clause, rows: Given, *, abs
     """What the clause gives over the rows, in order; ``pattern`` is a tree (standard) or elements (Flink)."""
     values, times = rows
     found: list[tuple[Any, Found]] = []
+    ahead = any("NEXT" in condition for condition, _ in clause.chosen.values())
+
+    def seen(place: int) -> tuple[int, int, int]:
+        """When a row is taken: with NEXT, when the one behind it comes."""
+        place = min(place + ahead, len(values) - 1)
+        return times[place], 0, place
+
     start = 0
     while start < len(values):
         deadline = times[start] + clause.within if clause.within is not None else None
@@ -405,17 +412,17 @@ def expected(dialect: Dialect, pattern: Any, clause: Clause, rows: Given, *, abs
             if dialect is Dialect.FLINK:
                 complete.sort(key=len)
             complete = complete[:1]
+        over = max(seen(stop - 1), (deadline, 1, start)) if deadline is not None else None
         for order, taken in enumerate(complete):
             ended = times[taken[-1][1]] if taken else times[start]
-            where = (
-                (deadline, 1, start, order) if absent else (ended, 0, taken[-1][1] if taken else start, start, order)
-            )
-            found.append((where, (False, deadline if absent else ended, taken)))
+            last = taken[-1][1] if taken else start
+            decided = (over, stop - 1, 1) if absent else (seen(last), last, 0)
+            found.append(((*decided, start, order), (False, deadline if absent else ended, taken)))
         if not complete and left is not None:
             if deadline is None and dialect is Dialect.FLINK and clause.skip != "NO SKIP":
                 break  # it may go on for good: what began later never comes out
             if clause.timeouts:
-                found.append(((deadline, 1, start, 0), (True, deadline, left)))
+                found.append(((over, stop - 1, 1, start, 0), (True, deadline, left)))
         skips = clause.skip == "SKIP PAST LAST ROW" and complete and complete[0]
         start += len(complete[0]) if skips else 1
     if clause.skip == "NO SKIP":
