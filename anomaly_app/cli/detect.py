@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomaly_app.cli.output import note, plain, print_table, progress
+from anomaly_app.cli.detect_judge import Judged, judge
+from anomaly_app.cli.output import note, plain, print_table
 
 if TYPE_CHECKING:
     from anomaly_app.cli.detect_input import Series
     from anomaly_app.detectors import DetectorFunction
 
 ONE_VALUE, SEVERAL_VALUES = "ML_DETECT_ANOMALIES", "DETECT_OUTLIERS"
-BATCH_ROWS = 5_000
 
 _COLUMNS = {
     "forecast_value": "forecast",
@@ -27,25 +26,6 @@ _COLUMNS = {
     "threshold": "threshold",
 }
 """What the table shows of a result, and under which heading."""
-
-
-@dataclass(slots=True)
-class Judged:
-    """What the detector said: one entry a row each.
-
-    Args:
-        function: that judged.
-        results: fields of the result by name; a number alone is ``score``, anything else ``result``.
-        flags: None where there is no verdict.
-        scores: how far out, 1 is the bound.
-        explanations: by row, of those that are flagged.
-    """
-
-    function: DetectorFunction
-    results: list[dict[str, Any]] = field(default_factory=list)
-    flags: list[bool | None] = field(default_factory=list)
-    scores: list[float | None] = field(default_factory=list)
-    explanations: dict[int, str] = field(default_factory=dict)
 
 
 def detect(
@@ -100,7 +80,7 @@ def detect(
     series = read_series(file, value, time, by or (), named)
     if has_categories and series.categories:
         given["categories"] = ",".join(series.categories)
-    judged = _judge(known, check_options(known, given), series)
+    judged = judge(known, check_options(known, given), series)
     if json:
         _print_lines(series, judged, all)
     else:
@@ -151,29 +131,6 @@ def _typed(value: str, type_: type) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _judge(function: DetectorFunction, options: Mapping[str, Any], series: Series) -> Judged:
-    from anomaly_app.schema import DOUBLE
-
-    detector = function.create(options, series.values)
-    detector.grow(len(series.keys))
-    fields = [name for name, _ in function.result.fields]
-    whole = "score" if function.result == DOUBLE else "result"
-    judged = Judged(function)
-    with progress("rows") as bar:
-        starts = bar.track(range(0, len(series), BATCH_ROWS), description="judged, in batches")
-        for start in starts:
-            part = slice(start, start + BATCH_ROWS)
-            verdicts = detector.update(series.series[part], series.times[part], series.points[part])
-            flags = verdicts.flags()
-            for number, (result, flag) in enumerate(zip(verdicts.values(), flags, strict=True)):
-                judged.results.append(dict(zip(fields, result, strict=True)) if fields else {whole: result})
-                if flag:
-                    judged.explanations[start + number] = verdicts.explain(number)
-            judged.flags += flags
-            judged.scores += verdicts.scores()
-    return judged
 
 
 def _chosen(judged: Judged, all_: bool) -> Iterator[int]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import DataError
 
 if TYPE_CHECKING:
-    from anomaly_app.cli.detect import Judged
     from anomaly_app.cli.detect_input import Series
+    from anomaly_app.cli.detect_judge import Judged
     from anomaly_app.detectors import Integers
 
 PANELS = 12

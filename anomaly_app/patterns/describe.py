@@ -20,6 +20,7 @@ from anomaly_app.sql.row_pattern import (
     SkipTo,
     Variable,
 )
+from anomaly_app.words import duration
 
 _ROWS = {
     RowsPerMatch.ONE: "gives one row per match",
@@ -27,8 +28,6 @@ _ROWS = {
     RowsPerMatch.ALL_OMIT_EMPTY: "gives every row of a match, and nothing for a match without rows",
     RowsPerMatch.ALL_UNMATCHED: "gives every row of a match, and every row that is in none with NULL measures",
 }
-
-_UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"), (1, "millisecond"))
 
 
 def describe_pattern(
@@ -118,21 +117,6 @@ def notes(checked: CheckedClause) -> list[str]:
     if checked.program.matches_empty:
         found.append("the pattern can match without taking a row: then measures are NULL and counts 0")
     return found
-
-
-def duration(milliseconds: int) -> str:
-    """A length of time in words.
-
-    Example:
-        >>> duration(5_400_000), duration(10_000), duration(1_500)
-        ('1 hour 30 minutes', '10 seconds', '1 second 500 milliseconds')
-    """
-    parts = []
-    for size, unit in _UNITS:
-        count, milliseconds = divmod(milliseconds, size)
-        if count:
-            parts.append(f"{count:,} {unit}{'s' * (count != 1)}")
-    return " ".join(parts) or "0 seconds"
 
 
 def _endless(node: PatternNode) -> bool:

@@ -19,9 +19,9 @@ from anomaly_app.detectors import Detector, DetectorFunction, Verdicts
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Counters, Finding, Layout, Problem, Row
-from anomaly_app.patterns.describe import duration
 from anomaly_app.schema import Column
 from anomaly_app.windows.series import KeyedSeries, Retention
+from anomaly_app.words import duration
 
 Values = tuple[Any, ...]
 
