@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anomaly_app.cli.detect_judge import Judged
 from anomaly_app.cli.detect_input import Series
+from anomaly_app.cli.detect_judge import Judged
 from anomaly_app.cli.detect_plot import PANELS, create_figure, draw
 from anomaly_app.schema import DOUBLE
 
