@@ -17,7 +17,7 @@ def _rows(name: str, default: int, doc: str, low: int, high: int) -> Option:
 OPTIONS = (
     _rows("warmup", 50, "values of a series before its first score above 0; they are learnt from", 2, 100_000),
     _rows("recent", 1000, "values that a new extreme has to exceed; half of them, to score at all", 10, 100_000),
-    _rows("history", 5000, "values that are remembered; exceeding all of them scores twice as much", 50, 100_000),
+    _rows("history", 5000, "values that are remembered; exceeding all of them scores most", 50, 100_000),
     _rows(
         "subsequence",
         64,

@@ -98,9 +98,9 @@ class Records:
     """How much the values of a signal exceed the largest before, in several horizons.
 
     A value exceeds the largest of a horizon by a *margin*, measured in standard deviations of the signal;
-    ``margin / (margin + halfway)`` is between 0 and 1, and 0 if it does not exceed it. The score is the sum of that over
-    the horizons, each with its weight: the longer nothing like it has been seen, the higher. On a signal that has been
-    constant any other value is infinitely far out.
+    ``margin / (margin + halfway)`` is between 0 and 1, and 0 if it does not exceed it. The score is the sum of that
+    over the horizons, each with its weight: the longer nothing like it has been seen, the higher. On a signal that has
+    been constant any other value is infinitely far out.
 
     Args:
         horizons: rows and weight of each horizon, the shortest first; the weights are 1 together.

@@ -27,6 +27,10 @@ HALFWAY = (1.0, 2.0, 4.0, 1.0, 4.0)
 """Standard deviations by which a signal has to exceed its history to score a half of what it can.
 
 A smooth signal, once high, exceeds its history again and again: it has to do so by more."""
+WEIGHTS = (0.25, 0.25, 0.5)
+"""Of the horizons: half of the recent rows, all of them, and all that is remembered.
+
+Three of them, because with one the result depends on how long it is."""
 FACTOR = 4
 """A long shape is one of means of that many values; the means of a change are of that many times more and fewer values
 than *the* mean. A divisor of the rows between two rebuilds."""
@@ -99,7 +103,7 @@ class AnomalyScorer:
         self._refractory: int = options["refractory"]
         self._length: int = options["subsequence"]
         recent = options["recent"]
-        horizons = ((recent // 2, 0.25), (recent, 0.25), (self._history, 0.5))
+        horizons = tuple(zip((recent // 2, recent, self._history), WEIGHTS, strict=True))
         self._rows, self._base = 0, 0
         self._saved, self._stored = 0, 0  # rows that are in the store, and the first block that is
         self._signals: Floats = np.full((len(HALFWAY), OLD), math.nan)
