@@ -296,7 +296,7 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
         SqlError: a file is wrong.
     """
     settings = loaded.settings
-    limits = Limits(settings.limits.rows_per_key, settings.limits.threads, settings.limits.groups)
+    limits = Limits(**settings.limits.model_dump())
     jobs: list[Job] = []
     for path in job_files(loaded):
         try:

@@ -69,6 +69,7 @@ class Finding:
         alert: it is an alert, and not only a row of the result.
         score: how bad it is, as the detector says: a multiple of the distance to the bound, or a probability.
         explanation: of the detector; "" if the rows tell it.
+        timed_out: it tells of a pattern that was begun, but not completed in time.
     """
 
     key: tuple[Any, ...]
@@ -80,6 +81,7 @@ class Finding:
     alert: bool = True
     score: float | None = None
     explanation: str = ""
+    timed_out: bool = False
 
 
 @dataclass(slots=True)

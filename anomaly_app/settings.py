@@ -142,6 +142,8 @@ class LimitSettings(_Section):
     rows_per_key: int = Field(default=100_000, ge=1)
     threads: int = Field(default=10_000, ge=1)
     groups: int = Field(default=1_000_000, ge=1)
+    keys: int = Field(default=1_000_000, ge=1)
+    """Of a query with detectors, in a partition: each has a model."""
 
 
 class Settings(_Section):

@@ -85,7 +85,9 @@ class Explainer:
         told = condition.outputs if condition is not None else frozenset()
         parts += self._outputs(finding.values, told)
         what = "; ".join(parts) or f"{len(finding.bindings)} rows"
-        return f"{self._head(finding, last_row, what)} {self._rows(rows, closing)}{self._rule(rows)}."
+        return (
+            f"{self._head(finding, last_row, what)} {self._rows(rows, closing)}{self._rule(rows, finding.timed_out)}."
+        )
 
     def _explain_row(self, finding: Finding) -> str:
         what = (
@@ -127,7 +129,9 @@ class Explainer:
             parts[MOST_VARIABLES:] = [f"and {len(parts) - MOST_VARIABLES} more"]
         return "; ".join(parts) + ("; " if parts else "")
 
-    def _rule(self, variables: Iterable[str]) -> str:
+    def _rule(self, variables: Iterable[str], timed_out: bool) -> str:
+        if timed_out:
+            return f"began {self._pattern}, but what had to follow did not come in time"
         conditions = [(name, _cut(self._definitions[name])) for name in variables if name in self._definitions]
         matched = f"matched {self._pattern}" if self._pattern else "matched the rule"
         if len(conditions) == 1:

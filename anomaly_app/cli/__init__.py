@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("demo", "run", "generate", "query", "check", "explain", "config")
+COMMANDS = ("demo", "run", "generate", "query", "detect", "check", "explain", "config")
 """Modules beside this one, in the order of the help; each has a function of its own name."""
 
 

@@ -125,7 +125,12 @@ def _sight(condition: dict[str, Any]) -> str:
 
 def _state(state: dict[str, Any]) -> list[str]:
     what = f"behind {state['variable']}" if state["variable"] else "start"
-    ends = {"yes": ["the match ends"], "at the end": ["the match ends if no row follows"], "no": []}[state["accepts"]]
+    ends = {
+        "yes": ["the match ends"],
+        "at the end": ["the match ends if no row follows"],
+        "in time": ["the match ends when time is over"],
+        "no": [],
+    }[state["accepts"]]
     return [state["state"], what, ", else ".join([*state["next"], *ends]) or "nothing: the attempt fails"]
 
 

@@ -354,7 +354,8 @@ class ExpressionParser(TypeParser):
                 node = n.Index(self.span_from(node.span.start), node, index)
             elif self.at(".") and not isinstance(node, n.Literal):
                 self.take()
-                node = n.Field(self.span_from(node.span.start), node, self.identifier("a field name"))
+                name = self.identifier("a field name")
+                node = n.Field(self.span_from(node.span.start), node, name)
             else:
                 return node
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.jobs.detector_functions import has_detectors
 from anomaly_app.jobs.grouping import bind_windows, is_windowed
 from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.options import parse_duration
-from anomaly_app.jobs.over import bind_over, has_detectors
 from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
 from anomaly_app.jobs.sinks import into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
@@ -162,7 +162,7 @@ class _JobBinder:
         self._sources: dict[str, Source] = {}
         self._sinks: dict[str, Sink] = {}
         self.queries: dict[tuple[str, tuple[str, ...] | None], list[Query]] = {}
-        self._names: set[str] = set()
+        self._names: list[str] = []
 
     def add(self, select: Select, insert: Insert | None) -> None:
         """Bind a query and note which rows it needs."""
@@ -180,13 +180,13 @@ class _JobBinder:
 
     def plans(self) -> tuple[Plan, ...]:
         """Queries of one source and one key together."""
-        plans = []
+        plans: list[Plan] = []
         for (name, keys), queries in self.queries.items():
             source = self._sources[name]
             layout = Layout(source.columns(column for query in queries for column in query.factory.reads))
             table = source.name.rpartition(".")[2]
             suffix = "" if keys is None else "-" + ("-".join(keys) if keys else "all")
-            plan = re.sub(r"[^A-Za-z0-9._-]", "_", table + suffix)
+            plan = _free(re.sub(r"[^A-Za-z0-9._-]", "_", table + suffix), [known.name for known in plans])
             plans.append(Plan(plan, source, tuple(queries), layout, self._routing(source, keys), keys or ()))
         return tuple(plans)
 
@@ -214,12 +214,8 @@ class _JobBinder:
 
     def _name(self, sink: Sink | None) -> str:
         base = re.sub(r"[^A-Za-z0-9._-]", "_", sink.name.rpartition(".")[2] if sink is not None else "query")
-        name, number = base, 1
-        while name in self._names:
-            number += 1
-            name = f"{base}-{number}"
-        self._names.add(name)
-        return name
+        self._names.append(_free(base, self._names))
+        return self._names[-1]
 
     def _fingerprint(self, statement: Statement, schema: Schema) -> str:
         words = [f"{token.kind}:{token.value}" for token in tokenize(self.text[slice(*statement.span)])]
@@ -227,6 +223,15 @@ class _JobBinder:
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
         parts = [str(STATE_VERSION), self.dialect.value, *time, *columns, *words]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """The name, or with a number behind it if it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
 class _Settings:
@@ -265,9 +270,13 @@ def _bind_select(
         return None if target is None else into_sink(columns, target.insert, target.name, target.columns, text)
 
     if is_windowed(select):
-        return bind_windows(select, schema, text, dialect, into=into, limits=limits)
+        return bind_windows(select, schema, text, dialect, into=into, limits=limits, ttl_ms=settings.ttl_ms)
     if has_detectors(select):
-        return bind_over(select, schema, text, dialect, into=into, ttl_ms=settings.ttl_ms)
+        from anomaly_app.jobs.over import bind_over  # which loads the detectors
+        from anomaly_app.windows.series import Retention
+
+        retention = Retention(settings.ttl_ms, (limits or Limits()).keys)
+        return bind_over(select, schema, text, dialect, into=into, retention=retention)
     match = select.levels[0].match
     if match is None:
         return SelectRule(select, schema, text, dialect, into=into)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from anomaly_app.detectors import DetectorFunction
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.functions import FUNCTIONS
+from anomaly_app.sql.statements import Select
+
+if TYPE_CHECKING:
+    from anomaly_app.detectors import DetectorFunction
 
 PACKAGES = ("anomaly_app.forecasting", "anomaly_app.multivariate", "anomaly_app.scoring")
 """Each has its functions as ``FUNCTIONS`` in a module ``functions``."""
@@ -26,14 +30,37 @@ def functions() -> Mapping[str, DetectorFunction]:
     """
     known: dict[str, DetectorFunction] = {}
     for package in PACKAGES:
-        module = f"{package}.functions"
-        if importlib.util.find_spec(module) is None:
-            continue
-        for function in importlib.import_module(module).FUNCTIONS:
+        for function in importlib.import_module(f"{package}.functions").FUNCTIONS:
             if function.name in known:
                 raise ValueError(f"there are two detector functions {function.name}")
             known[function.name] = function
     return known
+
+
+def calls_with_over(select: Select) -> Iterator[n.Call]:
+    """Calls with OVER in a SELECT list, but not those inside of others, nor those of a subquery.
+
+    Example:
+        >>> from anomaly_app.sql import parse_statements
+        >>> (select,) = parse_statements("SELECT a, F(G(b) OVER (ORDER BY c)) + 1 FROM t")
+        >>> [call.name for call in calls_with_over(select)]
+        ['G']
+    """
+
+    def find(node: n.Node) -> Iterator[n.Call]:
+        if isinstance(node, n.Call) and node.over is not None:
+            yield node
+            return
+        for child in n.children(node):
+            yield from find(child)
+
+    for item in select.items:
+        yield from find(item.expr)
+
+
+def has_detectors(select: Select) -> bool:
+    """Whether a query, or a subquery of it, has a call with OVER in its SELECT list."""
+    return any(any(True for _ in calls_with_over(level)) for level in select.levels)
 
 
 def misplaced(node: n.Call) -> str:
@@ -43,11 +70,11 @@ def misplaced(node: n.Call) -> str:
         >>> from anomaly_app.expressions.parser import parse_expression
         >>> misplaced(parse_expression("UPPER(a)"))
         ''
-        >>> misplaced(parse_expression("AVG(a) OVER (ORDER BY ts)"))
-        'AVG … OVER is not supported: OVER is for detectors'
+        >>> misplaced(parse_expression("AVG(a) OVER (ORDER BY ts)"))  # doctest: +ELLIPSIS
+        'AVG … OVER is not supported: OVER is for detectors (...)'
     """
     if node.over is None:
-        if node.name in FUNCTIONS or node.name not in functions():
+        if node.name in FUNCTIONS or node.name in AGGREGATES or node.name not in functions():
             return ""
         return f"{node.name} is a detector: it needs {USE}"
     if node.name in functions():

@@ -10,17 +10,19 @@ from typing import Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.jobs.detector_functions import calls_with_over, has_detectors
 from anomaly_app.jobs.group_select import CompiledGroups, Finish, compile_groups
-from anomaly_app.jobs.over import Into, has_detectors
-from anomaly_app.jobs.select import CompiledSelect, around, chained
+from anomaly_app.jobs.select import CompiledSelect, Into, around, chained
 from anomaly_app.jobs.windowing import WindowBinder
-from anomaly_app.operators import Layout, Operator
+from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import Column, Schema
-from anomaly_app.sql.statements import Select
+from anomaly_app.sql.statements import Select, SelectItem
 from anomaly_app.windows.accumulators import Group
 from anomaly_app.windows.assign import Sessions
 from anomaly_app.windows.operator import GridOperator, Grouping
+from anomaly_app.windows.piped import PipedRule
+from anomaly_app.windows.series import Retention
 from anomaly_app.windows.session import SessionOperator
 
 
@@ -37,17 +39,50 @@ def bind_windows(
     *,
     into: Into | None = None,
     limits: Limits | None = None,
-) -> GroupRule:
-    """Bind a query for which :func:`is_windowed` holds; arguments and errors as those of :class:`GroupRule`."""
+    ttl_ms: int | None = None,
+) -> GroupRule | PipedRule:
+    """Bind a query for which :func:`is_windowed` holds; arguments and errors as those of :class:`GroupRule`.
+
+    Detectors around the groups keep the state of a key for ``ttl_ms`` without rows; None for ever.
+    """
     for level in select.levels:
         if level is not select.levels[0] and (level.window is not None or level.group_by):
             problem = "windows over a subquery are not supported: take the table, with the conditions in WHERE"
             span = level.window.span if level.window is not None else level.group_by[0].span
             raise SqlValidationError(problem, text, *span)
     if has_detectors(select):
-        problem = "a detector over windows is not supported: write the windows to a topic in between"
-        raise SqlValidationError(problem, text, *select.levels[0].table.span)
+        return _bind_detectors(select, schema, text, dialect, into, limits, ttl_ms)
     return GroupRule(select, schema, text, dialect, into=into, limits=limits)
+
+
+def _bind_detectors(
+    select: Select,
+    schema: Schema,
+    text: str,
+    dialect: Dialect,
+    into: Into | None,
+    limits: Limits | None,
+    ttl_ms: int | None,
+) -> PipedRule:
+    """Detectors in the queries around the groups."""
+    from anomaly_app.jobs.over import bind_over_groups  # which loads the detectors
+
+    windowed = select.levels[0]
+    for call in calls_with_over(windowed):
+        problem = "OVER and GROUP BY do not go together: OVER belongs in a query around the windowed one"
+        raise SqlValidationError(problem, text, *call.span)
+    groups = GroupRule(windowed, schema, text, dialect, limits=limits)
+    around = Schema(tuple(groups.output), rowtime=groups.time)
+    if around.rowtime is None:
+        problem = "detectors over windows are in order of window_time: the windowed query must give it"
+        raise SqlValidationError(problem, text, *windowed.span)
+    retention = Retention(ttl_ms, (limits or Limits()).keys)
+    detectors = bind_over_groups(select, around, text, dialect, into=into, retention=retention)
+    for name in detectors.partition_by:
+        if name not in groups.origins:
+            problem = f"PARTITION BY of OVER takes columns of the table: {name} is computed by the windowed query"
+            raise SqlValidationError(problem, text, *next(c for lv in select.levels for c in calls_with_over(lv)).span)
+    return PipedRule(groups, detectors, [groups.origins[name] for name in detectors.partition_by])
 
 
 class GroupRule:
@@ -94,7 +129,7 @@ class GroupRule:
 
     # --- the operator contract ------------------------------------------------------------------------
 
-    def create(self, layout: Layout) -> Operator:
+    def create(self, layout: Layout) -> GridOperator | SessionOperator:
         """A fresh operator for rows of that layout."""
         grouping = self.compile(layout)
         if isinstance(grouping.windows, Sessions):
@@ -106,6 +141,26 @@ class GroupRule:
 
     def sort_key(self, layout: Layout) -> None:
         """Rows come in order of time."""
+
+    @property
+    def time(self) -> str | None:
+        """Name of the output column that is window_time; None if none is."""
+        edges = {column.name: self._binder.edge_name(item.expr) for column, item in self._columns}
+        return next((name for name, edge in edges.items() if edge == "WINDOW_TIME"), None)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Output columns that are keys of the groups, and the columns of the table that these are."""
+        keys = {column.name.lower(): column.name for column in self._binder.keys}
+        return {
+            column.name: keys[item.expr.parts[-1].lower()]
+            for column, item in self._columns
+            if isinstance(item.expr, n.ColumnRef) and item.expr.parts[-1].lower() in keys
+        }
+
+    @property
+    def _columns(self) -> list[tuple[Column, SelectItem]]:
+        return list(zip(self.output, self._select.items, strict=True))
 
     # --- for people -----------------------------------------------------------------------------------
 

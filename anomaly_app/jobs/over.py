@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,28 +15,31 @@ from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
 from anomaly_app.jobs import detector_functions
+from anomaly_app.jobs.detector_functions import calls_with_over
 from anomaly_app.jobs.select import (
+    ROWTIME,
     ColumnScope,
     CompiledSelect,
+    Into,
     chained,
     compile_items,
     compile_levels,
     subquery_scope,
     table_scope,
 )
+from anomaly_app.multivariate.categories import category_code
 from anomaly_app.operators import Layout
-from anomaly_app.schema import NUMBERS, Column, Kind, Schema
+from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, WHOLE_NUMBERS, Column, Kind, Schema
 from anomaly_app.sql.statements import Select
 from anomaly_app.windows.over import CompiledOver, DetectorCall, OverRule
+from anomaly_app.windows.series import Retention
 
 _FRAME = re.compile(r"((RANGE|ROWS) (BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW|UNBOUNDED PRECEDING))?")
 
-Into = Callable[[Sequence[Column]], CompiledSelect | None]
+CATEGORIES = "categories"
+"""Option of a detector of several values: names of those that are no measures; texts must be among them."""
 
-
-def has_detectors(select: Select) -> bool:
-    """Whether a query, or a subquery of it, has a function with OVER in its SELECT list."""
-    return any(True for level in select.levels for _ in _calls(level))
+_AS_THEY_ARE = WHOLE_NUMBERS | APPROXIMATE | {Kind.BOOLEAN, Kind.NULL}
 
 
 def bind_over(
@@ -46,9 +49,9 @@ def bind_over(
     dialect: Dialect,
     *,
     into: Into | None = None,
-    ttl_ms: int | None = None,
+    retention: Retention = Retention(),  # noqa: B008 (frozen)
 ) -> OverRule:
-    """Bind a query for which :func:`has_detectors` holds.
+    """Bind a query for which :func:`~anomaly_app.jobs.detector_functions.has_detectors` holds.
 
     Args:
         select: the tree.
@@ -56,29 +59,73 @@ def bind_over(
         text: the whole statement, for errors.
         dialect: whose semantics.
         into: what makes rows of the sink from rows of the query, from the query's columns.
-        ttl_ms: after which the state of a silent key is dropped; None to keep it.
+        retention: how long state of keys is kept, and of how many.
 
     Raises:
         SqlValidationError: a name, a type, an option or the window of a detector is wrong.
     """
-    return _Binder(select, schema, text, dialect, into, ttl_ms).bind()
+
+    def scope(layout: Layout) -> ColumnScope:
+        return table_scope(select.source, schema, layout.columns, layout.index, text)
+
+    if select.levels[0].match is not None:
+        call = next(call for level in select.levels for call in calls_with_over(level))
+        problem = "a detector over MATCH_RECOGNIZE is not supported: write the matches to a topic in between"
+        raise SqlValidationError(problem, text, *call.span)
+    return _Binder(select.levels, scope, f"table {select.source.name}", schema, text, dialect, into, retention).bind()
+
+
+def bind_over_groups(
+    select: Select,
+    groups: Schema,
+    text: str,
+    dialect: Dialect,
+    *,
+    into: Into | None = None,
+    retention: Retention = Retention(),  # noqa: B008 (frozen)
+) -> OverRule:
+    """Bind the queries around a windowed GROUP BY, whose detectors read its groups; errors as :func:`bind_over`.
+
+    Args:
+        select: the whole tree; its innermost query is the windowed one.
+        groups: columns of that query, and which of them is its time.
+        text: the whole statement, for errors.
+        dialect: whose semantics.
+        into: what makes rows of the sink from rows of the query, from the query's columns.
+        retention: how long state of keys is kept, and of how many.
+    """
+    _, *levels = select.levels
+    alias, problem = levels[0].table.alias, f"{ROWTIME} is of a table: of windows it is window_time"
+
+    def scope(layout: Layout) -> ColumnScope:
+        origins = {column.name: column.name for column in layout.columns}
+        names = [alias] if alias else []
+        return ColumnScope(layout.columns, layout.index, names, text, origins=origins, rowtime=problem)
+
+    return _Binder(levels, scope, "the windowed query", groups, text, dialect, into, retention).bind()
 
 
 class _Binder:
     def __init__(
-        self, select: Select, schema: Schema, text: str, dialect: Dialect, into: Into | None, ttl_ms: int | None
+        self,
+        levels: Sequence[Select],
+        scope: Callable[[Layout], ColumnScope],
+        source: str,
+        schema: Schema,
+        text: str,
+        dialect: Dialect,
+        into: Into | None,
+        retention: Retention,
     ) -> None:
-        self.schema, self.text, self.dialect, self.into, self.ttl_ms = schema, text, dialect, into, ttl_ms
-        levels = select.levels
-        place, *others = [place for place, level in enumerate(levels) if any(_calls(level))]
+        self.schema, self.text, self.dialect, self.into = schema, text, dialect, into
+        self._retention = retention
+        self._source, self._source_scope = source, scope
+        place, *others = [place for place, level in enumerate(levels) if any(calls_with_over(level))]
         if others:
             problem = "a detector over the results of a detector is not supported: write them to a topic in between"
-            raise self._fail(next(_calls(levels[others[0]])), problem)
+            raise self._fail(next(calls_with_over(levels[others[0]])), problem)
         self.inner, self.level, self.outer = levels[:place], levels[place], levels[place + 1 :]
-        self.nodes = {n.shape(node): node for node in _calls(self.level)}
-        if levels[0].match is not None:
-            problem = "a detector over MATCH_RECOGNIZE is not supported: write the matches to a topic in between"
-            raise self._fail(next(_calls(self.level)), problem)
+        self.nodes = {n.shape(node): node for node in calls_with_over(self.level)}
 
     def bind(self) -> OverRule:
         """Check the calls and compile once with all columns, to learn the output and what is read."""
@@ -100,14 +147,14 @@ class _Binder:
             [column.name for column in self.schema.columns if column.name in needed],
             compile,
             (self._wheres([*self.inner, self.level]), self._wheres(self.outer)),
-            self.ttl_ms,
+            self._retention,
         )
 
     # --- compilation --------------------------------------------------------------------------------
 
     def _scope(self, layout: Layout) -> tuple[ColumnScope, CompiledSelect | None]:
         """What names mean beside the detectors, and the subquery below."""
-        scope = table_scope(self.level.source, self.schema, layout.columns, layout.index, self.text)
+        scope = self._source_scope(layout)
         if not self.inner:
             return scope, None
         before = compile_levels(self.inner, scope, self.schema, self.dialect)
@@ -147,7 +194,8 @@ class _Binder:
             for value in _values(node):
                 code = compiler.value(value)
                 (tests, (name,)) = guarded(env, [code])
-                number = f"float({name})" if code.type.kind is Kind.DECIMAL else name
+                helper = category_code if code.type.kind in TEXTS else float
+                number = name if code.type.kind in _AS_THEY_ARE else f"{env.use(helper)}({name})"
                 sources.append(f"{missing} if {tests[0]} else {number}" if tests else number)
         lines = ["def point(row):"]
         if self.level.where is not None:
@@ -168,13 +216,11 @@ class _Binder:
         if not 2 <= len(node.args) <= 3:
             problem = f"{node.name} takes a value, the time attribute and perhaps JSON_OBJECT(…), not {len(node.args)}"
             raise self._fail(node, f"{problem} argument{'s' * (len(node.args) != 1)}")
-        self._check_values(node, function, scope)
+        options, spans = self._options(node)
+        self._check_values(node, function, scope, options)
         self._check_time(node.args[1], f"the second argument of {node.name}", scope)
         self._check_window(node, scope)
-        names = tuple(
-            value.parts[-1] if isinstance(value, n.ColumnRef) else self._words(value) for value in _values(node)
-        )
-        options, spans = self._options(node)
+        names = tuple(self._name(value) for value in _values(node))
         try:
             call = DetectorCall(
                 function, check_options(function, options), tuple(options), names, self._words(node.args[0])
@@ -186,29 +232,35 @@ class _Binder:
         assert width == len(names), f"{node.name} takes {width} numbers where {len(names)} are given"
         return call
 
-    def _check_values(self, node: n.Call, function: DetectorFunction, scope: ColumnScope) -> None:
+    def _check_values(
+        self, node: n.Call, function: DetectorFunction, scope: ColumnScope, options: Mapping[str, Any]
+    ) -> None:
         compiler = ExpressionCompiler(self.text, scope, Environment(), self.dialect)
-        value = node.args[0]
-        parts = _values(node)
+        value, parts = node.args[0], _values(node)
         if parts != (value,) and not function.multivariate:
             raise self._fail(value, f"{node.name} takes one number, not a ROW")
         if not parts:
             raise self._fail(value, f"{node.name} takes a number or a ROW of numbers, and this ROW is empty")
+        takes = f"{node.name} takes {'a number or a ROW of numbers' if function.multivariate else 'a number'}"
+        with_categories = any(option.name == CATEGORIES for option in function.options)
+        categories = [name.strip() for name in str(options.get(CATEGORIES, "")).split(",")]
         for part in parts:
-            kind = compiler.value(part).type
-            if kind.kind not in NUMBERS | {Kind.NULL}:
-                takes = "a number or a ROW of numbers" if function.multivariate else "a number"
-                raise self._fail(part, f"{node.name} takes {takes}, not {kind.with_nullable(True)}")
+            type_ = compiler.value(part).type.with_nullable(True)
+            if type_.kind in NUMBERS | {Kind.NULL} or (type_.kind is Kind.BOOLEAN and function.multivariate):
+                continue
+            if type_.kind not in TEXTS or not with_categories:
+                raise self._fail(part, f"{takes}, not {type_}")
+            name = self._name(part)
+            if name not in categories:
+                raise self._fail(part, f"{takes}: {name} is {type_}, and not named in the option '{CATEGORIES}'")
 
     def _check_time(self, node: n.Node, what: str, scope: ColumnScope) -> None:
         time = self.schema.rowtime or self.schema.proctime
         if time is None:
-            problem = (
-                f"table {self.level.source.name} has no time attribute: it needs a WATERMARK FOR one of its columns"
-            )
-            raise self._fail(node, f"{what} must be the time attribute, but {problem}")
+            problem = f"{self._source} has none: it needs a WATERMARK FOR a column (or rowtime= of Rows)"
+            raise self._fail(node, f"{what} must be the time attribute of the table, and {problem}")
         if scope.origin(node) != time:
-            raise self._fail(node, f"{what} must be the time attribute of the table, {time}")
+            raise self._fail(node, f"{what} must be the time attribute of {self._source}, {time}")
 
     def _check_window(self, node: n.Call, scope: ColumnScope) -> None:
         window = node.over
@@ -221,9 +273,8 @@ class _Binder:
         if first.descending:
             raise self._fail(first, "ORDER BY of OVER must be ascending: a detector learns from what came before")
         if others:
-            raise self._fail(
-                others[0], "ORDER BY of OVER takes the time attribute only: rows of one time go as they came"
-            )
+            problem = "ORDER BY of OVER takes the time attribute only: rows of one time are taken as they came"
+            raise self._fail(others[0], problem)
         if not _FRAME.fullmatch(window.frame):
             problem = (
                 "the frame must be RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW: a detector sees each row once, "
@@ -251,10 +302,7 @@ class _Binder:
     def _key(self, node: n.Node, scope: ColumnScope) -> Column:
         origin = scope.origin(node)
         if origin is None:
-            problem = (
-                "PARTITION BY takes columns of the table: rows are brought together by what they have, not by more"
-            )
-            raise self._fail(node, problem)
+            raise self._fail(node, "PARTITION BY of OVER takes columns of the table, and no expressions")
         return next(column for column in self.schema.columns if column.name == origin)
 
     def _options(self, node: n.Call) -> tuple[dict[str, Any], dict[str, Span]]:
@@ -280,6 +328,10 @@ class _Binder:
     def _fail(self, node: n.Node, problem: str) -> SqlValidationError:
         return SqlValidationError(problem, self.text, *node.span)
 
+    def _name(self, value: n.Node) -> str:
+        """What a value is called."""
+        return value.parts[-1] if isinstance(value, n.ColumnRef) else self._words(value)
+
     def _words(self, node: n.Node) -> str:
         return " ".join(self.text[slice(*node.span)].split())
 
@@ -301,20 +353,6 @@ class _Results:
         """A detector's result."""
         known = self._results.get(n.shape(node)) if node.over is not None else None
         return known if known is not None else self._scope.call(node, compiler)
-
-
-def _calls(level: Select) -> Iterator[n.Call]:
-    """Calls with OVER in the SELECT list, but not those inside of others."""
-
-    def find(node: n.Node) -> Iterator[n.Call]:
-        if isinstance(node, n.Call) and node.over is not None:
-            yield node
-            return
-        for child in n.children(node):
-            yield from find(child)
-
-    for item in level.items:
-        yield from find(item.expr)
 
 
 def _values(node: n.Call) -> Sequence[n.Node]:

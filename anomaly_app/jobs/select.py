@@ -39,6 +39,10 @@ class CompiledSelect:
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
+Into = Callable[[Sequence[Column]], CompiledSelect | None]
+"""What makes rows of a sink from rows of a query, from the query's columns; None if they are the same."""
+
+
 def chained(first: CompiledSelect | None, second: CompiledSelect | None) -> CompiledSelect | None:
     """One projection behind another."""
     if first is None or second is None:
@@ -155,7 +159,7 @@ def table_scope(
         text: the whole statement, for errors.
     """
     time = next((column for column in columns if column.name == schema.rowtime), None)
-    problem = f"table {table.name} has no event time: {ROWTIME} needs a WATERMARK FOR one of its columns"
+    problem = f"table {table.name} has no event time: {ROWTIME} needs a WATERMARK FOR a column (or rowtime= of Rows)"
     if schema.proctime is not None:
         problem += f", and {schema.proctime} is processing time"
     names = [table.alias] if table.alias else [table.path[-1]]
@@ -310,7 +314,7 @@ class SelectRule:
         text: str,
         dialect: Dialect,
         *,
-        into: Callable[[Sequence[Column]], CompiledSelect | None] | None = None,
+        into: Into | None = None,
     ) -> None:
         self._select, self._schema, self._text, self._dialect = select, schema, text, dialect
         compiled = self._compile(Layout(schema.columns))

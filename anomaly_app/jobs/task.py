@@ -15,6 +15,7 @@ from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead
 from anomaly_app.jobs.checkpoint import ArrivalMark, Checkpoint, ReplayIndex
 from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Finding, Operator, Problem, Row
 from anomaly_app.windows.operator import WindowOperator
+from anomaly_app.windows.piped import PipedOperator
 
 
 class TimeMode(Enum):
@@ -180,7 +181,8 @@ class PartitionTask:
         """Whether windows over processing time are complete at a time of the clock, though no row has come since."""
         if self.mode is not TimeMode.ARRIVAL or self._replay is not None:
             return False
-        dues = [slot.operator.due_ms() for slot in self.slots if isinstance(slot.operator, WindowOperator)]
+        timed = [slot.operator for slot in self.slots if isinstance(slot.operator, WindowOperator | PipedOperator)]
+        dues = [operator.due_ms() for operator in timed]
         return any(due is not None and due <= time_ms for due in dues)
 
     def finish(self) -> None:

@@ -57,5 +57,6 @@ FROM (
         COUNT(*) AS row_count
     FROM TABLE(TUMBLE(TABLE transactions, DESCRIPTOR(ts), INTERVAL '5' MINUTES))
     GROUP BY userId, window_start, window_end
+    HAVING MAX(amount) > MIN(amount)  -- the mean of equal amounts may be rounded to just below them
 )
 WHERE max_amount > threshold AND row_count >= 3;

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from anomaly_app.errors import LimitError
 from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Row
 from anomaly_app.patterns.define import Definitions
-from anomaly_app.patterns.matcher import Match, Moment
+from anomaly_app.patterns.matcher import Match, Moment, seen_at
 from anomaly_app.patterns.program import State
 
 if TYPE_CHECKING:
@@ -182,9 +182,10 @@ class AutomatonMatcher:
         if within is None or attempt.next >= room:
             return False
         if stop == limit:
-            if limit < len(rows) or watermark - rows[start][TIME] < within:
+            now = rows[limit][TIME] if limit < len(rows) else watermark  # a row that waits for NEXT tells the time
+            if now - rows[start][TIME] < within:
                 return False
-            if watermark == MAX_WATERMARK and self.program.anchored_end:
+            if now == MAX_WATERMARK and self.program.anchored_end:
                 return False  # the last row of the partition may make it
         attempt.ways, attempt.expired = self._ways(()), True
         return True
@@ -263,11 +264,12 @@ class AutomatonMatcher:
 
     def moment(self, attempt: Attempt, rows: Sequence[Row]) -> Moment:
         """When a resolved attempt was."""
-        if attempt.expired:
-            start = rows[attempt.start]
-            return start[TIME] + (self._within or 0), 1, start[POSITION]
-        last = rows[min(max(attempt.next - 1, attempt.start) + self._look_ahead, len(rows) - 1)]
-        return last[TIME], 0, last[POSITION]
+        taken = attempt.next > attempt.start  # else it needed no row to be a match, or to be none
+        at = seen_at(rows, attempt.next - 1 if taken else attempt.start, self._look_ahead if taken else 0)
+        if not attempt.expired:
+            return at
+        start = rows[attempt.start]
+        return max(at, (start[TIME] + (self._within or 0), 1, start[POSITION]))
 
     def end(self, attempt: Attempt) -> None:
         """No row follows in the partition: threads that may end there do; the others die."""

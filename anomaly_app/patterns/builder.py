@@ -1,7 +1,4 @@
-"""Row patterns written in Python: a builder whose conditions and measures are SQL expressions.
-
-It makes the text of a query and nothing else, so that a pattern written here is the same rule as one in a job file.
-"""
+"""Row patterns written in Python: a builder that makes the text of a query and nothing else. Expressions are SQL."""
 
 from __future__ import annotations
 
@@ -35,18 +32,15 @@ class Pattern:
         >>> unusual = (
         ...     Pattern.begin("A", at_least=1, reluctant=True)
         ...     .then("B").where("B.qty > 3 * AVG(A.qty)")
-        ...     .within(seconds=10)
-        ...     .partition_by("user_id").order_by("ts")
-        ...     .measure(qty="B.qty", average="AVG(A.qty)")
-        ...     .skip_past_last_row()
+        ...     .within(seconds=10).partition_by("user_id").order_by("ts")
+        ...     .measure(qty="B.qty").skip_past_last_row()
         ... )
         >>> print(unusual.sql("sales"))
         SELECT * FROM sales MATCH_RECOGNIZE (
           PARTITION BY user_id
           ORDER BY ts
           MEASURES
-            B.qty AS qty,
-            AVG(A.qty) AS average
+            B.qty AS qty
           ONE ROW PER MATCH
           AFTER MATCH SKIP PAST LAST ROW
           PATTERN (A+? B) WITHIN INTERVAL '10' SECOND
@@ -65,6 +59,7 @@ class Pattern:
     rows: RowsPerMatch = RowsPerMatch.ONE
     skip: str = ""
     bound: str = ""
+    timeouts: bool = False
 
     @classmethod
     def begin(cls, step: str | Pattern, **repeat: Unpack[Repeat]) -> Pattern:
@@ -88,10 +83,13 @@ class Pattern:
             step: a pattern variable, or a pattern as a group; of a group only steps and conditions count.
             repeat: how often, see :class:`Repeat`; once if nothing is said.
         """
-        text = _text(step) if isinstance(step, str) else f"({step.text})"
+        variable, text = (step, _text(step)) if isinstance(step, str) else ("", f"({step.text})")
         text = f"{self.text} {text}{_quantifier(repeat)}".lstrip()
-        variable = step if isinstance(step, str) else ""
         return replace(self, text=text, variable=variable, conditions=self.conditions + _conditions([step]))
+
+    def never(self, variable: str) -> Pattern:
+        """At the end: no row of the variable until the time of :meth:`within` has passed (``NOT v``)."""
+        return replace(self, text=f"{self.text} NOT {_text(variable)}", variable=variable)
 
     def where(self, condition: str) -> Pattern:
         """The condition of the last step's variable, a SQL expression; called again, all must hold."""
@@ -104,11 +102,14 @@ class Pattern:
         made = tuple(f"{name} = ({', '.join(names)})" for name, names in members.items())
         return replace(self, subsets=self.subsets + made)
 
-    def within(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> Pattern:
-        """The last row comes less than that after the first; to the millisecond."""
+    def within(
+        self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0, show_timeouts: bool = False
+    ) -> Pattern:
+        """The last row comes less than that after the first, to the millisecond; attempts that it ends may be shown."""
         span = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
         number = f"{span:.3f}".rstrip("0").rstrip(".")
-        return replace(self, bound=f" WITHIN INTERVAL '{number}' SECOND" + ("(9)" if span >= 100 else ""))
+        bound = f" WITHIN INTERVAL '{number}' SECOND" + ("(9)" if span >= 100 else "")
+        return replace(self, bound=bound, timeouts=show_timeouts)
 
     def partition_by(self, *columns: str) -> Pattern:
         """Columns that key the rows."""
@@ -128,32 +129,36 @@ class Pattern:
         some = RowsPerMatch.ALL_SHOW_EMPTY if empty_matches else RowsPerMatch.ALL_OMIT_EMPTY
         return replace(self, rows=RowsPerMatch.ALL_UNMATCHED if unmatched_rows else some)
 
+    def no_skip(self) -> Pattern:
+        """Every way through the rows from every row is a match."""
+        return replace(self, skip="NO SKIP")
+
     def skip_past_last_row(self) -> Pattern:
         """After a match, go on behind its last row."""
-        return replace(self, skip="PAST LAST ROW")
+        return replace(self, skip="SKIP PAST LAST ROW")
 
     def skip_to_next_row(self) -> Pattern:
         """After a match, go on at its second row."""
-        return replace(self, skip="TO NEXT ROW")
+        return replace(self, skip="SKIP TO NEXT ROW")
 
     def skip_to(self, variable: str, *, first: bool = False) -> Pattern:
         """After a match, go on at the last (or first) row of a variable or subset."""
-        return replace(self, skip=f"TO {'FIRST' if first else 'LAST'} {variable}")
+        return replace(self, skip=f"SKIP TO {'FIRST' if first else 'LAST'} {variable}")
 
     def sql(self, table: str) -> str:
         """The query over a table."""
-        defined: dict[str, list[str]] = {}
+        defined: dict[str, str] = {}
         for name, text in self.conditions:
-            defined.setdefault(name, []).append(text)
+            defined[name] = f"({defined[name]}) AND ({text})" if name in defined else text
         clauses = [
             f"PARTITION BY {', '.join(self.partition)}" if self.partition else "",
             f"ORDER BY {', '.join(self.order)}" if self.order else "",
             _listed("MEASURES", [f"{text} AS {name}" for name, text in self.measures]),
-            self.rows.value,
-            f"AFTER MATCH SKIP {self.skip}" if self.skip else "",
+            self.rows.value + " SHOW TIMEOUT MATCHES" * self.timeouts,
+            f"AFTER MATCH {self.skip}" if self.skip else "",
             f"PATTERN ({self.text}){self.bound}",
             f"SUBSET {', '.join(self.subsets)}" if self.subsets else "",
-            _listed("DEFINE", [f"{name} AS {_all(texts)}" for name, texts in defined.items()]),
+            _listed("DEFINE", [f"{name} AS {condition}" for name, condition in defined.items()]),
         ]
         return f"SELECT * FROM {table} MATCH_RECOGNIZE (\n  " + "\n  ".join(filter(None, clauses)) + "\n)"
 
@@ -162,8 +167,7 @@ def _text(step: str | Pattern) -> str:
     """A step in the pattern; raises SqlSyntaxError for a text that is not one variable."""
     if isinstance(step, Pattern):
         return step.text
-    kinds = [token.kind for token in tokenize(step)]
-    if kinds not in (["word", "end"], ["quoted", "end"]):
+    if [token.kind for token in tokenize(step)] not in (["word", "end"], ["quoted", "end"]):
         raise SqlSyntaxError("expected the name of a pattern variable", step, 0, len(step))
     return step
 
@@ -189,10 +193,6 @@ def _expression(text: str) -> str:
     parse_expression(text)
     tokens = tokenize(text)  # the last one is the end
     return text[tokens[0].span.start : tokens[-2].span.end]
-
-
-def _all(conditions: Sequence[str]) -> str:
-    return conditions[0] if len(conditions) == 1 else " AND ".join(f"({text})" for text in conditions)
 
 
 def _listed(clause: str, items: Sequence[str]) -> str:

@@ -10,10 +10,12 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.patterns.program import Program, compile_pattern
+from anomaly_app.patterns.program import Program, compile_pattern, variables
 from anomaly_app.schema import TIMESTAMPS, Column, Kind, Origin, Schema
 from anomaly_app.sql.row_pattern import (
+    Absence,
     Alternation,
+    Anchor,
     Concat,
     Exclusion,
     MatchRecognize,
@@ -56,6 +58,7 @@ class CheckedClause:
         rows_per_match: with its default.
         skip_to: with its default.
         skip_set: variables of the skip target.
+        unbound: variables that no row of a match carries: the one that must not follow.
     """
 
     clause: MatchRecognize
@@ -71,6 +74,12 @@ class CheckedClause:
     rows_per_match: RowsPerMatch
     skip_to: SkipTo
     skip_set: frozenset[int]
+    unbound: frozenset[int]
+
+    @property
+    def timeouts(self) -> bool:
+        """Whether attempts that WITHIN ends without a match are shown, too."""
+        return self.clause.timeouts is not None
 
     @property
     def all_rows(self) -> bool:
@@ -120,7 +129,8 @@ class _Checker:
     def check(self) -> CheckedClause:
         clause = self.clause
         self._check_permutes(clause.pattern)
-        program = compile_pattern(clause.pattern, self.text, self.dialect)
+        all_ways = clause.skip is not None and clause.skip.to is SkipTo.NO_SKIP
+        program = compile_pattern(clause.pattern, self.text, self.dialect, all_ways=all_ways)
         sets = {name.upper(): frozenset({number}) for number, name in enumerate(program.labels)}
         program.labels = [self._display(name, clause.pattern) for name in program.labels]
         universal = frozenset(range(len(program.labels)))
@@ -134,7 +144,11 @@ class _Checker:
         rows = clause.rows_per_match or RowsPerMatch.ONE
         if rows is RowsPerMatch.ALL_UNMATCHED and any(state.excluded for state in program.states):
             raise self.fail(clause.pattern.span, "an exclusion {- -} cannot be combined with WITH UNMATCHED ROWS")
-        skip_to, skip_set = self._skip(sets)
+        unbound = self._absence(program)
+        skip_to, skip_set = self._skip(sets, unbound)
+        if skip_to is SkipTo.NO_SKIP:
+            self._check_all_ways(program)
+        self._check_timeouts()
         if self.dialect is Dialect.FLINK:
             self._check_flink(program)
         partition = [self._plain_column(expr, "PARTITION BY") for expr in clause.partition_by]
@@ -143,7 +157,7 @@ class _Checker:
             self._check_within(order)
         return CheckedClause(
             clause, self.text, self.schema, self.dialect, program, sets, universal, conditions, partition, order, rows,
-            skip_to, skip_set,
+            skip_to, skip_set, unbound,
         )  # fmt: skip
 
     def _display(self, name: str, pattern: PatternNode) -> str:
@@ -159,19 +173,19 @@ class _Checker:
                 raise self.fail(node.span, f"PERMUTE of more than {MAX_PERMUTED} elements is not supported")
 
     def _subsets(self, sets: dict[str, frozenset[int]]) -> None:
-        variables = dict(sets)
+        singles = dict(sets)
         for subset in self.clause.subsets:
             folded = subset.name.upper()
-            if folded in variables:
+            if folded in singles:
                 raise self.fail(subset.span, f"{subset.name} is a pattern variable: a subset needs a name of its own")
             if folded in sets:
                 raise self.fail(subset.span, f"subset {subset.name} is given twice")
             members: set[int] = set()
             for member in subset.members:
-                if member.upper() not in variables:
+                if member.upper() not in singles:
                     what = "a subset" if member.upper() in sets else "not a pattern variable"
                     raise self.fail(subset.span, f"{member} is {what}: a subset is made of pattern variables")
-                members |= variables[member.upper()]
+                members |= singles[member.upper()]
             sets[folded] = frozenset(members)
 
     def _conditions(self, sets: dict[str, frozenset[int]]) -> dict[int, n.Node]:
@@ -191,7 +205,50 @@ class _Checker:
             conditions[number] = definition.condition
         return conditions
 
-    def _skip(self, sets: dict[str, frozenset[int]]) -> tuple[SkipTo, frozenset[int]]:
+    def _absence(self, program: Program) -> frozenset[int]:
+        """Check ``NOT v``; gives ``v``, unless rows may carry it before."""
+        clause, pattern = self.clause, self.clause.pattern
+        *before, last = pattern.parts if isinstance(pattern, Concat) and pattern.parts else (pattern,)
+        for node in _walk_pattern(pattern):
+            if not isinstance(node, Absence):
+                continue
+            name = node.body.name
+            if node is not last:
+                raise self.fail(node.span, f"NOT {name} can stand at the end of the whole pattern only")
+            if clause.within_ms is None:
+                raise self.fail(node.span, f"NOT {name} needs WITHIN: how long {name} must not follow")
+            if program.waits(program.first):
+                raise self.fail(node.span, f"NOT {name} needs a row before it: the rest of the pattern can match none")
+            for anchor in _walk_pattern(pattern):
+                if isinstance(anchor, Anchor) and not anchor.start:
+                    raise self.fail(anchor.span, f"$ and NOT {name} exclude each other: behind $ nothing can follow")
+            bound = {label for part in before for label in variables(part)}
+            if name.upper() not in {label.upper() for label in bound}:
+                return frozenset({program.states[program.waiting].label})
+        return frozenset()
+
+    def _check_timeouts(self) -> None:
+        place = self.clause.timeouts
+        if place is None:
+            return
+        if self.clause.within_ms is None:
+            raise self.fail(place, "SHOW TIMEOUT MATCHES needs WITHIN: without it no attempt times out")
+        if self.clause.rows_per_match is RowsPerMatch.ALL_UNMATCHED:
+            raise self.fail(place, "SHOW TIMEOUT MATCHES cannot be combined with WITH UNMATCHED ROWS")
+
+    def _check_all_ways(self, program: Program) -> None:
+        skip = self.clause.skip
+        assert skip is not None
+        if self.clause.rows_per_match is RowsPerMatch.ALL_UNMATCHED:
+            raise self.fail(skip.span, "NO SKIP cannot be combined with WITH UNMATCHED ROWS")
+        if program.matches_empty:
+            raise self.fail(skip.span, "NO SKIP needs a pattern that takes a row: this one can match none")
+        for definition in self.clause.define:
+            for node in n.walk(definition.condition):
+                if isinstance(node, n.Call) and node.name == "MATCH_NUMBER":
+                    raise self.fail(node.span, "with NO SKIP a condition cannot see MATCH_NUMBER: matches overlap")
+
+    def _skip(self, sets: dict[str, frozenset[int]], unbound: frozenset[int]) -> tuple[SkipTo, frozenset[int]]:
         skip = self.clause.skip
         if skip is None:
             return (SkipTo.NEXT_ROW if self.dialect is Dialect.FLINK else SkipTo.PAST_LAST_ROW), frozenset()
@@ -199,6 +256,8 @@ class _Checker:
             return skip.to, frozenset()
         if skip.variable.upper() not in sets:
             raise self.fail(skip.span, f"{skip.variable} is not a pattern variable{nearest(skip.variable, sets)}")
+        if sets[skip.variable.upper()] <= unbound:
+            raise self.fail(skip.span, f"{skip.variable} has no row in a match: it is what must not follow")
         return skip.to, sets[skip.variable.upper()]
 
     def _plain_column(self, expr: n.Node, where: str) -> Column:
@@ -261,5 +320,5 @@ def _walk_pattern(node: PatternNode) -> Iterable[PatternNode]:
     if isinstance(node, (Concat, Alternation, Permute)):
         for part in node.parts:
             yield from _walk_pattern(part)
-    elif isinstance(node, (Quantified, Exclusion)):
+    elif isinstance(node, (Quantified, Exclusion, Absence)):
         yield from _walk_pattern(node.body)

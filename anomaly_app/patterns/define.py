@@ -146,6 +146,7 @@ class DefineScope(PatternScope):
     ) -> None:
         super().__init__(checked, layout, env)
         self.variable, self.registers = variable, registers
+        self.tentative = frozenset({variable})
         self.used_new: set[int] = set()
 
     def locate(self, ref: RowRef, node: n.Node, compiler: ExpressionCompiler) -> RowSource:

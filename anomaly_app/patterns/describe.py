@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.patterns.clause import CheckedClause
 from anomaly_app.sql.row_pattern import (
+    Absence,
     Alternation,
     Anchor,
     Concat,
@@ -66,15 +67,21 @@ def describe_clause(checked: CheckedClause, definitions: Mapping[str, str], colu
     ]
     parts = list(clause.pattern.parts) if isinstance(clause.pattern, Concat) else [clause.pattern]
     anchored = bool(parts) and isinstance(parts[0], Anchor) and parts[0].start
-    phrases.append("starts at the first row of the partition only" if anchored else "starts at any row")
-    words = _Words(definitions, checked.dialect)
+    start = "every row" if checked.skip_to is SkipTo.NO_SKIP else "any row"
+    phrases.append(f"starts at {'the first row of the partition only' if anchored else start}")
+    words = _Words(definitions, checked.dialect, all_ways=checked.skip_to is SkipTo.NO_SKIP)
     steps = [words.of(part) for part in parts[anchored:]] or ["no row"]
     phrases += [f"takes {steps[0]}", *(f"then {step}" for step in steps[1:])]
     for subset in clause.subsets:
         phrases.append(f"{subset.name} stands for {' or '.join(subset.members)}")
     if clause.within_ms is not None:
-        phrases.append(f"all within {duration(clause.within_ms)}: the last row is less than that after the first")
+        last = "the last row is less than that after the first"
+        if checked.program.waiting >= 0:
+            last = "counted from the first row; the match comes when that has passed"
+        phrases.append(f"all within {duration(clause.within_ms)}: {last}")
     given = _ROWS[checked.rows_per_match] + (f", with {', '.join(columns)}" if columns else "")
+    if checked.timeouts:
+        given += "; and the same for the rows taken by an attempt that is not complete in time, when that has passed"
     return [*phrases, _skip(checked), given]
 
 
@@ -91,6 +98,11 @@ def notes(checked: CheckedClause) -> list[str]:
             f"{name} takes any row and its loop is greedy: in dialect flink that loop is never left, so what follows "
             f"it never matches; make it reluctant (add ?) or give {name} a condition"
         )
+    if checked.skip_to is SkipTo.NO_SKIP and _endless(checked.clause.pattern):
+        found.append(
+            "with NO SKIP every way through the rows is a match, so that a loop may give very many; limits.threads "
+            "bounds the ways of a key that are open at once"
+        )
     if checked.clause.within_ms is None and _endless(checked.clause.pattern):
         found.append("without WITHIN an attempt stays open until rows decide it, however long that takes")
     if checked.skip_set and not _moves_on(checked):
@@ -98,6 +110,10 @@ def notes(checked: CheckedClause) -> list[str]:
         found.append(
             f"where {target} has no row in a match, or its row is the first one, matching goes on at the second row "
             "and a problem is reported"
+        )
+    if checked.timeouts or checked.program.waiting >= 0:
+        found.append(
+            "time is that of the watermark, which rows move on: where none come any more, nothing is known to be over"
         )
     if checked.program.matches_empty:
         found.append("the pattern can match without taking a row: then measures are NULL and counts 0")
@@ -155,6 +171,8 @@ def _skip(checked: CheckedClause) -> str:
         return "after a match, goes on after its last row"
     if checked.skip_to is SkipTo.NEXT_ROW:
         return "after a match, goes on at its second row, so that matches may overlap"
+    if checked.skip_to is SkipTo.NO_SKIP:
+        return "skips nothing: every way through the rows is a match of its own"
     which = "first" if checked.skip_to is SkipTo.FIRST else "last"
     return f"after a match, goes on at its {which} {skip.variable if skip is not None else ''}"
 
@@ -162,9 +180,9 @@ def _skip(checked: CheckedClause) -> str:
 class _Words:
     """Words for the nodes of one pattern; a condition is told where its variable comes first."""
 
-    def __init__(self, definitions: Mapping[str, str] | None, dialect: Dialect) -> None:
+    def __init__(self, definitions: Mapping[str, str] | None, dialect: Dialect, *, all_ways: bool = False) -> None:
         self.definitions = {name.upper(): (name, text) for name, text in (definitions or {}).items()}
-        self.flink = dialect is Dialect.FLINK
+        self.flink, self.all_ways = dialect is Dialect.FLINK, all_ways
         self.told: set[str] = set()
 
     def of(self, node: PatternNode) -> str:
@@ -182,6 +200,8 @@ class _Words:
             return f"{self._within(node.body, Exclusion)} (not shown in ALL ROWS output)"
         if isinstance(node, Anchor):
             return "the start of the partition" if node.start else "the end of the partition (no row follows)"
+        if isinstance(node, Absence):
+            return f"no {self._name(node.body)} until time is over; other rows pass by"
         assert isinstance(node, Quantified)
         return self._repeated(node)
 
@@ -205,6 +225,8 @@ class _Words:
             how = ""
         elif self.flink and not node.reluctant and single and (node.minimum, node.maximum) != (0, 1):
             how = ", as long as its condition holds, giving none back"
+        elif self.all_ways:
+            how = ""  # nothing is preferred where every way counts
         elif (node.minimum, node.maximum) == (0, 1):
             how = ", preferably without" if node.reluctant or self.flink else ", preferably with"
         elif node.reluctant:

@@ -12,8 +12,8 @@ from anomaly_app.patterns.automaton import AutomatonMatcher
 from anomaly_app.patterns.describe import describe_clause, duration, notes
 from anomaly_app.patterns.program import Program, State
 from anomaly_app.patterns.rule import CompiledRule, Rule
-from anomaly_app.patterns.single_run import SingleRunMatcher
-from anomaly_app.sql.row_pattern import RowsPerMatch
+from anomaly_app.patterns.single_run import MOST_STATES, SingleRunMatcher
+from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class PlaceInProgram:
         state: its number; 0 is the start.
         variable: whose row was just taken; "" for the start.
         next: where the next row may lead, the preferred way first, such as ``2 (B)``.
-        accepts: ``yes`` if the match may end here, ``at the end`` if only behind the last row, ``no``.
+        accepts: ``yes`` if the match may end here, ``at the end`` if only behind the last row, ``in time`` if only
+            when WITHIN ends, ``no``.
     """
 
     state: str
@@ -59,7 +60,7 @@ class Explanation:
         conditions: of all variables.
         output: name and type of each column, and the text of those that are measures.
         program: its states.
-        strategy: ``single run``, ``automaton`` or ``threads``.
+        strategy: ``single run``, ``automaton``, ``threads`` or ``all ways``.
         why: the reason for it.
         path_independent: no condition sees which rows carry which variable.
         look_back: rows before the current one that are read.
@@ -105,6 +106,8 @@ def explain_rule(rule: Rule, layout: Layout) -> Explanation:
     elif isinstance(matcher, AutomatonMatcher):
         strategy, why = "automaton", _no_labels()
         source = {"fill": matcher.source, "measure": compiled.measures.source}
+    elif compiled.skip_to is SkipTo.NO_SKIP:
+        strategy, why = "all ways", "every way from every row is a match, so that all are followed at once"
     return Explanation(
         pattern=rule.pattern_text,
         words=describe_clause(rule.checked, rule.definitions, [column.name for column in rule.output]),
@@ -144,9 +147,15 @@ def _place(number: str, state: State, program: Program) -> PlaceInProgram:
     following = []
     for edge in state.edges:
         barred = " or ".join(program.labels[guard] for guard in edge.guards)
-        following.append(f"{edge.target} ({program.labels[edge.label]}{f' and not {barred}' if barred else ''})")
+        taken = f"{'not ' if edge.target == program.waiting else ''}{program.labels[edge.label]}"
+        following.append(f"{edge.target} ({taken}{f' and not {barred}' if barred else ''})")
     accepts = "yes" if state.accepts else "at the end" if state.accepts_at_end >= 0 else "no"
-    return PlaceInProgram(number, program.labels[state.label] if state.label >= 0 else "", tuple(following), accepts)
+    if program.waits(state):
+        accepts = "in time"
+    variable = program.labels[state.label] if state.label >= 0 else ""
+    if program.waiting >= 0 and state is program.states[program.waiting]:
+        variable = f"rows that are not {variable}"
+    return PlaceInProgram(number, variable, tuple(following), accepts)
 
 
 def _one_way() -> str:
@@ -159,8 +168,14 @@ def _no_labels() -> str:
 
 def _why_threads(compiled: CompiledRule) -> str:
     program = compiled.program
+    if program.waiting >= 0:
+        return f"rows that are not {program.labels[program.states[program.waiting].label]} pass by, unbound"
+    if compiled.checked.timeouts:
+        return "attempts that time out are shown, so that each start is looked at by itself"
     if program.anchored_end:
         return "$ is known at the end of the input only, so that ways stay open until then"
+    if len(program.states) > MOST_STATES:
+        return f"the pattern has more than {MOST_STATES} places"
     if program.matches_empty:
         return "the pattern can match without a row"
     if compiled.rows_per_match is RowsPerMatch.ALL_UNMATCHED:
@@ -195,13 +210,15 @@ def _state(compiled: CompiledRule) -> str:
             "are read again; stored is only how far the matches of a key have consumed its rows"
         )
     else:
-        if compiled.within_ms is None:
+        if compiled.skip_to is SkipTo.NO_SKIP:
+            reason = "a start gives matches one after the other, and its rows tell which came out already"
+        elif compiled.within_ms is None:
             reason = "there is no WITHIN, so that nothing bounds how far back the source had to be read"
         elif compiled.look_back:
             reason = "rows before the match are read"
         else:
             reason = "^ needs to know the first row"
-        words = f"rows are stored, each once, from the start of the open attempt of its key on: {reason}"
+        words = f"rows are stored, each once, from the start of the oldest open attempt of its key on: {reason}"
     if compiled.keeps_keys:
         words += "; each key is kept for ever, because its past shows in MATCH_NUMBER() or ^"
     return words

@@ -97,7 +97,7 @@ class RunState:
         next: place of the next row to take; while ``deadline`` is open, that is behind all rows.
         state: of the program, or one of those above.
         path: states entered, each with the place of its first row counted from the start; a row that stays in its
-            state adds nothing.
+            state adds nothing. After a condition failed, the resolution of the attempts before.
         best: a match, if no preferred one comes: path and number of rows. Where the run is complete, the match.
         memo: values beside the rows; None where they are few.
         timer: a timer is set.

@@ -32,6 +32,12 @@ Moment: TypeAlias = tuple[int, int, int]
 BEGINNING: Moment = (MIN_WATERMARK, 0, 0)
 
 
+def seen_at(rows: Sequence[Row], place: int, look_ahead: int) -> Moment:
+    """When a row and so many behind it were there; at the end of the input if they never come."""
+    row = rows[min(place + look_ahead, len(rows) - 1)]
+    return row[TIME] if place + look_ahead < len(rows) else MAX_WATERMARK, 0, row[POSITION]
+
+
 @dataclass(slots=True)
 class Attempt:
     """Where matching stands for one key.
@@ -43,6 +49,7 @@ class Attempt:
         best: the match if no preferred thread makes another.
         complete: there is a ``best``.
         expired: WITHIN ran out.
+        timed_out: ``best`` is no match, but the rows taken until then, which are shown.
     """
 
     start: int
@@ -51,6 +58,7 @@ class Attempt:
     best: Path = None
     complete: bool = False
     expired: bool = False
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +69,17 @@ class Match:
         start: place of its first row in the buffer.
         labels: variable of each row.
         excluded: whether each row is excluded from the output; empty if none is.
+        by_time: it came about when WITHIN ended, and that is its time.
+        timed_out: it is no match, but the rows that an attempt had taken when WITHIN ended it.
+        way: the how-manieth match with the same first and last row this is.
     """
 
     start: int
     labels: tuple[int, ...]
     excluded: tuple[bool, ...] = ()
+    by_time: bool = False
+    timed_out: bool = False
+    way: int = 0
 
 
 class Matcher:
@@ -125,21 +139,26 @@ class Matcher:
         while attempt.threads:
             index = attempt.next
             if index >= limit:
-                if within is None or index < len(rows) or watermark - start_time < within:
+                if within is None or index - attempt.start >= self.max_rows:
+                    return False  # an attempt with too many rows is given up, whatever the time
+                now = rows[index][TIME] if index < len(rows) else watermark  # a row that waits for NEXT tells the time
+                if now - start_time < within:
                     return False
-                if index - attempt.start >= self.max_rows:
-                    return False  # it is given up, whatever the time
-                if watermark == MAX_WATERMARK and self.program.anchored_end:
+                if now == MAX_WATERMARK and self.program.anchored_end:
                     return False  # the last row of the partition may make it
-                attempt.threads, attempt.expired = [], True
+                self._expire(attempt)
                 break
             row = rows[index]
             if within is not None and row[TIME] - start_time >= within:
-                attempt.threads, attempt.expired = [], True
+                self._expire(attempt)
                 break
             self._step(attempt, rows, index, row, number)
             attempt.next = index + 1
         return True
+
+    def _expire(self, attempt: Attempt) -> None:
+        """WITHIN has passed."""
+        attempt.threads, attempt.expired = [], True
 
     def _step(self, attempt: Attempt, rows: Sequence[Row], index: int, row: Row, number: int) -> None:
         states, takes = self.program.states, self.takes
@@ -186,11 +205,12 @@ class Matcher:
 
     def moment(self, attempt: Attempt, rows: Sequence[Row]) -> Moment:
         """When a resolved attempt was."""
-        if attempt.expired:
-            start = rows[attempt.start]
-            return start[TIME] + (self.within_ms or 0), 1, start[POSITION]
-        last = rows[min(max(attempt.next - 1, attempt.start) + self.look_ahead, len(rows) - 1)]
-        return last[TIME], 0, last[POSITION]
+        taken = attempt.next > attempt.start  # else it needed no row to be a match, or to be none
+        at = seen_at(rows, attempt.next - 1 if taken else attempt.start, self.look_ahead if taken else 0)
+        if not attempt.expired:
+            return at
+        start = rows[attempt.start]
+        return max(at, (start[TIME] + (self.within_ms or 0), 1, start[POSITION]))
 
     def rebase(self, attempt: Attempt, spare: int) -> None:
         """Threads hold places of rows, so that none is dropped during an attempt."""

@@ -16,8 +16,11 @@ from anomaly_app.patterns.clause import CheckedClause
 from anomaly_app.patterns.navigation import PatternScope, RowRef, RowSource, row_at
 from anomaly_app.schema import Column
 
-Measure: TypeAlias = Callable[[Sequence[Row], int, Sequence[int], int, Sequence[int], int], list[tuple[Any, ...]]]
-"""(rows, index of the first row, variable of each row, match number, indexes of rows to show, match time) to tuples."""
+Measure: TypeAlias = Callable[[Sequence[Row], int, Sequence[int], int, Sequence[int], int, bool], list[tuple[Any, ...]]]
+"""Output rows of a match.
+
+Of (rows, index of the first row, variable of each row, match number, indexes of rows to show, match time, timed out).
+"""
 
 
 @dataclass(slots=True)
@@ -118,7 +121,7 @@ def compile_measures(checked: CheckedClause, layout: Layout) -> Measures:
             raise compiler.fail(n.Node(span), f"two columns of the output are named {column.name}")
         names.add(column.name)
     labels = env.constant(tuple(checked.program.labels))
-    lines = ["def measure(rows, start, labels, number, shown, time):", "    end = start + len(labels)"]
+    lines = ["def measure(rows, start, labels, number, shown, time, timed_out):", "    end = start + len(labels)"]
     if any("label(" in code.source for _, code in measures):
         lines += ["    def label(j):", f"        return {labels}[labels[j - start]] if start <= j < end else None"]
     for variables, number in scope.lists.items():

@@ -16,10 +16,10 @@ from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.clause import CheckedClause
-from anomaly_app.schema import BIGINT, STRING, TEXTS, DataType, Kind
+from anomaly_app.schema import BIGINT, BOOLEAN, STRING, TEXTS, DataType, Kind
 
 NAVIGATION = frozenset({"FIRST", "LAST", "PREV", "NEXT"})
-CONTEXT = NAVIGATION | {"CLASSIFIER", "MATCH_NUMBER", "MATCH_ROWTIME", "MATCH_PROCTIME"}
+CONTEXT = NAVIGATION | {"CLASSIFIER", "MATCH_NUMBER", "MATCH_ROWTIME", "MATCH_PROCTIME", "MATCH_TIMED_OUT"}
 
 MAX_OFFSET = 10_000
 """Largest offset of FIRST, LAST, PREV and NEXT: each reaches a row that must be kept."""
@@ -74,6 +74,7 @@ class PatternScope:
         self.sees_number = False
 
     in_define = False
+    tentative: frozenset[int] = frozenset()  # carried by the current row while its condition is tested
 
     # --- for the subclasses -----------------------------------------------------------------------
 
@@ -95,6 +96,8 @@ class PatternScope:
 
             problem = f"{name} is neither a pattern variable nor a subset{nearest(name, self.checked.sets)}"
             raise compiler.fail(node, problem)
+        if found <= self.checked.unbound and not found & self.tentative:
+            raise compiler.fail(node, f"{name} has no row in a match: it is what must not follow")
         return found
 
     def column(self, node: n.ColumnRef) -> Code:
@@ -133,7 +136,16 @@ class PatternScope:
         if node.name == "MATCH_NUMBER":
             self.sees_number = True
             return Code("number", BIGINT.with_nullable(False))
+        if node.name == "MATCH_TIMED_OUT":
+            return self._timed_out(node, compiler)
         return self._match_time(node, compiler)
+
+    def _timed_out(self, node: n.Call, compiler: ExpressionCompiler) -> Code:
+        if self.in_define:
+            raise compiler.fail(node, f"{node.name} is known at the end: it may stand in MEASURES only")
+        if not self.checked.timeouts:
+            raise compiler.fail(node, f"{node.name} needs SHOW TIMEOUT MATCHES: else only matches are shown")
+        return Code("timed_out", BOOLEAN.with_nullable(False))
 
     def _match_time(self, node: n.Call, compiler: ExpressionCompiler) -> Code:
         if self.in_define:

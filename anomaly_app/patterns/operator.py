@@ -16,6 +16,7 @@ from anomaly_app.patterns.rule import CompiledRule, Limits
 from anomaly_app.patterns.single_run import SingleRunMatcher, fits
 from anomaly_app.patterns.single_run_source import FEW_ROWS
 from anomaly_app.patterns.stores import LogStore, RowStore
+from anomaly_app.patterns.timed import TimedMatcher
 from anomaly_app.patterns.timers import Timers
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 
@@ -193,6 +194,8 @@ class PatternOperator:
             except FAILURES as error:
                 if isinstance(error, LimitError):
                     self.counters.add("pattern_thread_limit")
+                if self._accept is not None:
+                    at = max(at, matcher.moment_before(attempt, rows))
                 state.start = attempt.start
                 self._give_up(state, attempt.next, error)
                 continue
@@ -231,7 +234,7 @@ class PatternOperator:
 
     def _give_up(self, state: Any, place: int, error: Exception) -> None:
         """An attempt failed on a row: report it and go on at the next start."""
-        self.problems.append(Problem(_as_problem(error), [state.rows[place]], self._key_values(state.key)))
+        self.problems.append(Problem(as_problem(error), [state.rows[place]], self._key_values(state.key)))
         state.start += 1
         state.attempt = None
 
@@ -255,18 +258,21 @@ class PatternOperator:
             elif not length and rule.rows_per_match is not RowsPerMatch.ALL_OMIT_EMPTY:
                 shown = [match.start]
         last = rows[end - 1] if length else rows[match.start]
+        ended = rows[match.start][TIME] + (rule.within_ms or 0) if match.by_time else last[TIME]
         # A match that an earlier attempt held back counts from its release on (MATCH_ROWTIME).
-        time = max(last[TIME], at[0]) if at[0] != MAX_WATERMARK else last[TIME]
+        time = max(ended, at[0]) if at[0] != MAX_WATERMARK else ended
         try:
-            results = rule.measures.compute(rows, match.start, match.labels, number, shown, time)
+            results = rule.measures.compute(rows, match.start, match.labels, number, shown, time, match.timed_out)
         except FAILURES as error:
-            self.problems.append(Problem(_as_problem(error), rows[match.start : end], values))
+            self.problems.append(Problem(as_problem(error), rows[match.start : end], values))
             results = []
         names = rule.program.labels
         bindings = [(names[label], row) for label, row in zip(match.labels, rows[match.start : end], strict=True)]
         for place, result in enumerate(results):
             # The length tells apart matches that end at one row, and needs no memory of earlier ones.
-            self._emit(Finding(values, last[TIME], result, last, bindings, (length << 24) + place), at)
+            how = (match.way << 48) + (length << 24) + place
+            late = match.timed_out
+            self._emit(Finding(values, ended, result, last, bindings, ~how if late else how, timed_out=late), at)
         if rule.tells_unmatched:
             state.covered = max(state.covered, state.base + max(end, match.start + 1))
         self._skip(values, state, match)
@@ -279,7 +285,7 @@ class PatternOperator:
             try:
                 projected = project(finding.values)
             except FAILURES as error:
-                self.problems.append(Problem(_as_problem(error), [finding.last], finding.key))
+                self.problems.append(Problem(as_problem(error), [finding.last], finding.key))
                 return
             if projected is None:
                 return
@@ -288,7 +294,9 @@ class PatternOperator:
 
     def _skip(self, key: tuple[Any, ...], state: Any, match: Match) -> None:
         rule, length = self.rule, len(match.labels)
-        if not length or rule.skip_to is SkipTo.NEXT_ROW:
+        if rule.skip_to is SkipTo.NO_SKIP:
+            return  # all starts are followed anyway
+        if not length or rule.skip_to is SkipTo.NEXT_ROW or match.timed_out:
             state.start = match.start + 1
             return
         if rule.skip_to is SkipTo.PAST_LAST_ROW:
@@ -321,25 +329,35 @@ def _matcher(
     """The strategy for a rule; made once, as it keeps nothing of the rows."""
     known = rule.matchers.get((limits, single_run, automaton))
     if known is None:
+        if rule.timed:
+            known = TimedMatcher(
+                rule.program,
+                rule.define.takes,
+                rule.define.initial,
+                shows=rule.checked.timeouts,
+                **_options(rule, limits),
+            )
         # Where a pattern loops, attempts are long, and taking a row twice costs more than looking up what it does.
-        if automaton and has_no_labels(rule) and (rule.program.loops or not single_run or not fits(rule)):
+        elif automaton and has_no_labels(rule) and (rule.program.loops or not single_run or not fits(rule)):
             known = AutomatonMatcher(rule, limits.rows_per_key, limits.threads)
         elif single_run and fits(rule):
             known = SingleRunMatcher(rule, limits.rows_per_key)
         else:
-            known = Matcher(
-                rule.program,
-                rule.define.takes,
-                rule.define.initial,
-                earliest=rule.earliest,
-                within_ms=rule.within_ms,
-                look_ahead=rule.look_ahead,
-                max_rows=limits.rows_per_key,
-                max_threads=limits.threads,
-            )
+            known = Matcher(rule.program, rule.define.takes, rule.define.initial, **_options(rule, limits))
         rule.matchers[limits, single_run, automaton] = known
     return known
 
 
-def _as_problem(error: Exception) -> Exception:
+def _options(rule: CompiledRule, limits: Limits) -> dict[str, Any]:
+    return {
+        "earliest": rule.earliest,
+        "within_ms": rule.within_ms,
+        "look_ahead": rule.look_ahead,
+        "max_rows": limits.rows_per_key,
+        "max_threads": limits.threads,
+    }
+
+
+def as_problem(error: Exception) -> Exception:
+    """The error of a problem: one of ours."""
     return error if isinstance(error, AnomalyError) else EvaluationError(str(error))

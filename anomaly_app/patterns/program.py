@@ -18,6 +18,7 @@ from itertools import permutations
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.sql.row_pattern import (
+    Absence,
     Alternation,
     Anchor,
     Concat,
@@ -30,6 +31,9 @@ from anomaly_app.sql.row_pattern import (
 
 MAX_STATES = 20_000
 """Places of variables in a pattern, loops written out."""
+
+MAX_STEPS = 1_000_000
+"""Steps from the places to those that can follow them: of n optional parts in a row each may follow each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,9 @@ class Program:
         first: the start at the first row of a partition.
         anchored: ``^`` occurs, so that the two starts differ.
         anchored_end: ``$`` occurs.
+        waiting: the state behind the pattern of ``NOT v``; -1 without. Its edges are turned round: they are open if
+            the condition of ``v`` does not hold, and bind no row. A match is made of a way that has such an edge
+            when WITHIN ends.
     """
 
     labels: list[str]
@@ -83,6 +90,11 @@ class Program:
     first: State
     anchored: bool = False
     anchored_end: bool = False
+    waiting: int = -1
+
+    def waits(self, state: State) -> bool:
+        """Whether the pattern in front of ``NOT v`` may be complete in a state."""
+        return self.waiting >= 0 and any(edge.target == self.waiting for edge in state.edges)
 
     @property
     def loops(self) -> bool:
@@ -127,6 +139,7 @@ class _Builder:
         self.successors: list[_Node] = [_Node()]
         self.excluded = self.iterations = 0
         self.anchors: set[str] = set()
+        self.waiting = -1
 
     def label(self, name: str) -> int:
         folded = name.upper()
@@ -166,6 +179,11 @@ class _Builder:
         if isinstance(node, Anchor):
             self.anchors.add("^" if node.start else "$")
             return _Node([follow], anchor="^" if node.start else "$")
+        if isinstance(node, Absence):
+            entry = self.build(node.body, follow)
+            self.waiting = entry.state
+            self.successors[entry.state] = entry
+            return entry
         assert isinstance(node, Quantified)
         return self._loop(node, follow)
 
@@ -197,8 +215,16 @@ class _Builder:
         return _Node([self.build(body, _Node([again], ends=number, exit=leave))], begins=number)
 
 
-def compile_pattern(pattern: PatternNode, text: str = "", dialect: Dialect = Dialect.STANDARD) -> Program:
+def compile_pattern(
+    pattern: PatternNode, text: str = "", dialect: Dialect = Dialect.STANDARD, *, all_ways: bool = False
+) -> Program:
     """Make the program of a pattern.
+
+    Args:
+        pattern: the tree.
+        text: the whole statement, for errors.
+        dialect: whose preference.
+        all_ways: keep the edges behind an acceptance: every way is wanted, not the preferred one.
 
     Raises:
         SqlValidationError: the pattern is too large.
@@ -215,11 +241,15 @@ def compile_pattern(pattern: PatternNode, text: str = "", dialect: Dialect = Dia
     entry = builder.build(pattern, _Node(accept=True))
     builder.successors[0] = entry
     states = builder.states
+    left = MAX_STEPS
     for number, state in enumerate(states):
-        _resolve(state, builder, builder.successors[number], at_first=False)
+        left -= _resolve(state, builder, builder.successors[number], at_first=False, all_ways=all_ways, most=left)
+        if left <= 0:
+            problem = "the pattern is too large: too many places can follow each other (A{0,9} is less than (A?){9})"
+            raise SqlValidationError(problem, text, *pattern.span)
     first = State(-1)
-    _resolve(first, builder, entry, at_first=True)
-    return Program(builder.labels, states, first, "^" in builder.anchors, "$" in builder.anchors)
+    _resolve(first, builder, entry, at_first=True, all_ways=all_ways, most=MAX_STEPS)
+    return Program(builder.labels, states, first, "^" in builder.anchors, "$" in builder.anchors, builder.waiting)
 
 
 def variables(pattern: PatternNode) -> Iterator[str]:
@@ -229,18 +259,18 @@ def variables(pattern: PatternNode) -> Iterator[str]:
     elif isinstance(pattern, (Concat, Alternation, Permute)):
         for part in pattern.parts:
             yield from variables(part)
-    elif isinstance(pattern, (Quantified, Exclusion)):
+    elif isinstance(pattern, (Quantified, Exclusion, Absence)):
         yield from variables(pattern.body)
 
 
-def _resolve(state: State, builder: _Builder, entry: _Node, *, at_first: bool) -> None:
-    """Everything that can follow a state, in order of preference, up to the next row."""
+def _resolve(state: State, builder: _Builder, entry: _Node, *, at_first: bool, all_ways: bool, most: int) -> int:
+    """Everything that can follow a state, in order of preference, up to the next row; gives the number of steps."""
     edges: list[Edge] = []
     seen_edges: set[Edge] = set()
     visited: set[tuple[int, frozenset[int], tuple[int, ...], bool]] = set()
     # Nodes still to visit, the preferred one on top, with the loops begun since the last row, guards, and "at the end".
     stack: list[tuple[_Node, frozenset[int], tuple[int, ...], bool]] = [(entry, frozenset(), (), False)]
-    while stack:
+    while stack and len(visited) < most:
         node, begun, guards, at_end = stack.pop()
         key = (id(node), begun, guards, at_end)
         if key in visited:
@@ -249,6 +279,8 @@ def _resolve(state: State, builder: _Builder, entry: _Node, *, at_first: bool) -
         if node.accept:
             if not at_end:
                 state.accepts = True
+                if all_ways:
+                    continue
                 break
             if state.accepts_at_end < 0:
                 state.accepts_at_end = len(edges)
@@ -273,3 +305,4 @@ def _resolve(state: State, builder: _Builder, entry: _Node, *, at_first: bool) -
             following, begun = [node.exit], begun - {node.ends}
         stack += [(after, begun, guards, at_end) for after in reversed(following)]
     state.edges = tuple(edges)
+    return len(visited)

@@ -33,11 +33,13 @@ class Limits:
         rows_per_key: rows that one attempt may take; beyond it the attempt is given up and counted.
         threads: ways one attempt may follow at once.
         groups: open groups of a windowed GROUP BY: a key in a slice of time.
+        keys: of a query with detectors, each with a model.
     """
 
     rows_per_key: int = 100_000
     threads: int = 10_000
     groups: int = 1_000_000
+    keys: int = 1_000_000
 
 
 class Projection(Protocol):
@@ -92,6 +94,7 @@ class CompiledRule:
     skip_to: SkipTo = field(init=False)
     skip_set: frozenset[int] = field(init=False)
     in_time_order: bool = field(init=False)
+    timed: bool = field(init=False)
     matchers: dict[tuple[Limits, bool, bool], Matcher | SingleRunMatcher | AutomatonMatcher] = field(
         default_factory=dict
     )
@@ -113,7 +116,11 @@ class CompiledRule:
         self.rows_per_match = checked.rows_per_match
         self.tells_unmatched = self.rows_per_match is RowsPerMatch.ALL_UNMATCHED
         self.skip_to, self.skip_set = checked.skip_to, checked.skip_set
+        if self.skip_to is SkipTo.NO_SKIP:  # a start gives several matches: rows tell again what came out already
+            self.keeps_rows = True
         self.in_time_order = _sorted_by_time(checked)
+        # What only the threads can do; with NO SKIP the operator has none of the strategies.
+        self.timed = checked.timeouts or self.program.waiting >= 0 or self.skip_to is SkipTo.NO_SKIP
 
     @property
     def skip_name(self) -> str:
@@ -177,8 +184,11 @@ class Rule:
 
     def create(self, layout: Layout) -> PatternOperator:
         """A fresh operator for rows of that layout."""
+        from anomaly_app.patterns.all_ways import AllWaysOperator
         from anomaly_app.patterns.operator import PatternOperator
 
+        if self.checked.skip_to is SkipTo.NO_SKIP:
+            return AllWaysOperator(self.compile(layout), self.limits)
         return PatternOperator(self.compile(layout), self.limits, single_run=self.single_run, automaton=self.automaton)
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:

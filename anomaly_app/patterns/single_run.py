@@ -9,13 +9,15 @@ and are taken one by one as they come.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anomaly_app.operators import POSITION, TIME, Row
 from anomaly_app.patterns.keys import COMPLETE, DEAD, RunState, run_state
-from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
+from anomaly_app.patterns.matcher import BEGINNING, Match, Moment, seen_at
 from anomaly_app.patterns.single_run_accept import AcceptSource
 from anomaly_app.patterns.single_run_advance import AdvanceSource, ResumeSource
 from anomaly_app.patterns.single_run_source import FEW_ROWS, goes_on
@@ -34,6 +36,10 @@ Advance: TypeAlias = Callable[[RunState, Sequence[Row], int, int, int, Sequence[
 Accept: TypeAlias = Callable[[Sequence[Row], Any, dict[Any, Any], list[RunState], list[RunState], Any], None]
 Resume: TypeAlias = Callable[[RunState, Sequence[Row], int, int], bool]
 Fill: TypeAlias = Callable[[Sequence[Row], int, int, Sequence[list[Any]]], int]
+
+
+MOST_STATES = 500
+"""Each is a branch of the generated functions, and Python cannot compile some thousands of them in a row."""
 
 
 class SingleRunMatcher:
@@ -115,12 +121,20 @@ class SingleRunMatcher:
         at = BEGINNING
         for place in (failed, run.next - 1 if run.complete else -1):
             if place >= 0:
-                row = rows[min(place + self._look_ahead, len(rows) - 1)]
-                at = max(at, (row[TIME], 0, row[POSITION]))
+                at = max(at, seen_at(rows, place, self._look_ahead))
         if expired >= 0:
             row = rows[expired]
-            at = max(at, (row[TIME] + (self._within or 0), 1, row[POSITION]))
+            deadline = row[TIME] + (self._within or 0)
+            at = max(at, (deadline, 1, row[POSITION]))
+            if self._look_ahead:  # the last row that it took had to wait, too
+                last = bisect_left(rows, deadline, expired, key=itemgetter(TIME)) - 1
+                at = max(at, seen_at(rows, last, self._look_ahead))
         return at
+
+    def moment_before(self, run: RunState, rows: Sequence[Row]) -> Moment:
+        """When those were resolved that went before an attempt on which a condition failed."""
+        (self._resolution,) = run.path
+        return self.moment(run, rows)
 
     def end(self, run: RunState) -> None:
         """No row follows in the partition, or WITHIN has passed."""
@@ -152,6 +166,8 @@ def fits(rule: CompiledRule) -> bool:
     """Whether every row leaves at most one way to go on to further rows."""
     program = rule.program
     if program.anchored_end or program.matches_empty or rule.rows_per_match is RowsPerMatch.ALL_UNMATCHED:
+        return False
+    if len(program.states) > MOST_STATES:
         return False
     return all(_deterministic(state, program, rule.earliest) for state in (*program.states, program.first))
 

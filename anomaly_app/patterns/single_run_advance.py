@@ -58,7 +58,11 @@ class AdvanceSource(RunSource):
 
     def _failure(self) -> list[str]:
         failures = self.define.env.constant(FAILURES)
-        return [f"    except {failures}:", "        run.start, run.next = start, i", "        raise"]
+        return [
+            f"    except {failures}:",
+            "        run.start, run.next, run.path = start, i, ((failed, expired),)",
+            "        raise",
+        ]
 
     def _bounds(self) -> None:
         """How far an attempt may go."""
@@ -104,6 +108,8 @@ class AdvanceSource(RunSource):
             # Where an attempt may take no more rows, it is given up, whatever the time.
             room = f" and i < start + {self.max_rows}" if self._bounded else ""
             over = "(i < limit or (i >= len(rows) and watermark >= deadline))"
+            if self.rule.look_ahead:  # a row that waits for NEXT tells the time
+                over = "(i < limit or (rows[i][0] if i < len(rows) else watermark) >= deadline)"
             self.emit(f"if {over}{room}:", "    expired = start" if self.tells else "    pass", "else:")
             self.indent += 1
         if self._bounded and not self.tells:

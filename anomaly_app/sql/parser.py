@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions.nodes import Node
+from anomaly_app.expressions.parser import MAX_DEPTH
 from anomaly_app.sql.statements import (
     ColumnDefinition,
     CreateTable,
@@ -40,6 +41,10 @@ _REFUSED_CLAUSES = {
 
 class StatementParser(WindowParser):
     """A whole job file."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._named: dict[str, Select] = {}
 
     def statements(self) -> list[Statement]:
         """Take all statements."""
@@ -78,8 +83,8 @@ class StatementParser(WindowParser):
             return self._create()
         if word == "INSERT":
             return self._insert()
-        if word == "SELECT":
-            return self._select()
+        if word in ("SELECT", "WITH"):
+            return self._query()
         if word == "SET":
             return self._set()
         raise self.expected("CREATE", "INSERT", "SELECT", "SET")
@@ -187,8 +192,31 @@ class StatementParser(WindowParser):
             self.expect(")")
         if self.at("VALUES"):
             raise SqlValidationError("INSERT … VALUES is not supported: insert a query", self.text, *self.token.span)
-        query = self._select()
+        query = self._query()
         return Insert(self.span_from(start), path, target, columns, query)
+
+    def _query(self) -> Select:
+        """A SELECT, perhaps with subqueries that WITH names in front of it."""
+        start = self.token.span.start
+        if not self.accept("WITH"):
+            return self._select()
+        outside = self._named
+        self._named = dict(outside)
+        if self.at("RECURSIVE"):
+            raise SqlValidationError("WITH RECURSIVE is not supported", self.text, *self.token.span)
+        while True:
+            place = self.token.span
+            name = self.identifier("a name for a query")
+            if name in self._named and name not in outside:
+                raise SqlValidationError(f"WITH names {name} twice", self.text, *place)
+            self.expect("AS", "(")
+            self._named[name] = self._query()
+            self.expect(")")
+            if not self.accept(","):
+                break
+        query = replace(self._select(), span=self.span_from(start))
+        self._named = outside
+        return query
 
     def _select(self) -> Select:
         start = self.expect("SELECT").span.start
@@ -202,11 +230,17 @@ class StatementParser(WindowParser):
         window = None
         if self.at_window_function():
             path, place, window = self.window_function()
+            if len(path) == 1 and path[0] in self._named:
+                problem = "windows over a subquery are not supported: take the table, with the conditions in WHERE"
+                raise SqlValidationError(problem, self.text, *place)
             table: TableRef | Subquery = TableRef(place, path, self._alias())
         else:
             table = self._subquery() if self.at("(") else self._table()
         match = None
         if self.at("MATCH_RECOGNIZE"):
+            if isinstance(table, Subquery):
+                problem = "MATCH_RECOGNIZE over a subquery is not supported: name the table in front of it"
+                raise SqlValidationError(problem, self.text, *self.token.span)
             match = self.match_recognize()
             match_alias = self._alias()
             if match_alias is not None:
@@ -220,24 +254,25 @@ class StatementParser(WindowParser):
             raise SqlValidationError(f"{refused} is not supported", self.text, *self.token.span)
         return Select(self.span_from(start), items, table, match, where, window, group_by, having)
 
-    def _table(self) -> TableRef:
+    def _table(self) -> TableRef | Subquery:
         start = self.token.span.start
         path = self.path("a table name")
         alias = self._alias()
-        return TableRef(self.span_from(start), path, alias)
+        place = self.span_from(start)
+        named = self._named.get(path[0]) if len(path) == 1 else None
+        if named is None:
+            return TableRef(place, path, alias)
+        if len(named.levels) >= MAX_DEPTH:
+            raise SqlSyntaxError(f"nested more than {MAX_DEPTH} levels deep", self.text, *place)
+        return Subquery(place, named, alias or path[0])
 
     def _subquery(self) -> Subquery:
         start = self.expect("(").span.start
         self.deeper()
-        query = self._select()
+        query = self._query()
         self.depth -= 1
         self.expect(")")
-        place = self.span_from(start)
-        alias = self._alias()
-        if self.at("MATCH_RECOGNIZE"):
-            problem = "MATCH_RECOGNIZE over a subquery is not supported: name the table in front of it"
-            raise SqlValidationError(problem, self.text, *self.token.span)
-        return Subquery(place, query, alias)
+        return Subquery(self.span_from(start), query, self._alias())
 
     def _item(self) -> SelectItem:
         start = self.token.span.start

@@ -1,4 +1,7 @@
-"""The MATCH_RECOGNIZE clause as a tree (SQL:2016, ISO/IEC 9075-2 7.6; WITHIN as in Flink)."""
+"""The MATCH_RECOGNIZE clause as a tree (SQL:2016, ISO/IEC 9075-2 7.6; WITHIN as in Flink).
+
+Beyond both: SHOW TIMEOUT MATCHES, AFTER MATCH NO SKIP, and NOT at the end of a pattern.
+"""
 
 from __future__ import annotations
 
@@ -69,6 +72,13 @@ class Anchor(PatternNode):
     start: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Absence(PatternNode):
+    """``NOT body``: no row of the variable until WITHIN ends; at the end of a pattern only."""
+
+    body: Variable
+
+
 class RowsPerMatch(Enum):
     """What a match gives."""
 
@@ -79,12 +89,13 @@ class RowsPerMatch(Enum):
 
 
 class SkipTo(Enum):
-    """Where matching goes on after a match."""
+    """Where matching goes on after a match; ``NO_SKIP``: every row is a start, and every way from it a match."""
 
     PAST_LAST_ROW = "PAST LAST ROW"
     NEXT_ROW = "TO NEXT ROW"
     FIRST = "TO FIRST"
     LAST = "TO LAST"
+    NO_SKIP = "NO SKIP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +145,11 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class MatchRecognize:
-    """The clause. ``rows_per_match`` and ``skip`` are None if not said; ``within_ms`` is None without WITHIN."""
+    """The clause.
+
+    ``rows_per_match`` and ``skip`` are None if not said; ``within_ms`` is None without WITHIN, ``timeouts`` (the place
+    of SHOW TIMEOUT MATCHES) without that.
+    """
 
     span: Span
     partition_by: tuple[Node, ...]
@@ -148,3 +163,4 @@ class MatchRecognize:
     subsets: tuple[Subset, ...]
     define: tuple[Definition, ...]
     alias: str | None = None
+    timeouts: Span | None = None

@@ -8,6 +8,7 @@ from anomaly_app.expressions.parser import ExpressionParser
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import Kind
 from anomaly_app.sql.row_pattern import (
+    Absence,
     Alternation,
     Anchor,
     Concat,
@@ -49,6 +50,7 @@ class RowPatternParser(ExpressionParser):
         if self.accept("MEASURES"):
             measures = self.listed(self._measure)
         rows = self._rows_per_match()
+        timeouts = self._timeouts() if rows is not None else None
         skip = self._skip()
         if self.at("SEEK"):
             problem = "SEEK is not supported: a stream gives matches as they come, which is INITIAL"
@@ -75,7 +77,7 @@ class RowPatternParser(ExpressionParser):
         self.expect(")")
         span = self.span_from(start)
         return MatchRecognize(
-            span, partition, order, measures, rows, skip, pattern, within, within_span, subsets, define
+            span, partition, order, measures, rows, skip, pattern, within, within_span, subsets, define, None, timeouts
         )
 
     @staticmethod
@@ -114,15 +116,28 @@ class RowPatternParser(ExpressionParser):
         if self.accept("WITH"):
             self.expect("UNMATCHED", "ROWS")
             return RowsPerMatch.ALL_UNMATCHED
-        if self.accept("SHOW"):
-            self.expect("EMPTY", "MATCHES")
+        if self.at("SHOW", "EMPTY"):
+            self.expect("SHOW", "EMPTY", "MATCHES")
         return RowsPerMatch.ALL_SHOW_EMPTY
+
+    def _timeouts(self) -> Span | None:
+        start = self.token.span.start
+        if not self.accept("SHOW"):
+            return None
+        if not self.at("TIMEOUT"):
+            raise self.expected("TIMEOUT MATCHES")
+        self.expect("TIMEOUT", "MATCHES")
+        return self.span_from(start)
 
     def _skip(self) -> Skip | None:
         start = self.token.span.start
         if not self.accept("AFTER"):
             return None
-        self.expect("MATCH", "SKIP")
+        self.expect("MATCH")
+        if self.accept("NO"):
+            self.expect("SKIP")
+            return Skip(SkipTo.NO_SKIP, "", self.span_from(start))
+        self.expect("SKIP")
         if self.accept("PAST"):
             self.expect("LAST", "ROW")
             return Skip(SkipTo.PAST_LAST_ROW, "", self.span_from(start))
@@ -193,6 +208,12 @@ class RowPatternParser(ExpressionParser):
         if node is not body and (self.token.value in ("*", "+", "?") or self.at("{")) and self.token.kind == "sign":
             problem = "two quantifiers in a row: put the inner one in parentheses"
             raise SqlSyntaxError(problem, self.text, *self.token.span)
+        if node is not body and isinstance(body, Absence):
+            raise SqlSyntaxError("NOT takes a pattern variable without a quantifier", self.text, *node.span)
+        if isinstance(node, Quantified) and self.at("UNTIL") and self.ahead().value == "(":
+            shown = self.text[slice(*node.body.span)]
+            problem = f"UNTIL is not supported: its negation in the condition of {shown} does the same"
+            raise SqlValidationError(problem, self.text, *self.token.span)
         return node
 
     def _pattern_primary(self) -> PatternNode:
@@ -212,6 +233,10 @@ class RowPatternParser(ExpressionParser):
             parts = self.listed(self._pattern)
             self.expect(")")
             return Permute(self.span_from(start), parts)
+        if self.accept("NOT"):
+            place = self.token.span
+            variable = self.identifier("the pattern variable that must not follow")
+            return Absence(self.span_from(start), Variable(place, variable))
         if self.accept("^"):
             return Anchor(self.span_from(start), True)
         if self.accept("$"):

@@ -53,7 +53,7 @@ def told(finding: Finding) -> tuple[Any, ...]:
         finding.last,
         tuple(finding.bindings),
         finding.number,
-        (finding.alert, finding.score, finding.explanation),
+        (finding.alert, finding.score, finding.explanation, finding.timed_out),
     )
 
 
@@ -64,6 +64,8 @@ def check_contract(
     order: Callable[[Row], Any] | None = None,
     seed: int = 0,
     splits: int = 3,
+    per_row: int = 4,
+    time: bool = True,
 ) -> None:
     """Run all checks over some rows.
 
@@ -73,15 +75,19 @@ def check_contract(
         order: what ``order_key`` of the factory gives.
         seed: of the random batches.
         splits: how many ways to cut the rows into batches.
+        per_row: entries that a row may cost, see :func:`check_writes`.
+        time: time may move between the rows, too.
 
     Raises:
         AssertionError: the operator breaks the contract; the message says how.
     """
     steps = steps_of(rows, order)
     expected = check_batches(create, steps, seed=seed, splits=splits)
+    if time:
+        check_time(create, steps, expected, seed=seed)
     check_restore(create, steps, expected, seed=seed)
     check_ids(expected)
-    check_writes(create, steps)
+    check_writes(create, steps, per_row=per_row)
 
 
 def run(operator: Operator, steps: Sequence[Step] | Iterator[Step]) -> list[tuple[Any, ...]]:
@@ -99,6 +105,18 @@ def check_batches(create: Create, steps: Sequence[Step], *, seed: int, splits: i
         found = run(create(), merged(steps, cuts))
         assert found == expected, f"batches cut at {cuts} give other findings:\n{found}\ninstead of\n{expected}"
     return expected
+
+
+def check_time(create: Create, steps: Sequence[Step], expected: Sequence[tuple[Any, ...]], *, seed: int = 0) -> None:
+    """Time that moves between the rows gives the same findings, each as soon as time is that far."""
+    choose = random.Random(seed)
+    finer: list[Step] = []
+    for number, step in enumerate(steps):
+        following = steps[number + 1][1] if number + 1 < len(steps) else MAX_WATERMARK
+        free = range(step[1] + 1, min(following, step[1] + 100))
+        finer += [step, *(([], time) for time in sorted(choose.sample(free, min(2, len(free)))))]
+    found = run(create(), finer)
+    assert found == list(expected), f"with time moved between rows:\n{found}\ninstead of\n{list(expected)}"
 
 
 def check_restore(create: Create, steps: Sequence[Step], expected: Sequence[tuple[Any, ...]], *, seed: int = 0) -> None:

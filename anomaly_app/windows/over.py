@@ -8,21 +8,20 @@ before; RANGE and ROWS mean the same here, since a judgement of its own peers wo
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from anomaly_app.detectors import Detector, DetectorFunction, Verdicts
-from anomaly_app.errors import AnomalyError, EvaluationError, StateError
+from anomaly_app.errors import AnomalyError, EvaluationError, LimitError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Counters, Finding, Layout, Problem, Row
-from anomaly_app.patterns.state import KeyCodec
+from anomaly_app.patterns.describe import duration
 from anomaly_app.schema import Column
+from anomaly_app.windows.series import KeyedSeries, Retention
 
 Values = tuple[Any, ...]
 
@@ -78,7 +77,7 @@ class OverRule:
         reads: names of the columns of the table that it reads.
         compile: the query for rows of a layout.
         filters: texts of WHERE below and around the detectors.
-        ttl_ms: state of a key that has been silent for longer, in event time, is dropped; None to keep it.
+        retention: how long state of keys is kept, and of how many.
     """
 
     alert_type = "anomaly"
@@ -91,10 +90,10 @@ class OverRule:
         reads: Sequence[str],
         compile: Callable[[Layout], CompiledOver],
         filters: tuple[Sequence[str], Sequence[str]],
-        ttl_ms: int | None,
+        retention: Retention,
     ) -> None:
         self.calls, self.keys, self.output, self.reads = tuple(calls), tuple(partition_by), output, reads
-        self.filters, self.ttl_ms = filters, ttl_ms
+        self.filters, self.retention = filters, retention
         self._compile = compile
 
     @property
@@ -112,13 +111,13 @@ class OverRule:
     def words(self) -> list[str]:
         """What the query does, for people: phrases in the order in which things happen."""
         below, around = self.filters
-        each = f"of each {', '.join(self.partition_by)}" if self.keys else "of all rows together"
+        before = f"the earlier rows of the same {', '.join(self.partition_by)}" if self.keys else "all earlier rows"
         words = ["takes each row" + (f" where {' and '.join(below)}" if below else "")]
         for call in self.calls:
             options = ", ".join(f"{name} {call.options[name]}" for name in call.given)
             words.append(
                 f"judges {call.text} by {call.function.name} ({options or 'no options: the defaults'}) "
-                f"from the rows before {each}, then learns from it"
+                f"from {before}, then learns from it"
             )
         words.append("gives one row for each" + (f" where {' and '.join(around)}" if around else ""))
         return [*words, "alerts for rows that a detector flags"]
@@ -127,13 +126,14 @@ class OverRule:
     def state(self) -> str:
         """What is kept, for people."""
         kept = "a model for each key" if self.keys else "one model"
-        if self.ttl_ms is not None:
-            return f"{kept}, written with the rows that change it, dropped after {self.ttl_ms / 1000:g} s without rows"
+        ttl_ms = self.retention.ttl_ms
+        if ttl_ms is not None:
+            return f"{kept}, written with the rows that change it, dropped after {duration(ttl_ms)} without rows"
         return f"{kept}, written with the rows that change it, kept for ever"
 
     def create(self, layout: Layout) -> OverOperator:
         """A fresh operator for rows of that layout."""
-        return OverOperator(self._compile(layout), self.calls, self.keys, layout, self.ttl_ms)
+        return OverOperator(self._compile(layout), self.calls, self.keys, layout, self.retention)
 
     def order_key(self, layout: Layout) -> None:
         """Rows of equal event time are taken as they came."""
@@ -150,7 +150,7 @@ class OverOperator:
         calls: its detectors.
         keys: columns that key them.
         layout: of the rows.
-        ttl_ms: after which a silent key is dropped; None to keep all.
+        retention: how long keys are kept, and how many.
     """
 
     keeps_rows = True
@@ -161,15 +161,16 @@ class OverOperator:
         calls: Sequence[DetectorCall],
         keys: Sequence[Column],
         layout: Layout,
-        ttl_ms: int | None,
+        retention: Retention,
     ) -> None:
         self.problems: list[Problem] = []
         self.counters = Counters()
-        self._compiled, self._ttl_ms = compiled, ttl_ms
+        self._compiled, self._retention = compiled, retention
+        self._calls = calls
         self._detectors = [call.create() for call in calls]
         ends = np.cumsum([detector.width for detector in self._detectors])
         self._columns = [slice(end - d.width, end) for end, d in zip(ends, self._detectors, strict=True)]
-        self._state = _Keys(self._detectors, keys)
+        self._state = KeyedSeries(self._detectors, keys, retention)
         indexes = [layout.index(column.name) for column in keys]
         self._key_of: Callable[[Row], Any] = itemgetter(*indexes) if indexes else _no_key
         self._single_key = len(indexes) == 1
@@ -190,11 +191,11 @@ class OverOperator:
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """State entries of the keys that rows came for, or that were dropped, since the last call."""
-        return self._state.changes(self._ttl_ms is not None)
+        return self._state.changes()
 
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
         """Take back the entries that ``changes`` has given."""
-        self._state.restore(state, self._ttl_ms is not None)
+        self._state.restore(state)
 
     def oldest_time(self) -> int | None:
         """No row is needed again."""
@@ -232,7 +233,14 @@ class OverOperator:
     ) -> list[Finding]:
         keys = list(map(self._key_of, rows))
         times = [row[TIME] for row in rows]
-        series, over = self._state.numbers(keys, times, self._ttl_ms)
+        series, over = self._state.numbers(keys, times)
+        if None in series:
+            self._refuse([row for row, number in zip(rows, series, strict=True) if number is None])
+            places = [place for place, number in enumerate(series) if number is not None]
+            rows, inputs, points = ([part[place] for place in places] for part in (rows, inputs, points))
+            keys, times, series = ([part[place] for place in places] for part in (keys, times, series))
+            if not rows:
+                return []
         numbers, moments = np.array(series, dtype=np.int64), np.array(times, dtype=np.int64)
         values = np.array(points, dtype=np.float64)
         values[~np.isfinite(values)] = np.nan  # infinity is no measurement, and a model would not survive it
@@ -250,9 +258,10 @@ class OverOperator:
     ) -> list[Finding]:
         project, after, single = self._compiled.project, self._compiled.after, self._single_key
         flags = [verdicts.flags() for verdicts in judged]
-        scores = [verdicts.scores() for verdicts in judged]
-        results = list(zip(*[verdicts.values() for verdicts in judged], strict=True))
-        findings = []
+        anywhere = flags[0] if len(flags) == 1 else list(map(any, zip(*flags, strict=True)))
+        results = zip(*[verdicts.values() for verdicts in judged], strict=True)
+        findings: list[Finding] = []
+        flagged: list[tuple[int, Finding]] = []
         for place, (row, taken, key, result) in enumerate(zip(rows, inputs, keys, results, strict=True)):
             key = (key,) if single else key
             try:
@@ -265,23 +274,38 @@ class OverOperator:
             if values is None:
                 continue
             finding = Finding(key, row[TIME], values, row, alert=False)
-            flagged = [number for number, flag in enumerate(flags) if flag[place]]
-            if flagged:
-                finding.alert = True
-                finding.score = _greatest([scores[number][place] for number in flagged])
-                finding.explanation = "; ".join([judged[number].explain(place) for number in flagged])
+            if anywhere[place]:
+                flagged.append((place, finding))
             findings.append(finding)
+        if flagged:
+            scores = [verdicts.scores() for verdicts in judged]
+            for place, finding in flagged:
+                by = [number for number, flag in enumerate(flags) if flag[place]]
+                finding.alert = True
+                finding.score = _greatest([scores[number][place] for number in by])
+                finding.explanation = "; ".join([self._explain(number, judged[number], place) for number in by])
         return findings
+
+    def _explain(self, number: int, verdicts: Verdicts, place: int) -> str:
+        """What a detector says; one that has a single value may leave its name out."""
+        text, names = verdicts.explain(place), self._calls[number].names
+        return text if len(names) > 1 or names[0] in text.split() else f"{names[0]} {text}"
 
     def _problem(self, error: Exception, row: Row, key: Values = ()) -> None:
         problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
         self.problems.append(Problem(problem, [row], key))
 
     def _expire(self, watermark: int) -> None:
-        if self._ttl_ms is not None and MIN_WATERMARK < watermark < MAX_WATERMARK:
-            dropped = self._state.expire(watermark, self._ttl_ms)
+        if self._retention.ttl_ms is not None and MIN_WATERMARK < watermark < MAX_WATERMARK:
+            dropped = self._state.expire(watermark)
             if dropped:
                 self.counters.add("expired_keys", dropped)
+
+    def _refuse(self, rows: Sequence[Row]) -> None:
+        most = self._retention.keys
+        self.counters.add("detector_key_limit", len(rows))
+        problem = f"models of {most} keys are held (limits.keys): there is no room for another one"
+        self.problems += [Problem(LimitError(problem), [row]) for row in rows]
 
 
 def _no_key(row: Row) -> tuple[()]:
@@ -290,165 +314,3 @@ def _no_key(row: Row) -> tuple[()]:
 
 def _greatest(scores: Sequence[float | None]) -> float | None:
     return max((score for score in scores if score is not None and math.isfinite(score)), default=None)
-
-
-MODEL = b"m"
-"""Begins the entries of detectors: number of the detector, length of the key, key, name that the detector chose."""
-SEEN = b"s"
-"""Begins the entries of keys that may expire: event time of the last row."""
-
-_NOTHING: frozenset[bytes] = frozenset()
-
-
-class _Keys:
-    """Which key is which series, what is stored of each, and when it was last seen.
-
-    A key that expires gets a fresh series; its old number is given to others.
-    """
-
-    def __init__(self, detectors: Sequence[Detector], keys: Sequence[Column]) -> None:
-        self._detectors, self._codec = detectors, KeyCodec(keys)
-        self._single = len(keys) == 1
-        self._numbers: dict[Any, int] = {}
-        self._free: list[int] = []
-        self._next = self._room = 0
-        self._seen: OrderedDict[Any, int] = OrderedDict()
-        self._unseen: list[Any] = []
-        self._stored: dict[Any, frozenset[bytes]] = {}
-        self._names: dict[frozenset[bytes], frozenset[bytes]] = {}
-        self._touched: dict[Any, None] = {}
-        self._begun_again: set[Any] = set()
-        self._obsolete: list[bytes] = []
-
-    # --- series -------------------------------------------------------------------------------------
-
-    def numbers(self, keys: Sequence[Any], times: Sequence[int], ttl_ms: int | None) -> tuple[list[int], list[int]]:
-        """Series of the rows, and those that have ended with their key: to be freed when the rows are judged."""
-        self._touched.update(dict.fromkeys(keys))
-        series, over, known = [], [], self._numbers
-        if ttl_ms is None:
-            for key in keys:
-                number = known.get(key)
-                series.append(self._begin(key) if number is None else number)
-        else:
-            seen = self._seen
-            for key, time in zip(keys, times, strict=True):
-                number = known.get(key)
-                if number is not None and time - seen.get(key, time) > ttl_ms:
-                    over.append(self._end(key))
-                    number = None
-                series.append(self._begin(key) if number is None else number)
-                seen[key] = time
-                seen.move_to_end(key)
-        return series, over
-
-    def expire(self, watermark: int, ttl_ms: int) -> int:
-        """Drop keys whose next row can only come too late; how many there were."""
-        seen, over = self._seen, []
-        for key in self._unseen:
-            seen.setdefault(key, watermark)
-        self._unseen = []
-        while seen:
-            key, time = next(iter(seen.items()))
-            if time + ttl_ms > watermark:
-                break
-            del seen[key]
-            over.append(self._end(key))
-            self._touched[key] = None
-        self.free(over)
-        return len(over)
-
-    def free(self, series: Sequence[int]) -> None:
-        """The numbers may be given to other keys."""
-        for number in series:
-            for detector in self._detectors:
-                detector.forget(number)
-        self._free += series
-
-    def _begin(self, key: Any) -> int:
-        if self._free:
-            number = self._free.pop()
-        else:
-            number = self._next
-            self._next += 1
-        if number >= self._room:
-            # Ever more at once: detectors copy what they hold when they grow.
-            self._room = max(number + 1, self._room + self._room // 2)
-            for detector in self._detectors:
-                detector.grow(self._room)
-        self._numbers[key] = number
-        return number
-
-    def _end(self, key: Any) -> int:
-        self._begun_again.add(key)
-        return self._numbers.pop(key)
-
-    # --- state ----------------------------------------------------------------------------------------
-
-    def changes(self, expires: bool) -> Iterator[tuple[bytes, bytes | None]]:
-        """Entries put and deleted since the last call."""
-        touched, begun_again, obsolete = self._touched, self._begun_again, self._obsolete
-        self._touched, self._begun_again, self._obsolete = {}, set(), []
-        for name in obsolete:
-            yield name, None
-        for key in touched:
-            name = self._codec.encode((key,) if self._single else key)
-            number, before = self._numbers.get(key), self._stored.get(key, _NOTHING)
-            known = set(_NOTHING if key in begun_again else before)
-            for place, detector in enumerate(self._detectors if number is not None else ()):
-                head = place.to_bytes(2, "big")
-                for entry, value in detector.changes(number):  # type: ignore[arg-type]
-                    yield _model_key(head, name, entry), value
-                    (known.discard if value is None else known.add)(head + entry)
-            for gone in before - known if key in begun_again else ():
-                yield _model_key(gone[:2], name, gone[2:]), None
-            if number is None:
-                self._stored.pop(key, None)
-                yield SEEN + name, None
-                continue
-            if known != before:
-                names = frozenset(known)
-                self._stored[key] = self._names.setdefault(names, names)
-            if expires:
-                yield SEEN + name, msgspec.msgpack.encode(self._seen[key])
-
-    def restore(self, entries: Iterable[tuple[bytes, bytes]], expires: bool) -> None:
-        """Take back the entries that stand."""
-        models: dict[bytes, list[tuple[bytes, bytes, bytes]]] = {}
-        seen: dict[bytes, int] = {}
-        for entry, value in entries:
-            if entry.startswith(MODEL) and len(entry) >= 7:
-                end = 7 + int.from_bytes(entry[3:7], "big")
-                models.setdefault(entry[7:end], []).append((entry[1:3], entry[end:], value))
-            elif entry.startswith(SEEN):
-                seen[entry[1:]] = _decode_time(value)
-            else:
-                raise StateError(f"an entry of another kind of state: {entry!r}")
-        keys = {}
-        for name in {**models, **(seen if expires else {})}:
-            values = self._codec.decode(name)
-            key = keys[name] = values[0] if self._single else values
-            number, parts = self._begin(key), models.get(name, [])
-            for place, detector in enumerate(self._detectors):
-                head = place.to_bytes(2, "big")
-                detector.restore(number, [(entry, value) for owner, entry, value in parts if owner == head])
-            names = frozenset(owner + entry for owner, entry, _ in parts)
-            self._stored[key] = self._names.setdefault(names, names)
-        if not expires:
-            self._obsolete = [SEEN + name for name in seen]
-            return
-        # Without a time are keys that were stored before they could expire: silent from now on.
-        self._unseen = [keys[name] for name in models if name not in seen]
-        for name, time in sorted(seen.items(), key=itemgetter(1)):
-            self._seen[keys[name]] = time
-
-
-def _model_key(head: bytes, name: bytes, entry: bytes) -> bytes:
-    return MODEL + head + len(name).to_bytes(4, "big") + name + entry
-
-
-def _decode_time(data: bytes) -> int:
-    try:
-        return msgspec.msgpack.decode(data, type=int)
-    except msgspec.DecodeError as error:
-        raise StateError(f"a stored time is unreadable: {error}") from error

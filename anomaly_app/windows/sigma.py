@@ -139,6 +139,8 @@ threshold: 4463.79, count: 10)'
     def sql(self, table: str) -> str:
         """The rule as a query.
 
+        Where all values of a window are equal none stands out, even if their mean is rounded to just below them.
+
         Its columns are the keys, ``window_start``, ``window_end``, ``max_value``, ``centre``, ``spread``,
         ``threshold``, ``row_count``, ``score`` (the value as a multiple of the threshold), ``severity`` and ``alert``.
 
@@ -173,7 +175,8 @@ FROM (
         MAX({value}) AS max_value, {form.centre.format(value)} AS centre, {form.spread.format(value)} AS spread,
         COUNT({value}) AS row_count
       FROM TABLE(TUMBLE(TABLE {source}, DESCRIPTOR({_quoted(self.time)}), INTERVAL '{self.size_ms / 1_000}' SECOND))
-      GROUP BY {keys}, window_start, window_end)))
+      GROUP BY {keys}, window_start, window_end
+      HAVING MAX({value}) > MIN({value}))))
 WHERE {" AND ".join(conditions)}"""
 
     def _by_key(self, of_keys: Mapping[Any, float | None], otherwise: float | None) -> str:

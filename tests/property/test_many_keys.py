@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -58,7 +59,7 @@ def test_the_rules_are_run_as_single_runs(number):
     assert isinstance(operator.matcher, SingleRunMatcher) or "PREV" in RULES[number][2]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=int(os.environ.get("ANOMALY_EXAMPLES", 250)), deadline=None)
 @given(number=st.integers(0, len(RULES) - 1), seed=st.integers(0, 1 << 32), keys=st.sampled_from([1, 3, 12]))
 def test_one_by_one_finds_what_threads_find(number, seed, keys):
     choose = random.Random(seed)
@@ -71,3 +72,8 @@ def test_one_by_one_finds_what_threads_find(number, seed, keys):
     sizes = [choose.choice([0, 1, 1, 2, 20]) for _ in range(choose.choice([0, 80]))]
     threads = found(rule_of(number, single_run=False, automaton=False), rows, sizes)
     assert found(rule_of(number, automaton=False), rows, sizes) == threads
+
+
+@pytest.mark.parametrize("seed", [12250, 49474])
+def test_a_failing_condition_does_not_hide_when_the_attempts_before_it_were_resolved(seed):
+    test_one_by_one_finds_what_threads_find.hypothesis.inner_test(number=1, seed=seed, keys=3)

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import Phase, given, settings, strategies as st
+from pattern_oracles import beyond, flink_case, standard_case
 
+from anomaly_app import Rows, SqlValidationError, query
+from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
+from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import BIGINT, INT, STRING, TIMESTAMP_3, Column, Schema
 from anomaly_app.testing.contract import check_contract
 
 SCHEMA = Schema((Column("k", STRING), Column("v", INT), Column("n", BIGINT), Column("ts", TIMESTAMP_3)), rowtime="ts")
 WITHIN = "WITHIN INTERVAL '0.050' SECOND"
-SKIPS = ["PAST LAST ROW", "TO NEXT ROW", "TO FIRST B", "TO LAST B"]
+SKIPS = ["SKIP PAST LAST ROW", "SKIP TO NEXT ROW", "SKIP TO FIRST B", "SKIP TO LAST B"]
+TIMEOUTS, OUT = "ONE ROW PER MATCH SHOW TIMEOUT MATCHES", "MATCH_TIMED_OUT() AS late"
+NO_SKIP = "NO SKIP"
 
 
-def clause(pattern: str, define: str, *, skip: str = "PAST LAST ROW", rows: str = "ONE ROW PER MATCH", measures=""):
+def clause(
+    pattern: str, define: str, *, skip: str = "SKIP PAST LAST ROW", rows: str = "ONE ROW PER MATCH", measures=""
+):
     more = f", {measures}" if measures else ""
     return (
         "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts "
-        f"MEASURES LAST(A.n) AS a, LAST(B.n) AS b, COUNT(A.v) AS c{more} {rows} AFTER MATCH SKIP {skip} "
+        f"MEASURES LAST(A.n) AS a, LAST(B.n) AS b, COUNT(A.v) AS c{more} {rows} AFTER MATCH {skip} "
         f"PATTERN ({pattern.replace(' WITHIN', ') WITHIN') if 'WITHIN' in pattern else pattern + ')'} DEFINE {define})"
     )
 
@@ -41,6 +51,8 @@ RULES = {
     "neighbours in time": ("standard", clause(f"A B {WITHIN}", "A AS A.v > PREV(A.v), B AS B.v < PREV(B.v, 2)")),
     "next": ("standard", clause("A B", "A AS A.v > NEXT(A.v), B AS B.v > 3")),
     "next in time": ("standard", clause(f"A B {WITHIN}", "A AS A.v > NEXT(A.v), B AS B.v > 3")),
+    "next in time, greedy": ("standard", clause(f"A B* {WITHIN}", "A AS A.v > NEXT(A.v), B AS B.v > 3")),
+    "next in time, greedy, sums": ("standard", clause(f"A B* {WITHIN}", "A AS A.v > NEXT(A.v), B AS B.v < SUM(B.v)")),
     "first row": ("standard", clause(f"^ A B {WITHIN}", "A AS A.v > 3, B AS B.v > 3")),
     "first row ever": ("standard", clause("^ A B", "A AS A.v > 3, B AS B.v > 3")),
     "last row": ("standard", clause(f"A+ B $ {WITHIN}", "A AS A.v > 2")),
@@ -48,15 +60,50 @@ RULES = {
     "choice": ("standard", clause(f"A (B | A B)+ {WITHIN}", "A AS A.v > 2, B AS B.v > 4")),
     "unmatched": (
         "standard",
-        clause(f"A B {WITHIN}", "A AS A.v > 3", rows="ALL ROWS PER MATCH WITH UNMATCHED ROWS", skip="TO NEXT ROW"),
+        clause(f"A B {WITHIN}", "A AS A.v > 3", rows="ALL ROWS PER MATCH WITH UNMATCHED ROWS", skip="SKIP TO NEXT ROW"),
     ),
     "unmatched ever": (
         "standard",
-        clause("A B", "A AS A.v > 3", rows="ALL ROWS PER MATCH WITH UNMATCHED ROWS", skip="TO NEXT ROW"),
+        clause("A B", "A AS A.v > 3", rows="ALL ROWS PER MATCH WITH UNMATCHED ROWS", skip="SKIP TO NEXT ROW"),
     ),
     "empty": ("standard", clause("A* B?", "A AS A.v > 6", rows="ALL ROWS PER MATCH", measures="MATCH_NUMBER() AS m")),
-    **{f"skip {skip}": ("flink", clause(f"A B+? C {WITHIN}", "B AS B.v > 2", skip=skip)) for skip in SKIPS},
-    **{f"skip {skip}, no time": ("flink", clause("A B+? C", "C AS C.v > LAST(B.v)", skip=skip)) for skip in SKIPS},
+    "time-outs": ("flink", clause(f"A B+? C {WITHIN}", "A AS A.v > 3, C AS C.v > 7", rows=TIMEOUTS, measures=OUT)),
+    "time-outs of all rows": (
+        "standard",
+        clause(f"A (B | C)* D {WITHIN}", "D AS D.v > 7", rows=TIMEOUTS.replace("ONE ROW", "ALL ROWS"), measures=OUT),
+    ),
+    "time-outs, numbers": (
+        "standard",
+        clause(f"A+? B {WITHIN}", "B AS B.v > 7", rows=TIMEOUTS, measures=f"{OUT}, MATCH_NUMBER() AS m"),
+    ),
+    "time-outs, neighbours": (
+        "standard",
+        clause(f"A B* C {WITHIN}", "A AS A.v > PREV(A.v), C AS C.v < PREV(C.v, 2)", rows=TIMEOUTS, measures=OUT),
+    ),
+    "time-outs, next": ("standard", clause(f"A B* C {WITHIN}", "C AS C.v > NEXT(C.v)", rows=TIMEOUTS, measures=OUT)),
+    "time-outs at the end": ("standard", clause(f"A+ B $ {WITHIN}", "A AS A.v > 2", rows=TIMEOUTS, measures=OUT)),
+    "absence": ("flink", clause(f"A B* NOT C {WITHIN}", "B AS B.v > 2, C AS C.v > SUM(B.v)")),
+    "absence of any row": ("standard", clause(f"A B? NOT C {WITHIN}", "B AS B.v > 3", measures="MATCH_NUMBER() AS m")),
+    "absence, neighbours": ("flink", clause(f"A B+? NOT C {WITHIN}", "A AS A.v > PREV(A.v), C AS C.v = 9")),
+    "absence, next": ("standard", clause(f"A B+ NOT C {WITHIN}", "C AS C.v > NEXT(C.v), B AS B.v > 3", rows=TIMEOUTS)),
+    "no skip": (
+        "flink",
+        clause(f"A+? B {WITHIN}", "B AS B.v > AVG(A.v)", skip=NO_SKIP, measures="MATCH_NUMBER() AS m"),
+    ),
+    "no skip, no time": ("standard", clause("A (B | C){1,3} D", "A AS A.v > 7, D AS D.v > FIRST(B.v)", skip=NO_SKIP)),
+    "no skip, neighbours": ("standard", clause(f"A B+ {WITHIN}", "B AS B.v > PREV(B.v, 2)", skip=NO_SKIP)),
+    "no skip, next": ("standard", clause("A B{1,2}", "B AS B.v > NEXT(B.v)", skip=NO_SKIP)),
+    "no skip, first and last row": ("standard", clause(f"^ A B* | C+ D $ {WITHIN}", "C AS C.v > 2", skip=NO_SKIP)),
+    "no skip, time-outs": (
+        "standard",
+        clause(f"A B+ C {WITHIN}", "A AS A.v > PREV(A.v), C AS C.v > 7", skip=NO_SKIP, rows=TIMEOUTS, measures=OUT),
+    ),
+    "no skip, absence": (
+        "flink",
+        clause(f"A B+? NOT C {WITHIN}", "A AS A.v > 2, C AS C.v > SUM(B.v)", skip=NO_SKIP, rows=TIMEOUTS, measures=OUT),
+    ),
+    **{skip.lower(): ("flink", clause(f"A B+? C {WITHIN}", "B AS B.v > 2", skip=skip)) for skip in SKIPS},
+    **{f"{skip.lower()}, no time": ("flink", clause("A B+? C", "C AS C.v > LAST(B.v)", skip=skip)) for skip in SKIPS},
 }
 
 data = st.lists(
@@ -90,7 +137,9 @@ def test_contract(name, rows, trailing, seed, fast):
     bound = factory(name)
     bound.factory.single_run, bound.factory.automaton = fast
     order = bound.factory.order_key(bound.layout)
-    check_contract(lambda: bound.factory.create(bound.layout), made(rows, trailing=trailing), order=order, seed=seed)
+    given = made(rows, trailing=trailing)
+    time = "$" not in RULES[name][1]  # whether the end of the input or that of WITHIN comes first makes a difference
+    check_contract(lambda: bound.factory.create(bound.layout), given, order=order, seed=seed, time=time)
 
 
 @pytest.mark.parametrize("name", ["sales", "neighbours"])
@@ -160,3 +209,60 @@ def test_a_task_that_is_killed_gives_each_finding_once(name, rows, offsets, size
         batches.append((part, part[-1][1] + 1))
         start += len(part)
     assert run_task(name, batches, crashes) == run_task(name, batches, [])
+
+
+def in_order(name, rows, arrival, delay_ms):
+    """Findings of a task that gets rows in some order of arrival, told by what the rows say, not by where they came."""
+    bound = factory(name)
+    slots = [QuerySlot("q", bound.factory.create(bound.layout), order_key=bound.factory.order_key(bound.layout))]
+    task = PartitionTask(slots, delay_ms=delay_ms, mode=TimeMode.ROWTIME)
+    for position, row in enumerate(arrival):
+        task.process([(rows[row][0], position, *rows[row][2:])], end=position + 1)
+    task.finish()
+    output = task.take()
+    assert not output.late
+    return [(f.values, f.time, [(label, row[2:]) for label, row in f.bindings]) for _, f in output.findings]
+
+
+@pytest.mark.parametrize("name", [name for name, (_, sql) in RULES.items() if "$" not in sql])
+@settings(max_examples=20, deadline=None)
+@given(rows=data, delays=st.lists(st.integers(0, 39), min_size=25, max_size=25))
+def test_rows_shuffled_within_the_delay_of_the_watermark_give_the_same(name, rows, delays):
+    rows = made([(gap + 1, key, value) for gap, key, value in rows])  # of equal times the first to come is the first
+    arrival = sorted(range(len(rows)), key=lambda row: rows[row][0] + delays[row])
+    shuffled = in_order(name, rows, arrival, 40)  # what the end of the input decides comes in order of arrival
+    assert sorted(shuffled, key=repr) == sorted(in_order(name, rows, range(len(rows)), 0), key=repr)
+
+
+@pytest.mark.parametrize("name", RULES)
+@settings(max_examples=10, deadline=None)
+@given(rows=data)
+def test_a_file_gives_what_a_stream_gives(name, rows):
+    dialect, sql = RULES[name]
+    rows = made(rows)
+    columns = [("k", "STRING"), ("v", "INT"), ("n", "BIGINT"), ("ts", "TIMESTAMP(3)")]
+    epoch = datetime(1970, 1, 1)
+    given = [(*row[2:5], epoch + timedelta(milliseconds=row[0])) for row in rows]
+    result = query(sql, {"t": Rows(columns, given, "ts", 1)}, dialect=dialect)
+
+    def memory(value):
+        return (value - epoch) // timedelta(milliseconds=1) if isinstance(value, datetime) else value
+
+    stream = [values for values, *_ in in_order(name, rows, range(len(rows)), 1)]
+    assert [tuple(map(memory, row)) for row in result.rows] == stream
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+@settings(max_examples=150, deadline=None, phases=[Phase.generate])
+@given(seed=st.integers(0, 1 << 60), rows=data)
+def test_random_patterns_keep_the_contract(dialect, seed, rows):
+    choose = Random(seed)
+    plain = flink_case if dialect is Dialect.FLINK else standard_case
+    clause, *_ = plain(choose) if choose.random() < 0.5 else beyond(choose, dialect)
+    try:
+        rule = clause.rule(dialect)
+    except SqlValidationError:
+        return
+    rule.single_run, rule.automaton = choose.random() < 0.5, choose.random() < 0.5
+    layout = Layout(SCHEMA.columns)
+    check_contract(lambda: rule.create(layout), made(rows), seed=seed)

@@ -47,10 +47,11 @@ def examples(page: str) -> list[Example]:
 
 
 def rows(body: str) -> Rows:
-    """A table whose first line has names and types."""
+    """A table whose first line has names and types; an empty field is NULL."""
     head, *lines = body.splitlines()
     columns = [(name, type_) for name, _, type_ in (column.partition(" ") for column in head.split(","))]
-    return Rows(columns, [line.split(",") for line in lines], rowtime="ts", watermark_delay_ms=1_000)
+    cells = [[cell or None for cell in line.split(",")] for line in lines]
+    return Rows(columns, cells, rowtime="ts", watermark_delay_ms=1_000)
 
 
 def shown(example: Example, dialect: str) -> str:

@@ -111,7 +111,6 @@ BAND_OF_ROW = DetectorFunction("ML_DETECT_ANOMALIES_ROBUST", OPTIONS, RESULT, Ba
 SAMPLE_FUNCTIONS = {function.name: function for function in (BAND, BAND_OF_ROW)}
 
 
-@pytest.fixture
-def sample_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+def use_sample_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQL knows the sample detectors and no others."""
     monkeypatch.setattr(detector_functions, "functions", lambda: SAMPLE_FUNCTIONS)

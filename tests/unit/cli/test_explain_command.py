@@ -33,7 +33,7 @@ def test_the_sales_job_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_generated_source_is_printed_if_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     text = out(capsys, SALES, "--source")
     assert "\nGenerated: advance\n" in text
-    assert "  def measure(rows, start, labels, number, shown, time):" in text
+    assert "  def measure(rows, start, labels, number, shown, time, timed_out):" in text
 
 
 def test_json_has_everything(capsys: pytest.CaptureFixture[str]) -> None:

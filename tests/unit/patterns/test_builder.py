@@ -123,3 +123,15 @@ def test_times_stands_alone():
 def test_a_pattern_needs_one_table():
     with pytest.raises(SqlValidationError, match="one table, but 0 are given"):
         query(UNUSUAL)
+
+
+def test_what_is_beyond_the_standard():
+    begun = Pattern.begin("A").where("A.qty = 2").order_by("ts").measure(late="MATCH_TIMED_OUT()", qty="A.qty")
+    late = (
+        begun.then("C", at_least=0, reluctant=True).then("B").where("B.qty > 20").within(seconds=5, show_timeouts=True)
+    )
+    assert query(late, {"sales": SALES}).rows == [(True, 2)]
+    never = Pattern.begin("A").where("A.qty < 9").never("B").where("B.qty > 9").within(seconds=3).order_by("ts")
+    assert query(never.measure(qty="A.qty"), {"sales": SALES}).rows == [(2,)]
+    ways = Pattern.begin("A", at_least=1).then("B").where("B.qty > 9").order_by("ts").measure(n="COUNT(*)").no_skip()
+    assert query(ways, {"sales": SALES}, dialect="standard").rows == [(3,), (2,)]

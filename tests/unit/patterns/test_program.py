@@ -71,6 +71,16 @@ def test_a_pattern_that_is_too_large_is_refused():
         compile_pattern(parse_pattern("((A{100}){100}){100}"), "((A{100}){100}){100}")
 
 
+@pytest.mark.parametrize("define", ["B AS B.v = 1", "B AS B.v > SUM(A.v)"])
+@pytest.mark.parametrize(("pattern", "rows"), [("A{400} B", 401), ("A{3000} B", 3_001), ("(A{100}){100} B", 10_001)])
+def test_long_loops_compile_and_match(pattern, rows, define):
+    sql = f"SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts MEASURES COUNT(*) AS n PATTERN ({pattern}) DEFINE {define})"
+    (select,) = parse_statements(sql)
+    operator = Rule(select.match, SCHEMA, sql, Dialect.STANDARD).create(Layout(SCHEMA.columns))
+    given = [(n, n, int(n == rows - 1), n) for n in range(rows)]
+    assert [finding.values for finding in operator.process(given, rows)] == [(rows,)]
+
+
 @pytest.mark.parametrize(
     ("pattern", "dialect", "expected"),
     [

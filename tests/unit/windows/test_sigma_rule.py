@@ -67,6 +67,13 @@ def test_the_rule_cannot_fire_below_nine_rows(values: list[float], outlier: floa
     assert alerts(rule(least=1), u=values) == []
 
 
+@pytest.mark.parametrize("variant", ["sigma", "leave-one-out", "robust"])
+def test_equal_values_are_no_outliers_though_their_mean_is_rounded(variant: str) -> None:
+    equal = 699050.734683627
+    assert (equal + equal + equal) / 3 < equal
+    assert alerts(rule(variant, least=1), u=[equal] * 3) == []
+
+
 def test_nine_rows_are_the_first_that_can_fire() -> None:
     assert alerts(rule(), u=[100.0] * 7 + [1e9]) == []
     (row,) = alerts(rule(), u=[100.0] * 8 + [1e9])

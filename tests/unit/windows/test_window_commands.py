@@ -29,7 +29,9 @@ def test_check_says_what_the_windows_are(capsys: pytest.CaptureFixture[str]) -> 
     with as_file(JOB) as job:
         assert main(["check", str(job)]) == 0
     line = capsys.readouterr().out.splitlines()[1]
-    assert line.endswith("windows of 5 minutes by userId, if max_amount > threshold AND row_count >= 3")
+    assert line.endswith(
+        "windows of 5 minutes by userId, if MAX(amount) > MIN(amount) and max_amount > threshold AND row_count >= 3"
+    )
 
 
 WORDS = [

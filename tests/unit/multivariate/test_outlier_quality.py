@@ -1,0 +1,194 @@
+"""The ranking and the calibration of the detectors of several fields, against closed forms and other libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from outlier_streams import Array, clusters, correlated, detect, rate, scores, skewed
+
+from anomaly_app.detectors import check_options
+from anomaly_app.multivariate.functions import DETECT_OUTLIERS
+
+WARM_UP = 256
+
+
+def area(score: Array, outlier: Array) -> float:
+    """Area under the ROC curve of the points behind the warm-up."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(outlier[WARM_UP:], score[WARM_UP:]))
+
+
+@pytest.mark.parametrize("make", [correlated, clusters, skewed])
+@pytest.mark.parametrize("fields", [2, 5])
+def test_trees_rank_as_well_as_an_isolation_forest(make: Callable[..., tuple[Array, Array]], fields: int) -> None:
+    from sklearn.ensemble import IsolationForest
+
+    points, outlier = make(np.random.default_rng(fields), 4_000, fields)
+    forest = IsolationForest(n_estimators=100, random_state=1).fit(points[:WARM_UP])
+    ours = area(scores(detect(points, method="trees")), outlier)
+    assert ours > area(-forest.score_samples(points), outlier) - 0.02
+
+
+def test_trees_rank_better_than_rivers_on_values_without_known_range() -> None:
+    from river.anomaly import HalfSpaceTrees
+    from river.compose import Pipeline
+    from river.preprocessing import MinMaxScaler
+
+    points, outlier = clusters(np.random.default_rng(3), 1_500, 3)
+    peer = Pipeline(MinMaxScaler(), HalfSpaceTrees(n_trees=25, height=8, window_size=250, seed=1))
+    theirs = np.zeros(len(points))
+    for number, point in enumerate(points):
+        named = dict(enumerate(point.tolist()))
+        theirs[number] = peer.score_one(named)
+        peer.learn_one(named)
+    assert area(scores(detect(points, method="trees")), outlier) > area(theirs, outlier) - 0.01
+
+
+@pytest.mark.parametrize("make", [correlated, skewed])
+def test_the_distance_ranks_as_well_as_a_minimum_covariance_determinant(
+    make: Callable[..., tuple[Array, Array]],
+) -> None:
+    from sklearn.covariance import MinCovDet
+
+    points, outlier = make(np.random.default_rng(4), 4_000, 4)
+    peer = MinCovDet(random_state=1).fit(points[:WARM_UP])
+    assert area(scores(detect(points)), outlier) > area(peer.mahalanobis(points), outlier) - 0.01
+
+
+def test_the_distance_of_gaussian_points_is_the_closed_form() -> None:
+    random = np.random.default_rng(5)
+    factor = random.normal(size=(4, 4))
+    middle = np.array([5.0, -1000.0, 0.1, 1e6])
+    points = middle + random.normal(size=(6_000, 4)) @ factor.T
+    away = np.linalg.solve(factor, (points - middle).T)
+    exact = np.sqrt((away**2).sum(axis=0))
+    ours = scores(detect(points, maxTrainingSize=4_000))
+    error = np.abs(ours[4_000:] / exact[4_000:] - 1)
+    assert np.median(error) < 0.03 and np.quantile(error, 0.95) < 0.1
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_outliers_in_the_warm_up_do_not_spoil_the_start(share: float) -> None:
+    random = np.random.default_rng(6)
+    points = random.normal(size=(300, 3))
+    points[: int(128 * share)] += 50
+    points[:128] = random.permutation(points[:128])
+    told = detect(points)
+    exact = np.sqrt((points[128:160] ** 2).sum(axis=1))
+    assert np.abs(scores(told)[128:160] / exact - 1).max() < 0.4
+
+
+def heavy(random: np.random.Generator, rows: int) -> Array:
+    return random.standard_t(3, size=(rows, 2))
+
+
+def lognormal(random: np.random.Generator, rows: int) -> Array:
+    return np.exp(random.normal(size=(rows, 3)))
+
+
+def contaminated(random: np.random.Generator, rows: int) -> Array:
+    points = random.normal(size=(rows, 3))
+    points[random.random(rows) < 0.01] *= 10
+    return points
+
+
+def drifting(random: np.random.Generator, rows: int) -> Array:
+    walk = np.cumsum(0.02 * random.normal(size=(rows, 2)), axis=0)
+    return walk + random.normal(size=(rows, 2))
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+@pytest.mark.parametrize("make", [heavy, lognormal, contaminated, drifting])
+def test_one_point_in_a_hundred_is_flagged_whatever_the_distribution(make: Callable[..., Array], method: str) -> None:
+    rows = 16_000 if method == "mahalanobis" else 8_000
+    told = detect(make(np.random.default_rng(7), rows), method=method)
+    assert 0.0085 <= rate(told) <= 0.0125
+
+
+@pytest.mark.parametrize(
+    ("confidence", "low", "high"), [(99.9, 0.0004, 0.002), (95.0, 0.045, 0.056), (80.0, 0.19, 0.21)]
+)
+def test_the_confidence_is_kept(confidence: float, low: float, high: float) -> None:
+    points = np.random.default_rng(8).normal(size=(12_000, 3))
+    assert low <= rate(detect(points, confidencePercentage=confidence)) <= high
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+def test_a_range_that_grows_a_thousandfold_is_followed(method: str) -> None:
+    random = np.random.default_rng(9)
+    points = random.normal(size=(6_000, 2)) * np.exp(np.linspace(0, np.log(1_000), 6_000))[:, None]
+    told: Any = detect(points, method=method)
+    last = [flag for flag in told.flags()[-2_000:]]
+    assert 5 <= sum(last) <= 50
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+def test_a_level_shift_is_news_and_then_the_new_state(method: str) -> None:
+    random = np.random.default_rng(10)
+    points = random.normal(size=(2_400, 2))
+    points[1_000:] += 8
+    flags = detect(points, method=method).flags()
+    assert all(flags[1_000:1_010])
+    assert sum(flag is True for flag in flags[1_600:]) < 40
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+def test_the_first_bound_is_right_before_anything_was_learnt_about_it(method: str) -> None:
+    series, rows = 150, 160
+    detector = DETECT_OUTLIERS.create(check_options(DETECT_OUTLIERS, {"method": method}), ["a", "b"])
+    detector.grow(series)
+    points = np.random.default_rng(11).normal(size=(rows * series, 2))
+    numbers = np.tile(np.arange(series), rows)
+    told = detector.update(numbers, np.repeat(np.arange(rows), series), points)
+    assert 0.006 <= rate(told) <= 0.015
+
+
+def test_outliers_in_the_warm_up_that_only_break_a_correlation_do_not_spoil_the_start() -> None:
+    random = np.random.default_rng(12)
+    first = random.normal(size=300)
+    points = np.column_stack([first, first + 0.1 * random.normal(size=300)])
+    points[:25, 1] = 1.5 - points[:25, 0]
+    told = scores(detect(points))
+    exact = np.hypot(points[:, 0], (points[:, 1] - points[:, 0]) / 0.1)
+    assert np.abs(told[128:160] / exact[128:160] - 1).max() < 0.5
+
+
+@pytest.mark.parametrize("rows", [16, 40])
+def test_an_outlier_in_a_short_warm_up_does_not_hide_the_next(rows: int) -> None:
+    points = np.random.default_rng(16).normal(size=(rows + 5, 2))
+    points[5] += 20
+    points[-1] += 20
+    flags = detect(points, minTrainingSize=rows).flags()
+    assert flags[-1] and not any(flags[:-1])
+
+
+@pytest.mark.parametrize(("method", "after"), [("mahalanobis", 690), ("trees", 1_900)])
+def test_after_a_level_shift_small_anomalies_are_seen_again(method: str, after: int) -> None:
+    random = np.random.default_rng(13)
+    points = random.normal(size=(1_001 + after, 2))
+    points[1_000:] += 100
+    points[-1] += 6
+    assert detect(points, method=method).flags()[-1]
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+def test_of_a_random_walk_not_much_more_is_flagged(method: str) -> None:
+    points = np.cumsum(np.random.default_rng(14).normal(size=(8_000, 2)), axis=0)
+    assert rate(detect(points, method=method)) < 0.03
+
+
+def test_two_values_that_alternate_are_no_anomalies() -> None:
+    points = np.column_stack([np.arange(2_000) % 2, np.arange(2_000) // 2 % 2]).astype(float)
+    assert rate(detect(points)) < 0.005
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+def test_small_noise_on_large_numbers_is_seen(method: str) -> None:
+    points = 1e9 + np.random.default_rng(15).normal(size=(1_000, 2))
+    points[900] += 8
+    flags = detect(points, method=method).flags()
+    assert flags[900] and sum(flag is True for flag in flags) < 25

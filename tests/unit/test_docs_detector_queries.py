@@ -1,0 +1,30 @@
+"""docs/detector-queries.md: every example runs and gives what the page shows; every refusal reads as it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from doc_examples import Example, examples, shown
+
+from anomaly_app import SqlError, query
+
+PAGE = (Path(__file__).parents[2] / "docs" / "detector-queries.md").read_text("utf-8")
+EXAMPLES = examples(PAGE)
+REFUSED = re.findall(r"^\| `(SELECT .+)` \| (.*?) ?\|$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.heading)
+def test_an_example_gives_what_the_page_shows(example: Example) -> None:
+    assert shown(example, "flink") == example.result
+
+
+@pytest.mark.parametrize(("sql", "problem"), REFUSED)
+def test_a_refusal_reads_as_the_page_says(sql: str, problem: str) -> None:
+    with pytest.raises(SqlError, match=re.escape(problem)):
+        query(sql, EXAMPLES[0].tables)
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 4 and len(REFUSED) >= 10
