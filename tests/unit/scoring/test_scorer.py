@@ -73,6 +73,20 @@ def test_a_day_without_its_usual_rise_is_told():
     assert told[5 * 288 : 10 * 288].max() < ALERT
 
 
+def test_a_fast_change_between_known_levels_is_told():
+    slow = 30 * np.sin(np.arange(3000) * 2 * np.pi / 1300) + noise(3000)
+    values = slow.copy()
+    values[2925:2955] -= 45  # from the crest into the middle of what is known, and back
+    scorer, told = AnomalyScorer(), []
+    for k, value in enumerate(values):
+        if scorer.score(k, value) >= ALERT and k >= 2500:
+            told.append((k, scorer.reason()))
+    assert 2925 <= told[0][0] < 2935
+    change = "the mean of the last 6 values against that of the last 96 is a new low of the last 29"
+    assert any(reason.startswith(change) for row, reason in told if row < 2955)
+    assert scores(slow)[2500:].max() < ALERT
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_quiet_noise_is_hardly_ever_told(seed):
     for values in (noise(3000, seed), days(3000, seed)):
