@@ -115,7 +115,7 @@ def create_bank(options: Mapping[str, Any], names: Sequence[str]) -> Detector:
         >>> prices[499] = 35
         >>> verdicts = detector.update(np.zeros(500, int), np.arange(500) * 1000, prices[:, None])
         >>> verdicts.flags()[499], verdicts.explain(499)
-        (True, 'score 0.98: the value is a new high of the last 1000, by 13 standard deviations')
+        (True, 'score 0.97: the value is a new high of the last 499, by 13 standard deviations')
     """
     check_together(options, ANOMALY_SCORE.name)
     return ScorerBank(options)

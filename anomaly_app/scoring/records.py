@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -94,27 +95,27 @@ class Peak:
 
 
 class Records:
-    """How much the values of a signal exceed the largest before, in two horizons.
+    """How much the values of a signal exceed the largest before, in several horizons.
 
-    A value that is not the largest of the last ``recent`` rows scores 0. One that is exceeds the largest before by a
-    *margin*, measured in standard deviations of the signal; ``margin / (margin + halfway)`` is between 0 and 1. The
-    score is the mean of that over the two horizons: a new extreme of all that is remembered counts twice as much as one
-    of the recent rows only. On a signal that has been constant any other value is infinitely far out.
+    A value exceeds the largest of a horizon by a *margin*, measured in standard deviations of the signal;
+    ``margin / (margin + halfway)`` is between 0 and 1, and 0 if it does not exceed it. The score is the sum of that
+    over the horizons, each with its weight: the longer nothing like it has been seen, the higher. On a signal that has
+    been constant any other value is infinitely far out.
 
     Args:
-        recent: rows of the short horizon.
-        history: rows of the long one.
+        horizons: rows and weight of each horizon, the shortest first; the weights are 1 together.
         sign: 1 for new highs, -1 for new lows.
         halfway: margin in standard deviations that gives a half.
     """
 
-    __slots__ = ("halfway", "margin", "peaks", "sign")
+    __slots__ = ("halfway", "horizon", "margin", "peaks", "sign")
 
-    def __init__(self, recent: int, history: int, sign: int, halfway: float) -> None:
+    def __init__(self, horizons: Sequence[tuple[int, float]], sign: int, halfway: float) -> None:
         self.sign, self.halfway = sign, halfway
-        self.peaks = (Peak(recent, sign), Peak(history, sign))
-        self.margin = 0.0
-        """By how many standard deviations the value last scored exceeded the recent ones; infinite if they were one."""
+        self.peaks = tuple((Peak(rows, sign), weight) for rows, weight in horizons)
+        self.horizon, self.margin = 0, 0.0
+        """Rows of the longest horizon that the value last scored exceeded, and by how many standard deviations it did;
+        infinite if they were one."""
 
     def score(self, row: int, value: float, deviation: float, signal: Floats, base: int) -> float:
         """Score a value, then learn it.
@@ -127,19 +128,15 @@ class Records:
             base: see :meth:`Peak.before`.
         """
         signed = value if self.sign > 0 else -value
+        shortest = self.peaks[0][0]
+        if signed <= shortest.before(row, signal, base):
+            shortest.add(row, signed)
+            return 0.0  # the longer horizons hold something at least as large, and need not learn it
         score = 0.0
-        recent, history = self.peaks
-        above = signed - recent.before(row, signal, base)
-        if deviation >= 0.0 and above > 0.0:
-            self.margin = above / deviation if deviation > 0.0 else math.inf
-            score = self._squash(above, deviation)
-            above = signed - history.before(row, signal, base)
-            if above > 0.0:
-                score += self._squash(above, deviation)
-        recent.add(row, signed)
-        history.add(row, signed)
-        return score / 2.0
-
-    def _squash(self, above: float, deviation: float) -> float:
-        """From 0 to 1; 1 if the values never differed."""
-        return above / (above + self.halfway * deviation)
+        for peak, weight in self.peaks:
+            above = signed - peak.before(row, signal, base)
+            if deviation >= 0.0 and 0.0 < above < math.inf:
+                self.horizon, self.margin = peak.horizon, above / deviation if deviation > 0.0 else math.inf
+                score += weight * above / (above + self.halfway * deviation)
+            peak.add(row, signed)
+        return score

@@ -15,18 +15,28 @@ from anomaly_app.scoring.discord import OLD, Discord, rebuilt
 from anomaly_app.scoring.options import OPTIONS, checked
 from anomaly_app.scoring.records import Floats, Records, Spread
 
-VALUE, MEAN, SHAPE = range(3)
-"""The signals: the value, the mean of the last few, the distance of their shape to all earlier ones."""
+VALUE, MEAN, CHANGE, SHAPE, LONG_SHAPE = range(5)
+"""The signals: the value, the mean of the last few, that of fewer against that of more, the distance of the shape of
+the last values to all earlier ones, and that of a longer shape."""
 
-_SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (SHAPE, 1))
+_SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (CHANGE, 1), (CHANGE, -1), (SHAPE, 1), (LONG_SHAPE, 1))
 """Signal and sign of what can give a score."""
-_OF_SIGNAL = ((0, 1), (2, 3), (4,))
+_OF_SIGNAL = ((0, 1), (2, 3), (4, 5), (6,), (7,))
 
-HALFWAY = (1.0, 2.0, 1.0)
+HALFWAY = (1.0, 2.0, 4.0, 1.0, 4.0)
 """Standard deviations by which a signal has to exceed its history to score a half of what it can.
 
-A mean is smooth and, once high, exceeds its history again and again: it has to do so by more."""
-SHARPNESS = 1.0 / 3.0
+A smooth signal, once high, exceeds its history again and again: it has to do so by more."""
+WEIGHTS = (0.25, 0.25, 0.5)
+"""Of the horizons: half of the recent rows, all of them, and all that is remembered.
+
+Three of them, because with one the result depends on how long it is."""
+FACTOR = 4
+"""A long shape is one of means of that many values; the means of a change are of that many times more and fewer values
+than *the* mean. A divisor of the rows between two rebuilds."""
+STEPS = (1, FACTOR)
+"""Values in a value of a shape: of one, and of a long one."""
+SHARPNESS = 3.0 / 8.0
 """Exponent of the score: it puts the threshold that is best on the NAB files close to 0.5."""
 SHAPES_AFTER = 5
 """Lengths of a subsequence that are seen before distances count: the first have little to be compared with."""
@@ -40,9 +50,11 @@ SAME_SHAPE = 0.01
 """Differences of distances of shapes below that are nothing; the unit is the standard deviation of the series."""
 BLOCK = 32
 """Rows in a state entry."""
+ROW_BYTES = 8 * len(HALFWAY)
+"""Of the signals of a row in the state."""
 
-_VERSION = 1
-_HEAD = struct.Struct(f"<B{len(OPTIONS)}IQd" + "Qdd" * 3)
+_VERSION = 2
+_HEAD = struct.Struct(f"<B{len(OPTIONS)}IQd" + "Qdd" * len(HALFWAY))
 _HEARD = struct.Struct("<Qd")
 _NUMBER = struct.Struct("<Q")
 HEAD = b"head"
@@ -52,8 +64,8 @@ HEAD = b"head"
 class AnomalyScorer:
     """Tells of one series, value by value, how anomalous it is just now: from 0 to 1, without looking ahead.
 
-    What scores is told in :mod:`anomaly_app.scoring`. Within ``refractory`` values after a score only a higher one is
-    reported, everything else is 0, so that one event is told once. From about 0.5 on a score is worth an alert.
+    What scores is told in :mod:`anomaly_app.scoring`. Within ``refractory`` values after a score whatever is not higher
+    is attenuated, the closer the more, so that one event is told once. From about 0.5 on a score is worth an alert.
 
     Only the order of the values counts, not the distances in time. A missing value (NaN, infinite, or beyond ±1e75)
     scores 0 and changes nothing. While there are not more than ``warmup`` values the score is 0.
@@ -87,16 +99,17 @@ class AnomalyScorer:
         self.options: dict[str, Any] = {option.name: options[option.name] for option in OPTIONS}
         self._warmup: int = options["warmup"]
         self._smoothing: int = options["smoothing"]
-        self._length: int = options["subsequence"]
         self._history: int = options["history"]
         self._refractory: int = options["refractory"]
+        self._length: int = options["subsequence"]
         recent = options["recent"]
+        horizons = tuple(zip((recent // 2, recent, self._history), WEIGHTS, strict=True))
         self._rows, self._base = 0, 0
         self._saved, self._stored = 0, 0  # rows that are in the store, and the first block that is
-        self._signals: Floats = np.full((3, OLD), math.nan)
-        self._spreads = tuple(Spread(self._history) for _ in range(3))
-        self._records = tuple(Records(recent, self._history, sign, HALFWAY[signal]) for signal, sign in _SOURCES)
-        self._discord: Discord | None = None
+        self._signals: Floats = np.full((len(HALFWAY), OLD), math.nan)
+        self._spreads = tuple(Spread(self._history) for _ in HALFWAY)
+        self._records = tuple(Records(horizons, sign, HALFWAY[signal]) for signal, sign in _SOURCES)
+        self._discords: list[Discord | None] = [None, None]
         self._floor = 0.0
         self._heard: deque[tuple[int, float]] = deque()
         self._asleep = False
@@ -120,31 +133,47 @@ class AnomalyScorer:
         row = self._rows
         if row and rebuilt(row) == row:
             self._rebuild(row)
-        discord = self._discord
         self._best = 0.0
         self._see(VALUE, row, value)
-        place = row - self._base
-        recent = self._signals[VALUE, max(place - self._smoothing + 1, 0) : place + 1].tolist()
-        self._see(MEAN, row, math.fsum(recent) / len(recent))  # an exact sum is the same in any order
-        if discord is not None:
-            distance = discord.add(value)
-            if row >= SHAPES_AFTER * self._length:
-                self._see(SHAPE, row, distance)
+        self._see(MEAN, row, self._mean(row, self._smoothing))
+        slow = FACTOR * self._smoothing
+        if row >= slow:
+            self._see(CHANGE, row, self._mean(row, max(self._smoothing // FACTOR, 1)) - self._mean(row, slow))
+        for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self._discords, strict=True):
+            if discord is not None and (row + 1) % step == 0:
+                distance = discord.add(value if step == 1 else self._mean(row, step))
+                if row >= SHAPES_AFTER * self._length * step:
+                    self._see(signal, row, distance)
         self._rows = row + 1
         return self._report(row, self._best)
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
         signal, sign = _SOURCES[self._source]
+        record = self._records[self._source]
         high = "high" if sign > 0 else "low"
-        margin = self._records[self._source].margin
-        by = f"by {margin:.3g} standard deviations" if margin < CONSTANT else "after values that were all the same"
-        recent = self.options["recent"]
-        if signal == SHAPE:
-            return f"the last {self._length} values look less like earlier ones than any of the last {recent}, {by}"
-        if signal == MEAN:
-            return f"the mean of the last {self._smoothing} values is a new {high} of the last {recent}, {by}"
-        return f"the value is a new {high} of the last {recent}, {by}"
+        by = "after values that were all the same"
+        if record.margin < CONSTANT:
+            by = f"by {record.margin:.3g} standard deviations"
+        past = f"the last {min(record.horizon, self._rows - 1)}"
+        if signal >= SHAPE:
+            length = self._length * STEPS[signal - SHAPE]
+            return f"the last {length} values look less like earlier ones than any of {past}, {by}"
+        what = {
+            VALUE: "the value",
+            MEAN: f"the mean of the last {self._smoothing} values",
+            CHANGE: f"the mean of the last {max(self._smoothing // FACTOR, 1)} values against that of the last "
+            f"{FACTOR * self._smoothing}",
+        }[signal]
+        return f"{what} is a new {high} of {past}, {by}"
+
+    def _mean(self, row: int, count: int) -> float:
+        """The mean of the last values, that of a row included; all there are if they are fewer."""
+        place = row - self._base
+        values = self._signals[VALUE, max(place - count + 1, 0) : place + 1]
+        last = float(values[-1])
+        # an exact sum is the same in any order, and one of differences is 0 if the values are all the same
+        return last + math.fsum((values - last).tolist()) / len(values)
 
     def _see(self, signal: int, row: int, value: float) -> None:
         """Score the value of a signal, and learn it."""
@@ -162,27 +191,27 @@ class AnomalyScorer:
     def _deviation(self, signal: int) -> float:
         """The standard deviation of a signal, but not less than what is nothing."""
         spread = self._spreads[signal]
-        return max(spread.deviation, SAME_SHAPE if signal == SHAPE else SAME * abs(spread.mean))
+        return max(spread.deviation, SAME_SHAPE if signal >= SHAPE else SAME * abs(self._spreads[VALUE].mean))
 
     def _report(self, row: int, score: float) -> float:
-        """The score as it is given out: 0 if as much was said shortly before."""
+        """The score as it is given out: less if as much was said shortly before."""
         heard = self._heard
         while heard and heard[0][0] < row - self._refractory:
             heard.popleft()
         if score <= 0.0:
             return 0.0
-        new = not heard or score > heard[0][1]
-        while heard and heard[-1][1] <= score:
+        while heard and heard[-1][1] < score:
             heard.pop()
+        share = (row - heard[-1][0]) / self._refractory if heard else 1.0
         heard.append((row, score))
-        return float(score**SHARPNESS) if new else 0.0
+        return float((score * share) ** SHARPNESS)
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
     def _rebuild(self, row: int) -> None:
         """Forget what is too old, and set the comparison of shapes up anew."""
         base = max(0, row - self._history)
-        signals = np.full((3, row - base + OLD), math.nan)
+        signals = np.full((len(HALFWAY), row - base + OLD), math.nan)
         signals[:, : row - base] = self._signals[:, base - self._base : row - self._base]
         self._signals, self._base = signals, base
         self._floor = self._deviation(VALUE)
@@ -190,11 +219,13 @@ class AnomalyScorer:
 
     def _compare(self, row: int) -> None:
         """Set the comparison of shapes up on the values before a row, if they are enough and not all the same."""
-        self._discord = None
-        if row >= 2 * self._length and self._floor > 0.0:
-            discord = Discord(self._length)
-            discord.rebuild(self._signals[VALUE, : row - self._base], self._floor)
-            self._discord = discord
+        values = self._signals[VALUE, : row - self._base]
+        self._discords = [None, None]
+        for place, step in enumerate(STEPS):
+            means = values[len(values) % step :].reshape(-1, step).mean(axis=1)
+            if len(means) >= 2 * self._length and self._floor > 0.0:
+                discord = self._discords[place] = Discord(self._length)
+                discord.rebuild(means, self._floor)
 
     def _rebuilt(self) -> int:
         """The last row before which the comparison was set up; 0 if there was none."""
@@ -205,11 +236,12 @@ class AnomalyScorer:
         start = self._rebuilt()
         if start:
             self._compare(start)
-        if self._discord is not None:
-            for value in self._signals[VALUE, start - self._base : self._rows - self._base].tolist():
-                self._discord.add(value)
+        for row in range(start, self._rows):
+            for step, discord in zip(STEPS, self._discords, strict=True):
+                if discord is not None and (row + 1) % step == 0:
+                    discord.add(self._mean(row, step))
         for (signal, _), record in zip(_SOURCES, self._records, strict=True):
-            for peak in record.peaks:
+            for peak, _ in record.peaks:
                 peak.find(self._rows, self._signals[signal], self._base)
         self._asleep = False
 
@@ -242,9 +274,11 @@ class AnomalyScorer:
         other = AnomalyScorer.of_checked(self.options)
         other._read(snapshot[_NUMBER.size : start])
         rows = other._rows - other._base
-        if len(snapshot) != start + 24 * rows:
-            raise StateError(f"a snapshot of {rows} rows has {len(snapshot)} bytes, expected {start + 24 * rows}")
-        other._signals[:, :rows] = np.frombuffer(snapshot, "<f8", offset=start).reshape(3, rows)
+        if len(snapshot) != start + ROW_BYTES * rows:
+            raise StateError(
+                f"a snapshot of {rows} rows has {len(snapshot)} bytes, expected {start + ROW_BYTES * rows}"
+            )
+        other._signals[:, :rows] = np.frombuffer(snapshot, "<f8", offset=start).reshape(len(HALFWAY), rows)
         vars(self).update(vars(other))
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
@@ -275,10 +309,10 @@ class AnomalyScorer:
             stored = known.get(_NUMBER.pack(block), b"")
             stop = min((block + 1) * BLOCK, self._rows)
             first = max(block * BLOCK, self._base)
-            rows, rest = divmod(len(stored), 24)
+            rows, rest = divmod(len(stored), ROW_BYTES)
             if rows < stop - first or rest:
                 raise StateError(f"the state of a scorer has no rows {first} to {stop - 1}")
-            values = np.frombuffer(stored, "<f8").reshape(3, rows)
+            values = np.frombuffer(stored, "<f8").reshape(len(HALFWAY), rows)
             self._signals[:, first - self._base : stop - self._base] = values[:, rows - (stop - first) :]
         self._saved, self._stored = self._rows, self._base // BLOCK
 
@@ -303,5 +337,5 @@ class AnomalyScorer:
         self._heard.extend(_HEARD.iter_unpack(head[_HEAD.size :]))
         start = self._rebuilt()
         self._base = max(0, start - self._history)
-        self._signals = np.full((3, start - self._base + OLD), math.nan)
+        self._signals = np.full((len(HALFWAY), start - self._base + OLD), math.nan)
         self._asleep = True

@@ -25,17 +25,35 @@ def test_a_peak_is_the_largest_of_the_last_values(horizon, sign):
             peak.add(row, value * sign)
 
 
-def test_exceeding_all_that_is_remembered_counts_twice():
+def test_the_more_horizons_are_exceeded_the_higher_the_score():
     signal = np.zeros(100)
     signal[:4] = 0, 10, 0, 0
-    records = Records(recent=3, history=50, sign=1, halfway=1.0)
+    records = Records([(3, 0.5), (50, 0.5)], sign=1, halfway=1.0)
     for row in range(10):
         assert records.score(row, signal[row], -1.0, signal, 0) == 0
     signal[10] = 2
     assert records.score(10, 2.0, 2.0, signal, 0) == pytest.approx(0.25)  # half of a half: one deviation above
+    assert (records.horizon, records.margin) == (3, 1)
     signal[11] = 13
     assert records.score(11, 13.0, 1.0, signal, 0) == pytest.approx((11 / 12 + 3 / 4) / 2)
-    assert records.margin == 11
+    assert (records.horizon, records.margin) == (50, 3)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_score_is_that_of_the_definition(sign):
+    random = np.random.default_rng(4)
+    signal = random.integers(0, 40, 600) - np.abs(np.arange(600) - 300) / 10
+    signal[random.random(600) < 0.3] = math.nan
+    signal[200:260] = math.nan  # nothing at all in the short horizon
+    records = Records([(7, 0.2), (20, 0.3), (90, 0.5)], sign, halfway=2.0)
+    for row in np.flatnonzero(~np.isnan(signal)).tolist():
+        expected = 0.0
+        for rows, weight in ((7, 0.2), (20, 0.3), (90, 0.5)):
+            kept = signal[max(row - rows, 0) : row] * sign
+            above = signal[row] * sign - np.nanmax(kept) if (~np.isnan(kept)).any() else 0.0
+            expected += weight * max(above, 0) / (max(above, 0) + 2.0 * 1.5)
+        base = max(row - 90, 0)
+        assert records.score(row, float(signal[row]), 1.5, signal[base:], base) == pytest.approx(expected), row
 
 
 def test_spread_is_mean_and_variance_then_forgets():

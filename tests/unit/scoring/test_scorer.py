@@ -64,6 +64,29 @@ def test_a_pattern_that_breaks_is_told_though_all_its_values_are_usual():
     assert told[500:1536].max() < ALERT
 
 
+def test_a_day_without_its_usual_rise_is_told():
+    values = days(4000, a_day=288)
+    day = slice(10 * 288, 11 * 288)
+    values[day] = np.minimum(values[day], 22.0)  # no value and no short shape of it is new
+    told = scores(values)
+    assert told[day].max() >= ALERT
+    assert told[5 * 288 : 10 * 288].max() < ALERT
+
+
+def test_a_fast_change_between_known_levels_is_told():
+    slow = 30 * np.sin(np.arange(3000) * 2 * np.pi / 1300) + noise(3000)
+    values = slow.copy()
+    values[2925:2955] -= 45  # from the crest into the middle of what is known, and back
+    scorer, told = AnomalyScorer(), []
+    for k, value in enumerate(values):
+        if scorer.score(k, value) >= ALERT and k >= 2500:
+            told.append((k, scorer.reason()))
+    assert 2925 <= told[0][0] < 2935
+    change = "the mean of the last 6 values against that of the last 96 is a new low of the last 29"
+    assert any(reason.startswith(change) for row, reason in told if row < 2955)
+    assert scores(slow)[2500:].max() < ALERT
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_quiet_noise_is_hardly_ever_told(seed):
     for values in (noise(3000, seed), days(3000, seed)):
@@ -90,16 +113,27 @@ def test_rounding_is_no_anomaly():
     assert scores(values).max() < 0.1
 
 
-def test_only_a_higher_score_is_told_shortly_after_one():
+def test_an_event_is_told_once_unless_it_gets_worse():
     values = noise(1500)
     values[[1200, 1210, 1220]] = 150, 151, 200
-    values[1390] = 230
+    values[1480] = 230
     told = scores(values)
     assert told[1200] >= ALERT
-    assert told[1210] == 0
+    assert told[1201:1220].max() < ALERT / 2
     assert told[1220] > told[1200]
-    assert told[1390] >= ALERT
-    assert told[1201:1210].max() == 0
+    assert told[1221:1480].max() < ALERT
+    assert told[1480] >= ALERT
+
+
+def test_within_the_refractory_time_the_share_grows_with_the_rows():
+    values = np.tile([0.0, 1.0], 300)
+    values[400] = 40
+    told = {}
+    for gap in (20, 50, 80, 120):
+        later = values.copy()
+        later[400 + gap] = 50
+        told[gap] = scores(later, refractory=100)[400 + gap]
+    assert told[20] < told[50] < told[80] < told[120]
 
 
 def test_the_scale_and_the_level_of_a_series_do_not_matter():
@@ -135,7 +169,7 @@ def test_a_missing_value_scores_nothing_and_changes_nothing():
 
 def test_an_old_extreme_is_forgotten():
     values = noise(1800)
-    values[[300, 1700]] = 170, 165
+    values[[1000, 1700]] = 170, 165
     assert scores(values, history=400, recent=400)[1700] >= 0.8
     assert scores(values, history=1600, recent=1600)[1700] < ALERT
 
@@ -147,8 +181,9 @@ def test_what_it_holds_is_bounded():
         scorer.score(k, value - k)  # every value is a new low
         if k >= 1000:
             sizes.append(len(scorer.snapshot()))
-    assert max(sizes) < 24 * (400 + 256) + 16 * 101 + 200
-    assert sum(array.nbytes for array in (scorer._signals, scorer._discord.norm)) < 30 * (400 + 512)
+    assert max(sizes) < 40 * (400 + 256) + 16 * 201 + 300
+    norms = [discord.norm for discord in scorer._discords]
+    assert sum(array.nbytes for array in (scorer._signals, *norms)) < 50 * (400 + 512)
     assert sys.getsizeof(scorer._heard) < 5_000
 
 
@@ -158,11 +193,11 @@ def test_it_says_what_was_new():
     scorer = AnomalyScorer()
     for value in values[:1201]:
         scorer.score(0, value)
-    assert scorer.reason().startswith("the value is a new high of the last 1000, by ")
+    assert scorer.reason().startswith("the value is a new high of the last 1200, by ")
     constant = AnomalyScorer()
     for value in [5.0] * 100 + [4.0]:
         constant.score(0, value)
-    assert constant.reason() == "the value is a new low of the last 1000, after values that were all the same"
+    assert constant.reason() == "the value is a new low of the last 100, after values that were all the same"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +208,7 @@ def test_it_says_what_was_new():
         ({"warmup": 1.5}, "option 'warmup' is 1.5, expected a whole number from 2"),
         ({"history": 900}, "option 'history' is 900, expected at least 1000, that of 'recent'"),
         ({"history": 1200, "subsequence": 250}, "expected at least 1250, five times that of 'subsequence'"),
+        ({"history": 900, "recent": 300, "smoothing": 250}, "expected at least 1000, four times that of 'smoothing'"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):
