@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from anomaly_app.forecasting.kernel import Kernel
 from anomaly_app.forecasting.models import Forecast, Model, Surprise
@@ -108,9 +108,9 @@ def kernels(model: Model, plan: Plan) -> tuple[Kernel, Kernel]:
 def quantiles(plan: Plan, lost: int) -> tuple[list[float], list[float]]:
     """By points seen, the standard deviations from the forecast to the lower and the upper bound."""
     if plan.interval == "normal":
-        return [float(stats.norm.isf(plan.lower))], [float(stats.norm.isf(plan.upper))]
+        return [-float(special.ndtri(plan.lower))], [-float(special.ndtri(plan.upper))]
     freedom = [max(count - lost, 1) for count in range(TABLE + lost + 1)]
-    lower, upper = (stats.t.isf(tail, freedom).tolist() for tail in (plan.lower, plan.upper))
+    lower, upper = ((-special.stdtrit(freedom, tail)).tolist() for tail in (plan.lower, plan.upper))
     return lower, upper
 
 
@@ -224,7 +224,7 @@ def conformal(plan: Plan, given: Mapping[str, Symbol], below: Symbol, above: Sym
     corrections: dict[str, Number] = {}
     for name, outside, tail in (("low", below, plan.lower), ("high", above, plan.upper)):
         moved = given[name] + stride * choose(outside, 1 - tail, -tail)
-        corrections[name] = largest(moved, NEAREST - float(stats.norm.isf(tail)))
+        corrections[name] = largest(moved, NEAREST + float(special.ndtri(tail)))
     return corrections
 
 

@@ -36,16 +36,16 @@ class Mahalanobis:
     """
 
     def __init__(self, spreads: Floats, alpha: float, memory: int, warm_up: int, block: int) -> None:
-        from scipy import stats
+        from scipy import special
 
         self._spreads, self._memory = spreads, memory
         self._alpha, d = alpha, len(spreads)
         self.pace, self.block, self.window = block, block, max(warm_up, block)
         self.smallest_bound = _TYPICAL * float(np.sqrt(d))
-        squares = stats.chi2(d)
-        self._median, self._inner = squares.ppf(0.5), squares.ppf(0.975)
-        self._inner_scale = stats.chi2(d + 2).cdf(self._inner) / 0.975
-        self._reach = float(np.sqrt(squares.ppf(0.999)))
+        # Quantiles of the chi-square, by the probability beyond them.
+        self._median, self._inner = special.chdtri(d, 0.5), special.chdtri(d, 0.025)
+        self._inner_scale = special.chdtr(d + 2, self._inner) / 0.975
+        self._reach = float(np.sqrt(special.chdtri(d, 0.001)))
         self._count, self._mean = np.zeros(0), np.zeros((0, d))
         self._covariance, self._precision, self._spread = np.zeros((0, d, d)), np.zeros((0, d, d)), np.zeros((0, d))
 
@@ -66,12 +66,12 @@ class Mahalanobis:
 
         A new point is farther out than one that was fitted to: by the ratio of Hotelling's T² to the chi-square.
         """
-        from scipy import stats
+        from scipy import special
 
         k, n, d = points.shape
         scores = self.score(np.repeat(series, n), points.reshape(k * n, d)).scores.reshape(k, n)
-        square = d * (n * n - 1) / (n * (n - d)) * stats.f(d, n - d).isf(self._alpha)
-        farther = np.sqrt(square / stats.chi2(d).isf(self._alpha))
+        square = d * (n * n - 1) / (n * (n - d)) * special.fdtri(d, n - d, 1 - self._alpha)
+        farther = np.sqrt(square / special.chdtri(d, self._alpha))
         return Bound(np.zeros(k), farther * tail_end(scores, self._alpha))
 
     def score(self, series: Integers, points: Floats) -> Judgement:
