@@ -40,6 +40,8 @@ class Timers:
     def due(self, watermark: int) -> Iterator[Any]:
         """Keys whose start the watermark has passed, one by one; their timers are off and may be set on the way."""
         buckets, within, last = self._buckets, self._within, watermark // self._width
+        if not buckets or min(buckets) > last:
+            return
         for states in [buckets.pop(number) for number in sorted(buckets) if number <= last]:
             for state in states:
                 rows, start = state.rows, state.start
