@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -71,6 +72,9 @@ appender.console.name=CONSOLE
 appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d %p %m (%c)%n
 """
+
+BELOW_EPHEMERAL = range(15_000, 30_000)
+"""Ports that systems do not give to outgoing connections."""
 
 
 class ApacheKafka:
@@ -249,11 +253,18 @@ class ApacheKafka:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+    """Ports that nobody uses, nor is given for an outgoing connection while a broker starts again on its own."""
+    found: list[int] = []
+    for port in random.sample(BELOW_EPHEMERAL, 500):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise BrokerError("no free port was found between 15000 and 30000")
 
 
 def _running(file: Path) -> dict[str, Any] | None:
