@@ -187,7 +187,7 @@ def text_to_timestamp(value: str, precision: int) -> int:
         raise EvaluationError(f"CAST: {value!r} is not a TIMESTAMP")
     year, month, day, hour, minute, second, fraction, zone = found.groups()
     try:
-        when = datetime.datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))  # noqa: DTZ001
+        when = datetime.datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))  # noqa: DTZ001 (no zone)
     except ValueError:
         raise EvaluationError(f"CAST: {value!r} is not a TIMESTAMP") from None
     seconds = int((when - _EPOCH).total_seconds())

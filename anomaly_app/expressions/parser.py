@@ -459,7 +459,7 @@ class ExpressionParser(TypeParser):
                 millis = ((time.hour * 60 + time.minute) * 60 + time.second) * 1000 + time.microsecond // 1000
                 return n.Literal(self.span_from(start), millis, DataType(Kind.TIME, 0, nullable=False))
             when = datetime.datetime.fromisoformat(token.value)
-            micros = (when - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)  # noqa: DTZ001
+            micros = (when - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)  # noqa: DTZ001 (no zone)
         except (ValueError, TypeError):
             raise SqlSyntaxError(f"{token.value!r} is not a {word}", self.text, *token.span) from None
         fraction = len(token.value.partition(".")[2])

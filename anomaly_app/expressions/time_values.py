@@ -139,7 +139,7 @@ def to_timestamp(text: str, pattern: str = "") -> int | None:
         moment = datetime.datetime.strptime(text, _pattern(pattern))  # noqa: DTZ007 (a TIMESTAMP has no zone)
     except (EvaluationError, ValueError):
         return None
-    return (moment - datetime.datetime(1970, 1, 1)) // datetime.timedelta(milliseconds=1)  # noqa: DTZ001
+    return (moment - datetime.datetime(1970, 1, 1)) // datetime.timedelta(milliseconds=1)  # noqa: DTZ001 (no zone)
 
 
 def to_date(text: str, pattern: str = "") -> int | None:

@@ -5,12 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, Row
-from anomaly_app.patterns.automaton import Attempt as AutomatonAttempt, Trail
+from anomaly_app.patterns.automaton import Attempt as AutomatonAttempt
 from anomaly_app.patterns.matcher import Attempt
-from anomaly_app.patterns.specialise import RowValues
 
 
-class KeyState:
+class _Held:
+    """Rows of a key from a start on, and what a strategy keeps beside them."""
+
+    __slots__ = ("base", "memo", "rows", "start")
+    rows: list[Row]
+    base: int
+    start: int
+    memo: Any
+
+    def prune(self, spare: int) -> None:
+        """Drop the first rows, which neither an attempt nor PREV can reach; an attempt that is on knows already."""
+        del self.rows[:spare]
+        if not self.rows:
+            self.memo = None
+        elif self.memo is not None:
+            self.memo.drop(spare)
+        self.base += spare
+        self.start -= spare
+
+
+class KeyState(_Held):
     """The rows of a key that are still needed, and the attempt that is on.
 
     Attributes:
@@ -30,14 +49,10 @@ class KeyState:
 
     __slots__ = (
         "attempt",
-        "base",
         "covered",
         "dropped",
         "key",
-        "memo",
         "number",
-        "rows",
-        "start",
         "stored",
         "timer",
         "touched",
@@ -45,10 +60,10 @@ class KeyState:
 
     def __init__(self, key: Any) -> None:
         self.key = key
-        self.rows: list[Row] = []
+        self.rows = []
         self.base = self.start = self.covered = self.stored = self.dropped = 0
         self.attempt: Attempt | AutomatonAttempt | None = None
-        self.memo: Trail | None = None
+        self.memo = None
         self.number = 1
         self.timer = self.touched = False
 
@@ -58,16 +73,6 @@ class KeyState:
             self.memo = matcher.memo()
         attempt = self.attempt = matcher.begin(self.start, first, self.memo)
         return attempt
-
-    def prune(self, spare: int) -> None:
-        """Drop the first rows, which neither an attempt nor PREV can reach; an attempt that is on knows already."""
-        del self.rows[:spare]
-        if not self.rows:
-            self.memo = None
-        elif self.memo is not None:
-            self.memo.drop(spare)
-        self.base += spare
-        self.start -= spare
 
 
 IDLE, DEAD, COMPLETE = -2, -1, -3
@@ -81,7 +86,7 @@ NEVER = MAX_WATERMARK
 """A deadline without WITHIN."""
 
 
-class RunState:
+class RunState(_Held):
     """The state of a key under the strategy of a single run: its rows and, in the same object, where the run stands.
 
     Millions of keys may each wait with a row or two, and most rows do no more than add to registers, so a key is one
@@ -104,17 +109,17 @@ class RunState:
         deadline: rows before that event time may be taken one by one, as nothing else waits.
     """
 
-    __slots__ = ("base", "best", "deadline", "key", "memo", "next", "number", "path", "rows", "start", "state", "timer")
+    __slots__ = ("best", "deadline", "key", "next", "number", "path", "state", "timer")
 
     def __init__(self, key: Any) -> None:
         self.key = key
-        self.rows: list[Row] = []
+        self.rows = []
         self.base = self.start = self.next = 0
         self.number = 1
         self.state = IDLE
         self.path: tuple[tuple[int, int], ...] = ()
         self.best: tuple[tuple[tuple[int, int], ...], int] | None = None
-        self.memo: RowValues | None = None
+        self.memo = None
         self.timer = False
         self.deadline = CLOSED
 
@@ -136,16 +141,6 @@ class RunState:
         """An attempt at the start row; ``first`` if it is the first of its partition."""
         self.next, self.state, self.path = self.start, matcher.first_state if first else 0, ()
         return self
-
-    def prune(self, spare: int) -> None:
-        """Drop the first rows, which neither an attempt nor PREV can reach; an attempt that is on knows already."""
-        del self.rows[:spare]
-        if not self.rows:
-            self.memo = None
-        elif self.memo is not None:
-            self.memo.drop(spare)
-        self.base += spare
-        self.start -= spare
 
 
 def run_state(registers: int, *, stored: bool) -> type[RunState]:
