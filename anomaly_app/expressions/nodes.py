@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from anomaly_app.expressions.tokens import Span
@@ -115,10 +115,11 @@ class Cast(Node):
 
 @dataclass(frozen=True, slots=True)
 class Ordered(Node):
-    """An item of ORDER BY."""
+    """An item of ORDER BY; ``nulls_first`` is None if not said."""
 
     expr: Node
     descending: bool
+    nulls_first: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +131,14 @@ class Window(Node):
         order_by: what orders it.
         frame: words of the frame in upper case, with blanks between them; "" without.
         frame_span: place of the frame.
+        name: of the window that WINDOW defines and this one completes; "" without.
     """
 
     partition_by: tuple[Node, ...]
     order_by: tuple[Ordered, ...]
     frame: str
     frame_span: Span
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,29 @@ class Field(Node):
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class InQuery(Node):
+    """``x [NOT] IN (SELECT …)``; ``query`` is a tree of :mod:`anomaly_app.sql.queries`."""
+
+    operand: Node
+    query: Any
+    negated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exists(Node):
+    """``EXISTS (SELECT …)``."""
+
+    query: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarQuery(Node):
+    """``(SELECT …)`` as a value."""
+
+    query: Any
+
+
 def children(node: Node) -> Iterator[Node]:
     """Nodes right below a node."""
     for field in fields(node):
@@ -194,6 +220,37 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
     for child in children(node):
         yield from walk(child)
+
+
+def rewritten(node: Node, change: Callable[[Node], Node]) -> Node:
+    """A tree in which every node, after those below it, has been through ``change``.
+
+    Example:
+        >>> from anomaly_app.expressions.parser import parse_expression
+        >>> tree = rewritten(parse_expression("-a"), lambda part: part.operand if isinstance(part, Unary) else part)
+        >>> tree.parts
+        ('a',)
+    """
+    return change(_rebuilt(node, change))
+
+
+def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
+    changed = {}
+    for field in fields(node):
+        value = getattr(node, field.name)
+        other = _changed(value, change)
+        if other is not value:
+            changed[field.name] = other
+    return replace(node, **changed) if changed else node
+
+
+def _changed(value: Any, change: Callable[[Node], Node]) -> Any:
+    if isinstance(value, Node):
+        return rewritten(value, change)
+    if isinstance(value, tuple) and not isinstance(value, Span):
+        parts = tuple(_changed(part, change) for part in value)
+        return parts if any(a is not b for a, b in zip(parts, value, strict=True)) else value
+    return value
 
 
 def shape(value: Any) -> Any:

@@ -6,7 +6,7 @@ import datetime
 import difflib
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
@@ -247,6 +247,14 @@ class TypeParser(TokenReader):
 class ExpressionParser(TypeParser):
     """Expressions, by precedence: OR, AND, NOT, predicates, ``+ -`` and ``||``, ``* / %``, sign, postfix."""
 
+    def at_query(self) -> bool:
+        """Whether a query comes next: it may stand where only an expression is read, for an error that says so."""
+        return self.at("SELECT")
+
+    def subquery(self) -> Any:
+        """Take a query inside an expression; parsers of whole statements do."""
+        raise SqlSyntaxError("a subquery is not supported here", self.text, *self.token.span)
+
     def expression(self) -> n.Node:
         """Take an expression."""
         self.deeper()
@@ -297,17 +305,25 @@ class ExpressionParser(TypeParser):
             if negated:
                 self.take()
             if self.accept("BETWEEN"):
-                self.accept("ASYMMETRIC")
+                symmetric = self.accept("SYMMETRIC")
+                if not symmetric:
+                    self.accept("ASYMMETRIC")
                 low = self._sum()
                 self.expect("AND")
                 high = self._sum()
-                node = n.Between(self.span_from(start), node, low, high, negated)
+                place, operand = self.span_from(start), node
+                node = n.Between(place, operand, low, high, negated)
+                if symmetric:
+                    node = n.Binary(
+                        place, "AND" if negated else "OR", node, n.Between(place, operand, high, low, negated)
+                    )
             elif self.accept("IN"):
                 self.expect("(")
-                if self.at("SELECT"):
-                    raise SqlSyntaxError(
-                        "a subquery is not supported here: list the values", self.text, *self.token.span
-                    )
+                if self.at_query():
+                    query = self.subquery()
+                    self.expect(")")
+                    node = n.InQuery(self.span_from(start), node, query, negated)
+                    continue
                 items = self.listed(self.expression)
                 self.expect(")")
                 node = n.InList(self.span_from(start), node, items, negated)
@@ -369,8 +385,10 @@ class ExpressionParser(TypeParser):
             return n.Literal(token.span, token.value, DataType(Kind.CHAR, len(token.value), nullable=False))
         if token.kind == "sign":
             if self.accept("("):
-                if self.at("SELECT"):
-                    raise SqlSyntaxError("a subquery is not supported here", self.text, *self.token.span)
+                if self.at_query():
+                    query = self.subquery()
+                    self.expect(")")
+                    return n.ScalarQuery(self.span_from(start), query)
                 self.deeper()
                 node = self.expression()
                 self.depth -= 1
@@ -389,6 +407,12 @@ class ExpressionParser(TypeParser):
             return n.Literal(token.span, None, DataType(Kind.NULL))
         if word in ("DATE", "TIME", "TIMESTAMP") and self.ahead().kind == "text":
             return self._temporal(word)
+        if word == "EXISTS" and self.ahead().value == "(":
+            self.take()
+            self.expect("(")
+            query = self.subquery()
+            self.expect(")")
+            return n.Exists(self.span_from(start), query)
         if word == "INTERVAL" and (self.ahead().kind in ("text", "number") or self.ahead().value == "-"):
             return self.interval()
         if self.accept("CASE"):
@@ -594,7 +618,19 @@ class ExpressionParser(TypeParser):
         return tuple(words)
 
     def _over(self) -> n.Window:
+        if not self.at("("):
+            place = self.token.span
+            name = self.identifier("(, or the name of a window")
+            return n.Window(place, (), (), "", place, name)
+        return self._over_clause()
+
+    def _over_clause(self) -> n.Window:
         start = self.expect("(").span.start
+        name = ""
+        if self.token.kind in ("word", "quoted") and not any(
+            self.at(w) for w in ("PARTITION", "ORDER", "RANGE", "ROWS")
+        ):
+            name = self.identifier("PARTITION BY, ORDER BY")
         partition: tuple[n.Node, ...] = ()
         order: tuple[n.Ordered, ...] = ()
         if self.accept("PARTITION"):
@@ -613,7 +649,7 @@ class ExpressionParser(TypeParser):
             frame.append(self.take().value.upper())
         frame_span = self.span_from(frame_start)
         self.expect(")")
-        return n.Window(self.span_from(start), partition, order, " ".join(frame), frame_span)
+        return n.Window(self.span_from(start), partition, order, " ".join(frame), frame_span, name)
 
     def _ordered(self) -> n.Ordered:
         start = self.token.span.start
@@ -621,7 +657,12 @@ class ExpressionParser(TypeParser):
         descending = self.accept("DESC")
         if not descending:
             self.accept("ASC")
-        return n.Ordered(self.span_from(start), node, descending)
+        nulls_first: bool | None = None
+        if self.accept("NULLS"):
+            nulls_first = self.accept("FIRST")
+            if not nulls_first:
+                self.expect("LAST")
+        return n.Ordered(self.span_from(start), node, descending, nulls_first)
 
 
 def _parse_decimal(text: str) -> Decimal | None:

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from anomaly_app.errors import SqlSyntaxError, SqlValidationError
-from anomaly_app.expressions.nodes import Node
-from anomaly_app.expressions.parser import MAX_DEPTH
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.sql.query_parser import QueryParser
 from anomaly_app.sql.statements import (
     ColumnDefinition,
     CreateTable,
+    CreateView,
     Insert,
     Option,
-    Select,
-    SelectItem,
     SetOption,
     Statement,
-    Subquery,
-    TableRef,
     WatermarkDefinition,
 )
-from anomaly_app.sql.windows_parser import WindowParser
-
-_REFUSED_CLAUSES = {
-    "ORDER": "ORDER BY of a query",
-    "LIMIT": "LIMIT",
-    "UNION": "UNION",
-    "INTERSECT": "INTERSECT",
-    "EXCEPT": "EXCEPT",
-    "JOIN": "a join",
-    "INNER": "a join",
-    "LEFT": "a join",
-    "RIGHT": "a join",
-    "FULL": "a join",
-    "CROSS": "a join",
-    "WINDOW": "WINDOW",
-    "QUALIFY": "QUALIFY",
-}
 
 
-class StatementParser(WindowParser):
+class StatementParser(QueryParser):
     """A whole job file."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._named: dict[str, Select] = {}
 
     def statements(self) -> list[Statement]:
         """Take all statements."""
@@ -83,8 +56,8 @@ class StatementParser(WindowParser):
             return self._create()
         if word == "INSERT":
             return self._insert()
-        if word in ("SELECT", "WITH"):
-            return self._query()
+        if self.at_query() or self.at("("):
+            return self.query()
         if word == "SET":
             return self._set()
         raise self.expected("CREATE", "INSERT", "SELECT", "SET")
@@ -98,11 +71,13 @@ class StatementParser(WindowParser):
 
     # --- CREATE TABLE ---------------------------------------------------------------------------
 
-    def _create(self) -> CreateTable:
+    def _create(self) -> CreateTable | CreateView:
         start = self.expect("CREATE").span.start
         self.accept("TEMPORARY")
+        if self.accept("VIEW"):
+            return self._create_view(start)
         if not self.accept("TABLE"):
-            if self.token.upper in ("VIEW", "FUNCTION", "CATALOG", "DATABASE", "MODEL"):
+            if self.token.upper in ("FUNCTION", "CATALOG", "DATABASE", "MODEL"):
                 raise SqlValidationError(f"CREATE {self.token.upper} is not supported", self.text, *self.token.span)
             raise self.expected("TABLE")
         quiet = self.accept("IF", "NOT", "EXISTS")
@@ -139,6 +114,19 @@ class StatementParser(WindowParser):
             options = self.listed(self._option)
             self.expect(")")
         return CreateTable(self.span_from(start), path, tuple(columns), watermark, primary_key, options, quiet)
+
+    def _create_view(self, start: int) -> CreateView:
+        quiet = self.accept("IF", "NOT", "EXISTS")
+        path = self.path("a name for the view")
+        columns: tuple[str, ...] = ()
+        if self.accept("("):
+            columns = self.listed(self.identifier)
+            self.expect(")")
+        if self.accept("COMMENT"):
+            self.literal_text()
+        self.expect("AS")
+        query = self.query()
+        return CreateView(self.span_from(start), path, columns, query, quiet, self.text)
 
     def _column_definition(self) -> ColumnDefinition:
         start = self.token.span.start
@@ -190,107 +178,8 @@ class StatementParser(WindowParser):
         if self.accept("("):
             columns = self.listed(self.identifier)
             self.expect(")")
-        if self.at("VALUES"):
-            raise SqlValidationError("INSERT … VALUES is not supported: insert a query", self.text, *self.token.span)
-        query = self._query()
+        query = self.query()
         return Insert(self.span_from(start), path, target, columns, query)
-
-    def _query(self) -> Select:
-        """A SELECT, perhaps with subqueries that WITH names in front of it."""
-        start = self.token.span.start
-        if not self.accept("WITH"):
-            return self._select()
-        outside = self._named
-        self._named = dict(outside)
-        if self.at("RECURSIVE"):
-            raise SqlValidationError("WITH RECURSIVE is not supported", self.text, *self.token.span)
-        while True:
-            place = self.token.span
-            name = self.identifier("a name for a query")
-            if name in self._named and name not in outside:
-                raise SqlValidationError(f"WITH names {name} twice", self.text, *place)
-            self.expect("AS", "(")
-            self._named[name] = self._query()
-            self.expect(")")
-            if not self.accept(","):
-                break
-        query = replace(self._select(), span=self.span_from(start))
-        self._named = outside
-        return query
-
-    def _select(self) -> Select:
-        start = self.expect("SELECT").span.start
-        if self.at("DISTINCT"):
-            raise SqlValidationError("SELECT DISTINCT is not supported", self.text, *self.token.span)
-        self.accept("ALL")
-        items = self.listed(self._item)
-        self.expect("FROM")
-        if self.at("LATERAL"):
-            raise SqlValidationError("table functions are not supported", self.text, *self.token.span)
-        window = None
-        if self.at_window_function():
-            path, place, window = self.window_function()
-            if len(path) == 1 and path[0] in self._named:
-                problem = "windows over a subquery are not supported: take the table, with the conditions in WHERE"
-                raise SqlValidationError(problem, self.text, *place)
-            table: TableRef | Subquery = TableRef(place, path, self._alias())
-        else:
-            table = self._subquery() if self.at("(") else self._table()
-        match = None
-        if self.at("MATCH_RECOGNIZE"):
-            if isinstance(table, Subquery):
-                problem = "MATCH_RECOGNIZE over a subquery is not supported: name the table in front of it"
-                raise SqlValidationError(problem, self.text, *self.token.span)
-            match = self.match_recognize()
-            match_alias = self._alias()
-            if match_alias is not None:
-                match = replace(match, alias=match_alias)
-        if self.at(","):
-            raise SqlValidationError("a join is not supported", self.text, *self.token.span)
-        where: Node | None = self.expression() if self.accept("WHERE") else None
-        group_by, having = self.grouping()
-        refused = _REFUSED_CLAUSES.get(self.token.upper)
-        if refused:
-            raise SqlValidationError(f"{refused} is not supported", self.text, *self.token.span)
-        return Select(self.span_from(start), items, table, match, where, window, group_by, having)
-
-    def _table(self) -> TableRef | Subquery:
-        start = self.token.span.start
-        path = self.path("a table name")
-        alias = self._alias()
-        place = self.span_from(start)
-        named = self._named.get(path[0]) if len(path) == 1 else None
-        if named is None:
-            return TableRef(place, path, alias)
-        if len(named.levels) >= MAX_DEPTH:
-            raise SqlSyntaxError(f"nested more than {MAX_DEPTH} levels deep", self.text, *place)
-        return Subquery(place, named, alias or path[0])
-
-    def _subquery(self) -> Subquery:
-        start = self.expect("(").span.start
-        self.deeper()
-        query = self._query()
-        self.depth -= 1
-        self.expect(")")
-        return Subquery(self.span_from(start), query, self._alias())
-
-    def _item(self) -> SelectItem:
-        start = self.token.span.start
-        expr = self.expression()
-        alias = self._alias()
-        return SelectItem(expr, alias, self.span_from(start))
-
-    def _alias(self) -> str | None:
-        if self.accept("AS"):
-            return self.identifier("an alias")
-        token = self.token
-        stop = token.upper in _REFUSED_CLAUSES or token.upper == "MATCH_RECOGNIZE"
-        if token.kind == "quoted" or (token.kind == "word" and not stop):
-            try:
-                return self.identifier()
-            except SqlSyntaxError:
-                return None
-        return None
 
 
 def parse_statements(text: str) -> list[Statement]:

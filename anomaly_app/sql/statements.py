@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from anomaly_app.expressions.nodes import Node
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import DataType
-from anomaly_app.sql.row_pattern import MatchRecognize
-from anomaly_app.sql.windows import WindowFunction
+from anomaly_app.sql.queries import QueryTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,73 +63,14 @@ class CreateTable:
 
 
 @dataclass(frozen=True, slots=True)
-class TableRef:
-    """A table in FROM."""
-
-    span: Span
-    path: tuple[str, ...]
-    alias: str | None
-
-    @property
-    def name(self) -> str:
-        """The path with dots."""
-        return ".".join(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class SelectItem:
-    """An item of a SELECT list; ``alias`` is None if not said."""
-
-    expr: Node
-    alias: str | None
-    span: Span
-
-
-@dataclass(frozen=True, slots=True)
-class Select:
-    """``SELECT items FROM table [MATCH_RECOGNIZE (…)] [WHERE condition] [GROUP BY … [HAVING condition]]``.
-
-    ``window`` is the window table function around the table.
-    """
-
-    span: Span
-    items: tuple[SelectItem, ...]
-    table: TableRef | Subquery
-    match: MatchRecognize | None
-    where: Node | None
-    window: WindowFunction | None = None
-    group_by: tuple[Node, ...] = ()
-    having: Node | None = None
-
-    @property
-    def levels(self) -> tuple[Select, ...]:
-        """The queries from the innermost, which reads a table, to this one."""
-        return (*self.table.query.levels, self) if isinstance(self.table, Subquery) else (self,)
-
-    @property
-    def source(self) -> TableRef:
-        """The table that the innermost query reads."""
-        return self.table.query.source if isinstance(self.table, Subquery) else self.table
-
-
-@dataclass(frozen=True, slots=True)
-class Subquery:
-    """``(SELECT …) [AS alias]`` in FROM."""
-
-    span: Span
-    query: Select
-    alias: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Insert:
-    """``INSERT INTO path [(columns)] select``."""
+    """``INSERT INTO path [(columns)] query``."""
 
     span: Span
     path: tuple[str, ...]
     target_span: Span
     columns: tuple[str, ...]
-    query: Select
+    query: QueryTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +82,16 @@ class SetOption:
     value: str
 
 
-Statement = CreateTable | Insert | Select | SetOption
+@dataclass(frozen=True, slots=True)
+class CreateView:
+    """``CREATE [TEMPORARY] VIEW path [(columns)] AS query``; ``text`` is the whole text that it stands in."""
+
+    span: Span
+    path: tuple[str, ...]
+    columns: tuple[str, ...]
+    query: QueryTree
+    if_not_exists: bool
+    text: str
+
+
+Statement = CreateTable | CreateView | Insert | QueryTree | SetOption

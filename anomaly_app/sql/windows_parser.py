@@ -6,11 +6,13 @@ position or by name (``SIZE => INTERVAL '5' MINUTE``).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
+from anomaly_app.sql.queries import QueryTree, Subquery, TableRef
 from anomaly_app.sql.row_pattern_parser import RowPatternParser
 from anomaly_app.sql.windows import KINDS, WindowFunction
 
@@ -20,6 +22,9 @@ _ARGUMENTS = {
     "CUMULATE": ("DATA", "TIMECOL", "STEP", "SIZE", "OFFSET"),
     "SESSION": ("DATA", "TIMECOL", "GAP"),
 }
+
+MAX_GROUPING_SETS = 1_000
+"""Of one GROUP BY: beyond it is a mistake."""
 
 
 def _listed(arguments: Sequence[str]) -> str:
@@ -33,8 +38,12 @@ class WindowParser(RowPatternParser):
         """Whether a window table function comes next."""
         return self.at("TABLE", "(") or (self.token.upper in KINDS and self.ahead().value == "(")
 
-    def window_function(self) -> tuple[tuple[str, ...], Span, WindowFunction]:
-        """Take a window table function: path of its table, the path's place, and the window."""
+    def query(self) -> QueryTree:
+        """Take a query."""
+        raise NotImplementedError
+
+    def window_function(self) -> tuple[TableRef | Subquery, WindowFunction]:
+        """Take a window table function: what it windows, and the window."""
         start = self.token.span.start
         wrapped = self.accept("TABLE")
         if wrapped:
@@ -45,8 +54,7 @@ class WindowParser(RowPatternParser):
         self.take()
         self.expect("(")
         given: dict[str, n.Literal] = {}
-        path: tuple[str, ...] = ()
-        table = Span(start, start)
+        data: TableRef | Subquery | None = None
         keys: tuple[n.ColumnRef, ...] = ()
         time: n.ColumnRef | None = None
         order = list(_ARGUMENTS[kind])
@@ -56,7 +64,7 @@ class WindowParser(RowPatternParser):
             name = self._argument_name(kind, order, seen, named)
             seen.add(name)
             if name == "DATA":
-                path, table, keys = self._data(kind)
+                data, keys = self._data(kind)
             elif name == "TIMECOL":
                 time = self._descriptor()
             else:
@@ -69,10 +77,10 @@ class WindowParser(RowPatternParser):
         span = self.span_from(start)
         size = given.get("GAP" if kind == "SESSION" else "SIZE")
         missing = [name for name in order if name not in seen and name != "OFFSET"]
-        if missing or time is None or size is None:
+        if missing or time is None or size is None or data is None:
             raise SqlSyntaxError(f"{kind} takes {_listed(order)}; {missing[0]} is missing", self.text, *span)
         step = given.get("SLIDE") or given.get("STEP")
-        return path, table, WindowFunction(span, kind, time, size, step, given.get("OFFSET"), keys)
+        return data, WindowFunction(span, kind, time, size, step, given.get("OFFSET"), keys)
 
     def _argument_name(self, kind: str, order: list[str], seen: set[str], named: bool) -> str:
         if named:
@@ -87,14 +95,19 @@ class WindowParser(RowPatternParser):
             raise SqlSyntaxError(problem, self.text, *self.token.span)
         return order[len(seen)]
 
-    def _data(self, kind: str) -> tuple[tuple[str, ...], Span, tuple[n.ColumnRef, ...]]:
-        if self.at("(") or self.at("TABLE", "("):
-            raise SqlValidationError("a subquery in a window is not supported: name a table", self.text,
-                                     *self.token.span)  # fmt: skip
-        self.expect("TABLE")
+    def _data(self, kind: str) -> tuple[TableRef | Subquery, tuple[n.ColumnRef, ...]]:
         start = self.token.span.start
-        path = self.path("a table name")
-        span = self.span_from(start)
+        wrapped = self.accept("TABLE")
+        data: TableRef | Subquery
+        if self.accept("("):
+            query = self.query()
+            self.expect(")")
+            data = Subquery(self.span_from(start), query, None)
+        elif wrapped:
+            start = self.token.span.start
+            data = self.named_table(self.path("a table name"), self.span_from(start))
+        else:
+            raise self.expected("TABLE")
         keys: tuple[n.ColumnRef, ...] = ()
         if self.at("PARTITION"):
             if kind != "SESSION":
@@ -106,7 +119,11 @@ class WindowParser(RowPatternParser):
                 self.expect(")")
             else:
                 keys = (self._key(),)
-        return path, span, keys
+        return data, keys
+
+    def named_table(self, path: tuple[str, ...], span: Span) -> TableRef | Subquery:
+        """A table, or what WITH gives that name."""
+        return TableRef(span, path, None)
 
     def _key(self) -> n.ColumnRef:
         start = self.token.span.start
@@ -124,16 +141,70 @@ class WindowParser(RowPatternParser):
             raise self.expected(f"the {name} as an interval, such as INTERVAL '5' MINUTE")
         return self.interval()
 
-    def grouping(self) -> tuple[tuple[n.Node, ...], n.Node | None]:
-        """Take GROUP BY and HAVING, if they come next: the items, and the condition."""
-        if self.at("HAVING"):
-            raise SqlValidationError("HAVING needs a GROUP BY before it", self.text, *self.token.span)
-        if not self.accept("GROUP"):
-            return (), None
-        self.expect("BY")
-        for word in ("GROUPING", "ROLLUP", "CUBE"):
-            if self.at(word):
-                problem = f"{word} is not supported: write a query for each set of keys"
-                raise SqlValidationError(problem, self.text, *self.token.span)
-        items = self.listed(self.expression)
-        return items, self.expression() if self.accept("HAVING") else None
+    def grouping(self) -> tuple[tuple[n.Node, ...], tuple[tuple[int, ...], ...] | None, n.Node | None]:
+        """Take GROUP BY and HAVING, if they come next: the items, the grouping sets, and the condition.
+
+        A grouping set is the places of its items; None if GROUP BY has none of GROUPING SETS, ROLLUP and CUBE.
+        """
+        items: list[n.Node] = []
+        factors: list[list[tuple[n.Node, ...]]] = []
+        if self.accept("GROUP"):
+            self.expect("BY")
+            self.listed(lambda: factors.append(self._grouping_element()))
+        having = self.expression() if self.accept("HAVING") else None
+        if all(len(factor) == 1 for factor in factors):
+            return tuple(node for (element,) in factors for node in element), None, having
+        sets: list[tuple[int, ...]] = []
+        for combination in itertools.product(*factors):
+            places: list[int] = []
+            for node in itertools.chain.from_iterable(combination):
+                shape = n.shape(node)
+                place = next((place for place, known in enumerate(items) if n.shape(known) == shape), len(items))
+                if place == len(items):
+                    items.append(node)
+                places.append(place)
+            sets.append(tuple(dict.fromkeys(places)))
+        if len(sets) > MAX_GROUPING_SETS:
+            problem = f"GROUP BY has {len(sets)} grouping sets, and {MAX_GROUPING_SETS} are the most"
+            raise SqlValidationError(problem, self.text, *items[0].span)
+        return tuple(items), tuple(sets), having
+
+    def _grouping_element(self) -> list[tuple[n.Node, ...]]:
+        """The grouping sets that one element of GROUP BY stands for."""
+        if self.accept("GROUPING"):
+            self.expect("SETS", "(")
+            elements = self.listed(self._grouping_element)
+            self.expect(")")
+            return [set_ for element in elements for set_ in element]
+        word = self.accept_any(("ROLLUP", "CUBE")) if self.ahead().value == "(" else ""
+        if not word:
+            return [self._grouping_set()]
+        self.expect("(")
+        parts = self.listed(self._grouping_set)
+        self.expect(")")
+        if word == "ROLLUP":
+            chosen = [parts[:length] for length in range(len(parts), -1, -1)]
+        else:
+            masks = itertools.product((True, False), repeat=len(parts)) if len(parts) < 10 else ()
+            chosen = [tuple(itertools.compress(parts, mask)) for mask in masks]
+        return [tuple(itertools.chain.from_iterable(choice)) for choice in chosen]
+
+    def _grouping_set(self) -> tuple[n.Node, ...]:
+        """``a``, or ``(a, b)``, or ``()``."""
+        if not self.at("("):
+            return (self.expression(),)
+        if self.at("(", ")"):
+            self.take()
+            self.take()
+            return ()
+        first = self.place
+        self.take()
+        nodes = self.listed(self.expression)
+        if (
+            (self.accept(")") and any(self.at(sign) for sign in (",", ")")))
+            or self.at("HAVING")
+            or self.token.kind == "end"
+        ):
+            return nodes
+        self.place = first  # the parentheses belong to an expression
+        return (self.expression(),)
