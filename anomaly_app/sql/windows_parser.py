@@ -200,11 +200,8 @@ class WindowParser(RowPatternParser):
         first = self.place
         self.take()
         nodes = self.listed(self.expression)
-        if (
-            (self.accept(")") and any(self.at(sign) for sign in (",", ")")))
-            or self.at("HAVING")
-            or self.token.kind == "end"
-        ):
+        closed = self.accept(")") and (self.at(",") or self.at(")") or self.at(";"))
+        if closed or self.token.kind == "end" or self.token.upper in ("HAVING", "WINDOW", "ORDER", "UNION", "LIMIT"):
             return nodes
         self.place = first  # the parentheses belong to an expression
         return (self.expression(),)
