@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import DataType
@@ -15,6 +15,9 @@ class Node:
     """Base of all nodes."""
 
     span: Span
+
+
+T = TypeVar("T", bound=Node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +234,11 @@ def rewritten(node: Node, change: Callable[[Node], Node]) -> Node:
         >>> tree.parts
         ('a',)
     """
-    return change(_rebuilt(node, change))
+    return change(with_children(node, lambda child: rewritten(child, change)))
 
 
-def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
+def with_children(node: T, change: Callable[[Node], Node]) -> T:
+    """A node whose children are what ``change`` makes of them."""
     changed = {}
     for field in fields(node):
         value = getattr(node, field.name)
@@ -246,7 +250,7 @@ def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
 
 def _changed(value: Any, change: Callable[[Node], Node]) -> Any:
     if isinstance(value, Node):
-        return rewritten(value, change)
+        return change(value)
     if isinstance(value, tuple) and not isinstance(value, Span):
         parts = tuple(_changed(part, change) for part in value)
         return parts if any(a is not b for a, b in zip(parts, value, strict=True)) else value

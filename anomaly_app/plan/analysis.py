@@ -1,0 +1,411 @@
+"""From a query as a tree to logical nodes: names, types, time attributes, and what may stand where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.tokens import Span
+from anomaly_app.expressions.typed import Dialect, common_type
+from anomaly_app.plan import grouping, matching, over, sets, unnesting, windowing
+from anomaly_app.plan.nodes import Calc, Node, Scan
+from anomaly_app.plan.scope import Expression, Name, Scope, free_name, names_of
+from anomaly_app.schema import Column, Schema
+from anomaly_app.sql.queries import (
+    FromItem,
+    Join,
+    Ordered,
+    QueryTree,
+    Select,
+    SelectItem,
+    SetOperation,
+    Subquery,
+    TableRef,
+    Unnest,
+    Values,
+)
+from anomaly_app.sql.statements import CreateView
+
+MAX_DEPTH = 400
+"""Views and subqueries inside each other at most: deeper is a mistake, and would overflow the stack."""
+
+MAX_COLUMNS = 50_000
+"""Of a query: beyond it is a mistake."""
+
+
+class Catalog(Protocol):
+    """What names of tables mean."""
+
+    def table(self, path: tuple[str, ...]) -> tuple[str, Schema] | None:
+        """Full name and columns of a table; None if there is none of that name."""
+        ...
+
+    def view(self, path: tuple[str, ...]) -> CreateView | None:
+        """A view; None if there is none of that name."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """All tables and views, for hints."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What a FROM, and what follows it, has come to.
+
+    Args:
+        node: its rows.
+        names: what expressions may call its columns.
+        text: the whole text, for errors.
+    """
+
+    node: Node
+    names: tuple[Name, ...]
+    text: str
+
+    def over(self, node: Node) -> Relation:
+        """The same names over a node that has all columns of this one."""
+        return Relation(node, self.names, self.text)
+
+
+class Analyzer:
+    """Analyses queries of one catalog.
+
+    Args:
+        catalog: what names of tables mean.
+        dialect: whose semantics.
+
+    Example:
+        >>> from anomaly_app.schema import INT
+        >>> from anomaly_app.sql import parse_statements
+        >>> class One:
+        ...     def table(self, path):
+        ...         return "t", Schema((Column("a", INT),))
+        ...     def view(self, path):
+        ...         return None
+        >>> Analyzer(One(), Dialect.FLINK).query(parse_statements("SELECT a + 1 AS b FROM t")[0]).names
+        ('b',)
+    """
+
+    def __init__(self, catalog: Catalog, dialect: Dialect) -> None:
+        self.catalog, self.dialect = catalog, dialect
+        self._known: dict[int, tuple[QueryTree, Node]] = {}
+        self._scans: dict[str, Node] = {}
+        self._views: dict[tuple[str, ...], Node] = {}
+        self._open: list[tuple[str, ...]] = []
+        self._depth = 0
+
+    def query(self, tree: QueryTree) -> Node:
+        """The node of a query; the same one if it is asked for again."""
+        known = self._known.get(id(tree))
+        if known is not None:
+            return known[1]
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise SqlValidationError(f"queries nested more than {MAX_DEPTH} levels deep", tree.text, *tree.span)
+        node = self._query(tree)
+        self._depth -= 1
+        if len(node.columns) > MAX_COLUMNS:
+            raise SqlValidationError(f"the query has more than {MAX_COLUMNS} columns", tree.text, *tree.span)
+        self._known[id(tree)] = tree, node
+        return node
+
+    def _query(self, tree: QueryTree) -> Node:
+        if isinstance(tree, Select):
+            return self._select(tree)
+        if isinstance(tree, SetOperation):
+            return sets.set_operation(self, tree)
+        if isinstance(tree, Values):
+            return sets.values(self, tree)
+        assert isinstance(tree, Ordered)
+        return sets.ordered(self, tree)
+
+    # --- SELECT ---------------------------------------------------------------------------------------
+
+    def _select(self, select: Select) -> Node:
+        relation = self._from(select)
+        if select.where is not None:
+            relation = self.filtered(relation, select.where, "WHERE")
+        items = self._starred(select, relation)
+        calls = [*(item.expr for item in items), *([select.qualify] if select.qualify is not None else [])]
+        replaced: Callable[[n.Node], n.Node] = _same
+        if select.group_by or select.having is not None or any(map(grouping.has_aggregates, calls)):
+            relation, replaced = grouping.grouped(self, select, items, relation)
+        elif select.window is None and select.grouping_sets is not None:
+            raise self.fail(select, select.span, "GROUPING SETS need columns to group by")
+        if any(map(over.has_calls, calls)):
+            relation, further = over.with_calls(self, relation, [replaced(call) for call in calls])
+            replaced = _both(replaced, further)
+        if select.qualify is not None:
+            relation = self.filtered(relation, replaced(select.qualify), "QUALIFY")
+        node = self.projected(relation, items, replaced, select)
+        return sets.distinct(self, select, node) if select.distinct else node
+
+    def fail(self, tree: QueryTree | CreateView, span: Span, problem: str) -> SqlValidationError:
+        """An error at a place of a tree."""
+        return SqlValidationError(problem, tree.text, *span)
+
+    def scope(self, relation: Relation) -> Scope:
+        """What names mean in expressions over a relation."""
+        node = relation.node
+        time = next((name for name in node.names if name in node.rowtimes), None)
+        rowtime = node.column(time) if time is not None else None
+        return Scope(relation.text, relation.names, self.dialect, rowtime=rowtime)
+
+    def filtered(self, relation: Relation, condition: n.Node, what: str) -> Relation:
+        """A relation with a condition; a bound on ROW_NUMBER() becomes one of the node that numbers."""
+        refuse_subqueries(condition, relation.text)
+        scope = self.scope(relation)
+        checked = scope.expression(condition, what)
+        bounded = over.bounded(relation.node, condition, scope)
+        if bounded is not None:
+            node, rest = bounded
+            relation = relation.over(node)
+            if rest is None:
+                return relation
+            checked = self.scope(relation).expression(rest, what)
+        node = relation.node
+        calc = Calc(
+            columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
+            window=node.window, span=condition.span, text=relation.text, input=node, condition=checked,
+            items=identity(node, relation.text, self.dialect),
+        )  # fmt: skip
+        return relation.over(calc)
+
+    def with_columns(self, relation: Relation, trees: Sequence[n.Node]) -> tuple[Relation, tuple[str, ...]]:
+        """A relation that has each of these expressions as a column, and their names.
+
+        Expressions that are a column already stay what they are; the others get hidden columns, which no name means.
+        """
+        scope, node = self.scope(relation), relation.node
+        names: list[str] = []
+        added: list[Expression] = []
+        columns = list(node.columns)
+        for tree in trees:
+            expression = scope.expression(tree)
+            if expression.bare is not None:
+                names.append(expression.bare)
+                continue
+            name = free_name("$", [column.name for column in columns])
+            columns.append(Column(name, expression.type))
+            added.append(expression)
+            names.append(name)
+        if not added:
+            return relation, tuple(names)
+        calc = Calc(
+            columns=tuple(columns), rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
+            window=node.window, text=relation.text, input=node, condition=None,
+            items=(*identity(node, relation.text, self.dialect), *added),
+        )  # fmt: skip
+        return relation.over(calc), tuple(names)
+
+    def _starred(self, select: Select, relation: Relation) -> list[SelectItem]:
+        """The SELECT list with its stars written out."""
+        scope = self.scope(relation)
+        items: list[SelectItem] = []
+        for item in select.items:
+            if not isinstance(item.expr, n.Star):
+                refuse_subqueries(item.expr, select.text)
+                items.append(item)
+                continue
+            if select.group_by:
+                raise self.fail(select, item.span, "* has no meaning with GROUP BY: name keys and aggregates")
+            if not relation.names:
+                raise self.fail(select, item.span, "* needs a table in FROM")
+            for name in scope.star(item.expr):
+                ref = Exact(item.span, (name.visible,), name.column)
+                items.append(SelectItem(ref, name.visible, item.span))
+        return items
+
+    def projected(
+        self, relation: Relation, items: Sequence[SelectItem], replaced: Callable[[n.Node], n.Node], select: Select
+    ) -> Node:
+        """The SELECT list over a relation."""
+        node, scope = relation.node, self.scope(relation)
+        columns: list[Column] = []
+        taken: set[str] = set()
+        numbers: dict[str, int] = {}
+        expressions: list[Expression] = []
+        moved: dict[str, str] = {}
+        for number, item in enumerate(items):
+            expression = scope.expression(replaced(item.expr))
+            wanted = item.alias or _name(item.expr, number)
+            name = wanted
+            while name in taken:
+                name = f"{wanted}{numbers.get(wanted, 0)}"
+                numbers[wanted] = numbers.get(wanted, 0) + 1
+            taken.add(name)
+            columns.append(Column(name, expression.type))
+            expressions.append(expression)
+            if expression.bare is not None:
+                moved.setdefault(expression.bare, name)
+        return Calc(
+            columns=tuple(columns),
+            rowtimes=frozenset(moved[name] for name in node.rowtimes if name in moved),
+            proctimes=frozenset(moved[name] for name in node.proctimes if name in moved),
+            updating=node.updating,
+            window=windowing.moved(node.window, moved),
+            span=select.span,
+            text=select.text,
+            input=node,
+            condition=None,
+            items=tuple(expressions),
+        )
+
+    # --- FROM -----------------------------------------------------------------------------------------
+
+    def _from(self, select: Select) -> Relation:
+        if select.table is None:
+            return Relation(sets.one_row(select.text, select.span), (), select.text)
+        relation = self.item(select.table, select.text)
+        if select.window is not None:
+            relation = windowing.assigned(self, relation, select.window)
+        if select.match is not None:
+            relation = matching.matched(self, relation, select.match)
+        return relation
+
+    def item(self, item: FromItem, text: str) -> Relation:
+        """An item of FROM."""
+        if isinstance(item, TableRef):
+            return self._table(item, text)
+        if isinstance(item, Subquery):
+            node = self.query(item.query)
+            return self._named(node, item.alias, (), item.columns, item.span, text)
+        if isinstance(item, Unnest):
+            raise SqlValidationError("UNNEST stands behind CROSS JOIN or LEFT JOIN", text, *item.span)
+        assert isinstance(item, Join)
+        if isinstance(item.right, Unnest):
+            return unnesting.unnested(self, item, text)
+        sides = f"{'' if item.kind == 'INNER' else item.kind + ' '}JOIN"
+        problem = f"{sides} of two tables is not supported yet: patterns, windows and UNION ALL over both may serve"
+        raise SqlValidationError(problem, text, *item.right.span)
+
+    def _table(self, ref: TableRef, text: str) -> Relation:
+        if ref.as_of is not None:
+            raise SqlValidationError("FOR SYSTEM_TIME AS OF is not supported yet", text, *ref.as_of.span)
+        view = self.catalog.view(ref.path)
+        if view is not None:
+            return self._named(self._view(view, ref, text), ref.alias, ref.path, ref.columns, ref.span, text)
+        found = self.catalog.table(ref.path)
+        if found is None:
+            raise self._unknown(ref, text)
+        name, schema = found
+        node = self._scans.get(name)
+        if node is None:
+            rowtimes = frozenset({schema.rowtime} if schema.rowtime is not None else ())
+            proctimes = frozenset({schema.proctime} if schema.proctime is not None else ())
+            node = self._scans[name] = Scan(
+                columns=schema.columns, rowtimes=rowtimes, proctimes=proctimes, span=ref.span, text=text,
+                table=name, source=schema,
+            )  # fmt: skip
+        return self._named(node, ref.alias, ref.path, ref.columns, ref.span, text)
+
+    def _unknown(self, ref: TableRef, text: str) -> SqlValidationError:
+        from anomaly_app.patterns.clause import nearest
+
+        known = self.catalog.names()
+        hint = nearest(ref.name, known) if known else ": CREATE TABLE it first"
+        return SqlValidationError(f"unknown table {ref.name!r}{hint}", text, *ref.span)
+
+    def _view(self, view: CreateView, ref: TableRef, text: str) -> Node:
+        known = self._views.get(view.path)
+        if known is not None:
+            return known
+        if view.path in self._open:
+            way = " → ".join(".".join(path) for path in (*self._open[self._open.index(view.path) :], view.path))
+            raise SqlValidationError(f"views that read each other: {way}", text, *ref.span)
+        self._open.append(view.path)
+        node = self.query(view.query)
+        self._open.pop()
+        if view.columns:
+            node = self.renamed(node, view.columns, view.span, view.text)
+        self._views[view.path] = node
+        return node
+
+    def _named(
+        self, node: Node, alias: str | None, path: tuple[str, ...], columns: tuple[str, ...], span: Span, text: str
+    ) -> Relation:
+        if columns:
+            node = self.renamed(node, columns, span, text)
+        qualifiers: frozenset[str] = frozenset()
+        if alias is not None:
+            qualifiers = frozenset({alias.upper()})
+        elif path:
+            qualifiers = frozenset(".".join(path[start:]).upper() for start in range(len(path)))
+        return Relation(node, tuple(Name(qualifiers, column.name, column) for column in node.columns), text)
+
+    def renamed(self, node: Node, names: Sequence[str], span: Span, text: str) -> Node:
+        """A node whose columns have other names."""
+        if len(names) != len(node.columns):
+            problem = f"{len(names)} names for {len(node.columns)} columns ({', '.join(node.names)})"
+            raise SqlValidationError(problem, text, *span)
+        moved = dict(zip(node.names, names, strict=True))
+        return Calc(
+            columns=tuple(replace(column, name=moved[column.name]) for column in node.columns),
+            rowtimes=frozenset(moved[name] for name in node.rowtimes),
+            proctimes=frozenset(moved[name] for name in node.proctimes),
+            updating=node.updating,
+            window=windowing.moved(node.window, moved),
+            span=span,
+            text=text,
+            input=node,
+            condition=None,
+            items=identity(node, text, self.dialect),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exact(n.ColumnRef):
+    """A reference to a column that is known already: of a star, or of a column that the analysis has made."""
+
+    column: Column
+
+    @classmethod
+    def to(cls, span: Span, column: Column) -> Exact:
+        """A reference to a column."""
+        return cls(span, (column.name,), column)
+
+
+def identity(node: Node, text: str, dialect: Dialect) -> tuple[Expression, ...]:
+    """The columns of a node as expressions over it."""
+    scope = Scope(text, names_of(node.columns), dialect)
+    return tuple(
+        Expression(Exact.to(node.span, column), scope, column.type, frozenset({column.name}), column.name)
+        for column in node.columns
+    )
+
+
+def refuse_subqueries(tree: n.Node, text: str) -> None:
+    """Raise for a query inside an expression: these are joins, which are not there yet."""
+    for part in n.walk(tree):
+        if isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)):
+            what = {n.InQuery: "IN with a subquery", n.Exists: "EXISTS", n.ScalarQuery: "a subquery as a value"}
+            raise SqlValidationError(f"{what[type(part)]} is not supported yet", text, *part.span)
+
+
+def common_columns(trees: Sequence[Node]) -> list[Column] | int:
+    """Columns that hold those of all nodes, by position, named as those of the first; the place that has none."""
+    columns: list[Column] = []
+    for place, column in enumerate(trees[0].columns):
+        type_ = common_type(tree.columns[place].type for tree in trees)
+        if type_ is None:
+            return place
+        columns.append(Column(column.name, type_))
+    return columns
+
+
+def _name(tree: n.Node, number: int) -> str:
+    if isinstance(tree, n.ColumnRef):
+        return tree.parts[-1]
+    return tree.name if isinstance(tree, n.Field) else f"EXPR${number}"
+
+
+def _same(node: n.Node) -> n.Node:
+    return node
+
+
+def _both(first: Callable[[n.Node], n.Node], second: Callable[[n.Node], n.Node]) -> Callable[[n.Node], n.Node]:
+    return lambda node: second(first(node))

@@ -1,0 +1,488 @@
+"""GROUP BY: windows, keys, aggregates, grouping sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.aggregates import AGGREGATES
+from anomaly_app.expressions.tokens import Span
+from anomaly_app.expressions.typed import Code, Dialect, Environment
+from anomaly_app.plan.nodes import (
+    WINDOW_END,
+    WINDOW_START,
+    WINDOW_TIME,
+    AggregateCall,
+    Calc,
+    Node,
+    Union,
+    WindowAggregate,
+    WindowAssign,
+    WindowColumns,
+)
+from anomaly_app.plan.scope import Expression, Scope, free_name, names_of
+from anomaly_app.plan.windowing import assigned, edge_columns
+from anomaly_app.schema import TEXTS, Column, DataType, Kind
+from anomaly_app.sql.queries import Select, SelectItem
+from anomaly_app.sql.windows import WindowFunction
+from anomaly_app.windows.accumulators import Accumulators
+from anomaly_app.windows.assign import Sessions
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.analysis import Analyzer, Relation
+
+Replaced = Callable[[n.Node], n.Node]
+
+_OLD_KINDS = ("TUMBLE", "HOP", "SESSION")
+_OLD_EDGE = re.compile("(TUMBLE|HOP|SESSION)_(START|END|ROWTIME|PROCTIME)")
+_OLD_NAMES = {"START": WINDOW_START, "END": WINDOW_END, "ROWTIME": WINDOW_TIME, "PROCTIME": WINDOW_TIME}
+_GROUPING = ("GROUPING", "GROUPING_ID")
+
+
+def is_aggregate(node: n.Node) -> bool:
+    """Whether a node is a call of an aggregate over a group."""
+    return isinstance(node, n.Call) and node.over is None and (node.name in AGGREGATES or node.name in _GROUPING)
+
+
+def has_aggregates(node: n.Node) -> bool:
+    """Whether an expression has an aggregate over a group in it.
+
+    Example:
+        >>> from anomaly_app.expressions.parser import parse_expression
+        >>> has_aggregates(parse_expression("1 + MAX(a)")), has_aggregates(parse_expression("ABS(a)"))
+        (True, False)
+    """
+    return any(map(is_aggregate, n.walk(node)))
+
+
+def grouped(
+    analyzer: Analyzer, select: Select, items: Sequence[SelectItem], relation: Relation
+) -> tuple[Relation, Replaced]:
+    """The groups of a SELECT, and what makes expressions over them of expressions over its FROM.
+
+    Raises:
+        SqlValidationError: the groups are not those of a window, a name is no key, an aggregate is not defined.
+    """
+    return _Grouping(analyzer, select, items, relation).grouped()
+
+
+class _Grouping:
+    def __init__(self, analyzer: Analyzer, select: Select, items: Sequence[SelectItem], relation: Relation) -> None:
+        self.analyzer, self.select, self.text = analyzer, select, relation.text
+        self.trees = [item.expr for item in items]
+        if select.having is not None:
+            self.trees.append(select.having)
+        if select.qualify is not None:
+            self.trees.append(select.qualify)
+        self.old = [item for item in select.group_by if is_old_window(item)]
+        self.relation = self._with_old_window(relation)
+        self.scope = analyzer.scope(self.relation)
+        self.known: dict[Any, Column] = {}
+        """Keys and aggregates by the shape of their expression: the columns that they are behind the groups."""
+        self.aggregates: list[AggregateCall] = []
+
+    def fail(self, node: n.Node, problem: str) -> SqlValidationError:
+        return SqlValidationError(problem, self.text, *node.span)
+
+    # --- the whole --------------------------------------------------------------------------------
+
+    def grouped(self) -> tuple[Relation, Replaced]:
+        window = self.relation.node.window
+        edges: dict[str, str] = {}
+        keys: list[n.Node] = []
+        for item in self.select.group_by:
+            edge = self._edge(item, window)
+            if edge:
+                edges[edge] = edge
+            elif item not in self.old:
+                keys.append(item)
+        if self.old:
+            edges = dict.fromkeys(("start", "end", "time"), "")
+        self._check_window(window, edges)
+        assert window is not None
+        relation, names = self.analyzer.with_columns(self.relation, keys)
+        self._check_keys(keys, names, relation)
+        node = self._aggregate(relation, keys, names, window)
+        grouped = replace(relation, node=node, names=names_of(node.columns))
+        if self.select.having is not None:
+            grouped = self.analyzer.filtered(grouped, self._over_groups(self.select.having), "HAVING")
+        return grouped, self._over_groups
+
+    def _aggregate(
+        self, relation: Relation, keys: Sequence[n.Node], names: Sequence[str], window: WindowColumns
+    ) -> Node:
+        for tree in self.trees:
+            self._collect(tree)
+        self._note_keys(keys, names, relation, window)
+        sets = self.select.grouping_sets
+        if sets is None:
+            return self._one_set(relation, keys, names, window, tuple(range(len(keys))))
+        places = {id(item): place for place, item in enumerate(keys)}
+        branches = []
+        for members in sets:
+            chosen = [self.select.group_by[place] for place in members]
+            branches.append(
+                self._one_set(relation, keys, names, window, tuple(places[id(k)] for k in chosen if id(k) in places))
+            )
+        if len(branches) == 1:
+            return branches[0]
+        first = branches[0]
+        return Union(
+            columns=tuple(
+                replace(column, type=column.type.with_nullable(any(b.columns[k].type.nullable for b in branches)))
+                for k, column in enumerate(first.columns)
+            ),
+            rowtimes=first.rowtimes, proctimes=first.proctimes, window=first.window, span=self.select.span,
+            text=self.text, branches=tuple(branches),
+        )  # fmt: skip
+
+    def _one_set(
+        self, relation: Relation, keys: Sequence[n.Node], names: Sequence[str], window: WindowColumns,
+        members: tuple[int, ...],
+    ) -> Node:  # fmt: skip
+        """The groups by some of the keys; the columns of the others are NULL."""
+        node = self._groups(relation, [names[place] for place in members], [self.keys[p] for p in members], window)
+        if self.select.grouping_sets is None:
+            return node
+        scope = Scope(self.text, names_of(node.columns), self.analyzer.dialect)
+        items: list[Expression] = []
+        columns: list[Column] = []
+        for place, key in enumerate(self.keys):
+            if place in members:
+                items.append(_bare(key, scope))
+            else:
+                null = n.Cast(keys[place].span, n.Literal(keys[place].span, None, DataType(Kind.NULL)), key.type, False)
+                items.append(scope.expression(null))
+            columns.append(replace(key, type=key.type.with_nullable(True)))
+        for column in node.columns:
+            if column.name not in {key.name for key in self.keys}:
+                items.append(_bare(column, scope))
+                columns.append(column)
+        for column, tree in self._groupings(members):
+            items.append(scope.expression(tree))
+            columns.append(column)
+        return Calc(
+            columns=tuple(columns), rowtimes=node.rowtimes, proctimes=node.proctimes, window=node.window,
+            span=self.select.span, text=self.text, input=node, condition=None, items=tuple(items),
+        )  # fmt: skip
+
+    def _groups(
+        self, relation: Relation, names: Sequence[str], keys: Sequence[Column], window: WindowColumns
+    ) -> WindowAggregate:
+        node = relation.node
+        pushed = below_windows(node, self.text, self.analyzer.dialect)
+        if pushed is not None:
+            source, assign = pushed
+            time, attached = assign.time, None
+            attribute = source.column(time)
+            is_rowtime = time in source.rowtimes
+        else:
+            source, attached = node, window
+            time = window.time or window.end or ""
+            attribute = node.column(time)
+            is_rowtime = not node.proctimes or bool(node.rowtimes)
+        edges = edge_columns(source, attribute.name, {key.name for key in keys})
+        if pushed is None:
+            type_ = DataType(attribute.type.kind, 3, nullable=False)
+            edges = (edges[0], edges[1], replace(edges[2], type=type_))
+        self.edges = edges
+        columns = (*keys, *edges, *(self.known[n.shape(call.call)] for call in self.aggregates))
+        return WindowAggregate(
+            columns=columns,
+            rowtimes=frozenset({edges[2].name}) if is_rowtime else frozenset(),
+            proctimes=frozenset() if is_rowtime else frozenset({edges[2].name}),
+            window=WindowColumns(*(edge.name for edge in edges), window.windows), span=self.select.span,
+            text=self.text, input=source, keys=tuple(names), key_names=tuple(key.name for key in keys),
+            aggregates=tuple(self.aggregates), windows=window.windows, time=time, attached=attached,
+        )  # fmt: skip
+
+    # --- windows ----------------------------------------------------------------------------------
+
+    def _with_old_window(self, relation: Relation) -> Relation:
+        """``GROUP BY TUMBLE(ts, INTERVAL '5' MINUTE)``: the windows that a table function would have given."""
+        if not self.old:
+            return relation
+        if len(self.old) > 1:
+            raise self.fail(self.old[1], "GROUP BY has two windows")
+        if self.select.window is not None:
+            raise self.fail(self.old[0], "there is a window in FROM already: GROUP BY window_start, window_end")
+        (item,) = self.old
+        assert isinstance(item, n.Call)
+        lengths = {"TUMBLE": "a size", "HOP": "a slide and a size", "SESSION": "a gap"}[item.name]
+        count = 3 if item.name == "HOP" else 2
+        time, *given = item.args or (item,)
+        intervals = [arg for arg in given if isinstance(arg, n.Literal) and arg.type.kind in _INTERVALS]
+        if not isinstance(time, n.ColumnRef) or len(item.args) != count or len(intervals) != count - 1:
+            raise self.fail(item, f"{item.name} in GROUP BY takes the time attribute and {lengths} as intervals")
+        step = intervals[0] if item.name == "HOP" else None
+        function = WindowFunction(item.span, item.name, time, intervals[-1], step, in_group_by=True)
+        return assigned(self.analyzer, relation, function)
+
+    def _edge(self, item: n.Node, window: WindowColumns | None) -> str:
+        """Which edge of the window an item of GROUP BY is; "" for none."""
+        if window is None or not isinstance(item, n.ColumnRef):
+            return ""
+        column, fields = self.scope.resolve(item)
+        if fields:
+            return ""
+        edges = {window.start: "start", window.end: "end", window.time: "time"}
+        return edges.get(column.name, "")
+
+    def _check_window(self, window: WindowColumns | None, edges: Mapping[str, str]) -> None:
+        select = self.select
+        if window is not None and "start" in edges and "end" in edges:
+            return
+        if window is not None and edges:
+            missing = " and ".join(f"window_{edge}" for edge in ("start", "end") if edge not in edges)
+            problem = f"{missing} is missing: a windowed GROUP BY names window_start and window_end"
+            raise self.fail(select.group_by[0], f"{problem}; without, its rows would be updated for ever")
+        for item in select.group_by:
+            if isinstance(item, n.ColumnRef):
+                self.scope.resolve(item)  # an unknown name is the first thing to say
+        names = ", ".join(self.text[slice(*item.span)] for item in select.group_by)
+        what = f"GROUP BY {names}" if names else "an aggregate without GROUP BY"
+        node = select.group_by[0] if select.group_by else next(tree for tree in self.trees if has_aggregates(tree))
+        problem = (
+            f"{what} needs a window, or its groups would never be complete: FROM TABLE(TUMBLE(TABLE …, DESCRIPTOR(…), "
+            "INTERVAL '5' MINUTE)) … GROUP BY …, window_start, window_end"
+        )
+        raise self.fail(node, problem)
+
+    def _check_keys(self, keys: Sequence[n.Node], names: Sequence[str], relation: Relation) -> None:
+        for key, name in zip(keys, names, strict=True):
+            type_ = relation.node.column(name).type
+            if type_.kind is Kind.MAP:
+                raise self.fail(key, f"a key cannot be {type_.with_nullable(True)}")
+        node = self.relation.node
+        assign = _assignment(node)
+        if assign is None or not isinstance(assign.windows, Sessions) or self.old:
+            return
+        if set(assign.keys) != set(names):
+            named = ", ".join(names) or "nothing"
+            problem = (
+                f"sessions are those of their PARTITION BY ({', '.join(assign.keys) or 'nothing'}), and GROUP BY has "
+                f"{named} besides the window: both must name the same columns"
+            )
+            raise SqlValidationError(problem, self.text, *(keys[0].span if keys else assign.span))
+
+    # --- names --------------------------------------------------------------------------------------
+
+    def _note_keys(
+        self, keys: Sequence[n.Node], names: Sequence[str], relation: Relation, window: WindowColumns
+    ) -> None:
+        taken: list[str] = [WINDOW_START, WINDOW_END, WINDOW_TIME, *(c.name for c in self.known.values())]
+        self.keys: list[Column] = []
+        for key, name in zip(keys, names, strict=True):
+            own = free_name(name, taken)
+            taken.append(own)
+            column = Column(own, relation.node.column(name).type)
+            self.keys.append(column)
+            self.known.setdefault(self._shape(key), column)
+
+    def _shape(self, tree: n.Node) -> Any:
+        """What an expression says, with columns called by what they mean: equal for ``t.a`` and ``a``."""
+
+        def resolved(part: n.Node) -> n.Node:
+            if not isinstance(part, n.ColumnRef):
+                return part
+            column, fields = self.scope.resolve(part)
+            return n.ColumnRef(part.span, (column.name, *fields))
+
+        return n.shape(n.rewritten(tree, resolved))
+
+    def _over_groups(self, tree: n.Node) -> n.Node:
+        """An expression over the groups, of one over the rows."""
+        from anomaly_app.plan.analysis import Exact
+
+        if isinstance(tree, n.Call) and (is_aggregate(tree) or _OLD_EDGE.fullmatch(tree.name)):
+            known = self.known.get(n.shape(tree)) or self._old_edge(tree)
+            return Exact.to(tree.span, known)
+        if isinstance(tree, n.Call) and tree.over is not None:
+            return self._children_over_groups(tree)
+        edge = self._edge(tree, self.relation.node.window) if isinstance(tree, n.ColumnRef) else ""
+        if edge and not self.old:
+            return Exact.to(tree.span, self.edges[("start", "end", "time").index(edge)])
+        if not isinstance(tree, n.Literal):
+            key = self.known.get(self._shape(tree)) if _plain(tree) else None
+            if key is not None:
+                return Exact.to(tree.span, key)
+        if isinstance(tree, n.ColumnRef):
+            column, _ = self.scope.resolve(tree)
+            problem = (
+                f"{column.name} is neither in GROUP BY nor inside an aggregate: a group has many values of it, "
+                f"say which, as in MAX({column.name}) or LAST_VALUE({column.name})"
+            )
+            raise self.fail(tree, problem)
+        return self._children_over_groups(tree)
+
+    def _children_over_groups(self, tree: n.Node) -> n.Node:
+        changed = {id(child): self._over_groups(child) for child in n.children(tree)}
+        return n.with_children(tree, lambda child: changed[id(child)])
+
+    def _old_edge(self, call: n.Call) -> Column:
+        found = _OLD_EDGE.fullmatch(call.name)
+        assert found is not None
+        if not self.old:
+            raise self.fail(call, f"{call.name} needs {found[1]} in GROUP BY; here it is window_{found[2].lower()}")
+        (grouped,) = self.old
+        assert isinstance(grouped, n.Call)
+        if found[1] != grouped.name or n.shape(call.args) != n.shape(grouped.args):
+            written = self.text[slice(*grouped.span)]
+            raise self.fail(call, f"{call.name} must have the arguments of {written} in GROUP BY")
+        return self.edges[(WINDOW_START, WINDOW_END, WINDOW_TIME).index(_OLD_NAMES[found[2]])]
+
+    def _groupings(self, members: tuple[int, ...]) -> list[tuple[Column, n.Node]]:
+        """GROUPING(…) of one grouping set: constants."""
+        found: list[tuple[Column, n.Node]] = []
+        for shape, call in self.grouping_calls.items():
+            bits = 0
+            for arg in call.args:
+                key = self.known.get(self._shape(arg))
+                if key is None or key not in self.keys:
+                    raise self.fail(arg, f"{call.name} takes keys of GROUP BY")
+                bits = bits * 2 + (self.keys.index(key) not in members)
+            type_ = DataType(Kind.BIGINT, nullable=False)
+            found.append((self.known[shape], n.Literal(call.span, bits, type_)))
+        return found
+
+    # --- aggregates ---------------------------------------------------------------------------------
+
+    def _collect(self, tree: n.Node) -> None:
+        """Note the aggregates of an expression, each once."""
+        self.grouping_calls: dict[Any, n.Call] = getattr(self, "grouping_calls", {})
+        if isinstance(tree, n.Call) and is_aggregate(tree):
+            shape = n.shape(tree)
+            if shape not in self.known:
+                self.known[shape] = self._aggregate_column(tree)
+            return
+        for child in n.children(tree):
+            self._collect(child)
+
+    def _aggregate_column(self, call: n.Call) -> Column:
+        name = f"${len(self.known)}"
+        if call.name in _GROUPING:
+            if self.select.grouping_sets is None:
+                raise self.fail(call, f"{call.name} is for GROUPING SETS, ROLLUP and CUBE")
+            self.grouping_calls[n.shape(call)] = call
+            return Column(name, DataType(Kind.BIGINT, nullable=False))
+        aggregate, type_ = checked_aggregate(call, self.scope, name)
+        self.aggregates.append(aggregate)
+        return Column(name, type_)
+
+
+def checked_aggregate(call: n.Call, scope: Scope, name: str) -> tuple[AggregateCall, DataType]:
+    """An aggregate with its arguments checked, and the type of its result; raises ``SqlValidationError``."""
+    if call.semantics:
+        raise scope.fail(call, f"{call.semantics} may stand inside MATCH_RECOGNIZE only")
+    most = 2 if call.name == "LISTAGG" else 1
+    rows = call.name == "COUNT" and (not call.args or isinstance(call.args[0], n.Star))
+    if not 1 <= len(call.args) <= most and not rows:
+        raise scope.fail(call, f"{call.name} takes one argument, not {len(call.args)}")
+    for arg in call.args:
+        inner = next((part for part in n.walk(arg) if is_aggregate(part)), None)
+        if inner is not None:
+            assert isinstance(inner, n.Call)
+            raise scope.fail(inner, f"{inner.name} cannot stand inside {call.name}")
+    value = None if rows else scope.expression(call.args[0])
+    condition = scope.expression(call.filter, "the FILTER") if call.filter is not None else None
+    if len(call.args) == 2:
+        separator = call.args[1]
+        if not isinstance(separator, n.Literal) or separator.type.kind not in TEXTS:
+            raise scope.fail(separator, "the separator of LISTAGG must be a text, written out")
+    aggregate = AggregateCall(name, call, value, condition)
+    env = Environment()
+    result = add_to(Accumulators(env, scope.dialect, gap_ms=None, merges=False), aggregate, scope.typed, env)
+    if result is None:
+        shown = str(value.type.with_nullable(True)) if value is not None else "rows"
+        hint = ": CAST it to a number" if value is not None and value.type.kind in TEXTS else ""
+        what = "DISTINCT " if call.distinct else ""
+        raise scope.fail(call, f"{call.name} of {what}{shown} is not defined{hint}")
+    return aggregate, result.type
+
+
+def add_to(
+    accumulators: Accumulators, aggregate: AggregateCall, codes: Callable[[str], Code], env: Environment
+) -> Code | None:
+    """Add an aggregate to the accumulators of a group; its source, None if it is not defined for that type."""
+    call, value = aggregate.call, aggregate.value
+    with env.apart("u"):
+        compiled = value.compile(codes, env) if value is not None else None
+    with env.apart("w"):
+        keep = aggregate.condition.compile_condition(codes, env) if aggregate.condition is not None else ""
+    if call.distinct and compiled is not None and compiled.type.kind in (Kind.ARRAY, Kind.MAP, Kind.ROW):
+        return None
+    separator = None
+    if len(call.args) == 2:
+        literal = call.args[1]
+        assert isinstance(literal, n.Literal)
+        separator = Code(repr(literal.value), literal.type, literal.value)
+    return accumulators.add(call.name, compiled, keep=keep, distinct=call.distinct, separator=separator)
+
+
+def below_windows(node: Node, text: str, dialect: Dialect) -> tuple[Node, WindowAssign] | None:
+    """Rows in front of the windows that a node's rows carry, if projections and filters can go in front, too."""
+    if isinstance(node, WindowAssign):
+        return node.input, node
+    if not isinstance(node, Calc):
+        return None
+    below = below_windows(node.input, text, dialect)
+    if below is None:
+        return None
+    source, assign = below
+    window = node.input.window
+    assert window is not None
+    edges = {window.start, window.end, window.time}
+    kept = [
+        (column, item)
+        for column, item in zip(node.columns, node.items, strict=True)
+        if not (item.bare is not None and item.bare in edges)
+    ]
+    reads = {name for _, item in kept for name in item.reads}
+    if node.condition is not None:
+        reads |= node.condition.reads
+    if reads & edges:
+        return None
+    time = next((column.name for column, item in kept if item.bare == assign.time), None)
+    if time is None:
+        attribute = source.column(assign.time)
+        time = free_name("$time", [column.name for column, _ in kept])
+        scope = Scope(text, names_of(source.columns), dialect)
+        kept.append((replace(attribute, name=time), _bare(attribute, scope)))
+    calc = Calc(
+        columns=tuple(column for column, _ in kept),
+        rowtimes=frozenset({time} if assign.time in source.rowtimes else ()),
+        proctimes=frozenset({time} if assign.time in source.proctimes else ()),
+        updating=source.updating, span=node.span, text=node.text, input=source, condition=node.condition,
+        items=tuple(item for _, item in kept),
+    )  # fmt: skip
+    return calc, replace(assign, time=time)
+
+
+def _assignment(node: Node) -> WindowAssign | None:
+    while isinstance(node, Calc):
+        node = node.input
+    return node if isinstance(node, WindowAssign) else None
+
+
+def is_old_window(node: n.Node) -> bool:
+    """Whether an expression is a window of the older form, ``GROUP BY TUMBLE(ts, INTERVAL '5' MINUTE)``."""
+    return isinstance(node, n.Call) and node.name in _OLD_KINDS
+
+
+def _bare(column: Column, scope: Scope) -> Expression:
+    from anomaly_app.plan.analysis import Exact
+
+    return Expression(Exact.to(_NOWHERE, column), scope, column.type, frozenset({column.name}), column.name)
+
+
+def _plain(tree: n.Node) -> bool:
+    """Whether an expression has columns only that can be resolved: no aggregate, no OVER."""
+    return not any(isinstance(part, n.Call) and (part.over is not None or is_aggregate(part)) for part in n.walk(tree))
+
+
+_INTERVALS = (Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR)
+_NOWHERE = Span(0, 0)

@@ -1,0 +1,168 @@
+"""UNION and its kin, VALUES, DISTINCT, ORDER BY and LIMIT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.tokens import Span
+from anomaly_app.expressions.typed import common_type
+from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows, WindowDistinct
+from anomaly_app.plan.scope import Expression, Scope, names_of
+from anomaly_app.plan.windowing import moved
+from anomaly_app.schema import Column, DataType
+from anomaly_app.sql.queries import Ordered, Select, SetOperation, Values
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.analysis import Analyzer
+
+
+def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
+    """UNION ALL; raises ``SqlValidationError`` for the others, whose rows would have to be taken back."""
+    left, right = analyzer.query(tree.left), analyzer.query(tree.right)
+    if len(left.columns) != len(right.columns):
+        problem = f"{tree.kind} of {len(left.columns)} and {len(right.columns)} columns: both sides need as many"
+        raise analyzer.fail(tree, tree.right.span, problem)
+    types: list[DataType] = []
+    for a, b in zip(left.columns, right.columns, strict=True):
+        type_ = common_type([a.type, b.type])
+        if type_ is None:
+            shown = f"{a.name} is {a.type.with_nullable(True)} on the left, {b.type.with_nullable(True)} on the right"
+            raise analyzer.fail(tree, tree.right.span, f"{tree.kind}: {shown}, and they have no common type")
+        types.append(type_)
+    if tree.kind != "UNION" or not tree.all:
+        what = f"{tree.kind}{' ALL' * tree.all}"
+        hint = "UNION ALL gives every row" if tree.kind == "UNION" else "it would have to take rows back"
+        raise analyzer.fail(tree, tree.span, f"{what} is not supported yet: {hint}")
+    branches: list[Node] = []
+    for side in (left, right):
+        branch = _converted(analyzer, side, left.names, types, tree)
+        branches += branch.branches if isinstance(branch, Union) else (branch,)
+    window = branches[0].window
+    if any(branch.window != window for branch in branches):
+        window = None
+    return Union(
+        columns=tuple(Column(name, type_) for name, type_ in zip(left.names, types, strict=True)),
+        rowtimes=frozenset.intersection(*(branch.rowtimes for branch in branches)),
+        proctimes=frozenset.intersection(*(branch.proctimes for branch in branches)),
+        updating=next((branch.updating for branch in branches if branch.updating), ""),
+        window=window, span=tree.span, text=tree.text, branches=tuple(branches),
+    )  # fmt: skip
+
+
+def _converted(
+    analyzer: Analyzer, node: Node, names: tuple[str, ...], types: list[DataType], tree: SetOperation
+) -> Node:
+    """A branch with the names and types of the whole; a time attribute that is converted is none any more."""
+    same_types = all(
+        c.type.with_nullable(True) == t.with_nullable(True) for c, t in zip(node.columns, types, strict=True)
+    )
+    if same_types and node.names == names:
+        return node
+    scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
+    items: list[Expression] = []
+    for column, type_ in zip(node.columns, types, strict=True):
+        from anomaly_app.plan.analysis import Exact
+
+        ref: n.Node = Exact.to(tree.span, column)
+        if column.type.with_nullable(True) != type_.with_nullable(True):
+            ref = n.Cast(tree.span, ref, type_, False)
+        items.append(scope.expression(ref))
+    new = {item.bare: name for item, name in zip(items, names, strict=True) if item.bare is not None}
+    columns = tuple(Column(name, type_) for name, type_ in zip(names, types, strict=True))
+    return Calc(
+        columns=columns,
+        rowtimes=frozenset(new[name] for name in node.rowtimes if name in new),
+        proctimes=frozenset(new[name] for name in node.proctimes if name in new),
+        updating=node.updating, window=moved(node.window, new), span=tree.span, text=tree.text, input=node,
+        condition=None, items=tuple(items),
+    )  # fmt: skip
+
+
+def values(analyzer: Analyzer, tree: Values) -> Node:
+    """VALUES; raises ``SqlValidationError`` if its rows do not go together."""
+    scope = Scope(tree.text, (), analyzer.dialect)
+    rows = [[scope.expression(item) for item in row] for row in tree.rows]
+    width = len(rows[0])
+    for row, trees in zip(rows, tree.rows, strict=True):
+        if len(row) != width:
+            raise analyzer.fail(tree, trees[0].span, f"this row has {len(row)} values, the first one {width}")
+    columns: list[Column] = []
+    for place in range(width):
+        type_ = common_type(row[place].type for row in rows)
+        if type_ is None:
+            shown = ", ".join(str(row[place].type.with_nullable(True)) for row in rows)
+            raise analyzer.fail(tree, tree.rows[0][place].span, f"the values of a column have no common type: {shown}")
+        columns.append(Column(f"EXPR${place}", type_))
+    converted = tuple(
+        tuple(
+            item if item.type.with_nullable(True) == column.type.with_nullable(True)
+            else scope.expression(n.Cast(item.node.span, item.node, column.type, False))
+            for item, column in zip(row, columns, strict=True)
+        )
+        for row in rows
+    )  # fmt: skip
+    return ValuesRows(columns=tuple(columns), span=tree.span, text=tree.text, rows=converted)
+
+
+def one_row(text: str, span: Span) -> Node:
+    """What a SELECT without FROM is over: one row without columns."""
+    return ValuesRows(columns=(), span=span, text=text, rows=((),))
+
+
+def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
+    """SELECT DISTINCT of rows that carry the edges of their windows; raises ``SqlValidationError`` for others."""
+    window = node.window
+    if window is None or window.start is None or window.end is None:
+        problem = (
+            "SELECT DISTINCT of an endless input needs the edges of a window among its columns (window_start, "
+            "window_end); without it is not supported yet"
+        )
+        raise analyzer.fail(select, select.span, problem)
+    if node.updating:
+        problem = f"SELECT DISTINCT in windows needs rows that are not taken back: {node.updating}"
+        raise analyzer.fail(select, select.span, problem)
+    return WindowDistinct(
+        columns=node.columns, window=window, span=select.span, text=select.text, input=node
+    )  # fmt: skip
+
+
+def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
+    """ORDER BY and LIMIT."""
+    node = analyzer.query(tree.query)
+    if tree.order_by:
+        node = _sorted(analyzer, tree, node)
+    if tree.limit is None and not tree.offset:
+        return node
+    if tree.order_by and not isinstance(node, Sort):
+        raise AssertionError("sorted or refused")
+    return Limit(
+        columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
+        window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,
+    )  # fmt: skip
+
+
+def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:
+    scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
+    columns: list[SortColumn] = []
+    for item in tree.order_by:
+        bare = scope.expression(item.expr).bare if not isinstance(item.expr, n.Literal) else None
+        if isinstance(item.expr, n.Literal) and isinstance(item.expr.value, int):
+            place = item.expr.value
+            if not 1 <= place <= len(node.columns):
+                raise scope.fail(item.expr, f"ORDER BY {place}: the query has {len(node.columns)} columns")
+            bare = node.columns[place - 1].name
+        if bare is None:
+            raise scope.fail(item.expr, "ORDER BY takes columns of the SELECT list: name the expression there")
+        nulls_first = not item.descending if item.nulls_first is None else item.nulls_first
+        columns.append(SortColumn(bare, item.descending, nulls_first))
+    first, *others = columns
+    if first.name not in node.rowtimes | node.proctimes or first.descending:
+        problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted by others"
+        raise scope.fail(tree.order_by[0].expr, problem)
+    if node.updating:
+        raise scope.fail(tree.order_by[0].expr, f"ORDER BY needs rows that are not taken back: {node.updating}")
+    return Sort(
+        columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, window=node.window, span=tree.span,
+        text=tree.text, input=node, time=first.name, order=tuple(others),
+    )  # fmt: skip

@@ -1,0 +1,109 @@
+"""Window table functions over any relation, and the edges of windows through projections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.expressions import nodes as n
+from anomaly_app.plan.nodes import WINDOW_END, WINDOW_START, WINDOW_TIME, Node, WindowAssign, WindowColumns
+from anomaly_app.plan.scope import Name, Scope, free_name
+from anomaly_app.schema import Column, DataType, Kind
+from anomaly_app.sql.windows import WindowFunction
+from anomaly_app.windows.assign import Grid, Sessions
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.analysis import Analyzer, Relation
+
+EDGE = DataType(Kind.TIMESTAMP, 3, nullable=False)
+"""Type of window_start and window_end, over TIMESTAMP_LTZ too."""
+
+
+def assigned(analyzer: Analyzer, relation: Relation, function: WindowFunction) -> Relation:
+    """A relation with the windows of its rows.
+
+    Raises:
+        SqlValidationError: the column is no time attribute, or the lengths make no windows.
+    """
+    node, text = relation.node, relation.text
+    scope = analyzer.scope(relation)
+    time = time_attribute(scope, node, function.time)
+    windows = windows_of(function, text)
+    if node.updating and isinstance(windows, Sessions):
+        raise SqlValidationError(f"sessions need rows that are not taken back: {node.updating}", text, *function.span)
+    keys = tuple(scope.resolve(key)[0].name for key in function.partition_by)
+    edges = edge_columns(node, time, {column.name for column in node.columns})
+    columns = WindowColumns(*(edge.name for edge in edges), windows)
+    assign = WindowAssign(
+        columns=(*node.columns, *edges), rowtimes=node.rowtimes | ({edges[2].name} if time in node.rowtimes else set()),
+        proctimes=node.proctimes | ({edges[2].name} if time in node.proctimes else set()), updating=node.updating,
+        window=columns, span=function.span, text=text, input=node, time=time, windows=windows, keys=keys,
+    )  # fmt: skip
+    qualifiers = frozenset(q for name in relation.names for q in name.qualifiers)
+    visible = zip((WINDOW_START, WINDOW_END, WINDOW_TIME), edges, strict=True)
+    names = (*relation.names, *(Name(qualifiers, name, edge) for name, edge in visible))
+    return replace(relation, node=assign, names=names)
+
+
+def edge_columns(node: Node, time: str, taken: set[str]) -> tuple[Column, Column, Column]:
+    """The columns that windows over a time attribute add to others."""
+    attribute = DataType(node.column(time).type.kind, 3, nullable=False)
+    names = [free_name(name, taken) for name in (WINDOW_START, WINDOW_END, WINDOW_TIME)]
+    start, end, window_time = (Column(name, type_) for name, type_ in zip(names, (EDGE, EDGE, attribute), strict=True))
+    return start, end, window_time
+
+
+def time_attribute(scope: Scope, node: Node, ref: n.ColumnRef) -> str:
+    """The time attribute that a reference names; raises ``SqlValidationError`` if it is none."""
+    column, fields = scope.resolve(ref)
+    if not fields and column.name in node.rowtimes | node.proctimes:
+        return column.name
+    shown = scope.text[slice(*ref.span)]
+    if column.type.kind not in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ):
+        raise scope.fail(ref, f"{shown} is {column.type.with_nullable(True)}: it must be a time attribute")
+    attributes = [name for name in node.names if name in node.rowtimes | node.proctimes]
+    have = f": here that is {', '.join(attributes)}" if attributes else ": this relation has none"
+    why = "CAST, arithmetic, COALESCE, GROUP BY and DISTINCT make a plain timestamp of one"
+    if not attributes and not any(isinstance(part, WindowAssign) for part in (node,)):
+        why += "; a table has one by WATERMARK FOR a column (rowtime= of Rows), or AS PROCTIME()"
+    raise scope.fail(ref, f"{shown} is no time attribute{have}. {why}")
+
+
+def windows_of(function: WindowFunction, text: str) -> Grid | Sessions:
+    """What windows a function makes; raises ``SqlValidationError``."""
+    size = _millis(function.size, "the gap" if function.kind == "SESSION" else "the size", text)
+    if function.kind == "SESSION":
+        return Sessions(size)
+    offset = _millis(function.offset, "the offset", text, least=None) if function.offset is not None else 0
+    if function.step is None:
+        return Grid(size, size, offset)
+    name = "the slide" if function.kind == "HOP" else "the step"
+    step = _millis(function.step, name, text)
+    if size % step:
+        raise SqlValidationError(
+            f"the size of {function.kind} must be a multiple of {name}", text, *function.size.span
+        )  # fmt: skip
+    return Grid(size, step, offset, cumulates=function.kind == "CUMULATE")
+
+
+def _millis(literal: n.Literal, what: str, text: str, least: int | None = 1) -> int:
+    problem = ""
+    if literal.type.kind is not Kind.INTERVAL_DAY:
+        problem = f"{what} of a window must be days or less: months differ in length"
+    elif least is not None and literal.value < least:
+        problem = f"{what} of a window must be positive"
+    if problem:
+        raise SqlValidationError(problem, text, *literal.span)
+    return int(literal.value)
+
+
+def moved(window: WindowColumns | None, names: Mapping[str, str]) -> WindowColumns | None:
+    """Edges of windows behind a projection; ``names`` says what columns that stay as they are are called now."""
+    if window is None:
+        return None
+    start, end, time = (
+        names.get(name) if name is not None else None for name in (window.start, window.end, window.time)
+    )
+    return WindowColumns(start, end, time, window.windows) if start or end or time else None
