@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
-from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Dialect, Environment
 from anomaly_app.plan.nodes import (
+    NOWHERE,
     WINDOW_END,
     WINDOW_START,
     WINDOW_TIME,
@@ -476,7 +476,7 @@ def is_old_window(node: n.Node) -> bool:
 def _bare(column: Column, scope: Scope) -> Expression:
     from anomaly_app.plan.analysis import Exact
 
-    return Expression(Exact.to(_NOWHERE, column), scope, column.type, frozenset({column.name}), column.name)
+    return Expression(Exact.to(NOWHERE, column), scope, column.type, frozenset({column.name}), column.name)
 
 
 def _plain(tree: n.Node) -> bool:
@@ -485,4 +485,3 @@ def _plain(tree: n.Node) -> bool:
 
 
 _INTERVALS = (Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR)
-_NOWHERE = Span(0, 0)
