@@ -195,7 +195,7 @@ class _Grouping:
             columns=columns,
             rowtimes=frozenset({edges[2].name}) if is_rowtime else frozenset(),
             proctimes=frozenset() if is_rowtime else frozenset({edges[2].name}),
-            window=WindowColumns(*(edge.name for edge in edges), window.windows), span=self.select.span,
+            window=WindowColumns(edges[0].name, edges[1].name, edges[2].name, window.windows), span=self.select.span,
             text=self.text, input=source, keys=tuple(names), key_names=tuple(key.name for key in keys),
             aggregates=tuple(self.aggregates), windows=window.windows, time=time, attached=attached,
         )  # fmt: skip

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from anomaly_app.windows.over import DetectorCall
 
 WINDOW_START, WINDOW_END, WINDOW_TIME = "window_start", "window_end", "window_time"
+NOWHERE = Span(0, 0)
+"""Of what stands nowhere in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Node:
     proctimes: frozenset[str] = frozenset()
     updating: str = ""
     window: WindowColumns | None = None
-    span: Span = Span(0, 0)
+    span: Span = NOWHERE
     text: str = ""
 
     @property

@@ -35,7 +35,7 @@ def assigned(analyzer: Analyzer, relation: Relation, function: WindowFunction) -
         raise SqlValidationError(f"sessions need rows that are not taken back: {node.updating}", text, *function.span)
     keys = tuple(scope.resolve(key)[0].name for key in function.partition_by)
     edges = edge_columns(node, time, {column.name for column in node.columns})
-    columns = WindowColumns(*(edge.name for edge in edges), windows)
+    columns = WindowColumns(edges[0].name, edges[1].name, edges[2].name, windows)
     assign = WindowAssign(
         columns=(*node.columns, *edges), rowtimes=node.rowtimes | ({edges[2].name} if time in node.rowtimes else set()),
         proctimes=node.proctimes | ({edges[2].name} if time in node.proctimes else set()), updating=node.updating,
