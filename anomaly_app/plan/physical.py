@@ -1,0 +1,563 @@
+"""Logical nodes to a graph of operators: columns pruned, projections fused, rows put into order where it is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
+from anomaly_app.multivariate.categories import category_code
+from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.operators.graph import Constant, Expand, GraphPlan, Inner, Merge, Transform, Vertex, VertexPlan
+from anomaly_app.operators.order import Order, Retime
+from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.nodes import (
+    Calc,
+    Detect,
+    Match,
+    Node,
+    Over,
+    Rank,
+    Scan,
+    Sort,
+    Union,
+    UnnestRows,
+    ValuesRows,
+    WindowAggregate,
+    WindowAssign,
+    WindowDistinct,
+    walk,
+)
+from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, Column, Kind
+from anomaly_app.windows.accumulators import Accumulators
+from anomaly_app.windows.assign import Grid, Sessions
+from anomaly_app.windows.operator import GridOperator, Grouping
+from anomaly_app.windows.over import CompiledOver, OverOperator
+from anomaly_app.windows.series import Retention
+from anomaly_app.windows.session import SessionOperator
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A node as a vertex.
+
+    Args:
+        vertex: its number.
+        layout: columns of its rows.
+        in_order: rows come in order of their time, and none is late.
+        time: the column that the time of a row is; None if no column is.
+        by_source: the rows are those of the source, perhaps with other columns.
+        step: a row of a processing-time table may come in the present millisecond still.
+    """
+
+    vertex: int
+    layout: Layout
+    in_order: bool
+    time: str | None
+    by_source: bool
+
+
+def needed_columns(result: Node) -> dict[int, set[str]]:
+    """Columns of each node that somebody needs, by the identity of the node; of the result all."""
+    needs: dict[int, set[str]] = {id(node): set() for node in walk(result)}
+    needs[id(result)] = set(result.names)
+    for node in reversed(list(walk(result))):
+        for below, names in _reads(node, needs[id(node)]):
+            needs[id(below)] |= names
+    return needs
+
+
+def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
+    """Columns of its inputs that a node needs, so that it can give the wanted ones."""
+    if isinstance(node, Calc):
+        names = set(node.condition.reads) if node.condition is not None else set()
+        for name, item in zip(node.names, node.items, strict=True):
+            if name in wanted:
+                names |= item.reads
+        return [(node.input, names)]
+    if isinstance(node, Union):
+        return [(branch, set(node.names)) for branch in node.branches]
+    if isinstance(node, WindowAggregate):
+        names = {*node.keys}
+        for call in node.aggregates:
+            names |= _call_reads(call)
+        if node.condition is not None:
+            names |= node.condition.reads
+        if node.attached is not None:
+            names |= {name for name in (node.attached.start, node.attached.end, node.attached.time) if name}
+        else:
+            names.add(node.time)
+        return [(node.input, names)]
+    if isinstance(node, Match):
+        rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
+        return [(node.input, {*rule.reads, *([node.time] if node.time is not None else [])})]
+    below = node.inputs[0] if node.inputs else None
+    if below is None:
+        return []
+    names = wanted & set(below.names)
+    if isinstance(node, WindowAssign):
+        names |= {node.time, *node.keys}
+    elif isinstance(node, Detect):
+        names |= {node.time, *node.keys}
+        for values in node.values:
+            for value in values:
+                names |= value.reads
+    elif isinstance(node, Over):
+        names |= {node.time, *node.keys}
+        for call in node.calls:
+            names |= _call_reads(call)
+    elif isinstance(node, Rank):
+        names |= {*node.keys, *(column.name for column in node.order)}
+        if node.windowed is not None:
+            names |= {name for name in (node.windowed.start, node.windowed.end, node.windowed.time) if name}
+    elif isinstance(node, UnnestRows):
+        names |= node.value.reads
+    elif isinstance(node, Sort):
+        names |= {node.time, *(column.name for column in node.order)}
+    elif isinstance(node, WindowDistinct):
+        names = set(below.names)
+    return [(below, names)]
+
+
+def _call_reads(call: Any) -> set[str]:
+    names = set(call.value.reads) if call.value is not None else set()
+    if call.condition is not None:
+        names |= call.condition.reads
+    return names
+
+
+@dataclass(slots=True)
+class Physical:
+    """A query as a graph.
+
+    Args:
+        graph: to be made.
+        reads: columns of each scan's table that it reads, by the table's name.
+        needs_order: its rows must come in order of event time.
+        main: the node that tells most of what the query is about.
+    """
+
+    graph: GraphPlan
+    reads: dict[str, tuple[str, ...]]
+    needs_order: bool
+    main: Node
+
+
+class Builder:
+    """Builds the graph of one query.
+
+    Args:
+        result: the node.
+        dialect: whose semantics.
+        limits: on what operators may hold.
+        ttl_ms: after which the state of silent keys may be dropped; None for never.
+        scans: layout of the rows of each table, by name; those of the columns that are needed, if left out.
+        single: the graph has one input, whose rows are taken from a log that can be read again.
+    """
+
+    def __init__(
+        self,
+        result: Node,
+        dialect: Dialect,
+        limits: Limits | None = None,
+        ttl_ms: int | None = None,
+        scans: dict[str, Layout] | None = None,
+        *,
+        single: bool = True,
+    ) -> None:
+        self.result, self.dialect, self.limits, self.ttl_ms = result, dialect, limits or Limits(), ttl_ms
+        self.needs = needed_columns(result)
+        self.uses: dict[int, int] = {}
+        self.scans: list[Scan] = []
+        for node in walk(result):
+            if isinstance(node, Scan):
+                self.scans.append(node)
+            for below in node.inputs:
+                self.uses[id(below)] = self.uses.get(id(below), 0) + 1
+        self.reads = {scan.table: tuple(n for n in scan.names if n in self.needs[id(scan)]) for scan in self.scans}
+        self.layouts = scans or {
+            scan.table: Layout(tuple(c for c in scan.columns if c.name in self.needs[id(scan)])) for scan in self.scans
+        }
+        self.needs_order = single and len(self.scans) == 1 and self._all_ordered(self.scans[0])
+        stateful = [node for node in walk(result) if not isinstance(node, (Scan, Calc, Union, ValuesRows))]
+        self.log = self.needs_order and len(stateful) == 1
+        self.vertices: list[VertexPlan] = []
+        self.built: dict[int, Built] = {}
+        self.splits_at = int(any(isinstance(getattr(node, "windows", None), Sessions) for node in walk(result)))
+
+    def _all_ordered(self, scan: Scan) -> bool:
+        """Whether everything that takes the rows of a scan, perhaps filtered and projected, needs their order."""
+        if not scan.rowtimes and not scan.proctimes:
+            return True
+        above: dict[int, list[Node]] = {}
+        for node in walk(self.result):
+            for below in node.inputs:
+                above.setdefault(id(below), []).append(node)
+        waiting: list[Node] = [scan]
+        while waiting:
+            node = waiting.pop()
+            users = above.get(id(node), [])
+            if not users:
+                return False
+            for user in users:
+                if isinstance(user, Calc):
+                    waiting.append(user)
+                elif not isinstance(user, (Match, Detect)):
+                    return False
+        return True
+
+    def build(self) -> Physical:
+        """The graph."""
+        result = self._build(self.result, final=True)
+        assert result.vertex == len(self.vertices) - 1 or result.vertex < 0
+        if result.vertex < 0:
+            raise AssertionError("a query is at least a projection")
+        width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
+        graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at)
+        return Physical(graph, self.reads, self.needs_order, main_node(self.result))
+
+    def _add(self, make: Callable[[], Vertex], inputs: Sequence[int], name: str) -> int:
+        self.vertices.append(VertexPlan(make, tuple(inputs), name))
+        return len(self.vertices) - 1
+
+    # --- nodes ----------------------------------------------------------------------------------------
+
+    def _build(self, node: Node, *, final: bool = False) -> Built:
+        known = self.built.get(id(node))
+        if known is None:
+            known = self.built[id(node)] = self._make(node, final)
+        return known
+
+    def _make(self, node: Node, final: bool) -> Built:
+        chain: list[Calc] = []
+        core = node
+        while isinstance(core, Calc) and (core is node or self.uses.get(id(core), 0) < 2):
+            chain.append(core)
+            core = core.input
+        chain.reverse()
+        if chain and self.uses.get(id(core), 0) > 1:
+            return self._calcs(chain, self._build(core), final)
+        if isinstance(core, Match):
+            return self._match(core, chain)
+        if isinstance(core, WindowAggregate):
+            return self._windows(core, chain)
+        if isinstance(core, Detect):
+            return self._detect(core, chain)
+        below = self._build(core) if chain else self._other(core)
+        return self._calcs(chain, below, final) if chain else below
+
+    def _other(self, node: Node) -> Built:
+        if isinstance(node, Scan):
+            return self._scan(node)
+        if isinstance(node, ValuesRows):
+            return self._values(node)
+        if isinstance(node, Union):
+            return self._union(node)
+        if isinstance(node, UnnestRows):
+            return self._unnest(node)
+        if isinstance(node, WindowAssign):
+            return self._assign(node)
+        from anomaly_app.plan import stateful
+
+        return stateful.build(self, node)
+
+    def _scan(self, node: Scan) -> Built:
+        time = node.source.rowtime or node.source.proctime
+        return Built(
+            -1 - self.scans.index(node), self.layouts[node.table], self.needs_order or not node.rowtimes, time, True
+        )
+
+    def _values(self, node: ValuesRows) -> Built:
+        env = Environment()
+        rows = []
+        for row in node.rows:
+            codes = [item.compile(_no_column, env).source for item in row]
+            rows.append(f"(0, 0, {''.join(code + ', ' for code in codes)}((), 0))")
+        make: Callable[[], list[Row]] = env.function("values", f"def values():\n    return [{', '.join(rows)}]")
+        vertex = self._add(lambda: Constant(make), [], node.title)
+        return Built(vertex, Layout(node.columns), True, None, False)
+
+    def _union(self, node: Union) -> Built:
+        columns = [column for column in node.columns if column.name in self.needs[id(node)]] or list(node.columns[:1])
+        layout = Layout(tuple(columns))
+        branches = []
+        for branch in node.branches:
+            built = self._build(branch)
+            time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
+            if time is not None and built.time != time:
+                built = self._retimed(built, time)
+            if built.layout != layout or built.vertex < 0:
+                built = self._picked(built, layout)
+            branches.append(built)
+        by_source = all(branch.by_source for branch in branches)
+        vertex = self._add(Merge, [branch.vertex for branch in branches], node.title)
+        time = branches[0].time
+        if any(branch.time != time for branch in branches):
+            time = None
+        return Built(vertex, layout, False, time, by_source and len(self.scans) == 1)
+
+    def _picked(self, built: Built, layout: Layout) -> Built:
+        """Rows with some of their columns only, in another order."""
+        indexes = [built.layout.index(column.name) for column in layout.columns]
+        width = COLUMNS + len(built.layout.columns)
+        env = Environment()
+        values = ", ".join(["row[0]", "row[1]", *(f"row[{index}]" for index in indexes), f"*row[{width}:]"])
+        apply = env.function("pick", f"def pick(row):\n    return ({values},)")
+        vertex = self._add(lambda: Transform(apply, width), [built.vertex], "Pick")
+        time = built.time if built.time in {column.name for column in layout.columns} else None
+        return Built(vertex, layout, built.in_order, time, built.by_source)
+
+    def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
+        last = chain[-1]
+        wanted = [name for name in last.names if name in self.needs[id(last)]]
+        width = COLUMNS + len(below.layout.columns)
+        name = "; ".join(calc.title for calc in chain)
+        codes = row_codes(below.layout)
+        if final and below.by_source:
+            apply, _ = compile_calcs(chain, codes, wanted)
+            from anomaly_app.operators.project import Project
+
+            vertex = self._add(lambda: Inner(Project(apply), in_order=True, width=width), [below.vertex], name)
+        else:
+            apply, _ = compile_calcs(chain, codes, wanted, before=("row[0]", "row[1]"), behind=f"row[{width}:]")
+            vertex = self._add(lambda: Transform(apply, width), [below.vertex], name)
+        time = below.time
+        for calc in chain:
+            time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None
+        return Built(vertex, Layout(tuple(last.column(n) for n in wanted)), below.in_order, time, below.by_source)
+
+    def _unnest(self, node: UnnestRows) -> Built:
+        below = self._build(node.input)
+        width = COLUMNS + len(below.layout.columns)
+        env = Environment()
+        value = node.value.compile(row_codes(below.layout).__getitem__, env).source
+        own = [column for column in node.columns if column.name not in node.input.names]
+        nothing = "None, " * len(own)
+        number = "n, " if node.ordinality else ""
+        if node.pairs:
+            loop, made = "enumerate(value.items(), 1)", f"*item, {number}"
+        elif node.spread:
+            loop = "enumerate(value, 1)"
+            made = f"*(item if item is not None else ({'None, ' * node.width})), {number}"
+        else:
+            loop, made = "enumerate(value, 1)", f"item, {number}"
+        origin = "" if below.by_source else f"*row[{width}:]"
+        if not below.by_source:
+            origin = f"numbered(row[{width}], n)"
+        env.names["numbered"] = _numbered
+        behind = f"{origin}," if not below.by_source else f"*row[{width}:],"
+        lines = [
+            "def expand(row):",
+            f"    value = {value}",
+            "    if not value:",
+            f"        return [(*row[:{width}], {nothing}*row[{width}:])]" if node.outer else "        return ()",
+            f"    return [(*row[:{width}], {made}{behind}) for n, item in {loop}]",
+        ]
+        expand = env.function("expand", "\n".join(lines))
+        vertex = self._add(lambda: Expand(expand, width), [below.vertex], node.title)
+        layout = Layout((*below.layout.columns, *own))
+        return Built(vertex, layout, below.in_order, below.time, False if not below.by_source else below.by_source)
+
+    def _assign(self, node: WindowAssign) -> Built:
+        windows = node.windows
+        if isinstance(windows, Sessions):
+            from anomaly_app.plan import stateful
+
+            return stateful.build(self, node)
+        below = self._timed(self._build(node.input), node.time)
+        width = COLUMNS + len(below.layout.columns)
+        time = below.layout.index(node.time)
+
+        def expand(row: Row, windows: Grid = windows) -> list[Row]:
+            at = row[time]
+            if at is None:
+                return []
+            head, behind, slice_ = row[:width], row[width:], windows.slice(at)
+            found = []
+            for n, end in enumerate(range(slice_ + windows.step_ms, windows.last_end(slice_) + 1, windows.step_ms)):
+                tail = (_numbered(behind[0], n),) if len(behind) == 1 else behind
+                found.append((*head, windows.start(end), end, end - 1, *tail))
+            return found
+
+        vertex = self._add(lambda: Expand(expand, width), [below.vertex], node.title)
+        layout = Layout((*below.layout.columns, *node.columns[-3:]))
+        return Built(vertex, layout, below.in_order, below.time, below.by_source)
+
+    # --- time -----------------------------------------------------------------------------------------
+
+    def _timed(self, built: Built, time: str | None) -> Built:
+        """Rows whose time is that of a column."""
+        return built if time is None or built.time == time else self._retimed(built, time)
+
+    def _retimed(self, built: Built, time: str) -> Built:
+        index, width, in_order = built.layout.index(time), COLUMNS + len(built.layout.columns), built.in_order
+        vertex = self._add(lambda: Retime(index, width, in_order=in_order), [built.vertex], f"Time {time}")
+        return Built(vertex, built.layout, built.in_order, time, built.by_source)
+
+    def _ordered(self, built: Built, time: str | None) -> Built:
+        """Rows in order of the time of a column."""
+        built = self._timed(built, time)
+        if built.in_order:
+            return built
+        layout = built.layout
+        vertex = self._add(lambda: Order(layout), [built.vertex], f"Order by {time}")
+        return Built(vertex, layout, True, built.time, built.by_source)
+
+    # --- operators of one input -------------------------------------------------------------------------
+
+    def _match(self, node: Match, chain: Sequence[Calc]) -> Built:
+        below = self._ordered(self._build(node.input), node.time)
+        schema = node.input.schema(node.time)
+        projection = _Projection(chain, chain[-1].names) if chain else None
+        log = self.log and below.by_source
+        rule = Rule(node.clause, schema, node.text, self.dialect, project=projection, limits=self.limits, reads_log=log)
+        layout, width = below.layout, COLUMNS + len(below.layout.columns)
+        order_key = rule.order_key(layout)
+
+        def make() -> Vertex:
+            return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key)
+
+        vertex = self._add(make, [below.vertex], node.title)
+        return Built(vertex, Layout(tuple(rule.output)), True, None, False)
+
+    def _windows(self, node: WindowAggregate, chain: Sequence[Calc]) -> Built:
+        if node.attached is not None:
+            from anomaly_app.plan import stateful
+
+            built = stateful.build(self, node)
+            return self._calcs(chain, built, False) if chain else built
+        below = self._timed(self._build(node.input), node.time)
+        layout = below.layout
+        width = COLUMNS + len(layout.columns)
+        env = Environment()
+        windows = node.windows
+        gap = windows.gap_ms if isinstance(windows, Sessions) else None
+        merges = isinstance(windows, Sessions) or windows.shares
+        accumulators = Accumulators(env, self.dialect, gap_ms=gap, merges=merges)
+        codes = row_codes(layout)
+        where = ""
+        if node.condition is not None:
+            with env.apart("w"):
+                where = node.condition.compile_condition(codes.__getitem__, env)
+        results = [add_to(accumulators, call, codes.__getitem__, env) for call in node.aggregates]
+        keys = [codes[key].source for key in node.keys]
+        lines = ["def finish(a, start, end):", "    row = a[0]", *(f"    {line}" for line in accumulators.results())]
+        aggregates = [code.source for code in results if code is not None]
+        lines.append(f"    return ({', '.join([*keys, 'start', 'end', 'end - 1', *aggregates])},)")
+        program = accumulators.program(keys[0] if len(keys) == 1 else f"({', '.join(keys)})", where)
+        finish = env.function("finish", "\n".join(lines))
+        outer = Layout(node.columns)
+        if chain:
+            project, _ = compile_calcs(chain, row_codes(outer, 0), chain[-1].names)
+            finish = _followed(finish, project)
+        columns = [node.input.column(key) for key in node.keys]
+        by_arrival = node.time in node.input.proctimes and node.time not in node.input.rowtimes
+        grouping = Grouping(windows, program, finish, layout, columns, by_arrival, self.limits.groups)
+        in_order = below.in_order
+
+        def make() -> Vertex:
+            operator = (
+                SessionOperator(grouping, windows) if isinstance(windows, Sessions) else GridOperator(grouping, windows)
+            )
+            return Inner(operator, in_order=in_order, width=width, by_arrival=by_arrival)
+
+        vertex = self._add(make, [below.vertex], node.title)
+        last = chain[-1] if chain else node
+        assert node.window is not None
+        time: str | None = node.window.time
+        for calc in chain:
+            time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None
+        return Built(vertex, Layout(last.columns), True, time, False)
+
+    def _detect(self, node: Detect, chain: Sequence[Calc]) -> Built:
+        below = self._ordered(self._build(node.input), node.time)
+        layout = below.layout
+        width = COLUMNS + len(layout.columns)
+        point = _compile_point(node, layout)
+        results = node.columns[len(node.input.columns) :]
+        codes = row_codes(layout)
+        codes |= {column.name: Code(f"r{k}", column.type) for k, column in enumerate(results)}
+        parameters = ", ".join(["row", *(f"r{k}" for k in range(len(results)))])
+        if chain:
+            project, _ = compile_calcs(chain, codes, chain[-1].names, parameters=parameters)
+            columns = chain[-1].columns
+        else:
+            columns = (*layout.columns, *results)
+            env = Environment()
+            values = ", ".join(codes[column.name].source for column in columns)
+            project = env.function("project", f"def project({parameters}):\n    return ({values},)")
+        compiled = CompiledOver(None, point, project, None)
+        keys = [node.input.column(key) for key in node.keys]
+        retention = Retention(self.ttl_ms, self.limits.keys)
+
+        def make() -> Vertex:
+            return Inner(OverOperator(compiled, node.calls, keys, layout, retention), in_order=True, width=width)
+
+        vertex = self._add(make, [below.vertex], node.title)
+        time: str | None = below.time
+        for calc in chain:
+            time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None
+        return Built(vertex, Layout(columns), True, time, False)
+
+
+class _Projection:
+    """What :class:`Rule` asks for: the projections above a pattern, as a function of its output rows."""
+
+    def __init__(self, chain: Sequence[Calc], wanted: Sequence[str]) -> None:
+        self._chain, self._wanted = chain, wanted
+        self.output: tuple[Column, ...] = chain[-1].columns
+
+    def __call__(self, columns: tuple[Column, ...]) -> _Projection:
+        self.apply, _ = compile_calcs(self._chain, row_codes(Layout(columns), 0), self._wanted)
+        return self
+
+
+def _compile_point(node: Detect, layout: Layout) -> Callable[[Row], tuple[float, ...] | None]:
+    """A row to the values of all detectors."""
+    env = Environment()
+    codes = row_codes(layout)
+    missing = env.constant(math.nan)
+    sources = []
+    for values in node.values:
+        for value in values:
+            code = value.compile(codes.__getitem__, env)
+            (tests, (name,)) = guarded(env, [code])
+            helper = category_code if code.type.kind in TEXTS else float
+            number = name if code.type.kind in _AS_THEY_ARE else f"{env.use(helper)}({name})"
+            sources.append(f"{missing} if {tests[0]} else {number}" if tests else number)
+    function: Callable[[Row], tuple[float, ...] | None] = env.function(
+        "point", f"def point(row):\n    return ({', '.join(sources)},)"
+    )
+    return function
+
+
+_AS_THEY_ARE = WHOLE_NUMBERS | APPROXIMATE | {Kind.BOOLEAN, Kind.NULL}
+
+
+def _followed(finish: Callable[..., Any], project: Callable[..., Any]) -> Callable[..., Any]:
+    def finish_and_project(group: Any, start: int, end: int) -> Any:
+        return project(finish(group, start, end))
+
+    return finish_and_project
+
+
+def _no_column(name: str) -> Code:
+    raise AssertionError(f"a constant reads {name}")
+
+
+def _numbered(origin: Any, number: int) -> tuple[Any, ...]:
+    """The origin of one of several rows made of one."""
+    path, *place = origin
+    return ((*path, number), *place)
+
+
+def main_node(result: Node) -> Node:
+    """The node that tells most of what a query is about: the last pattern, detector or window below its result."""
+    for node in reversed(list(walk(result))):
+        if isinstance(node, (Match, Detect, WindowAggregate)):
+            return node
+    return result
