@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions.nodes import Node
-from anomaly_app.expressions.parser import MAX_DEPTH
+from anomaly_app.expressions.reader import MAX_DEPTH
 from anomaly_app.sql.statements import (
     ColumnDefinition,
     CreateTable,
