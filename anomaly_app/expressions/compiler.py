@@ -13,7 +13,8 @@ from typing import Protocol
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import arithmetic, nodes as n
 from anomaly_app.expressions.casts import cast, coerce, in_millis
-from anomaly_app.expressions.functions import FUNCTIONS, compile_function, like_matcher
+from anomaly_app.expressions.functions import FUNCTIONS, compile_function
+from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, guarded, null_safe
 from anomaly_app.schema import BOOLEAN, NUMBERS, TEXTS, TIMESTAMPS, DataType, Kind
 

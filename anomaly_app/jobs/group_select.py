@@ -60,7 +60,9 @@ def compile_groups(binder: WindowBinder, layout: Layout, dialect: Dialect) -> Co
     if select.where is not None:
         with env.apart("w"):
             where = ExpressionCompiler(text, rows, env, dialect).condition(select.where, "WHERE")
-    accumulators = Accumulators(env, dialect)
+    windows = binder.windows
+    gap = windows.gap_ms if isinstance(windows, Sessions) else None
+    accumulators = Accumulators(env, dialect, gap_ms=gap, merges=isinstance(windows, Sessions) or windows.shares)
     compiler = ExpressionCompiler(text, _GroupScope(binder, rows, accumulators, env), env, dialect)
     lines = ["def finish(a, start, end):", "    row = a[0]"]
     if select.having is not None:
@@ -79,8 +81,7 @@ def compile_groups(binder: WindowBinder, layout: Layout, dialect: Dialect) -> Co
     lines += [f"    {line}" for line in accumulators.results()]
     lines.append(f"    return ({', '.join(sources)},)")
     keys = [f"row[{layout.index(column.name)}]" for column in binder.keys]
-    gap = binder.windows.gap_ms if isinstance(binder.windows, Sessions) else None
-    program = accumulators.program(keys[0] if len(keys) == 1 else f"({', '.join(keys)})", where, gap)
+    program = accumulators.program(keys[0] if len(keys) == 1 else f"({', '.join(keys)})", where)
     source = "\n".join(lines)
     reads = rows.reads | {column.name for column in binder.keys}
     return CompiledGroups(program, env.function("finish", source), tuple(output), frozenset(reads), source)

@@ -101,6 +101,7 @@ class GroupRule:
     """
 
     alert_type = "window"
+    needs_order = False
     definitions: Mapping[str, str] = MappingProxyType({})
     pattern_text = ""
 
@@ -140,7 +141,7 @@ class GroupRule:
         """Rows of one time come in any order."""
 
     def sort_key(self, layout: Layout) -> None:
-        """Rows come in order of time."""
+        """Rows come as they are."""
 
     @property
     def time(self) -> str | None:
@@ -203,7 +204,7 @@ class GroupRule:
     def state(self) -> str:
         """What an operator keeps."""
         program = self._compile(Layout(self._schema.columns)).program
-        what = f"{len(program.whole)} numbers" if len(program.whole) != 1 else "one number"
+        what = f"{program.numbers} numbers" if program.numbers != 1 else "one number"
         values = ", and the values of aggregates that need all of them" if program.lists else ""
         return f"of each open group its last row and {what}{values}; no other rows"
 

@@ -162,12 +162,18 @@ class Plan:
     routing: Routing = Routing.DIRECT
     partition_by: tuple[str, ...] = ()
 
+    @property
+    def needs_order(self) -> bool:
+        """Whether all queries need their rows in order of event time: then nobody misses a late one."""
+        return all(query.factory.needs_order for query in self.queries)
+
     def create_task(self, upstreams: Iterable[int] | None = None) -> PartitionTask:
         """A fresh task for one partition; ``upstreams`` are the source's partitions behind a repartition."""
         slots = [
             QuerySlot(
                 query.slot_name,
                 query.factory.create(self.layout),
+                needs_order=query.factory.needs_order,
                 order_key=query.factory.order_key(self.layout),
                 sort_key=query.factory.sort_key(self.layout),
             )

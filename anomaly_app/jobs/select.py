@@ -13,7 +13,7 @@ from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
 from anomaly_app.jobs.detector_functions import misplaced
-from anomaly_app.operators import TIME, Counters, Finding, Layout, Problem, Row
+from anomaly_app.operators import TIME, Arrivals, Counters, Finding, Layout, Problem, Row
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.schema import Column, Schema
@@ -306,6 +306,7 @@ class SelectRule:
     definitions: Mapping[str, str] = MappingProxyType({})
     pattern_text = ""
     partition_by: Sequence[str] | None = None
+    needs_order = False
 
     def __init__(
         self,
@@ -336,7 +337,7 @@ class SelectRule:
         return SelectOperator(compiled.apply)
 
     def order_key(self, layout: Layout) -> None:
-        """Rows pass in order of time."""
+        """Rows pass as they come."""
 
     def sort_key(self, layout: Layout) -> None:
         """Rows pass as they come."""
@@ -355,9 +356,10 @@ class SelectOperator:
     def __init__(self, apply: Apply) -> None:
         self._apply = apply
         self.problems: list[Problem] = []
+        self.late: list[Row] = []
         self.counters = Counters()
 
-    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
+    def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Output rows of the rows that WHERE lets pass."""
         findings = []
         for row in rows:
@@ -374,6 +376,9 @@ class SelectOperator:
     def advance(self, watermark: int) -> list[Finding]:
         """Time changes nothing."""
         return []
+
+    def due_ms(self) -> None:
+        """Nothing waits."""
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """Nothing is held."""

@@ -8,7 +8,7 @@ one entry ``t``: the end of the last window that was given out, where a slice ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import GenericAlias
@@ -48,6 +48,7 @@ _ALL = Stored()
 class Restored:
     """A group read back."""
 
+    name: bytes
     start: int
     key: Any
     group: Group
@@ -72,29 +73,28 @@ class GroupCodec:
         self._groups = _decoder(_tuple((row, tuple[Any, ...], *program.types)))
         self._values = _decoder(_tuple([GenericAlias(list, type_) for type_ in program.list_types]))
 
-    def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored]) -> Entries:
-        """Entries of groups that have changed, by key; notes what of them is stored then."""
+    def put(self, groups: Iterable[tuple[Any, Group]], stored: dict[bytes, Stored]) -> Entries:
+        """Entries of groups that have changed, with their keys; notes what of them is stored then, by their names."""
         entries: Entries = []
         encode, width, whole, lists = self._encoder.encode, self._width, self._program.whole, self._program.lists
-        for key, group in groups.items():
-            name, row = self._name(group[START], key), group[LAST]
+        for key, group in groups:
+            name, row = self.name(group[START], key), group[LAST]
             state = [group[place] for place in whole] if lists else group[PLACES:]
             entries.append((GROUP + name, encode((row[:width], row[width:], *state))))
             if not lists:
-                stored[key] = _ALL
+                stored[name] = _ALL
                 continue
             values = [group[place] for place in lists]
-            before = stored.get(key) or Stored(0, (0,) * len(lists))
+            before = stored.get(name) or Stored(0, (0,) * len(lists))
             new = [list(islice(held, done, None)) for held, done in zip(values, before.lengths, strict=True)]
             if any(new):
                 entries.append((VALUES + name + before.chunks.to_bytes(4, "big"), encode(new)))
                 before = Stored(before.chunks + 1, tuple(map(len, values)))
-            stored[key] = before
+            stored[name] = before
         return entries
 
-    def delete(self, start: int, key: Any, stored: Stored) -> Entries:
+    def delete(self, name: bytes, stored: Stored) -> Entries:
         """Entries that take a stored group away."""
-        name = self._name(start, key)
         return [(GROUP + name, None), *((VALUES + name + n.to_bytes(4, "big"), None) for n in range(stored.chunks))]
 
     def fired(self, end: int) -> tuple[bytes, bytes]:
@@ -123,7 +123,7 @@ class GroupCodec:
         restored.sort(key=lambda one: one.start)
         return restored, fired
 
-    def _name(self, start: int, key: Any) -> bytes:
+    def name(self, start: int, key: Any) -> bytes:
         """What names a group in the keys of its entries."""
         return (start + _BIAS).to_bytes(8, "big") + self._keys.encode((key,) if self._single else key)
 
@@ -141,7 +141,7 @@ class GroupCodec:
                 held = group[place]
                 held.update(dict.fromkeys(values)) if isinstance(held, dict) else held.extend(values)
         stored = Stored(len(chunks), tuple(len(group[place]) for place in program.lists))
-        return Restored(start, keys[0] if self._single else keys, group, stored)
+        return Restored(name, start, keys[0] if self._single else keys, group, stored)
 
 
 def _tuple(types: Iterable[Any]) -> GenericAlias:

@@ -49,6 +49,8 @@ def given(value: Any, type_: str) -> Any:
         return float(value)
     if type_.startswith("DECIMAL"):
         return Decimal(value)
+    if type_.startswith("MAP"):
+        return dict(value)
     return value
 
 

@@ -1,0 +1,35 @@
+"""The scalar functions, by name; a family of them in each module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.functions import collections, conditions, json, numbers, text, time
+from anomaly_app.expressions.functions.registry import Entry, compile_entry
+from anomaly_app.expressions.typed import Code
+
+if TYPE_CHECKING:
+    from anomaly_app.expressions.compiler import ExpressionCompiler
+
+FAMILIES = (numbers, conditions, text, time, json, collections)
+"""Each has its functions as ``FUNCTIONS``."""
+
+
+def _by_name() -> dict[str, Entry]:
+    known: dict[str, Entry] = {}
+    for family in FAMILIES:
+        if twice := known.keys() & family.FUNCTIONS.keys():
+            raise ValueError(f"there are two functions {min(twice)}")
+        known.update(family.FUNCTIONS)
+    return known
+
+
+FUNCTIONS: Mapping[str, Entry] = _by_name()
+"""Every scalar function by its name, in upper case."""
+
+
+def compile_function(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    """Source of a call of a scalar function; an error for a wrong number or type of arguments."""
+    return compile_entry(FUNCTIONS[node.name], compiler, node)

@@ -1,0 +1,128 @@
+"""Recursive descent over tokens: data types."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import TypeVar
+
+from anomaly_app.errors import SqlSyntaxError
+from anomaly_app.expressions.reader import TokenReader
+from anomaly_app.schema import DataType, Kind
+
+T = TypeVar("T")
+
+_SIMPLE_TYPES = {
+    "STRING": Kind.STRING,
+    "BOOLEAN": Kind.BOOLEAN,
+    "TINYINT": Kind.TINYINT,
+    "SMALLINT": Kind.SMALLINT,
+    "INT": Kind.INT,
+    "INTEGER": Kind.INT,
+    "BIGINT": Kind.BIGINT,
+    "FLOAT": Kind.FLOAT,
+    "REAL": Kind.FLOAT,
+    "DOUBLE": Kind.DOUBLE,
+    "DATE": Kind.DATE,
+    "BYTES": Kind.BYTES,
+}
+
+
+class TypeParser(TokenReader):
+    """Data types."""
+
+    def data_type(self) -> DataType:
+        """Take a data type with an optional NOT NULL."""
+        type_ = self._bare_type()
+        if self.accept("NOT", "NULL"):
+            return type_.with_nullable(False)
+        self.accept("NULL")
+        return type_
+
+    def _bare_type(self) -> DataType:
+        word = self.token.upper
+        if word in _SIMPLE_TYPES:
+            self.take()
+            if word == "DOUBLE":
+                self.accept("PRECISION")
+            return DataType(_SIMPLE_TYPES[word])
+        if word in ("VARCHAR", "CHAR", "VARBINARY", "BINARY"):
+            self.take()
+            length = self._parameters(1)
+            if word in ("VARBINARY", "BINARY"):
+                return DataType(Kind.BYTES)
+            return DataType(Kind(word), length[0] if length else (1 if word == "CHAR" else None))
+        if word in ("DECIMAL", "DEC", "NUMERIC"):
+            start = self.take().span.start
+            digits = self._parameters(2)
+            precision, scale = (digits + [10, 0][len(digits) :])[:2]
+            if not 1 <= precision <= 38 or scale > precision:
+                problem = "DECIMAL has 1 to 38 digits, and not more behind the point than in all"
+                raise SqlSyntaxError(problem, self.text, *self.span_from(start))
+            return DataType(Kind.DECIMAL, precision, scale)
+        if word in ("TIME", "TIMESTAMP", "TIMESTAMP_LTZ"):
+            start = self.take().span.start
+            digits = self._parameters(1)
+            precision = digits[0] if digits else (0 if word == "TIME" else 6)
+            if precision > 9:
+                raise SqlSyntaxError("a fraction of a second has at most 9 digits", self.text, *self.span_from(start))
+            kind = Kind(word)
+            if self.accept("WITH", "LOCAL", "TIME", "ZONE") or self.accept("WITH", "TIME", "ZONE"):
+                kind = Kind.TIMESTAMP_LTZ
+            else:
+                self.accept("WITHOUT", "TIME", "ZONE")
+            return DataType(kind, precision)
+        if word in ("ARRAY", "MULTISET"):
+            self.take()
+            return DataType(Kind.ARRAY, element=self._in_angles(lambda: self.data_type()))
+        if word == "MAP":
+            self.take()
+            key, element = self._in_angles(self._key_and_value)
+            return DataType(Kind.MAP, key=key, element=element)
+        if word == "ROW":
+            self.take()
+            fields = self._in_angles(lambda: self.listed(lambda: (self.identifier("a field name"), self.data_type())))
+            return DataType(Kind.ROW, fields=fields)
+        known = [*_SIMPLE_TYPES, "VARCHAR", "CHAR", "DECIMAL", "TIMESTAMP", "TIMESTAMP_LTZ", "ARRAY", "MAP", "ROW"]
+        near = difflib.get_close_matches(word, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        found = "the end of the text" if self.token.kind == "end" else repr(self.token.value)
+        raise SqlSyntaxError(f"expected a data type, found {found}{hint}", self.text, *self.token.span)
+
+    def _parameters(self, most: int) -> list[int]:
+        if not self.accept("("):
+            return []
+        numbers = [self.whole_number()]
+        while len(numbers) < most and self.accept(","):
+            numbers.append(self.whole_number())
+        self.expect(")")
+        return numbers
+
+    def _key_and_value(self) -> tuple[DataType, DataType]:
+        key = self.data_type()
+        self.expect(",")
+        return key, self.data_type()
+
+    def _in_angles(self, inner: Callable[[], T]) -> T:
+        bracket = self.accept_any(("<", "("))
+        if not bracket:
+            raise self.expected("<")
+        self.deeper()
+        result = inner()
+        self.depth -= 1
+        self.expect(">" if bracket == "<" else ")")
+        return result
+
+
+def parse_type(text: str) -> DataType:
+    """Parse a text that is one data type.
+
+    Example:
+        >>> print(parse_type("timestamp(3) not null"))
+        TIMESTAMP(3) NOT NULL
+    """
+    parser = TypeParser(text)
+    type_ = parser.data_type()
+    if parser.token.kind != "end":
+        raise parser.expected("the end of the type")
+    return type_
