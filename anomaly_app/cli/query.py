@@ -89,7 +89,8 @@ def _table_of(body: str, name: str) -> str:
     """The table that the first query of a text reads; the text's other mistakes are found when it runs."""
     from anomaly_app.errors import SqlError
     from anomaly_app.sql import parse_statements
-    from anomaly_app.sql.statements import Insert, Select
+    from anomaly_app.sql.queries import Select
+    from anomaly_app.sql.statements import Insert
 
     try:
         statements = parse_statements(body)

@@ -23,7 +23,8 @@ from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_statements
-from anomaly_app.sql.statements import CreateTable, Insert, Select, SetOption, Statement, TableRef
+from anomaly_app.sql.queries import Select, TableRef
+from anomaly_app.sql.statements import CreateTable, Insert, SetOption, Statement
 
 STATE_VERSION = 1
 """Part of every fingerprint: raised when operators store their state in another way."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.functions import FUNCTIONS
-from anomaly_app.sql.statements import Select
+from anomaly_app.sql.queries import Select
 
 if TYPE_CHECKING:
     from anomaly_app.detectors import DetectorFunction

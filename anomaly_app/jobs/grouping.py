@@ -17,7 +17,7 @@ from anomaly_app.jobs.windowing import WindowBinder
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import Column, Schema
-from anomaly_app.sql.statements import Select, SelectItem
+from anomaly_app.sql.queries import Select, SelectItem
 from anomaly_app.windows.accumulators import Group
 from anomaly_app.windows.assign import Sessions
 from anomaly_app.windows.operator import GridOperator, Grouping

@@ -30,7 +30,7 @@ from anomaly_app.jobs.select import (
 from anomaly_app.multivariate.categories import category_code
 from anomaly_app.operators import Layout
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, WHOLE_NUMBERS, Column, Kind, Schema
-from anomaly_app.sql.statements import Select
+from anomaly_app.sql.queries import Select
 from anomaly_app.windows.over import CompiledOver, DetectorCall, OverRule
 from anomaly_app.windows.series import Retention
 

@@ -17,7 +17,7 @@ from anomaly_app.operators import TIME, Arrivals, Counters, Finding, Layout, Pro
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.schema import Column, Schema
-from anomaly_app.sql.statements import Select, SelectItem, TableRef
+from anomaly_app.sql.queries import Select, SelectItem, TableRef
 
 Apply = Callable[[tuple[Any, ...]], "tuple[Any, ...] | None"]
 

@@ -8,7 +8,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.jobs.select import ROWTIME
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.schema import Column, Kind, Schema
-from anomaly_app.sql.statements import Select
+from anomaly_app.sql.queries import Select
 from anomaly_app.sql.windows import WindowFunction
 from anomaly_app.windows.assign import Grid, Sessions
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,18 +18,17 @@ from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import (
     COLUMNS,
+    MAX_WATERMARK,
     MIN_WATERMARK,
     POSITION,
     TIME,
+    Arrivals,
     Counters,
     Finding,
     Operator,
     Problem,
     Row,
 )
-
-if TYPE_CHECKING:
-    from anomaly_app.eventtime import Arrivals
 
 Entries = Iterable[tuple[bytes, "bytes | None"]]
 
@@ -171,8 +170,6 @@ class Constant(Vertex):
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """The rows in the first step."""
-        from anomaly_app.operators import MAX_WATERMARK
-
         if self._given:
             return Flow((), MAX_WATERMARK)
         self._given = True
@@ -217,9 +214,6 @@ class Inner(Vertex):
 
     def find(self, flows: Sequence[Flow]) -> tuple[list[Finding], int]:
         """One step, as findings."""
-        from anomaly_app.eventtime import Arrivals
-        from anomaly_app.operators import MAX_WATERMARK
-
         ((rows, watermark),) = flows
         operator = self.operator
         if not rows:

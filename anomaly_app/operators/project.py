@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_app.errors import AnomalyError, EvaluationError
 from anomaly_app.expressions.typed import FAILURES
-from anomaly_app.operators import TIME, Counters, Finding, Problem, Row
-
-if TYPE_CHECKING:
-    from anomaly_app.eventtime import Arrivals
+from anomaly_app.operators import TIME, Arrivals, Counters, Finding, Problem, Row
 
 
 class Project:

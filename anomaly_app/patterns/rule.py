@@ -69,6 +69,7 @@ class CompiledRule:
         key_of: the key of a row: one value if ``single_key``, else a tuple.
         single_key: PARTITION BY has one column.
         sequence: orders the rows of a key as they are processed.
+        reads_log: rows that WITHIN bounds may be read again from the source, and are not stored.
         matchers: strategies made so far.
     """
 
@@ -80,6 +81,7 @@ class CompiledRule:
     key_of: Callable[[Row], Any]
     single_key: bool
     sequence: Callable[[Row], Any]
+    reads_log: bool = True
     # Derived, as attributes because the operator asks for them all the time.
     program: Program = field(init=False)
     earliest: bool = field(init=False)
@@ -112,7 +114,8 @@ class CompiledRule:
         # A key that has no rows left is forgotten, unless its past shows: in MATCH_NUMBER(), or in ^.
         self.keeps_keys = self.sees_number or self.program.anchored
         # The source is the log only if WITHIN bounds how far back it must be read.
-        self.keeps_rows = self.within_ms is None or self.look_back > 0 or self.program.anchored
+        bounded = self.within_ms is not None and not self.look_back and not self.program.anchored
+        self.keeps_rows = not (bounded and self.reads_log)
         self.rows_per_match = checked.rows_per_match
         self.tells_unmatched = self.rows_per_match is RowsPerMatch.ALL_UNMATCHED
         self.skip_to, self.skip_set = checked.skip_to, checked.skip_set
@@ -142,6 +145,7 @@ class Rule:
         limits: on what an operator may hold.
         single_run: use the strategy for patterns with one way to go on where it applies; False for tests.
         automaton: use the strategy for conditions that see no labels where it applies; False for tests.
+        reads_log: its rows are those of a source that can be read again; else all that are held are stored.
 
     Raises:
         SqlValidationError: the clause means nothing, or nothing that is supported.
@@ -161,7 +165,9 @@ class Rule:
         limits: Limits | None = None,
         single_run: bool = True,
         automaton: bool = True,
+        reads_log: bool = True,
     ) -> None:
+        self.reads_log = reads_log
         self.checked = check_clause(clause, schema, text, dialect)
         self.limits = limits or Limits()
         self.single_run, self.automaton = single_run, automaton
@@ -267,6 +273,7 @@ class Rule:
             key_of,
             len(indexes) == 1,
             functools.partial(_in_order, further) if further is not None else itemgetter(TIME, POSITION),
+            self.reads_log,
         )
 
 

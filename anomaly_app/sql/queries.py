@@ -138,6 +138,13 @@ class Select:
             return (*self.table.query.levels, self)
         return (self,)
 
+    @property
+    def source(self) -> TableRef:
+        """The table that the innermost level reads."""
+        table = self.levels[0].table
+        assert isinstance(table, TableRef)
+        return table
+
 
 @dataclass(frozen=True, slots=True)
 class SetOperation:
