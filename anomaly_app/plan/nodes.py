@@ -489,18 +489,6 @@ class Limit(Node):
         return f"Limit {self.count}, offset {self.offset}"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class WindowDistinct(Node):
-    """SELECT DISTINCT of rows that carry the edges of their windows: each row of a window once."""
-
-    input: Node
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """One."""
-        return (self.input,)
-
-
 def walk(node: Node) -> Iterator[Node]:
     """All nodes below and with a node, each once, inputs first."""
     seen: set[int] = set()

@@ -29,7 +29,6 @@ from anomaly_app.plan.nodes import (
     ValuesRows,
     WindowAggregate,
     WindowAssign,
-    WindowDistinct,
     walk,
 )
 from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, Column, Kind
@@ -118,8 +117,6 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= node.value.reads
     elif isinstance(node, Sort):
         names |= {node.time, *(column.name for column in node.order)}
-    elif isinstance(node, WindowDistinct):
-        names = set(below.names)
     return [(below, names)]
 
 
@@ -220,7 +217,12 @@ class Builder:
         graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at)
         return Physical(graph, self.reads, self.needs_order, main_node(self.result))
 
-    def _add(self, make: Callable[[], Vertex], inputs: Sequence[int], name: str) -> int:
+    def node(self, node: Node) -> Built:
+        """The vertex of a node; built once."""
+        return self._build(node)
+
+    def add(self, make: Callable[[], Vertex], inputs: Sequence[int], name: str) -> int:
+        """A vertex; gives its number."""
         self.vertices.append(VertexPlan(make, tuple(inputs), name))
         return len(self.vertices) - 1
 
@@ -278,7 +280,7 @@ class Builder:
             codes = [item.compile(_no_column, env).source for item in row]
             rows.append(f"(0, 0, {''.join(code + ', ' for code in codes)}((), 0))")
         make: Callable[[], list[Row]] = env.function("values", f"def values():\n    return [{', '.join(rows)}]")
-        vertex = self._add(lambda: Constant(make), [], node.title)
+        vertex = self.add(lambda: Constant(make), [], node.title)
         return Built(vertex, Layout(node.columns), True, None, False)
 
     def _union(self, node: Union) -> Built:
@@ -294,7 +296,7 @@ class Builder:
                 built = self._picked(built, layout)
             branches.append(built)
         by_source = all(branch.by_source for branch in branches)
-        vertex = self._add(Merge, [branch.vertex for branch in branches], node.title)
+        vertex = self.add(Merge, [branch.vertex for branch in branches], node.title)
         time = branches[0].time
         if any(branch.time != time for branch in branches):
             time = None
@@ -307,7 +309,7 @@ class Builder:
         env = Environment()
         values = ", ".join(["row[0]", "row[1]", *(f"row[{index}]" for index in indexes), f"*row[{width}:]"])
         apply = env.function("pick", f"def pick(row):\n    return ({values},)")
-        vertex = self._add(lambda: Transform(apply, width), [built.vertex], "Pick")
+        vertex = self.add(lambda: Transform(apply, width), [built.vertex], "Pick")
         time = built.time if built.time in {column.name for column in layout.columns} else None
         return Built(vertex, layout, built.in_order, time, built.by_source)
 
@@ -321,10 +323,10 @@ class Builder:
             apply, _ = compile_calcs(chain, codes, wanted)
             from anomaly_app.operators.project import Project
 
-            vertex = self._add(lambda: Inner(Project(apply), in_order=True, width=width), [below.vertex], name)
+            vertex = self.add(lambda: Inner(Project(apply), in_order=True, width=width), [below.vertex], name)
         else:
             apply, _ = compile_calcs(chain, codes, wanted, before=("row[0]", "row[1]"), behind=f"row[{width}:]")
-            vertex = self._add(lambda: Transform(apply, width), [below.vertex], name)
+            vertex = self.add(lambda: Transform(apply, width), [below.vertex], name)
         time = below.time
         for calc in chain:
             time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None
@@ -342,7 +344,7 @@ class Builder:
             loop, made = "enumerate(value.items(), 1)", f"*item, {number}"
         elif node.spread:
             loop = "enumerate(value, 1)"
-            made = f"*(item if item is not None else ({'None, ' * node.width})), {number}"
+            made = f"*item, {number}"
         else:
             loop, made = "enumerate(value, 1)", f"item, {number}"
         origin = "" if below.by_source else f"*row[{width}:]"
@@ -355,10 +357,10 @@ class Builder:
             f"    value = {value}",
             "    if not value:",
             f"        return [(*row[:{width}], {nothing}*row[{width}:])]" if node.outer else "        return ()",
-            f"    return [(*row[:{width}], {made}{behind}) for n, item in {loop}]",
+            f"    return [(*row[:{width}], {made}{behind}) for n, item in {loop}{' if item is not None' * node.spread}]",
         ]
         expand = env.function("expand", "\n".join(lines))
-        vertex = self._add(lambda: Expand(expand, width), [below.vertex], node.title)
+        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
         layout = Layout((*below.layout.columns, *own))
         return Built(vertex, layout, below.in_order, below.time, False if not below.by_source else below.by_source)
 
@@ -368,7 +370,7 @@ class Builder:
             from anomaly_app.plan import stateful
 
             return stateful.build(self, node)
-        below = self._timed(self._build(node.input), node.time)
+        below = self.timed(self._build(node.input), node.time)
         width = COLUMNS + len(below.layout.columns)
         time = below.layout.index(node.time)
 
@@ -383,28 +385,28 @@ class Builder:
                 found.append((*head, windows.start(end), end, end - 1, *tail))
             return found
 
-        vertex = self._add(lambda: Expand(expand, width), [below.vertex], node.title)
+        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
         layout = Layout((*below.layout.columns, *node.columns[-3:]))
         return Built(vertex, layout, below.in_order, below.time, below.by_source)
 
     # --- time -----------------------------------------------------------------------------------------
 
-    def _timed(self, built: Built, time: str | None) -> Built:
+    def timed(self, built: Built, time: str | None) -> Built:
         """Rows whose time is that of a column."""
         return built if time is None or built.time == time else self._retimed(built, time)
 
     def _retimed(self, built: Built, time: str) -> Built:
         index, width, in_order = built.layout.index(time), COLUMNS + len(built.layout.columns), built.in_order
-        vertex = self._add(lambda: Retime(index, width, in_order=in_order), [built.vertex], f"Time {time}")
+        vertex = self.add(lambda: Retime(index, width, in_order=in_order), [built.vertex], f"Time {time}")
         return Built(vertex, built.layout, built.in_order, time, built.by_source)
 
     def _ordered(self, built: Built, time: str | None) -> Built:
         """Rows in order of the time of a column."""
-        built = self._timed(built, time)
+        built = self.timed(built, time)
         if built.in_order:
             return built
         layout = built.layout
-        vertex = self._add(lambda: Order(layout), [built.vertex], f"Order by {time}")
+        vertex = self.add(lambda: Order(layout), [built.vertex], f"Order by {time}")
         return Built(vertex, layout, True, built.time, built.by_source)
 
     # --- operators of one input -------------------------------------------------------------------------
@@ -421,7 +423,7 @@ class Builder:
         def make() -> Vertex:
             return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key)
 
-        vertex = self._add(make, [below.vertex], node.title)
+        vertex = self.add(make, [below.vertex], node.title)
         return Built(vertex, Layout(tuple(rule.output)), True, None, False)
 
     def _windows(self, node: WindowAggregate, chain: Sequence[Calc]) -> Built:
@@ -430,7 +432,7 @@ class Builder:
 
             built = stateful.build(self, node)
             return self._calcs(chain, built, False) if chain else built
-        below = self._timed(self._build(node.input), node.time)
+        below = self.timed(self._build(node.input), node.time)
         layout = below.layout
         width = COLUMNS + len(layout.columns)
         env = Environment()
@@ -465,7 +467,7 @@ class Builder:
             )
             return Inner(operator, in_order=in_order, width=width, by_arrival=by_arrival)
 
-        vertex = self._add(make, [below.vertex], node.title)
+        vertex = self.add(make, [below.vertex], node.title)
         last = chain[-1] if chain else node
         assert node.window is not None
         time: str | None = node.window.time
@@ -497,7 +499,7 @@ class Builder:
         def make() -> Vertex:
             return Inner(OverOperator(compiled, node.calls, keys, layout, retention), in_order=True, width=width)
 
-        vertex = self._add(make, [below.vertex], node.title)
+        vertex = self.add(make, [below.vertex], node.title)
         time: str | None = below.time
         for calc in chain:
             time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None

@@ -44,9 +44,7 @@ class PlannedQuery:
         """A fresh operator for rows of that layout."""
         physical = self._built.get(layout)
         if physical is None:
-            builder = Builder(
-                self.node, self._dialect, self._limits, self._ttl_ms, {self.scans[0].table: layout}
-            )
+            builder = Builder(self.node, self._dialect, self._limits, self._ttl_ms, {self.scans[0].table: layout})
             physical = self._built[layout] = builder.build()
         return GraphOperator(physical.graph)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
-from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows, WindowDistinct
+from anomaly_app.plan import grouping
+from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows
 from anomaly_app.plan.scope import Expression, Scope, names_of
 from anomaly_app.plan.windowing import moved
 from anomaly_app.schema import Column, DataType
-from anomaly_app.sql.queries import Ordered, Select, SetOperation, Values
+from anomaly_app.sql.queries import Ordered, Select, SelectItem, SetOperation, Values
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer
@@ -122,9 +124,14 @@ def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
     if node.updating:
         problem = f"SELECT DISTINCT in windows needs rows that are not taken back: {node.updating}"
         raise analyzer.fail(select, select.span, problem)
-    return WindowDistinct(
-        columns=node.columns, window=window, span=select.span, text=select.text, input=node
-    )  # fmt: skip
+    from anomaly_app.plan.analysis import Exact, Relation
+
+    refs = tuple(Exact.to(select.span, column) for column in node.columns)
+    items = tuple(SelectItem(ref, ref.column.name, select.span) for ref in refs)
+    groups = replace(select, items=items, group_by=refs, where=None, having=None, qualify=None, distinct=False)
+    relation = Relation(node, names_of(node.columns), select.text)
+    relation, replaced = grouping.grouped(analyzer, groups, items, relation)
+    return analyzer.projected(relation, items, replaced, groups)
 
 
 def ordered(analyzer: Analyzer, tree: Ordered) -> Node:

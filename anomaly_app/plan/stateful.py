@@ -1,16 +1,217 @@
-"""Nodes with state of their own, as vertices."""
+"""Nodes with state of their own, as vertices: OVER, ranks, ORDER BY and LIMIT, groups of windows that rows carry."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.plan.nodes import Node
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.typed import Environment
+from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.operators.attached import AttachedWindows
+from anomaly_app.operators.over import OverPlan, OverRows
+from anomaly_app.operators.rank import KeepFirst, RankPlan, WindowRank
+from anomaly_app.operators.sort import Limit as LimitVertex, Sort as SortVertex, order_by
+from anomaly_app.plan.calculation import row_codes
+from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.nodes import AggregateCall, Limit, Node, Over, Rank, Sort, WindowAggregate
+from anomaly_app.plan.over import MAX_RANK
+from anomaly_app.windows.accumulators import Accumulators
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder, Built
 
+_NOT_MERGED = frozenset({"FIRST_VALUE", "LAST_VALUE", "ARRAY_AGG", "LISTAGG", "MEDIAN", "MAD"})
+"""Aggregates that hang on the order of their rows, or need all of them."""
+
 
 def build(builder: Builder, node: Node) -> Built:
-    """The vertex of a node."""
+    """The vertex of a node; raises ``SqlValidationError`` if there is none yet."""
+    if isinstance(node, Over):
+        return _over(builder, node)
+    if isinstance(node, Rank):
+        return _rank(builder, node)
+    if isinstance(node, Sort):
+        return _sort(builder, node)
+    if isinstance(node, Limit):
+        return _limit(builder, node)
+    if isinstance(node, WindowAggregate):
+        return _attached(builder, node)
     raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
+
+
+def _over(builder: Builder, node: Over) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    below = builder.timed(builder.node(node.input), node.time)
+    layout, frame = below.layout, node.frame
+    codes, env = row_codes(layout), Environment()
+    lag = node.calls[0].call.name == "LAG"
+    names = {call.call.name for call in node.calls}
+    merges = not names & _NOT_MERGED
+    accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=frame.preceding is not None and merges)
+    offsets = tuple(_offset(call, layout) for call in node.calls) if lag else ()
+    results = [] if lag else [add_to(accumulators, call, codes.__getitem__, env) for call in node.calls]
+    sources = [code.source for code in results if code is not None]
+    lines = ["def finish(a):", *(f"    {line}" for line in accumulators.results())]
+    lines.append(f"    return ({', '.join(sources)}{',' * bool(sources)})")
+    program = accumulators.program("0", "")
+    finish = env.function("finish", "\n".join(lines))
+    plan = OverPlan(
+        layout,
+        key_of(layout, node.keys),
+        program,
+        finish,
+        True if lag else frame.rows,
+        max(offset for _, offset, _ in offsets) if lag else frame.preceding,
+        tuple(layout_column(layout, key) for key in node.keys),
+        merges and not lag,
+        not lag and frame.preceding is not None,
+        offsets,
+    )
+    vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
+    added = node.columns[len(node.input.columns) :]
+    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source)
+
+
+def _offset(call: AggregateCall, layout: Layout) -> tuple[Callable[[Row], Any], int, Callable[[Row], Any]]:
+    codes, env = row_codes(layout), Environment()
+    assert call.value is not None
+    value = call.value.compile(codes.__getitem__, env).source
+    args = call.call.args
+    offset = args[1].value if len(args) > 1 and isinstance(args[1], n.Literal) else 1
+    default = "None"
+    if len(args) > 2:
+        cast = n.Cast(args[2].span, args[2], call.value.type.with_nullable(True), False)
+        default = call.value.scope.expression(cast).compile(codes.__getitem__, env).source
+    return (
+        env.function("value", f"def value(row):\n    return {value}"),
+        offset,
+        env.function("default", f"def default(row):\n    return {default}"),
+    )
+
+
+def _rank(builder: Builder, node: Rank) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    if node.updating:
+        raise SqlValidationError(
+            f"ROW_NUMBER() needs rows that are not taken back: {node.updating}", node.text, *node.span
+        )
+    below = builder.node(node.input)
+    window = node.windowed
+    by_time = node.time is not None and not node.order[0].descending
+    if window is None and not by_time:
+        unbound = node.last == MAX_RANK
+        hint = ": bound it, as in WHERE rn <= 10 around it, and rank within windows" if unbound else ""
+        problem = (
+            "ROW_NUMBER() in this order would take rows back as others come, which is not supported yet: order by the "
+            "time attribute, ascending, for the first row of a key, or rank within windows (window_start and "
+            f"window_end in PARTITION BY){hint}"
+        )
+        raise SqlValidationError(problem, node.text, *node.span)
+    if window is None:
+        below = builder.timed(below, node.time)
+    layout = below.layout
+    added = node.columns[len(node.input.columns) :]
+    result = Layout((*layout.columns, *added))
+    if window is None and (node.first, node.last) != (1, 1):
+        return _numbered(builder, node, below)
+    assert window is None or window.end is not None
+    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
+    plan = RankPlan(
+        layout, key_of(layout, node.keys), tuple(layout_column(layout, key) for key in node.keys), order, node.first,
+        node.last, layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
+    )  # fmt: skip
+    if window is None:
+        vertex = builder.add(lambda: KeepFirst(plan), [below.vertex], node.title)
+        return Built(vertex, result, True, below.time, below.by_source)
+    vertex = builder.add(lambda: WindowRank(plan), [below.vertex], node.title)
+    return Built(vertex, result, True, window.time, below.by_source)
+
+
+def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
+    """ROW_NUMBER() by time: the number of each row, perhaps with a bound."""
+    from anomaly_app.operators.graph import Transform
+    from anomaly_app.plan.physical import Built
+
+    layout, env = below.layout, Environment()
+    accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=False)
+    count = accumulators.add("COUNT", None)
+    assert count is not None
+    lines = ["def finish(a):", *(f"    {line}" for line in accumulators.results()), f"    return ({count.source},)"]
+    finish = env.function("finish", "\n".join(lines))
+    keys = tuple(layout_column(layout, key) for key in node.keys)
+    plan = OverPlan(
+        layout, key_of(layout, node.keys), accumulators.program("0", ""), finish, True, None, keys, False, False
+    )
+    vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
+    width = COLUMNS + len(layout.columns)
+    if (node.first, node.last) != (1, MAX_RANK):
+        first, last = node.first, node.last
+
+        def bound(row: Row) -> Row | None:
+            return row if first <= row[width] <= last else None
+
+        vertex = builder.add(lambda: Transform(bound, width + 1), [vertex], f"Numbers {first} to {last}")
+    added = node.columns[len(node.input.columns) :]
+    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source)
+
+
+def _sort(builder: Builder, node: Sort) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    below = builder.timed(builder.node(node.input), node.time)
+    layout = below.layout
+    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
+    vertex = builder.add(lambda: SortVertex(layout, order), [below.vertex], node.title)
+    return Built(vertex, layout, True, below.time, below.by_source)
+
+
+def _limit(builder: Builder, node: Limit) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    below = builder.node(node.input)
+    vertex = builder.add(lambda: LimitVertex(node.offset, node.count), [below.vertex], node.title)
+    return Built(vertex, below.layout, below.in_order, below.time, below.by_source)
+
+
+def _attached(builder: Builder, node: WindowAggregate) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    window = node.attached
+    assert window is not None and window.start is not None and window.end is not None
+    below = builder.node(node.input)
+    layout, env = below.layout, Environment()
+    codes = row_codes(layout)
+    accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=False)
+    results = [add_to(accumulators, call, codes.__getitem__, env) for call in node.aggregates]
+    keys = [codes[key].source for key in node.keys]
+    lines = ["def finish(a, start, end):", "    row = a[0]", *(f"    {line}" for line in accumulators.results())]
+    aggregates = [code.source for code in results if code is not None]
+    lines.append(f"    return ({', '.join([*keys, 'start', 'end', 'end - 1', *aggregates])},)")
+    names = (window.start, window.end, *node.keys)
+    program = accumulators.program(f"({', '.join(codes[name].source for name in names)})", "")
+    finish = env.function("finish", "\n".join(lines))
+    columns = [layout_column(layout, name) for name in names]
+    end = layout.index(window.end)
+    vertex = builder.add(lambda: AttachedWindows(program, finish, layout, columns, end), [below.vertex], node.title)
+    assert node.window is not None
+    return Built(vertex, Layout(node.columns), True, node.window.time, False)
+
+
+def key_of(layout: Layout, names: Sequence[str]) -> Callable[[Row], Any]:
+    """The key of a row: one value, or a tuple of several or none."""
+    indexes = [layout.index(name) for name in names]
+    return itemgetter(*indexes) if indexes else _no_key
+
+
+def layout_column(layout: Layout, name: str) -> Any:
+    """A column of a layout."""
+    return layout.columns[layout.index(name) - COLUMNS]
+
+
+def _no_key(row: Row) -> tuple[()]:
+    return ()

@@ -1,0 +1,306 @@
+"""OVER: for each row, aggregates over the rows of its key before it.
+
+Rows are held per key until the watermark has passed them, and come out in order of time, rows of one time in order of
+arrival. Which rows are late depends on the frame, as in Flink: with a bounded frame those not after the last row that
+their own key has given out, else those not after the watermark.
+
+A bounded frame is a queue of two stacks: the older part holds, for each row, the aggregate of it and all rows behind it
+in that part; the newer part holds one running aggregate. A row then costs a constant number of merges, whatever the
+frame and the aggregates are (K. Tangwongsan et al., "General Incremental Sliding-Window Aggregation", VLDB 2015).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from anomaly_app.operators import COLUMNS, MAX_WATERMARK, MIN_WATERMARK, TIME, Layout, Row
+from anomaly_app.operators.graph import Entries, Flow, Vertex
+from anomaly_app.operators.held import HeldRows
+from anomaly_app.schema import Column
+from anomaly_app.windows.accumulators import LAST, START, Group, Program
+from anomaly_app.windows.store import GroupCodec, Stored
+
+ROW = b"r"
+"""Begins the entries of rows."""
+
+_first = itemgetter(0)
+
+
+@dataclass(frozen=True, slots=True)
+class OverPlan:
+    """OVER for rows of one layout.
+
+    Args:
+        layout: of the rows.
+        key_of: the key of a row.
+        program: of the aggregates.
+        finish: results from a group.
+        rows: the frame counts rows; else it is a span of time.
+        preceding: rows or milliseconds before the present row; None for all.
+        keys: columns that key it.
+        merges: groups of parts of a frame can be merged; else a frame is added up anew for each row.
+        late_by_key: late is what is not after the last row of its own key that came out, and not after the watermark.
+        offsets: of LAG, for each call: value, how many rows before, default; instead of aggregates.
+    """
+
+    layout: Layout
+    key_of: Callable[[Row], Any]
+    program: Program
+    finish: Callable[[Group], tuple[Any, ...]]
+    rows: bool
+    preceding: int | None
+    keys: tuple[Column, ...]
+    merges: bool
+    late_by_key: bool
+    offsets: tuple[tuple[Callable[[Row], Any], int, Callable[[Row], Any]], ...] = ()
+
+
+class Frame:
+    """The rows of a key that may still count, and their aggregates.
+
+    Args:
+        plan: of the query.
+    """
+
+    __slots__ = ("_front", "_plan", "held", "last", "running")
+
+    def __init__(self, plan: OverPlan) -> None:
+        self._plan = plan
+        self.last = MIN_WATERMARK
+        """Time of the last row that came out."""
+        self.held: deque[tuple[int, Row]] = deque()
+        """Rows in the frame with their numbers."""
+        self._front: list[Group] = []
+        self.running: Group | None = None
+        """Aggregates of the newer part; without a bound, of all rows."""
+
+    def push(self, number: int, rows: Sequence[Row], failed: list[tuple[Row, Exception]]) -> None:
+        """Take rows, of which the first has this number."""
+        plan = self._plan
+        if plan.preceding is not None:
+            self.held.extend(enumerate(rows, number))
+            if not plan.merges:
+                return
+        group = self.running
+        if group is None:
+            group = self.running = plan.program.fresh()
+        plan.program.update(rows, lambda key: group, _none, failed)
+
+    def pop(self) -> tuple[int, Row]:
+        """The oldest row leaves the frame."""
+        plan = self._plan
+        if plan.merges:
+            if not self._front:
+                self._turn()
+            self._front.pop()
+        return self.held.popleft()
+
+    def _turn(self) -> None:
+        """The newer part becomes the older one."""
+        program, failed = self._plan.program, list[tuple[Row, Exception]]()
+        whole: Group | None = None
+        for _, row in reversed(self.held):
+            group = program.fresh()
+            program.update((row,), lambda key, group=group: group, _none, failed)  # type: ignore[misc]
+            if group[LAST] is None:
+                group[LAST] = row
+            if whole is not None:
+                program.merge(group, whole)
+            self._front.append(group)
+            whole = group
+        self.running = None
+
+    def result(self, failed: list[tuple[Row, Exception]]) -> tuple[Any, ...]:
+        """Aggregates of all rows in the frame."""
+        plan = self._plan
+        program = plan.program
+        if plan.preceding is not None and not plan.merges:
+            group = program.fresh()
+            program.update([row for _, row in self.held], lambda key: group, _none, failed)
+            return plan.finish(group)
+        if not self._front:
+            return plan.finish(self.running if self.running is not None else program.fresh())
+        if self.running is None:
+            return plan.finish(self._front[-1])
+        whole = program.copy(self._front[-1])
+        program.merge(whole, self.running)
+        return plan.finish(whole)
+
+
+def _none(key: Any, row: Row) -> None:
+    return None
+
+
+class OverRows(Vertex):
+    """OVER over one partition.
+
+    Args:
+        plan: of the query.
+    """
+
+    def __init__(self, plan: OverPlan) -> None:
+        super().__init__(COLUMNS + len(plan.layout.columns))
+        self._plan = plan
+        self._held = HeldRows(plan.layout)
+        self._frames: dict[Any, Frame] = {}
+        self._waiting: list[tuple[int, int, Row]] = []
+        """Time, number and row, in order."""
+        self._failed: list[tuple[Row, Exception]] = []
+        self._codec = GroupCodec(plan.program, plan.layout, plan.keys)
+        self._dirty: dict[Any, Frame] = {}
+        self._stored: dict[bytes, Stored] = {}
+
+    def run(self, flows: Sequence[Flow]) -> Flow:
+        """Take rows, and give out those that the watermark has passed."""
+        ((rows, watermark),) = flows
+        if rows:
+            self._take(rows)
+        if watermark <= self.watermark:
+            return Flow((), watermark)  # what came behind the watermark waits for its next move
+        waiting = self._waiting
+        count = len(waiting) if watermark == MAX_WATERMARK else bisect_right(waiting, watermark, key=_first)
+        ready = waiting[:count]
+        del waiting[:count]
+        found = self._give_out(ready) if ready else []
+        if self._failed:
+            for row, error in self._failed:
+                self.fail(error, row)
+            self._failed.clear()
+        return Flow(found, watermark)
+
+    def _take(self, rows: Sequence[Row]) -> None:
+        plan, held, watermark = self._plan, self._held, self.watermark
+        added: list[tuple[int, int, Row]] = []
+        for row in rows:
+            time = row[TIME]
+            if time <= watermark:
+                frame = self._frames.get(plan.key_of(row)) if plan.late_by_key else None
+                if not plan.late_by_key or (frame is not None and time <= frame.last):
+                    self.counters.add("late")
+                    self.late.append(row)
+                    continue
+            added.append((time, held.add(row), row))
+        if added:
+            behind = bool(self._waiting)
+            self._waiting += added
+            if behind or len(added) > 1:
+                self._waiting.sort(key=_first)
+
+    def _give_out(self, ready: Sequence[tuple[int, int, Row]]) -> list[Row]:
+        plan = self._plan
+        key_of, frames, width = plan.key_of, self._frames, self.width
+        found: list[Row] = []
+        if plan.rows:
+            for time, number, row in ready:
+                frame = self._frame(frames, key_of(row))
+                found.append(self._one(frame, time, number, row, width))
+            return found
+        # Rows of a key and one time are peers: each sees all of them.
+        place, count = 0, len(ready)
+        while place < count:
+            time = ready[place][0]
+            end = place + 1
+            while end < count and ready[end][0] == time:
+                end += 1
+            if end - place == 1:
+                _, number, row = ready[place]
+                found.append(self._one(self._frame(frames, key_of(row)), time, number, row, width))
+            else:
+                found += self._peers(ready[place:end], time, width)
+            place = end
+        return found
+
+    def _frame(self, frames: dict[Any, Frame], key: Any) -> Frame:
+        frame = frames.get(key)
+        if frame is None:
+            frame = frames[key] = Frame(self._plan)
+        return frame
+
+    def _one(self, frame: Frame, time: int, number: int, row: Row, width: int) -> Row:
+        plan = self._plan
+        frame.push(number, (row,), self._failed)
+        frame.last = time
+        preceding = plan.preceding
+        self._settle(frame, number, row)
+        if preceding is not None:
+            self._evict(frame, time, preceding)
+        if plan.offsets:
+            held = frame.held
+            values = tuple(
+                before if len(held) > offset and (before := value(held[-1 - offset][1])) is not None else default(row)
+                for value, offset, default in plan.offsets
+            )
+        else:
+            values = frame.result(self._failed)
+        return (*row[:width], *values, *row[width:])
+
+    def _settle(self, frame: Frame, number: int, row: Row) -> None:
+        """A row has been taken: it is held as long as it is in the frame, without a bound only what it changed."""
+        if self._plan.preceding is not None:
+            self._held.taken(number, row)
+            return
+        self._held.drop(number)
+        assert frame.running is not None
+        frame.running[LAST], frame.running[START] = row, 0
+        self._dirty[self._plan.key_of(row)] = frame
+
+    def _evict(self, frame: Frame, time: int, preceding: int) -> None:
+        held = frame.held
+        if self._plan.rows:
+            while len(held) > preceding + 1:
+                self._held.drop(frame.pop()[0])
+            return
+        oldest = time - preceding
+        while held[0][1][TIME] < oldest:
+            self._held.drop(frame.pop()[0])
+
+    def _peers(self, ready: Sequence[tuple[int, int, Row]], time: int, width: int) -> list[Row]:
+        plan = self._plan
+        by_key: dict[Any, list[tuple[int, Row]]] = {}
+        for _, number, row in ready:
+            by_key.setdefault(plan.key_of(row), []).append((number, row))
+        results: dict[Any, tuple[Any, ...]] = {}
+        for key, peers in by_key.items():
+            frame = self._frame(self._frames, key)
+            for number, row in peers:
+                frame.push(number, (row,), self._failed)
+                self._settle(frame, number, row)
+            frame.last = time
+            if plan.preceding is not None:
+                self._evict(frame, time, plan.preceding)
+            results[key] = frame.result(self._failed)
+        return [(*row[:width], *results[plan.key_of(row)], *row[width:]) for _, _, row in ready]
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def changes(self) -> Entries:
+        """Rows that came, were taken or went; without a bound, the aggregates of keys that changed."""
+        entries: list[tuple[bytes, bytes | None]] = [(ROW + name, value) for name, value in self._held.changes()]
+        groups = [(key, frame.running) for key, frame in self._dirty.items() if frame.running is not None]
+        entries += self._codec.put(groups, self._stored)
+        self._dirty.clear()
+        return entries
+
+    def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take back rows and aggregates."""
+        entries = list(entries)
+        rows = [(name[1:], value) for name, value in entries if name.startswith(ROW)]
+        groups, _ = self._codec.restore([entry for entry in entries if not entry[0].startswith(ROW)])
+        for one in groups:
+            frame = self._frame(self._frames, one.key)
+            frame.running, frame.last = one.group, one.group[LAST][TIME]
+            self._stored[one.name] = one.stored
+        for number, taken, row in self._held.restore(rows):
+            if not taken:
+                self._waiting.append((row[TIME], number, row))
+                continue
+            frame = self._frame(self._frames, self._plan.key_of(row))
+            frame.push(number, (row,), self._failed)
+            frame.last = max(frame.last, row[TIME])
+        self._waiting.sort(key=_first)
+        self._failed.clear()
