@@ -340,6 +340,7 @@ class Builder:
         own = [column for column in node.columns if column.name not in node.input.names]
         nothing = "None, " * len(own)
         number = "n, " if node.ordinality else ""
+        some = " if item is not None" if node.spread else ""
         if node.pairs:
             loop, made = "enumerate(value.items(), 1)", f"*item, {number}"
         elif node.spread:
@@ -357,7 +358,7 @@ class Builder:
             f"    value = {value}",
             "    if not value:",
             f"        return [(*row[:{width}], {nothing}*row[{width}:])]" if node.outer else "        return ()",
-            f"    return [(*row[:{width}], {made}{behind}) for n, item in {loop}{' if item is not None' * node.spread}]",
+            f"    return [(*row[:{width}], {made}{behind}) for n, item in {loop}{some}]",
         ]
         expand = env.function("expand", "\n".join(lines))
         vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)

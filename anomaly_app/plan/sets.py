@@ -141,8 +141,9 @@ def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
         node = _sorted(analyzer, tree, node)
     if tree.limit is None and not tree.offset:
         return node
-    if tree.order_by and not isinstance(node, Sort):
-        raise AssertionError("sorted or refused")
+    if tree.order_by:
+        problem = "ORDER BY with LIMIT would take rows back as earlier ones come late: it is not supported yet"
+        raise analyzer.fail(tree, tree.span, problem)
     return Limit(
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,

@@ -123,7 +123,8 @@ def _rank(builder: Builder, node: Rank) -> Built:
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
     plan = RankPlan(
         layout, key_of(layout, node.keys), tuple(layout_column(layout, key) for key in node.keys), order, node.first,
-        node.last, layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
+        node.last, node.time is not None and node.order[0].descending,
+        layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
     )  # fmt: skip
     if window is None:
         vertex = builder.add(lambda: KeepFirst(plan), [below.vertex], node.title)

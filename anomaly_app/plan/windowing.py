@@ -76,7 +76,11 @@ def windows_of(function: WindowFunction, text: str) -> Grid | Sessions:
     size = _millis(function.size, "the gap" if function.kind == "SESSION" else "the size", text)
     if function.kind == "SESSION":
         return Sessions(size)
-    offset = _millis(function.offset, "the offset", text, least=None) if function.offset is not None else 0
+    offset = 0
+    if function.offset is not None:
+        offset = _millis(function.offset, "the offset", text, least=None)
+        if abs(offset) >= size:
+            raise SqlValidationError("the offset of a window must be less than its size", text, *function.offset.span)
     if function.step is None:
         return Grid(size, size, offset)
     name = "the slide" if function.kind == "HOP" else "the step"
