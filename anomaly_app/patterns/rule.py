@@ -148,6 +148,7 @@ class Rule:
     """
 
     needs_order = True
+    detects = True
 
     def __init__(
         self,
