@@ -121,7 +121,7 @@ class GroupRule:
         self._binder = WindowBinder(self._select, schema, text)
         self._compiled: dict[Layout, CompiledGroups] = {}
         whole = self._compile(Layout(schema.columns))
-        outer = self._outer(whole.output)
+        outer = self._outer(whole)
         output = whole.output if outer is None else outer.output
         self._projection = chained(outer, into(output) if into is not None else None)
         self.output: Sequence[Column] = output if self._projection is None else self._projection.output
@@ -142,6 +142,11 @@ class GroupRule:
 
     def sort_key(self, layout: Layout) -> None:
         """Rows come as they are."""
+
+    @property
+    def detects(self) -> bool:
+        """With HAVING it gives the windows that stand out, else all of them."""
+        return self._select.having is not None
 
     @property
     def time(self) -> str | None:
@@ -238,11 +243,11 @@ class GroupRule:
             known = self._compiled[layout] = compile_groups(self._binder, layout, self._dialect)
         return known
 
-    def _outer(self, columns: Sequence[Column]) -> CompiledSelect | None:
-        """The queries around the groups, over rows of these columns."""
+    def _outer(self, whole: CompiledGroups) -> CompiledSelect | None:
+        """The queries around the groups, over rows of their columns."""
         if not self._around:
             return None
-        groups = CompiledSelect(lambda row: row, tuple(columns), frozenset())
+        groups = CompiledSelect(lambda row: row, whole.output, frozenset(), shared=whole.shared)
         return around(groups, self._around, self._schema, self._text, self._dialect)
 
 

@@ -109,6 +109,15 @@ class Sink:
         return tuple(numbers[name] for name in names)
 
 
+class Alerts(Enum):
+    """Which rows of a query are alerts."""
+
+    NONE = "none"
+    FLAGGED = "flagged"
+    """Those that its operator calls alerts: of a detector the flagged ones, else every one."""
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query of a job.
@@ -118,12 +127,14 @@ class Query:
         factory: makes its operators.
         sink: where its rows go besides the alerts; None for a bare SELECT.
         fingerprint: changes when the query does, so that state of another query is never taken for its own.
+        alerts: which of its rows are alerts.
     """
 
     name: str
     factory: OperatorFactory
     sink: Sink | None
     fingerprint: str
+    alerts: Alerts = Alerts.FLAGGED
 
     @property
     def slot_name(self) -> str:

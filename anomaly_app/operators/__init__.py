@@ -251,6 +251,11 @@ class OperatorFactory(Protocol):
         ...
 
     @property
+    def detects(self) -> bool:
+        """Whether its rows tell of something found, so that they are alerts even where a table takes them."""
+        ...
+
+    @property
     def needs_order(self) -> bool:
         """Whether rows must come in order of event time, as patterns and detectors want them.
 

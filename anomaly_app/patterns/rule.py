@@ -152,6 +152,7 @@ class Rule:
     """
 
     needs_order = True
+    detects = True
 
     def __init__(
         self,

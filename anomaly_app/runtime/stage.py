@@ -16,6 +16,7 @@ from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encod
 from anomaly_app.alerts.record import Alert
 from anomaly_app.errors import EvaluationError
 from anomaly_app.jobs.checkpoint import Checkpoint
+from anomaly_app.jobs.model import Alerts
 from anomaly_app.jobs.task import Output, PartitionTask
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
 from anomaly_app.runtime.lane import Batch
@@ -295,7 +296,8 @@ class DetectStage(Stage):
                 else:
                     id_ = output.builder.id(finding, partition=partition, offset=offset)
                     flush.records.append(result(output.topic, key, value, id_))
-            if not finding.alert:
+            alerts = output.query.alerts
+            if alerts is Alerts.NONE or not (finding.alert or alerts is Alerts.ALL):
                 continue
             alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
             encoded = encode_alert(alert)

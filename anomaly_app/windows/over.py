@@ -82,6 +82,7 @@ class OverRule:
 
     alert_type = "anomaly"
     needs_order = True
+    detects = True
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class PipedRule:
 
     alert_type = "anomaly"
     needs_order = False
+    detects = True
 
     def __init__(self, groups: OperatorFactory, detectors: OverRule, partition_by: Sequence[str]) -> None:
         self.groups, self.detectors = groups, detectors
