@@ -45,8 +45,7 @@ class AlertBuilder:
         self._explainer = Explainer(plan, query)
         pattern = getattr(factory, "pattern_text", "")
         self._type: str = getattr(factory, "alert_type", "pattern" if pattern else "selection")
-        by_name = {column.name: column for column in plan.layout.columns}
-        self._key = _converters([by_name[name] for name in factory.partition_by or ()])
+        self._key = _converters(factory.key)
         self._payload = _converters(factory.output)
         self._columns = _converters(plan.layout.columns)
         self._lower = [column.name.lower() for column in factory.output]

@@ -40,7 +40,8 @@ class Explainer:
     def __init__(self, plan: Plan, query: Query) -> None:
         factory = query.factory
         self._layout, self._output = plan.layout, factory.output
-        self._key = [(name, _text_of(plan, name)) for name in factory.partition_by or ()]
+        self._key = [(column.name, to_text(column.type)) for column in factory.key]
+        keys = {column.name for column in factory.key}
         self._definitions: Mapping[str, str] = {
             name: text for name, text in getattr(factory, "definitions", {}).items() if text
         }
@@ -52,7 +53,7 @@ class Explainer:
         self._shown = [
             (number, labels.get(column.name, column.name), to_text(column.type))
             for number, column in enumerate(factory.output)
-            if column.name not in (factory.partition_by or ()) and not (timed and column.type.kind in TIMESTAMPS)
+            if column.name not in keys and not (timed and column.type.kind in TIMESTAMPS)
         ]
         self._pattern = pattern[len("PATTERN") :].strip() if pattern.upper().startswith("PATTERN") else pattern
         self._description: str = getattr(factory, "description", "")

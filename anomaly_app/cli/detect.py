@@ -95,7 +95,7 @@ def detect(
 
 
 def _function(name: str, values: int) -> DetectorFunction:
-    from anomaly_app.jobs.detector_functions import functions
+    from anomaly_app.plan.detector_functions import functions
 
     known = functions()
     found = known.get(name.upper())

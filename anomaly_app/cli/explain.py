@@ -12,7 +12,8 @@ from anomaly_app.cli.options import Dialect, Json, read_sql
 from anomaly_app.cli.output import note, print_json
 
 if TYPE_CHECKING:
-    from anomaly_app.operators import Layout, OperatorFactory
+    from anomaly_app.operators import Layout
+    from anomaly_app.plan.query import PlannedQuery
 
 MAX_STATES = 40
 """States of a program that are printed; --json has all."""
@@ -49,7 +50,7 @@ def explain(
         _print(query, source)
 
 
-def _bind(text: str, dialect: str) -> list[tuple[str, str, OperatorFactory, Layout]]:
+def _bind(text: str, dialect: str) -> list[tuple[str, str, PlannedQuery, Layout]]:
     """Name, table, operator factory and rows of each query."""
     from anomaly_app.jobs.binder import bind_job, bind_text
     from anomaly_app.sql import parse_statements
@@ -63,23 +64,21 @@ def _bind(text: str, dialect: str) -> list[tuple[str, str, OperatorFactory, Layo
     return [(query.name, plan.source.name, query.factory, plan.layout) for plan in job.plans for query in plan.queries]
 
 
-def _query(name: str, table: str, factory: OperatorFactory, layout: Layout) -> dict[str, Any]:
+def _query(name: str, table: str, factory: PlannedQuery, layout: Layout) -> dict[str, Any]:
     from anomaly_app.patterns.explain import explain_rule
-    from anomaly_app.patterns.rule import Rule
 
     known = {"query": name, "table": table}
-    if isinstance(factory, Rule):
-        explanation = asdict(explain_rule(factory, layout))
+    if factory.rule is not None and factory.is_rule:
+        explanation = asdict(explain_rule(factory.rule, layout))
         output = [dict(zip(("name", "type", "measure"), column, strict=True)) for column in explanation["output"]]
         return known | explanation | {"output": output}
     output = [{"name": column.name, "type": str(column.type), "measure": ""} for column in factory.output]
-    words = [f"takes each row: {getattr(factory, 'description', 'every row')}", "gives one row for each"]
     return known | {
-        "words": getattr(factory, "words", words),
+        "words": list(factory.words),
         "output": output,
         "reads": list(factory.reads),
-        "state": getattr(factory, "state", "none: rows pass one by one"),
-        "source": dict(getattr(factory, "source", {})),
+        "state": factory.state,
+        "source": dict(factory.source),
     }
 
 

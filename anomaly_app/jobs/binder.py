@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.jobs.detector_functions import has_detectors
-from anomaly_app.jobs.grouping import bind_windows, is_windowed
+from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.options import parse_duration
-from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
-from anomaly_app.jobs.sinks import into_sink
+from anomaly_app.jobs.sinks import Apply, into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
-from anomaly_app.operators import Layout, OperatorFactory
+from anomaly_app.operators import Layout
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.patterns.rule import Limits
+from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.nodes import Calc, Node, Scan, walk
+from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_statements
-from anomaly_app.sql.queries import Select, TableRef
-from anomaly_app.sql.statements import CreateTable, Insert, SetOption, Statement
+from anomaly_app.sql.queries import QueryTree
+from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
 
 STATE_VERSION = 1
 """Part of every fingerprint: raised when operators store their state in another way."""
@@ -54,7 +55,7 @@ class BoundQuery:
         source_span: its place in the text.
     """
 
-    factory: OperatorFactory
+    factory: PlannedQuery
     layout: Layout
     schema: Schema
     mode: TimeMode
@@ -68,7 +69,7 @@ def bind_text(
     """Bind a text with one query.
 
     Args:
-        sql: a SELECT or INSERT, perhaps with CREATE TABLE statements before it.
+        sql: a query or INSERT, perhaps with CREATE TABLE and CREATE VIEW statements before it.
         schemas: tables by name; a CREATE TABLE of the same name comes first.
         dialect: ``flink`` or ``standard``.
         limits: on what the operator may hold.
@@ -83,30 +84,52 @@ def bind_text(
         (Column(name='b', type=DataType(kind=<Kind.INT: 'INT'>, precision=None, scale=None, nullable=True, \
 element=None, key=None, fields=()), origin=<Origin.VALUE: 'value'>, field=None),)
     """
-    statements = parse_statements(sql)
-    tables = {**schemas}
-    for create in _creates(statements, sql).values():
-        tables[".".join(create.path)] = bind_schema(create, sql)
-    queries = [statement for statement in statements if isinstance(statement, (Select, Insert))]
+    catalog = Catalog(sql)
+    for name, schema in schemas.items():
+        catalog.add_table(name, schema)
+    queries: list[QueryTree | Insert] = []
+    settings = _Settings(sql)
+    for statement in parse_statements(sql):
+        if isinstance(statement, SetOption):
+            settings.take(statement)
+        elif isinstance(statement, CreateTable):
+            catalog.create_table(statement, bind_schema(statement, sql))
+        elif isinstance(statement, CreateView):
+            catalog.create_view(statement)
+        else:
+            queries.append(statement)
     if len(queries) != 1:
         span = queries[1].span if queries else Span(0, 1)
         raise SqlValidationError(f"expected one SELECT or INSERT, found {len(queries)}", sql, *span)
     (statement,) = queries
-    select = statement.query if isinstance(statement, Insert) else statement
-    table = select.source
-    name = _known(table.path, tables, sql, table.span)
-    schema = tables[name]
-    settings = _Settings(sql)
-    for setting in statements:
-        if isinstance(setting, SetOption):
-            settings.take(setting)
-    target = None
+    analyzer = Analyzer(catalog, _dialect(dialect))
+    node = analyzer.query(statement.query if isinstance(statement, Insert) else statement)
+    into = None
     if isinstance(statement, Insert):
-        sink = _known(statement.path, tables, sql, statement.target_span)
-        target = _Target(statement, sink, tables[sink].columns)
-    factory = _bind_select(select, schema, sql, _dialect(dialect), target, limits, settings)
-    mode = TimeMode.ROWTIME if schema.rowtime is not None else TimeMode.ARRIVAL
-    return BoundQuery(factory, Layout(schema.columns), schema, mode, name, table.span)
+        sink = catalog.known(statement.path, statement.target_span)
+        columns = catalog.tables[sink].columns
+        into = into_sink(node.columns, statement, sink, columns, sql), columns
+    factory = _planned(node, analyzer, into, limits, settings, sql)
+    scan = factory.scan
+    mode = TimeMode.ROWTIME if scan.source.rowtime is not None else TimeMode.ARRIVAL
+    return BoundQuery(factory, Layout(scan.columns), scan.source, mode, scan.table, scan.span)
+
+
+def _planned(
+    node: Node,
+    analyzer: Analyzer,
+    into: tuple[Apply | None, Sequence[Column]] | None,
+    limits: Limits | None,
+    settings: _Settings,
+    text: str,
+) -> PlannedQuery:
+    """A query over one table as what runs it."""
+    scans = [one for one in walk(node) if isinstance(one, Scan)]
+    if len(scans) != 1:
+        tables = ", ".join(scan.table for scan in scans) or "none"
+        problem = f"a query reads one table for now, and this one reads {tables}"
+        raise SqlValidationError(problem, text, *(scans[1].span if scans else node.span))
+    return PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into)
 
 
 def bind_job(
@@ -140,20 +163,11 @@ def bind_job(
                 binder.warnings.append(f"SET '{statement.key}' has no meaning here and is ignored")
         elif isinstance(statement, Insert):
             binder.add(statement.query, statement)
-        elif isinstance(statement, Select):
+        elif not isinstance(statement, (CreateTable, CreateView)):
             binder.add(statement, None)
     if not binder.queries:
         raise SqlValidationError("the job has no query: expected INSERT INTO … SELECT …, or SELECT …", text, len(text))
     return Job(name, version_of(text), text, path, binder.plans(), tuple(dict.fromkeys(binder.warnings)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What an INSERT fills."""
-
-    insert: Insert
-    name: str
-    columns: Sequence[Column]
 
 
 class _JobBinder:
@@ -165,31 +179,42 @@ class _JobBinder:
         self.warnings: list[str] = []
         self.settings = _Settings(text)
         self.statements = parse_statements(text)
-        self.creates = _creates(self.statements, text)
-        for create in self.creates.values():
-            bind_schema(create, text)  # a table that nobody uses must be right too
+        self.catalog = Catalog(text)
+        for statement in self.statements:
+            if isinstance(statement, CreateTable):
+                self.catalog.create_table(statement, bind_schema(statement, text))
+            elif isinstance(statement, CreateView):
+                self.catalog.create_view(statement)
+        self.analyzer = Analyzer(self.catalog, dialect)
+        for view in self.catalog.views.values():
+            self.analyzer.query(view.query)  # a view that nobody uses must be right too
         self._sources: dict[str, Source] = {}
         self._sinks: dict[str, Sink] = {}
         self.queries: dict[tuple[str, tuple[str, ...] | None], list[Query]] = {}
         self._names: list[str] = []
 
-    def add(self, select: Select, insert: Insert | None) -> None:
+    def add(self, tree: QueryTree, insert: Insert | None) -> None:
         """Bind a query and note which rows it needs."""
-        source = self._source(select.source)
+        node = self.analyzer.query(tree)
         sink = self._sink(insert) if insert is not None else None
-        target = _Target(insert, sink.name, sink.columns) if insert is not None and sink is not None else None
-        factory = _bind_select(select, source.schema, self.text, self.dialect, target, self.limits, self.settings)
-        if factory.sort_key(Layout(source.schema.columns)) is not None and not (self.bounded or source.bounded):
+        into = None
+        if insert is not None and sink is not None:
+            into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
+        factory = _planned(node, self.analyzer, into, self.limits, self.settings, self.text)
+        source = self._source(factory.scan.table)
+        factory.read_from(source.schema)
+        if factory.bounded_only and not (self.bounded or source.bounded):
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
-            raise SqlValidationError(problem, self.text, *(select.levels[0].match or select).span)
-        statement = insert if insert is not None else select
+            raise SqlValidationError(problem, self.text, *factory.main.span)
+        statement = insert if insert is not None else tree
         alerts = self._alerts(factory, statement)
-        query = Query(self._name(sink), factory, sink, self._fingerprint(statement, source.schema), alerts)
+        fingerprint = self._fingerprint(statement, node, source.schema)
+        query = Query(self._name(sink), factory, sink, fingerprint, alerts)
         keys = factory.partition_by
         self.queries.setdefault((source.name, None if keys is None else tuple(keys)), []).append(query)
 
-    def _alerts(self, factory: OperatorFactory, statement: Statement) -> Alerts:
-        said, bare = self.settings.alerts, isinstance(statement, Select)
+    def _alerts(self, factory: PlannedQuery, statement: QueryTree | Insert) -> Alerts:
+        said, bare = self.settings.alerts, not isinstance(statement, Insert)
         if said == "none" and bare:
             problem = f"a SELECT without INSERT INTO, behind SET '{ALERTS}' = 'none': its rows go nowhere"
             line = self.text.count("\n", 0, statement.span.start) + 1
@@ -220,16 +245,15 @@ class _JobBinder:
             return Routing.DIRECT
         return Routing.REPARTITION
 
-    def _source(self, table: TableRef) -> Source:
-        name = _known(table.path, self.creates, self.text, table.span)
+    def _source(self, name: str) -> Source:
         if name not in self._sources:
-            self._sources[name] = bind_source(self.creates[name], self.text, self.warnings)
+            self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
         return self._sources[name]
 
     def _sink(self, insert: Insert) -> Sink:
-        name = _known(insert.path, self.creates, self.text, insert.target_span)
+        name = self.catalog.known(insert.path, insert.target_span)
         if name not in self._sinks:
-            self._sinks[name] = bind_sink(self.creates[name], self.text, self.warnings)
+            self._sinks[name] = bind_sink(self.catalog.creates[name], self.text, self.warnings)
         return self._sinks[name]
 
     def _name(self, sink: Sink | None) -> str:
@@ -237,8 +261,11 @@ class _JobBinder:
         self._names.append(_free(base, self._names))
         return self._names[-1]
 
-    def _fingerprint(self, statement: Statement, schema: Schema) -> str:
-        words = [f"{token.kind}:{token.value}" for token in tokenize(self.text[slice(*statement.span)])]
+    def _fingerprint(self, statement: QueryTree | Insert, node: Node, schema: Schema) -> str:
+        """Changes with the statement, with the views that it reads, and with the columns of its table."""
+        spans = dict.fromkeys([statement.span, *(one.span for one in walk(node) if isinstance(one, Calc))])
+        texts = [self.text[slice(*span)] for span in spans]
+        words = [f"{token.kind}:{token.value}" for text in texts for token in tokenize(text)]
         columns = [f"{column.name} {column.type} {column.origin.value}" for column in schema.columns]
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
         parts = [str(STATE_VERSION), self.dialect.value, *time, *columns, *words]
@@ -286,63 +313,6 @@ class _Settings:
             raise SqlValidationError(problem, self._text, *setting.span)
         self.ttl_ms = ttl or None
         return True
-
-
-def _bind_select(
-    select: Select,
-    schema: Schema,
-    text: str,
-    dialect: Dialect,
-    target: _Target | None,
-    limits: Limits | None,
-    settings: _Settings,
-) -> OperatorFactory:
-    def into(columns: Sequence[Column]) -> CompiledSelect | None:
-        return None if target is None else into_sink(columns, target.insert, target.name, target.columns, text)
-
-    if is_windowed(select):
-        return bind_windows(select, schema, text, dialect, into=into, limits=limits, ttl_ms=settings.ttl_ms)
-    if has_detectors(select):
-        from anomaly_app.jobs.over import bind_over  # which loads the detectors
-        from anomaly_app.windows.series import Retention
-
-        retention = Retention(settings.ttl_ms, (limits or Limits()).keys)
-        return bind_over(select, schema, text, dialect, into=into, retention=retention)
-    match = select.levels[0].match
-    if match is None:
-        return SelectRule(select, schema, text, dialect, into=into)
-    around: Callable[[tuple[Column, ...]], CompiledSelect | None] = around_match(select, schema, text, dialect)
-
-    def project(columns: tuple[Column, ...]) -> CompiledSelect | None:
-        first = around(columns)
-        return chained(first, into(columns if first is None else first.output))
-
-    in_order = is_everything(select) and (target is None or not target.insert.columns)
-    return Rule(match, schema, text, dialect, project=project, in_order=in_order, limits=limits)
-
-
-def _creates(statements: Sequence[Statement], text: str) -> dict[str, CreateTable]:
-    creates: dict[str, CreateTable] = {}
-    for statement in statements:
-        if isinstance(statement, CreateTable):
-            name = ".".join(statement.path)
-            if name not in creates:
-                creates[name] = statement
-            elif not statement.if_not_exists:
-                raise SqlValidationError(f"table {name} is created twice", text, *statement.span)
-    return creates
-
-
-def _known(path: tuple[str, ...], tables: Mapping[str, object], text: str, span: Span) -> str:
-    """The name of a table as it is known; an error naming the nearest if it is not."""
-    name = ".".join(path)
-    if name in tables:
-        return name
-    folded = [known for known in tables if known.replace("`", "").lower() == name.lower()]
-    if len(folded) == 1:
-        return folded[0]
-    hint = nearest(name, tables) if tables else ": CREATE TABLE it first"
-    raise SqlValidationError(f"unknown table {name!r}{hint}", text, *span)
 
 
 def _dialect(name: str) -> Dialect:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from anomaly_app.errors import EvaluationError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.casts import coerce
 from anomaly_app.expressions.typed import Code, Environment, as_decimal
-from anomaly_app.jobs.select import CompiledSelect
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.schema import APPROXIMATE, NUMBERS, WHOLE_NUMBERS, Column, DataType, Kind
+from anomaly_app.sql.queries import Select
 from anomaly_app.sql.statements import Insert
+
+Apply: TypeAlias = Callable[[tuple[Any, ...]], tuple[Any, ...]]
+"""From a row of a query to one of a sink; raises EvaluationError or ArithmeticError."""
 
 _WIDTH = {Kind.TINYINT: 0, Kind.SMALLINT: 1, Kind.INT: 2, Kind.BIGINT: 3}
 
 
-def into_sink(
-    columns: Sequence[Column], insert: Insert, table: str, sink: Sequence[Column], text: str
-) -> CompiledSelect | None:
+def into_sink(columns: Sequence[Column], insert: Insert, table: str, sink: Sequence[Column], text: str) -> Apply | None:
     """What makes rows of a sink from rows of a query: by position, with implicit casts; None if they are the same.
 
     Args:
@@ -44,7 +45,7 @@ def into_sink(
         code = Code(f"row[{place}]", column.type)
         converted = coerce(env, code, target.type) if _implicit(column.type, target.type) else None
         if converted is None:
-            items = insert.query.items
+            items = insert.query.items if isinstance(insert.query, Select) else ()
             span = items[place].span if len(items) == len(columns) else insert.target_span
             item = items[place].expr if len(items) == len(columns) else None
             said = column.name if item is None or isinstance(item, n.Star) else text[slice(*item.span)]
@@ -64,9 +65,8 @@ def into_sink(
         c.name for c in sink
     ]:
         return None
-    return CompiledSelect(
-        env.function("insert", f"def insert(row):\n    return ({', '.join(listed)},)"), tuple(sink), frozenset()
-    )
+    apply: Apply = env.function("insert", f"def insert(row):\n    return ({', '.join(listed)},)")
+    return apply
 
 
 def not_null(value: Any, name: str) -> Any:

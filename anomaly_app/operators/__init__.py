@@ -246,6 +246,11 @@ class OperatorFactory(Protocol):
         ...
 
     @property
+    def key(self) -> Sequence[Column]:
+        """Columns of the findings' ``key``."""
+        ...
+
+    @property
     def output(self) -> Sequence[Column]:
         """Columns of the findings' ``values``."""
         ...

@@ -195,6 +195,7 @@ class Inner(Vertex):
         width: of a row of its input, without what stands behind the columns.
         by_arrival: its findings are given out a millisecond of arrival later than their time.
         order_key: orders rows of equal time; None without.
+        sort_key: orders all rows of a bounded input before the first is processed; None to work as they come.
     """
 
     def __init__(
@@ -205,10 +206,12 @@ class Inner(Vertex):
         width: int,
         by_arrival: bool = False,
         order_key: Callable[[Row], Any] | None = None,
+        sort_key: Callable[[Row], Any] | None = None,
     ) -> None:
         super().__init__(width)
         self.operator, self._in_order = operator, in_order
-        self._by_arrival, self._order_key = by_arrival, order_key
+        self._by_arrival, self._order_key, self._sort_key = by_arrival, order_key, sort_key
+        self._unsorted: list[Row] = []
         self.counters = operator.counters
         self.keeps_rows = operator.keeps_rows
 
@@ -216,6 +219,11 @@ class Inner(Vertex):
         """One step, as findings."""
         ((rows, watermark),) = flows
         operator = self.operator
+        if self._sort_key is not None:
+            self._unsorted += rows
+            if watermark != MAX_WATERMARK:
+                return [], watermark
+            rows, self._unsorted = sorted(self._unsorted, key=self._sort_key), []
         if not rows:
             found = operator.advance(watermark)
         elif self._in_order:
@@ -315,10 +323,11 @@ class GraphOperator:
 
     Args:
         plan: what it is made of.
+        into: from the values of the result to those of a finding, such as the row of a sink; None if they are the same.
     """
 
-    def __init__(self, plan: GraphPlan) -> None:
-        self.plan = plan
+    def __init__(self, plan: GraphPlan, into: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None) -> None:
+        self.plan, self._into = plan, into
         self.vertices = [vertex.make() for vertex in plan.vertices]
         self.problems: list[Problem] = []
         self.late: list[Row] = []
@@ -407,7 +416,20 @@ class GraphOperator:
                     found = self._findings(flow.rows)
             if vertex.problems or vertex.late:
                 self._report(vertex, inputs)
-        return found
+        return found if self._into is None or not found else self._converted(found, self._into)
+
+    def _converted(self, found: Sequence[Finding], into: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> list[Finding]:
+        """Findings with the values that somebody else wants; one that cannot have them is reported."""
+        converted: list[Finding] = []
+        for finding in found:
+            try:
+                finding.values = into(finding.values)
+            except FAILURES as error:
+                problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
+                self.problems.append(Problem(problem, [finding.last], finding.key))
+            else:
+                converted.append(finding)
+        return converted
 
     def _report(self, vertex: Vertex, inputs: Sequence[Flow]) -> None:
         """Rows of a vertex that failed or were late, as rows of the source."""

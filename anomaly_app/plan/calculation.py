@@ -80,3 +80,10 @@ def _code(item: Expression, codes: Mapping[str, Code], env: Environment) -> Code
 def calc_layout(calc: Calc, needed: set[str]) -> Layout:
     """The columns of a projection that somebody needs."""
     return Layout(tuple(column for column in calc.columns if column.name in needed))
+
+
+def is_everything(chain: Sequence[Calc]) -> bool:
+    """Whether projections give all columns of what is below as they are, in their order."""
+    return all(
+        calc.condition is None and [item.bare for item in calc.items] == list(calc.input.names) for calc in chain
+    )

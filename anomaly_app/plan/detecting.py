@@ -12,7 +12,7 @@ from anomaly_app.detectors import DetectorFunction, check_options
 from anomaly_app.errors import OptionError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.jobs import detector_functions
+from anomaly_app.plan import detector_functions
 from anomaly_app.plan.nodes import Node
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import NUMBERS, TEXTS, Kind

@@ -136,12 +136,22 @@ class Physical:
         reads: columns of each scan's table that it reads, by the table's name.
         needs_order: its rows must come in order of event time.
         main: the node that tells most of what the query is about.
+        key: columns of the key of its findings.
+        rules: its row patterns, by the identity of their nodes.
+        plain_rule: it is one row pattern over the rows of the table.
+        bounded_only: it gives nothing before the whole input is there.
+        source: generated Python, by name.
     """
 
     graph: GraphPlan
     reads: dict[str, tuple[str, ...]]
     needs_order: bool
     main: Node
+    key: tuple[Column, ...]
+    rules: dict[int, Rule]
+    plain_rule: bool
+    bounded_only: bool
+    source: dict[str, str]
 
 
 class Builder:
@@ -184,6 +194,9 @@ class Builder:
         self.log = self.needs_order and len(stateful) == 1
         self.vertices: list[VertexPlan] = []
         self.built: dict[int, Built] = {}
+        self.rules: dict[int, Rule] = {}
+        self.source: dict[str, str] = {}
+        self.bounded_only = False
         self.splits_at = int(any(isinstance(getattr(node, "windows", None), Sessions) for node in walk(result)))
 
     def _all_ordered(self, scan: Scan) -> bool:
@@ -215,7 +228,22 @@ class Builder:
             raise AssertionError("a query is at least a projection")
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
         graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at)
-        return Physical(graph, self.reads, self.needs_order, main_node(self.result))
+        last = self.result
+        while isinstance(last, Calc):
+            last = last.input
+        key: tuple[Column, ...] = ()
+        if isinstance(last, (Match, Detect, WindowAggregate)) and len(self.vertices) and self._gives_findings(last):
+            key = tuple(last.input.column(name) for name in last.keys)
+        plain_rule = len(self.vertices) == 1 and isinstance(last, Match)
+        return Physical(
+            graph, self.reads, self.needs_order, main_node(self.result), key, self.rules, plain_rule,
+            self.bounded_only, self.source,
+        )  # fmt: skip
+
+    def _gives_findings(self, node: Node) -> bool:
+        """Whether the findings of a node are the result, with their keys."""
+        attached = isinstance(node, WindowAggregate) and node.attached is not None
+        return not attached and self.uses.get(id(node), 0) < 2
 
     def node(self, node: Node) -> Built:
         """The vertex of a node; built once."""
@@ -417,12 +445,23 @@ class Builder:
         schema = node.input.schema(node.time)
         projection = _Projection(chain, chain[-1].names) if chain else None
         log = self.log and below.by_source
-        rule = Rule(node.clause, schema, node.text, self.dialect, project=projection, limits=self.limits, reads_log=log)
+        rule = Rule(
+            node.clause,
+            schema,
+            node.text,
+            self.dialect,
+            project=projection,
+            in_order=is_everything(chain),
+            limits=self.limits,
+            reads_log=log,
+        )
         layout, width = below.layout, COLUMNS + len(below.layout.columns)
-        order_key = rule.order_key(layout)
+        order_key, sort_key = rule.order_key(layout), rule.sort_key(layout)
+        self.rules[id(node)] = rule
+        self.bounded_only = self.bounded_only or sort_key is not None
 
         def make() -> Vertex:
-            return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key)
+            return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key, sort_key=sort_key)
 
         vertex = self.add(make, [below.vertex], node.title)
         return Built(vertex, Layout(tuple(rule.output)), True, None, False)
@@ -455,8 +494,9 @@ class Builder:
         finish = env.function("finish", "\n".join(lines))
         outer = Layout(node.columns)
         if chain:
-            project, _ = compile_calcs(chain, row_codes(outer, 0), chain[-1].names)
+            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), chain[-1].names)
             finish = _followed(finish, project)
+        self.source["groups"] = program.source
         columns = [node.input.column(key) for key in node.keys]
         by_arrival = node.time in node.input.proctimes and node.time not in node.input.rowtimes
         grouping = Grouping(windows, program, finish, layout, columns, by_arrival, self.limits.groups)
@@ -493,7 +533,7 @@ class Builder:
             env = Environment()
             values = ", ".join(codes[column.name].source for column in columns)
             project = env.function("project", f"def project({parameters}):\n    return ({values},)")
-        compiled = CompiledOver(None, point, project, None)
+        compiled = CompiledOver(point, project)
         keys = [node.input.column(key) for key in node.keys]
         retention = Retention(self.ttl_ms, self.limits.keys)
 
@@ -519,7 +559,7 @@ class _Projection:
         return self
 
 
-def _compile_point(node: Detect, layout: Layout) -> Callable[[Row], tuple[float, ...] | None]:
+def _compile_point(node: Detect, layout: Layout) -> Callable[[Row], tuple[float, ...]]:
     """A row to the values of all detectors."""
     env = Environment()
     codes = row_codes(layout)
@@ -532,7 +572,7 @@ def _compile_point(node: Detect, layout: Layout) -> Callable[[Row], tuple[float,
             helper = category_code if code.type.kind in TEXTS else float
             number = name if code.type.kind in _AS_THEY_ARE else f"{env.use(helper)}({name})"
             sources.append(f"{missing} if {tests[0]} else {number}" if tests else number)
-    function: Callable[[Row], tuple[float, ...] | None] = env.function(
+    function: Callable[[Row], tuple[float, ...]] = env.function(
         "point", f"def point(row):\n    return ({', '.join(sources)},)"
     )
     return function

@@ -1,121 +1,175 @@
-"""A planned query as what runs it: an operator factory over the table that it reads, or a graph over several."""
+"""A planned query as what runs it: an operator factory over the table that it reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.operators import Layout, Row
 from anomaly_app.operators.graph import GraphOperator
-from anomaly_app.patterns.rule import Limits
+from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.plan import describe
+from anomaly_app.plan.distribution import distribution
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
 from anomaly_app.plan.physical import Builder, Physical
-from anomaly_app.schema import Column
+from anomaly_app.schema import Column, Schema
+
+Into = tuple["Callable[[tuple[Any, ...]], tuple[Any, ...]] | None", Sequence[Column]]
+"""What makes rows of a sink from rows of the query (None if they are the same), and the sink's columns."""
 
 
+@dataclass(slots=True)
 class PlannedQuery:
     """A query over one table: an :class:`~anomaly_app.operators.OperatorFactory`.
 
     Args:
-        result: the node of the query.
+        node: the node of the query.
         dialect: whose semantics.
         limits: on what its operators may hold.
         ttl_ms: after which the state of silent keys may be dropped; None for never.
+        into: of an INSERT.
 
     Raises:
         SqlValidationError: a node is not supported.
     """
 
-    def __init__(
-        self, result: Node, dialect: Dialect, *, limits: Limits | None = None, ttl_ms: int | None = None
-    ) -> None:
-        self.node, self._dialect, self._limits, self._ttl_ms = result, dialect, limits, ttl_ms
-        self._built: dict[Layout, Physical] = {}
-        physical = Builder(result, dialect, limits, ttl_ms).build()
-        self.main = physical.main
-        self.scans = tuple(node for node in walk(result) if isinstance(node, Scan))
-        self.reads: Sequence[str] = physical.reads[self.scans[0].table] if self.scans else ()
-        self.needs_order = physical.needs_order
-        self.output: Sequence[Column] = result.columns
-        self.partition_by: Sequence[str] | None = distribution(result)
+    node: Node
+    dialect: Dialect
+    limits: Limits | None = None
+    ttl_ms: int | None = None
+    into: Into | None = None
+    physical: Physical = field(init=False)
+    scan: Scan = field(init=False)
+    schema: Schema = field(init=False)
+    main: Node = field(init=False)
+    output: Sequence[Column] = field(init=False)
+    reads: Sequence[str] = field(init=False)
+    needs_order: bool = field(init=False)
+    partition_by: Sequence[str] | None = field(init=False)
+    _built: dict[Layout, Physical] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.physical = self._build(None)
+        (self.scan,) = [one for one in walk(self.node) if isinstance(one, Scan)]
+        self.schema = self.scan.source
+        self.main = self.physical.main
+        self.output = self.node.columns if self.into is None else tuple(self.into[1])
+        self.reads = self.physical.reads[self.scan.table]
+        self.needs_order = self.physical.needs_order
+        self.partition_by = distribution(self.node)
+
+    def read_from(self, schema: Schema) -> None:
+        """The table as its source gives it: its columns may stand in other parts of a record."""
+        self.schema = schema
+
+    # --- the operator contract ------------------------------------------------------------------------
 
     def create(self, layout: Layout) -> GraphOperator:
         """A fresh operator for rows of that layout."""
         physical = self._built.get(layout)
         if physical is None:
-            builder = Builder(self.node, self._dialect, self._limits, self._ttl_ms, {self.scans[0].table: layout})
-            physical = self._built[layout] = builder.build()
-        return GraphOperator(physical.graph)
+            physical = self._built[layout] = self._build(layout)
+        return GraphOperator(physical.graph, self.into[0] if self.into is not None else None)
+
+    def _build(self, layout: Layout | None) -> Physical:
+        scans = {self.scan.table: layout} if layout is not None else None
+        return Builder(self.node, self.dialect, self.limits, self.ttl_ms, scans).build()
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""
         return None
 
     def sort_key(self, layout: Layout) -> Callable[[Row], Any] | None:
-        """The graph takes rows as they come."""
+        """The graph sorts where it has to."""
         return None
+
+    @property
+    def bounded_only(self) -> bool:
+        """Whether the whole input must be there before the first row comes out."""
+        return self.physical.bounded_only
+
+    @property
+    def detects(self) -> bool:
+        """Whether its rows are findings: of a pattern, a detector, or a HAVING of windows."""
+        return any(
+            isinstance(one, (Match, Detect))
+            or (isinstance(one, Calc) and one.condition is not None and isinstance(one.input, WindowAggregate))
+            for one in walk(self.node)
+        )
+
+    # --- for people -----------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> Sequence[Column]:
+        """Columns of the key of its findings."""
+        return self.physical.key
 
     @property
     def alert_type(self) -> str:
         """What alerts of the query are called."""
-        return {Match: "pattern", Detect: "anomaly", WindowAggregate: "window"}.get(type(self.main), "selection")
+        return describe.alert_type(self.main)
+
+    @property
+    def rule(self) -> Rule | None:
+        """The row pattern that the query is about; None if it is about something else."""
+        return self.physical.rules.get(id(self.main))
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether the query is a row pattern over the rows of a table, and nothing else."""
+        return self.physical.plain_rule
+
+    @property
+    def definitions(self) -> Mapping[str, str]:
+        """Text of the DEFINE condition of each pattern variable."""
+        return self.rule.definitions if self.rule is not None else {}
+
+    @property
+    def pattern_text(self) -> str:
+        """Text of the pattern; "" without."""
+        return self.rule.pattern_text if self.rule is not None else ""
+
+    @property
+    def all_rows(self) -> bool:
+        """Whether a match gives one output row for each of its rows."""
+        return self.rule is not None and self.rule.all_rows
+
+    @property
+    def measures(self) -> Mapping[str, str]:
+        """Output columns that are measures of the pattern, and the text of each."""
+        if self.rule is None or not describe.gives_everything(self.node, self.main):
+            return {}
+        return dict(
+            (out.name, text)
+            for out, own in zip(self.output, self.node.columns, strict=False)
+            if (text := self.rule.measures.get(own.name)) is not None
+        )
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What columns without a name are called for people: their expressions."""
+        return describe.labels(self.node) if self.into is None else {}
 
     @property
     def description(self) -> str:
         """One line about the query."""
-        return self.main.title[0].lower() + self.main.title[1:]
+        if self.rule is not None:
+            return self.rule.description
+        return describe.description(self.node, self.main)
 
     @property
     def words(self) -> Sequence[str]:
         """What the query does, step by step, as ``anomaly explain`` prints it."""
-        return ["takes each row", *(node.title for node in walk(self.node) if not isinstance(node, Scan))]
+        return describe.words(self.node)
 
     @property
     def state(self) -> str:
         """What is kept, for people."""
-        holders = [node.title for node in walk(self.node) if node.inputs and not isinstance(node, Calc)]
-        return "; ".join(holders) or "none: rows pass one by one"
+        return describe.state(self.node, self.ttl_ms)
 
-
-def distribution(result: Node) -> Sequence[str] | None:
-    """Columns of the one table by which its rows may be spread, so that all rows of a key meet.
-
-    None if any spreading will do; () if all rows belong in one place: nothing else is common to all operators.
-    """
-    keyed = [node for node in walk(result) if _keys(node) is not None]
-    common: list[str] | None = None
-    for node in keyed:
-        origins = [_origin(node.inputs[0], key) for key in _keys(node) or ()]
-        own = [origin for origin in origins if origin is not None]
-        common = own if common is None else [name for name in common if name in own]
-    return None if common is None else tuple(common)
-
-
-def _keys(node: Node) -> tuple[str, ...] | None:
-    """Columns of its input that key a node; None for one that takes rows one by one."""
-    if not node.inputs or isinstance(node, (Calc,)) or type(node).__name__ in ("Union", "UnnestRows"):
-        return None
-    if type(node).__name__ == "WindowAssign":
-        return getattr(node, "keys", ()) or None
-    return tuple(getattr(node, "keys", ()))
-
-
-def _origin(node: Node, name: str) -> str | None:
-    """The column of the table that a column is, as it is; None if it is another, or of several branches."""
-    while not isinstance(node, Scan):
-        if len(node.inputs) != 1:
-            origins = {_origin(branch, name) for branch in node.inputs}
-            return origins.pop() if len(origins) == 1 else None
-        if isinstance(node, Calc):
-            found = node.origins.get(name)
-        elif isinstance(node, WindowAggregate):
-            found = dict(zip(node.key_names, node.keys, strict=True)).get(name)
-        elif isinstance(node, Match):
-            found = name if name in node.keys else None
-        else:
-            found = name if name in node.inputs[0].names else None
-        if found is None:
-            return None
-        name, node = found, node.inputs[0]
-    return name
+    @property
+    def source(self) -> Mapping[str, str]:
+        """Generated Python, by name."""
+        return self.physical.source

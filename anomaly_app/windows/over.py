@@ -21,7 +21,6 @@ from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Arrivals, Counters, Finding, Layout, Problem, Row
 from anomaly_app.schema import Column
 from anomaly_app.windows.series import KeyedSeries, Retention
-from anomaly_app.words import duration
 
 Values = tuple[Any, ...]
 
@@ -51,97 +50,15 @@ class DetectorCall:
 
 @dataclass(frozen=True, slots=True)
 class CompiledOver:
-    """A query with detectors for rows of one layout. All functions raise what :data:`FAILURES` says.
+    """A query with detectors for rows of one layout. Both functions raise what :data:`FAILURES` says.
 
     Args:
-        before: a source row to one of the subquery that the detectors read, None if that leaves it out; None if they
-            read the table.
-        point: such a row to the values of all calls, one behind the other; None if WHERE does not hold.
-        project: such a row, and the result of each call, to a row of the SELECT list.
-        after: that to an output row, None if the queries around leave it out; None without such.
+        point: a row to the values of all calls, one behind the other.
+        project: such a row, and the result of each call, to an output row; None if what is around leaves it out.
     """
 
-    before: Callable[[Row], Values | None] | None
-    point: Callable[[Values], tuple[float, ...] | None]
-    project: Callable[..., Values]
-    after: Callable[[Values], Values | None] | None
-
-
-class OverRule:
-    """A bound query with detectors: an :class:`~anomaly_app.operators.OperatorFactory`.
-
-    Args:
-        calls: its detectors.
-        partition_by: columns of the table that key them.
-        output: columns of the query.
-        reads: names of the columns of the table that it reads.
-        compile: the query for rows of a layout.
-        filters: texts of WHERE below and around the detectors.
-        retention: how long state of keys is kept, and of how many.
-    """
-
-    alert_type = "anomaly"
-    needs_order = True
-    detects = True
-
-    def __init__(
-        self,
-        calls: Sequence[DetectorCall],
-        partition_by: Sequence[Column],
-        output: Sequence[Column],
-        reads: Sequence[str],
-        compile: Callable[[Layout], CompiledOver],
-        filters: tuple[Sequence[str], Sequence[str]],
-        retention: Retention,
-    ) -> None:
-        self.calls, self.keys, self.output, self.reads = tuple(calls), tuple(partition_by), output, reads
-        self.filters, self.retention = filters, retention
-        self._compile = compile
-
-    @property
-    def partition_by(self) -> Sequence[str]:
-        """Names of the columns that key the detectors."""
-        return tuple(column.name for column in self.keys)
-
-    @property
-    def description(self) -> str:
-        """One line about the query."""
-        calls = " and ".join(f"{call.function.name}({call.text})" for call in self.calls)
-        return calls + (f" for each {', '.join(self.partition_by)}" if self.keys else " over all rows")
-
-    @property
-    def words(self) -> list[str]:
-        """What the query does, for people: phrases in the order in which things happen."""
-        below, around = self.filters
-        before = f"the earlier rows of the same {', '.join(self.partition_by)}" if self.keys else "all earlier rows"
-        words = ["takes each row" + (f" where {' and '.join(below)}" if below else "")]
-        for call in self.calls:
-            options = ", ".join(f"{name} {call.options[name]}" for name in call.given)
-            words.append(
-                f"judges {call.text} by {call.function.name} ({options or 'no options: the defaults'}) "
-                f"from {before}, then learns from it"
-            )
-        words.append("gives one row for each" + (f" where {' and '.join(around)}" if around else ""))
-        return [*words, "alerts for rows that a detector flags"]
-
-    @property
-    def state(self) -> str:
-        """What is kept, for people."""
-        kept = "a model for each key" if self.keys else "one model"
-        ttl_ms = self.retention.ttl_ms
-        if ttl_ms is not None:
-            return f"{kept}, written with the rows that change it, dropped after {duration(ttl_ms)} without rows"
-        return f"{kept}, written with the rows that change it, kept for ever"
-
-    def create(self, layout: Layout) -> OverOperator:
-        """A fresh operator for rows of that layout."""
-        return OverOperator(self._compile(layout), self.calls, self.keys, layout, self.retention)
-
-    def order_key(self, layout: Layout) -> None:
-        """Rows of equal event time are taken as they came."""
-
-    def sort_key(self, layout: Layout) -> None:
-        """Rows are taken as the watermark releases them."""
+    point: Callable[[Row], tuple[float, ...]]
+    project: Callable[..., Values | None]
 
 
 class OverOperator:
@@ -182,8 +99,8 @@ class OverOperator:
 
     def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Judge rows, learn from them, and give a finding for each."""
-        rows, inputs, points = self._gather(rows)
-        findings = self._judge(rows, inputs, points) if rows else []
+        rows, points = self._gather(rows)
+        findings = self._judge(rows, points) if rows else []
         self._expire(watermark)
         return findings
 
@@ -209,41 +126,32 @@ class OverOperator:
 
     # --- rows in --------------------------------------------------------------------------------------
 
-    def _gather(self, rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Values], Sequence[tuple[float, ...]]]:
-        """Rows that WHERE lets pass, as the detectors' query sees them, and their values."""
-        before, point = self._compiled.before, self._compiled.point
+    def _gather(self, rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[tuple[float, ...]]]:
+        """Rows, and their values; those on which an expression fails are reported."""
+        point = self._compiled.point
         try:
-            inputs: Sequence[Any] = rows if before is None else [before(row) for row in rows]
-            points: Sequence[Any] = [None if values is None else point(values) for values in inputs]
+            return rows, [point(row) for row in rows]
         except FAILURES:
             good: list[Row] = []
-            inputs, points = [], []
+            points: list[tuple[float, ...]] = []
             for row in rows:
                 try:
-                    values = row if before is None else before(row)
-                    taken = None if values is None else point(values)
+                    taken = point(row)
                 except FAILURES as error:
                     self._problem(error, row)
                 else:
                     good.append(row)
-                    inputs.append(values)
                     points.append(taken)
-            rows = good
-        if None in points:
-            places = [place for place, taken in enumerate(points) if taken is not None]
-            rows, inputs, points = ([part[place] for place in places] for part in (rows, inputs, points))
-        return rows, inputs, points
+            return good, points
 
-    def _judge(
-        self, rows: Sequence[Row], inputs: Sequence[Values], points: Sequence[tuple[float, ...]]
-    ) -> list[Finding]:
+    def _judge(self, rows: Sequence[Row], points: Sequence[tuple[float, ...]]) -> list[Finding]:
         keys = list(map(self._key_of, rows))
         times = [row[TIME] for row in rows]
         series, over = self._state.numbers(keys, times)
         if None in series:
             self._refuse([row for row, number in zip(rows, series, strict=True) if number is None])
             places = [place for place, number in enumerate(series) if number is not None]
-            rows, inputs, points = ([part[place] for place in places] for part in (rows, inputs, points))
+            rows, points = [rows[place] for place in places], [points[place] for place in places]
             keys, times, series = ([part[place] for place in places] for part in (keys, times, series))
             if not rows:
                 return []
@@ -255,25 +163,21 @@ class OverOperator:
             for detector, columns in zip(self._detectors, self._columns, strict=True)
         ]
         self._state.free(over)
-        return self._findings(rows, inputs, keys, judged)
+        return self._findings(rows, keys, judged)
 
     # --- output ---------------------------------------------------------------------------------------
 
-    def _findings(
-        self, rows: Sequence[Row], inputs: Sequence[Values], keys: Sequence[Any], judged: Sequence[Verdicts]
-    ) -> list[Finding]:
-        project, after, single = self._compiled.project, self._compiled.after, self._single_key
+    def _findings(self, rows: Sequence[Row], keys: Sequence[Any], judged: Sequence[Verdicts]) -> list[Finding]:
+        project, single = self._compiled.project, self._single_key
         flags = [verdicts.flags() for verdicts in judged]
         anywhere = flags[0] if len(flags) == 1 else list(map(any, zip(*flags, strict=True)))
         results = zip(*[verdicts.values() for verdicts in judged], strict=True)
         findings: list[Finding] = []
         flagged: list[tuple[int, Finding]] = []
-        for place, (row, taken, key, result) in enumerate(zip(rows, inputs, keys, results, strict=True)):
+        for place, (row, key, result) in enumerate(zip(rows, keys, results, strict=True)):
             key = (key,) if single else key
             try:
-                values: Values | None = project(taken, *result)
-                if after is not None and values is not None:
-                    values = after(values)
+                values = project(row, *result)
             except FAILURES as error:
                 self._problem(error, row, key)
                 continue

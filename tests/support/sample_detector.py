@@ -12,7 +12,7 @@ import pytest
 
 from anomaly_app.detectors import DetectorFunction, Floats, Integers, Option
 from anomaly_app.errors import OptionError
-from anomaly_app.jobs import detector_functions
+from anomaly_app.plan import detector_functions
 from anomaly_app.schema import BOOLEAN, DOUBLE, INT, TIMESTAMP_3, DataType, Kind
 
 FIELDS = (
