@@ -54,8 +54,8 @@ class Result:
             ``Decimal``.
         late: rows of the tables that came too late and were dropped, as tuples of all table columns.
         late_columns: name and SQL type of these.
-        matches: for each row, the pattern variable and the source row (as in ``late``) of every row that it used;
-            empty where a query has no pattern.
+        matches: for each row, the pattern variable and the row of every row that it used, as the pattern saw it: of a
+            table as in ``late``; empty where a query has no pattern.
     """
 
     columns: list[tuple[str, str]]
@@ -162,6 +162,7 @@ def _rows_of(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Rows:
 def _run(bound: BoundQuery, table: Rows) -> Result:
     from anomaly_app.formats.values import to_python
     from anomaly_app.jobs.task import PartitionTask, QuerySlot
+    from anomaly_app.operators import COLUMNS
 
     factory, layout = bound.factory, bound.layout
     slot = QuerySlot(
@@ -176,6 +177,8 @@ def _run(bound: BoundQuery, table: Rows) -> Result:
     result.late_columns = [(column.name, str(column.type)) for column in layout.columns]
     out = [to_python(column.type) for column in factory.output]
     back = [to_python(column.type) for column in layout.columns]
+    told = factory.evidence(layout).columns
+    seen, end = [to_python(column.type) for column in told], COLUMNS + len(told)
 
     def take() -> None:
         output = task.take()
@@ -183,7 +186,7 @@ def _run(bound: BoundQuery, table: Rows) -> Result:
             raise problem.error
         for _, finding in output.findings:
             result.rows.append(_convert(out, finding.values))
-            result.matches.append([(name, _convert(back, row[2:])) for name, row in finding.bindings])
+            result.matches.append([(name, _convert(seen, row[COLUMNS:end])) for name, row in finding.bindings])
         result.late += [_convert(back, row[2:]) for row in output.late]
 
     position = 0

@@ -14,7 +14,8 @@ from anomaly_app.alerts.record import Alert, AlertSource, UsedRow
 from anomaly_app.alerts.severity import score_of, severity_of
 from anomaly_app.alerts.values import Converter, iso_time, to_json
 from anomaly_app.jobs.model import Job, Plan, Query
-from anomaly_app.operators import COLUMNS, POSITION, TIME, Finding, Row
+from anomaly_app.operators import COLUMNS, TIME, Finding, Row
+from anomaly_app.operators.graph import place_in_source
 from anomaly_app.schema import Column
 
 MOST_ROWS = 20
@@ -43,13 +44,13 @@ class AlertBuilder:
         factory = query.factory
         self._job, self._query, self._topic = job, query.name, plan.source.topic
         self._explainer = Explainer(plan, query)
-        pattern = getattr(factory, "pattern_text", "")
-        self._type: str = getattr(factory, "alert_type", "pattern" if pattern else "selection")
+        self._type = factory.alert_type
         self._key = _converters(factory.key)
         self._payload = _converters(factory.output)
-        self._columns = _converters(plan.layout.columns)
+        told = factory.evidence(plan.layout).columns
+        self._columns = _converters(told)
         self._lower = [column.name.lower() for column in factory.output]
-        self._width = COLUMNS + len(plan.layout.columns)
+        self._width = COLUMNS + len(told)
 
     def build(self, finding: Finding, *, partition: int, offset: int, detected_ms: int) -> Alert:
         """The alert of a finding.
@@ -88,17 +89,19 @@ class AlertBuilder:
         if len(bindings) > MOST_ROWS:
             bindings = [*bindings[: MOST_ROWS // 2], *bindings[-(MOST_ROWS // 2) :]]
         width = self._width
-        return [
-            UsedRow(
-                variable=variable,
-                event_time=iso_time(row[TIME]),
-                # Behind a repartition a row ends with its partition and offset in the source.
-                partition=row[width] if len(row) > width else partition,
-                offset=row[width + 1] if len(row) > width else row[POSITION],
-                values=_convert(self._columns, row[COLUMNS:width]),
+        used = []
+        for variable, row in bindings:
+            offset, own = place_in_source(row, width)
+            used.append(
+                UsedRow(
+                    variable=variable,
+                    event_time=iso_time(row[TIME]),
+                    partition=partition if own is None else own,
+                    offset=offset,
+                    values=_convert(self._columns, row[COLUMNS:width]),
+                )
             )
-            for variable, row in bindings
-        ]
+        return used
 
 
 def encode(alert: Alert) -> bytes:

@@ -9,7 +9,7 @@ from anomaly_app.alerts.condition import Condition, columns_read, parse_conditio
 from anomaly_app.alerts.values import Converter, iso_time, to_text
 from anomaly_app.errors import SqlError
 from anomaly_app.jobs.model import Plan, Query
-from anomaly_app.operators import COLUMNS, TIME, Finding, Row
+from anomaly_app.operators import COLUMNS, TIME, Finding, Layout, Row
 from anomaly_app.schema import TIMESTAMPS
 
 WINDOW = "window"
@@ -39,15 +39,13 @@ class Explainer:
 
     def __init__(self, plan: Plan, query: Query) -> None:
         factory = query.factory
-        self._layout, self._output = plan.layout, factory.output
+        self._layout, self._output = factory.evidence(plan.layout), factory.output
         self._key = [(column.name, to_text(column.type)) for column in factory.key]
         keys = {column.name for column in factory.key}
-        self._definitions: Mapping[str, str] = {
-            name: text for name, text in getattr(factory, "definitions", {}).items() if text
-        }
-        pattern = getattr(factory, "pattern_text", "")
-        self._of_windows = getattr(factory, "alert_type", "") == WINDOW
-        labels: Mapping[str, str] = getattr(factory, "labels", {})
+        self._definitions: Mapping[str, str] = {name: text for name, text in factory.definitions.items() if text}
+        pattern = factory.pattern_text
+        self._of_windows = factory.alert_type == WINDOW
+        labels = factory.labels
         # Not the key again, nor the times that the rows of a pattern have, or the edges of a window.
         timed = pattern or self._of_windows
         self._shown = [
@@ -56,19 +54,18 @@ class Explainer:
             if column.name not in keys and not (timed and column.type.kind in TIMESTAMPS)
         ]
         self._pattern = pattern[len("PATTERN") :].strip() if pattern.upper().startswith("PATTERN") else pattern
-        self._description: str = getattr(factory, "description", "")
+        self._description = factory.description
         # Running measures of earlier rows are not what the condition saw on the last one.
-        measures: Mapping[str, str] = getattr(factory, "measures", {})
-        self._measures = {} if getattr(factory, "all_rows", False) else measures
+        self._measures = {} if factory.all_rows else factory.measures
         self._conditions: dict[str, Condition] = {}
         self._read: dict[str, list[tuple[str, int, Converter]]] = {}
-        variables = list(getattr(factory, "definitions", {}))
+        variables = list(factory.definitions)
         for variable, text in self._definitions.items():
             self._conditions[variable], read = self._parse(text, variable, variables)
             for owner, name in read:
                 entries = self._read.setdefault(owner, [])
                 if name not in [known for known, _, _ in entries]:
-                    entries.append((name, self._layout.index(name), _text_of(plan, name)))
+                    entries.append((name, self._layout.index(name), _text_of(self._layout, name)))
 
     def explain(self, finding: Finding) -> str:
         """The sentences."""
@@ -157,8 +154,8 @@ class Explainer:
         return condition, read
 
 
-def _text_of(plan: Plan, name: str) -> Converter:
-    return to_text(plan.layout.columns[plan.layout.index(name) - COLUMNS].type)
+def _text_of(layout: Layout, name: str) -> Converter:
+    return to_text(layout.columns[layout.index(name) - COLUMNS].type)
 
 
 def _named(name: str, value: Any, convert: Converter) -> str:

@@ -59,7 +59,7 @@ def _queries(job: Job) -> list[dict[str, Any]]:
             "alerts": query.alerts.value,
             "partition_by": list(plan.partition_by),
             "routing": plan.routing.value,
-            "description": getattr(query.factory, "description", ""),
+            "description": query.factory.description,
         }
         for plan in job.plans
         for query in plan.queries

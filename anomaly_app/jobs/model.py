@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
-from anomaly_app.operators import Layout, OperatorFactory
+from anomaly_app.operators import Layout
+from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Column, Schema
 
 
@@ -131,7 +132,7 @@ class Query:
     """
 
     name: str
-    factory: OperatorFactory
+    factory: PlannedQuery
     sink: Sink | None
     fingerprint: str
     alerts: Alerts = Alerts.FLAGGED

@@ -408,6 +408,8 @@ class GraphOperator:
             given = [flows[number] if number >= 0 else inputs[-number - 1] for number in plan.inputs]
             if vertex is last and isinstance(vertex, Inner):
                 found, _ = vertex.find(given)
+                if plan.inputs != (-1,):
+                    self._of_source(found, vertex.width)
             else:
                 flow = vertex.run(given)
                 vertex.watermark = flow.watermark
@@ -430,6 +432,14 @@ class GraphOperator:
             else:
                 converted.append(finding)
         return converted
+
+    def _of_source(self, found: Sequence[Finding], width: int) -> None:
+        """Findings on rows that are not those of the source: they stand where its last row did."""
+        for finding in found:
+            last = finding.last
+            if len(last) - width == 1:
+                finding.number = _digest(((*last[width][0], finding.number), finding.values))
+            finding.last = self._source_row(last, width)
 
     def _report(self, vertex: Vertex, inputs: Sequence[Flow]) -> None:
         """Rows of a vertex that failed or were late, as rows of the source."""
@@ -480,5 +490,30 @@ def _number(row: Row, end: int) -> int:
     behind = row[end:]
     if len(behind) != 1:
         return 0
-    digest = hashlib.blake2b(msgspec.msgpack.encode((behind[0][0], row[COLUMNS:end]), enc_hook=str), digest_size=7)
+    return _digest((behind[0][0], row[COLUMNS:end]))
+
+
+def _digest(value: Any) -> int:
+    digest = hashlib.blake2b(msgspec.msgpack.encode(value, enc_hook=str), digest_size=7)
     return int.from_bytes(digest.digest(), "big")
+
+
+def place_in_source(row: Row, width: int) -> tuple[int, int | None]:
+    """Where a row, or the last one that it was made of, stands in the source: offset, and partition if it is known.
+
+    Args:
+        row: of any edge of a graph.
+        width: of such a row, without what stands behind the columns.
+
+    Example:
+        >>> place_in_source((1_000, 42, "ann"), 3), place_in_source((1_000, 42, "ann", 5, 77), 3)
+        ((42, None), (77, 5))
+        >>> place_in_source((1_000, 42, "ann", ((0,), 42)), 3)
+        (42, None)
+    """
+    behind = row[width:]
+    if len(behind) == 1:
+        _, position, *behind = behind[0]
+    else:
+        position = row[POSITION]
+    return (behind[1], behind[0]) if behind else (position, None)

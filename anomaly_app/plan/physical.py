@@ -13,7 +13,7 @@ from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.operators.graph import Constant, Expand, GraphPlan, Inner, Merge, Transform, Vertex, VertexPlan
 from anomaly_app.operators.order import Order, Retime
 from anomaly_app.patterns.rule import Limits, Rule
-from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.calculation import compile_calcs, is_everything, row_codes
 from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.nodes import (
     Calc,
@@ -140,6 +140,7 @@ class Physical:
         rules: its row patterns, by the identity of their nodes.
         plain_rule: it is one row pattern over the rows of the table.
         bounded_only: it gives nothing before the whole input is there.
+        evidence: columns of the rows that its findings tell; None for those of the table.
         source: generated Python, by name.
     """
 
@@ -151,6 +152,7 @@ class Physical:
     rules: dict[int, Rule]
     plain_rule: bool
     bounded_only: bool
+    evidence: Layout | None
     source: dict[str, str]
 
 
@@ -197,6 +199,7 @@ class Builder:
         self.rules: dict[int, Rule] = {}
         self.source: dict[str, str] = {}
         self.bounded_only = False
+        self.evidence: Layout | None = None
         self.splits_at = int(any(isinstance(getattr(node, "windows", None), Sessions) for node in walk(result)))
 
     def _all_ordered(self, scan: Scan) -> bool:
@@ -237,7 +240,7 @@ class Builder:
         plain_rule = len(self.vertices) == 1 and isinstance(last, Match)
         return Physical(
             graph, self.reads, self.needs_order, main_node(self.result), key, self.rules, plain_rule,
-            self.bounded_only, self.source,
+            self.bounded_only, self.evidence, self.source,
         )  # fmt: skip
 
     def _gives_findings(self, node: Node) -> bool:
@@ -458,6 +461,8 @@ class Builder:
         layout, width = below.layout, COLUMNS + len(below.layout.columns)
         order_key, sort_key = rule.order_key(layout), rule.sort_key(layout)
         self.rules[id(node)] = rule
+        if below.vertex >= 0:
+            self.evidence = layout
         self.bounded_only = self.bounded_only or sort_key is not None
 
         def make() -> Vertex:

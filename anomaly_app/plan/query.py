@@ -73,6 +73,11 @@ class PlannedQuery:
             physical = self._built[layout] = self._build(layout)
         return GraphOperator(physical.graph, self.into[0] if self.into is not None else None)
 
+    def evidence(self, layout: Layout) -> Layout:
+        """Columns of the rows that findings tell, over rows of a layout."""
+        self.create(layout)
+        return self._built[layout].evidence or layout
+
     def _build(self, layout: Layout | None) -> Physical:
         scans = {self.scan.table: layout} if layout is not None else None
         return Builder(self.node, self.dialect, self.limits, self.ttl_ms, scans).build()

@@ -40,7 +40,7 @@ class Overview:
             queries: list[QueryStatus] = [
                 {
                     "name": output.query.name,
-                    "description": str(getattr(output.query.factory, "description", "")),
+                    "description": output.query.factory.description,
                     "source": pipeline.source.topic,
                     "sink": output.topic or None,
                     "alerts": output.alerts,
