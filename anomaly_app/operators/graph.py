@@ -84,6 +84,10 @@ class Vertex:
         """Time of the clock from which on something is complete without another row; None if nothing waits."""
         return None
 
+    def count_in(self, counters: Counters) -> None:
+        """Count what is dropped or bounded there."""
+        self.counters = counters
+
     def fail(self, error: Exception, row: Row) -> None:
         """Report a row on which an expression failed."""
         problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
@@ -257,6 +261,10 @@ class Inner(Vertex):
         """Into the operator."""
         self.operator.restore(entries)
 
+    def count_in(self, counters: Counters) -> None:
+        """The operator counts there, too."""
+        self.counters = self.operator.counters = counters
+
     def due_ms(self) -> int | None:
         """That of the operator."""
         return self.operator.due_ms()
@@ -332,6 +340,8 @@ class GraphOperator:
         self.problems: list[Problem] = []
         self.late: list[Row] = []
         self.counters = Counters()
+        for vertex in self.vertices:
+            vertex.count_in(self.counters)
         self._last = self.vertices[-1]
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"

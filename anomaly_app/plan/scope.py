@@ -9,9 +9,11 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
+from anomaly_app.expressions.functions import FUNCTIONS
 from anomaly_app.expressions.typed import Code, Dialect, Environment
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
+from anomaly_app.plan.detector_functions import USE, functions
 from anomaly_app.schema import Column, DataType
 
 ROWTIME = "$rowtime"
@@ -113,10 +115,11 @@ class Scope:
         if parts[0].lower() == ROWTIME:
             if self.rowtime is not None:
                 return self.rowtime, parts[1:]
-            raise self.fail(node, f"there is no event time: {ROWTIME} needs a table with a WATERMARK FOR a column")
-        if len(parts) > 1 and len(parts) == 2 and self._qualifiers:
-            tables = ", ".join(sorted(self._qualifiers)).lower()
-            raise self.fail(node, f"unknown table or column {parts[0]!r}; tables of this query: {tables}")
+            problem = (
+                f"there is no event time here: {ROWTIME} needs a table with a WATERMARK FOR a column (rowtime= of "
+            )
+            problem += f"Rows), and a subquery has to give it, as in SELECT {ROWTIME} AS ts"
+            raise self.fail(node, problem)
         hint = nearest(parts[0], dict.fromkeys(name.visible for name in self.names))
         raise self.fail(node, f"unknown column {parts[0]!r}{hint}")
 
@@ -204,6 +207,8 @@ class _Bound:
             raise compiler.fail(node, problem)
         if node.name in AGGREGATES:
             raise compiler.fail(node, f"{node.name} is about many rows, and cannot stand here")
+        if node.name not in FUNCTIONS and node.name in functions():
+            raise compiler.fail(node, f"{node.name} is a detector: it needs {USE}")
         return None
 
 
