@@ -8,6 +8,7 @@ from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect, common_type
 from anomaly_app.plan import grouping, matching, over, sets, unnesting, windowing
@@ -279,13 +280,12 @@ class Analyzer:
         assert isinstance(item, Join)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
-        sides = f"{'' if item.kind == 'INNER' else item.kind + ' '}JOIN"
-        problem = f"{sides} of two tables is not supported yet: patterns, windows and UNION ALL over both may serve"
-        raise SqlValidationError(problem, text, *item.right.span)
+        kind = "" if item.kind == "INNER" else f"{item.kind} "
+        raise SqlValidationError(refusal(f"{kind}JOIN"), text, *item.right.span)
 
     def _table(self, ref: TableRef, text: str) -> Relation:
         if ref.as_of is not None:
-            raise SqlValidationError("FOR SYSTEM_TIME AS OF is not supported yet", text, *ref.as_of.span)
+            raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *ref.as_of.span)
         view = self.catalog.view(ref.path)
         if view is not None:
             return self._named(self._view(view, ref, text), ref.alias, ref.path, ref.columns, ref.span, text)
@@ -382,8 +382,10 @@ def refuse_subqueries(tree: n.Node, text: str) -> None:
     """Raise for a query inside an expression: these are joins, which are not there yet."""
     for part in n.walk(tree):
         if isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)):
-            what = {n.InQuery: "IN with a subquery", n.Exists: "EXISTS", n.ScalarQuery: "a subquery as a value"}
-            raise SqlValidationError(f"{what[type(part)]} is not supported yet", text, *part.span)
+            what = "IN (SELECT …)" if isinstance(part, n.InQuery) else "a subquery as a value"
+            if isinstance(part, n.Exists):
+                what = "EXISTS (SELECT …)"
+            raise SqlValidationError(refusal(what), text, *part.span)
 
 
 def common_columns(trees: Sequence[Node]) -> list[Column] | int:

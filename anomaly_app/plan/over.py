@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
+from anomaly_app.expressions.refused import refusal
 from anomaly_app.plan import detecting
 from anomaly_app.plan.grouping import checked_aggregate
 from anomaly_app.plan.nodes import (
@@ -125,7 +126,7 @@ def _over(analyzer: Analyzer, relation: Relation, calls: Sequence[n.Call], known
 
 def _offset(call: n.Call, scope: Scope, name: str) -> tuple[AggregateCall, Column]:
     if call.name == "LEAD":
-        raise scope.fail(call, "LEAD would have to wait for rows to come: use LAG, or MATCH_RECOGNIZE with NEXT")
+        raise scope.fail(call, refusal("LEAD"))
     if not 1 <= len(call.args) <= 3:
         raise scope.fail(call, f"LAG takes a value, perhaps an offset and a default, not {len(call.args)} arguments")
     value = scope.expression(call.args[0])
@@ -221,7 +222,7 @@ def _number(analyzer: Analyzer, relation: Relation, call: n.Call, known: dict[An
     window, text = call.over, relation.text
     assert window is not None
     if call.name != "ROW_NUMBER":
-        raise SqlValidationError(f"{call.name} is not supported: use ROW_NUMBER()", text, *call.span)
+        raise SqlValidationError(refusal(call.name), text, *call.span)
     if call.args:
         raise SqlValidationError("ROW_NUMBER takes no argument", text, *call.args[0].span)
     if not window.order_by:

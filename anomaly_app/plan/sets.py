@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
@@ -33,9 +34,7 @@ def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
             raise analyzer.fail(tree, tree.right.span, f"{tree.kind}: {shown}, and they have no common type")
         types.append(type_)
     if tree.kind != "UNION" or not tree.all:
-        what = f"{tree.kind}{' ALL' * tree.all}"
-        hint = "UNION ALL gives every row" if tree.kind == "UNION" else "it would have to take rows back"
-        raise analyzer.fail(tree, tree.span, f"{what} is not supported yet: {hint}")
+        raise analyzer.fail(tree, tree.span, refusal(tree.kind))
     branches: list[Node] = []
     for side in (left, right):
         branch = _converted(analyzer, side, left.names, types, tree)
@@ -116,11 +115,7 @@ def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
     """SELECT DISTINCT of rows that carry the edges of their windows; raises ``SqlValidationError`` for others."""
     window = node.window
     if window is None or window.start is None or window.end is None:
-        problem = (
-            "SELECT DISTINCT of an endless input needs the edges of a window among its columns (window_start, "
-            "window_end); without it is not supported yet"
-        )
-        raise analyzer.fail(select, select.span, problem)
+        raise analyzer.fail(select, select.span, refusal("SELECT DISTINCT"))
     if node.updating:
         problem = f"SELECT DISTINCT in windows needs rows that are not taken back: {node.updating}"
         raise analyzer.fail(select, select.span, problem)
@@ -142,8 +137,7 @@ def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
     if tree.limit is None and not tree.offset:
         return node
     if tree.order_by:
-        problem = "ORDER BY with LIMIT would take rows back as earlier ones come late: it is not supported yet"
-        raise analyzer.fail(tree, tree.span, problem)
+        raise analyzer.fail(tree, tree.span, refusal("ORDER BY with LIMIT"))
     return Limit(
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,
@@ -166,8 +160,7 @@ def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:
         columns.append(SortColumn(bare, item.descending, nulls_first))
     first, *others = columns
     if first.name not in node.rowtimes | node.proctimes or first.descending:
-        problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted by others"
-        raise scope.fail(tree.order_by[0].expr, problem)
+        raise scope.fail(tree.order_by[0].expr, refusal("ORDER BY of values"))
     if node.updating:
         raise scope.fail(tree.order_by[0].expr, f"ORDER BY needs rows that are not taken back: {node.updating}")
     return Sort(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.sql.queries import (
     FromItem,
@@ -26,7 +27,7 @@ from anomaly_app.sql.windows_parser import WindowParser
 
 _CLAUSES = frozenset(
     "WHERE GROUP HAVING ORDER LIMIT OFFSET FETCH UNION INTERSECT EXCEPT MINUS JOIN INNER LEFT RIGHT FULL CROSS NATURAL "
-    "ON USING WINDOW QUALIFY MATCH_RECOGNIZE FOR SET".split()
+    "ON USING WINDOW PIVOT QUALIFY MATCH_RECOGNIZE FOR SET".split()
 )
 """Words that begin what may follow an item of FROM: no alias."""
 
@@ -64,7 +65,7 @@ class QueryParser(WindowParser):
 
     def _with(self, outside: dict[str, QueryTree]) -> None:
         if self.at("RECURSIVE"):
-            raise SqlValidationError("WITH RECURSIVE is not supported", self.text, *self.token.span)
+            raise SqlValidationError(refusal("WITH RECURSIVE"), self.text, *self.token.span)
         own: set[str] = set()
         while True:
             place = self.token.span
@@ -306,6 +307,8 @@ class QueryParser(WindowParser):
         start = self.token.span.start
         window: WindowFunction | None = None
         item: FromItem
+        if self.at("LATERAL", "TABLE"):
+            raise SqlValidationError(refusal("LATERAL"), self.text, *self.token.span)
         self.accept("LATERAL")
         if self.at("UNNEST"):
             return self._unnest(), None, None
@@ -318,6 +321,8 @@ class QueryParser(WindowParser):
         else:
             item = self._table(start)
         match: MatchRecognize | None = None
+        if self.at("PIVOT", "("):
+            raise SqlValidationError(refusal("PIVOT"), self.text, *self.token.span)
         if self.at("MATCH_RECOGNIZE"):
             match = self.match_recognize()
             match_alias = self._alias()

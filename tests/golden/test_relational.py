@@ -39,11 +39,8 @@ def asked(case: Case) -> tuple[str, dict[str, Rows]]:
         tables[table["name"]] = Rows(
             columns=[tuple(column) for column in table["columns"]],
             rows=rows,
-            rowtime=table.get("rowtime"),
-            watermark_delay_ms=table.get("watermark_delay_ms", 0),
-            proctime=table.get("proctime"),
         )
-    # The DDL says what Rows cannot: computed columns, a watermark that is an expression, keys.
+    # The DDL says the rest: watermark, computed columns, keys.
     return ";\n".join([*(table["ddl"] for table in case["tables"]), *case.get("setup", ()), case["sql"]]), tables
 
 

@@ -1,0 +1,46 @@
+"""What SQL has and this product has not (yet): named as it is called, with the nearest way that works."""
+
+from __future__ import annotations
+
+_WINDOW = "FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR) GROUP BY …, window_start, window_end"
+_JOIN = (
+    "values of a small table are listed, as in IN ('a', 'b') or MAP['a', 1, 'b', 2][k]; rows of two streams go to one "
+    "topic, with a column that tells them apart for MATCH_RECOGNIZE"
+)
+
+WAYS = {
+    "JOIN": _JOIN,
+    "LATERAL": "functions of a row stand in the SELECT list",
+    "FOR SYSTEM_TIME AS OF": _JOIN,
+    "UNION": "UNION ALL gives every row of both",
+    "INTERSECT": "one query with both conditions in WHERE",
+    "EXCEPT": "one query with WHERE … AND NOT (…)",
+    "SELECT DISTINCT": f"a window gives each once, SELECT DISTINCT …, window_start, window_end {_WINDOW.split(' GROUP')[0]}",
+    "GROUP BY": f"a window gives each group once, SELECT … {_WINDOW}",
+    "IN (SELECT …)": "list the values, as in IN ('a', 'b')",
+    "EXISTS (SELECT …)": "list the values, as in IN ('a', 'b')",
+    "a subquery as a value": "write the value, or compute it in a query in FROM: SELECT … FROM (SELECT …)",
+    "ORDER BY of values": "rows are ordered by time, ORDER BY ts, or ranked within windows by ROW_NUMBER()",
+    "ORDER BY with LIMIT": "ROW_NUMBER() within windows gives the first rows of each",
+    "PIVOT": f"SUM(v) FILTER (WHERE kind = 'a') {_WINDOW}",
+    "WITH RECURSIVE": "WITH v AS (SELECT …) without RECURSIVE names a query",
+    "RANK": "ROW_NUMBER() numbers rows",
+    "DENSE_RANK": "ROW_NUMBER() numbers rows",
+    "LEAD": "LAG knows the row before, MATCH_RECOGNIZE with NEXT the one behind",
+}
+"""The nearest way, by clause."""
+
+
+def refusal(clause: str) -> str:
+    """What is wrong with a clause that there is not.
+
+    Example:
+        >>> refusal("INTERSECT")
+        'INTERSECT is not supported: one query with both conditions in WHERE'
+        >>> refusal("LEFT JOIN").partition(" or MAP")[0]
+        "LEFT JOIN is not supported: values of a small table are listed, as in IN ('a', 'b')"
+        >>> refusal("CREATE FUNCTION")
+        'CREATE FUNCTION is not supported'
+    """
+    way = WAYS.get(clause) or (WAYS["JOIN"] if clause.endswith("JOIN") else "")
+    return f"{clause} is not supported" + (f": {way}" if way else "")
