@@ -15,7 +15,7 @@ WAYS = {
     "UNION": "UNION ALL gives every row of both",
     "INTERSECT": "one query with both conditions in WHERE",
     "EXCEPT": "one query with WHERE … AND NOT (…)",
-    "SELECT DISTINCT": f"a window gives each once, SELECT DISTINCT …, window_start, window_end {_WINDOW.split(' GROUP')[0]}",
+    "SELECT DISTINCT": "a window gives each once: SELECT DISTINCT …, window_start, window_end FROM TUMBLE(…)",
     "GROUP BY": f"a window gives each group once, SELECT … {_WINDOW}",
     "IN (SELECT …)": "list the values, as in IN ('a', 'b')",
     "EXISTS (SELECT …)": "list the values, as in IN ('a', 'b')",
