@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.call_syntax import inside_of
 from anomaly_app.expressions.literals import LiteralParser

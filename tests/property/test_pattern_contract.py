@@ -135,11 +135,12 @@ def factory(name: str):
 )
 def test_contract(name, rows, trailing, seed, fast):
     bound = factory(name)
-    bound.factory.single_run, bound.factory.automaton = fast
-    order = bound.factory.order_key(bound.layout)
+    rule = bound.factory.rule
+    rule.single_run, rule.automaton = fast
+    order = rule.order_key(bound.layout)
     given = made(rows, trailing=trailing)
     time = "$" not in RULES[name][1]  # whether the end of the input or that of WITHIN comes first makes a difference
-    check_contract(lambda: bound.factory.create(bound.layout), given, order=order, seed=seed, time=time)
+    check_contract(lambda: rule.create(bound.layout), given, order=order, seed=seed, time=time)
 
 
 @pytest.mark.parametrize("name", ["sales", "neighbours"])
@@ -147,7 +148,7 @@ def test_no_held_row_is_written_again(name):
     """One key, a hundred rows of an open attempt, one at a time."""
     bound = factory(name)
     rows = [(1_000 + number // 3, number, "x", 2, number, 1_000) for number in range(100)]
-    check_contract(lambda: bound.factory.create(bound.layout), rows)
+    check_contract(lambda: bound.factory.rule.create(bound.layout), rows)
 
 
 @pytest.mark.parametrize("name", ["sales", "sales without time", "pairs"])
@@ -155,8 +156,9 @@ def test_no_held_row_is_written_again(name):
 @given(rows=data, most=st.integers(1, 6), seed=st.integers(0, 99), fast=st.tuples(st.booleans(), st.booleans()))
 def test_limits_do_not_depend_on_batches(name, rows, most, seed, fast):
     bound = bind_text(RULES[name][1], {"t": SCHEMA}, limits=Limits(rows_per_key=most))
-    bound.factory.single_run, bound.factory.automaton = fast
-    check_contract(lambda: bound.factory.create(bound.layout), made(rows), seed=seed)
+    rule = bound.factory.rule
+    rule.single_run, rule.automaton = fast
+    check_contract(lambda: rule.create(bound.layout), made(rows), seed=seed)
 
 
 def run_task(name, batches, crashes):
@@ -164,7 +166,7 @@ def run_task(name, batches, crashes):
     bound = factory(name)
 
     def fresh():
-        slots = [QuerySlot("q", bound.factory.create(bound.layout), order_key=bound.factory.order_key(bound.layout))]
+        slots = [QuerySlot("q", bound.factory.create(bound.layout), needs_order=bound.factory.needs_order)]
         return PartitionTask(slots, delay_ms=20, mode=TimeMode.ROWTIME)
 
     task, stored, entries = fresh(), Checkpoint(), {}
@@ -214,7 +216,7 @@ def test_a_task_that_is_killed_gives_each_finding_once(name, rows, offsets, size
 def in_order(name, rows, arrival, delay_ms):
     """Findings of a task that gets rows in some order of arrival, told by what the rows say, not by where they came."""
     bound = factory(name)
-    slots = [QuerySlot("q", bound.factory.create(bound.layout), order_key=bound.factory.order_key(bound.layout))]
+    slots = [QuerySlot("q", bound.factory.create(bound.layout), needs_order=bound.factory.needs_order)]
     task = PartitionTask(slots, delay_ms=delay_ms, mode=TimeMode.ROWTIME)
     for position, row in enumerate(arrival):
         task.process([(rows[row][0], position, *rows[row][2:])], end=position + 1)

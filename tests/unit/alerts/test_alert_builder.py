@@ -29,6 +29,15 @@ class Factory:
     measures: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     all_rows: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    alert_type: str = "selection"
+
+    @property
+    def key(self) -> Sequence[Column]:
+        return [column for column in COLUMNS if column.name in (self.partition_by or ())]
+
+    def evidence(self, layout: Layout) -> Layout:
+        return layout
 
 
 COLUMNS = (
@@ -187,12 +196,8 @@ def test_a_selection_is_explained_by_its_output_and_its_rule() -> None:
 
 
 def test_a_factory_that_tells_nothing_is_enough() -> None:
-    class Bare:
-        output = (Column("n", BIGINT),)
-        partition_by = None
-
     row = sale(0, "10")
-    assert build(Bare(), Finding((), row[0], (None,), row)).explanation == "At 2025-07-10 14:06:55.000: n NULL."
+    assert build(Factory((Column("n", BIGINT),), None), Finding((), row[0], (None,), row)).explanation == "At 2025-07-10 14:06:55.000: n NULL."
 
 
 def test_hostile_text_cannot_break_the_sentence() -> None:

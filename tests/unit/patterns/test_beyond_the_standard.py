@@ -28,7 +28,7 @@ def bound(pattern: str, define: str, *, skip="SKIP PAST LAST ROW", rows="", dial
 
 def operator(pattern: str, define: str, **options):
     made = bound(pattern, define, **options)
-    return made.factory.create(made.layout)
+    return made.factory.rule.create(made.layout)
 
 
 def row(time: int, value: int | None, key: str = "x", text: str = "1"):
@@ -212,12 +212,12 @@ def test_nothing_is_held_of_keys_that_are_done():
 
 def test_strategies_and_the_state_that_waits_are_explained():
     made = bound(f"A NOT B) {SECOND}", "B AS B.v = 2")
-    explanation = explain_rule(made.factory, made.layout)
+    explanation = explain_rule(made.factory.rule, made.layout)
     assert explanation.strategy == "threads" and explanation.why == "rows that are not B pass by, unbound"
     assert [place.accepts for place in explanation.program] == ["no", "in time", "in time"]
     assert explanation.program[1].next == ("1 (not B)",)
     made = bound("A B)", "B AS B.v = 2", skip="NO SKIP")
-    explanation = explain_rule(made.factory, made.layout)
+    explanation = explain_rule(made.factory.rule, made.layout)
     assert explanation.strategy == "all ways" and "which came out already" in explanation.state
 
 

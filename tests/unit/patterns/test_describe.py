@@ -26,8 +26,8 @@ def blocks(name: str) -> list[str]:
 
 def bind(clause: str, dialect: str = "flink") -> Rule:
     bound = bind_text(f"SELECT * FROM events MATCH_RECOGNIZE ({clause})", {"events": EVENTS}, dialect)
-    assert isinstance(bound.factory, Rule)
-    return bound.factory
+    assert bound.factory.rule is not None
+    return bound.factory.rule
 
 
 def explained(clause: str, dialect: str = "flink") -> Explanation:

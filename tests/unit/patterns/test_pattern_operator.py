@@ -21,7 +21,8 @@ def operator(pattern: str, define: str, *, skip="PAST LAST ROW", rows="", dialec
         f"{rows} AFTER MATCH SKIP {skip} PATTERN ({pattern} DEFINE {define})"
     )
     bound = bind_text(sql, {"t": SCHEMA}, dialect, limits=Limits(**limits))
-    made = bound.factory.create(bound.layout)
+    assert bound.factory.rule is not None
+    made = bound.factory.rule.create(bound.layout)
     assert isinstance(made, PatternOperator)
     return made
 
