@@ -23,9 +23,10 @@ from anomaly_app.agents.lane import declare
 from anomaly_app.errors import AnomalyError, SettingsError, SqlError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
-from anomaly_app.runtime.connection import faust_credentials
+from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
@@ -62,6 +63,7 @@ class AnomalyApp(LaneApp):
     def __init__(self, loaded: LoadedSettings) -> None:
         settings = loaded.settings
         self.loaded = loaded
+        self.warning = ""
         self.worker: Worker | None = None
         self._web: WebServer | None = None
         self._side_tasks: list[asyncio.Task[None]] = []
@@ -71,7 +73,7 @@ class AnomalyApp(LaneApp):
             settings.worker.app_id,
             batch_rows=settings.worker.batch_rows,
             group_id=settings.kafka.group_id or settings.worker.app_id,
-            broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
+            broker=_urls(loaded),
             broker_credentials=faust_credentials(loaded),
             store="rocksdb://?driver=rocksdict",
             datadir=str(settings.worker.data_dir),
@@ -123,9 +125,12 @@ class AnomalyApp(LaneApp):
             raise self.loaded.error("worker.data_dir", f"nothing can be written to {folder}: {error}") from error
 
     async def _prepare(self) -> None:
+        drafts = bind_jobs(self.loaded, {})
+        self.loaded, self.warning = settle(self.loaded, drafts)
         loaded, settings = self.loaded, self.loaded.settings
+        self.conf.broker = _urls(loaded)
+        self.isolation_level = settings.kafka.isolation_level
         async with TopicAdmin(loaded) as admin:
-            drafts = bind_jobs(loaded, {})
             sources = await admin.sources(sorted({plan.source.topic for job in drafts for plan in job.plans}))
             jobs = bind_jobs(loaded, sources)
             registries = Registries(loaded)
@@ -160,6 +165,8 @@ class AnomalyApp(LaneApp):
         drop_repeats()
         await super().on_first_start()
         assert self.worker is not None
+        if self.warning:
+            log.warning("%s", self.warning)
         for job in self.worker.bound_jobs:
             for warning in job.warnings:
                 log.warning("job %s: %s", job.name, warning)
@@ -319,6 +326,10 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
             raise error.in_file(path) from None
         jobs.append(job)
     return jobs
+
+
+def _urls(loaded: LoadedSettings) -> list[str]:
+    return [f"kafka://{server}" for server in bootstrap_servers(loaded)]
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -13,7 +13,8 @@
     │   └── EvaluationError        an expression fails on a row (a CAST, a division by zero)
     │       └── SkipTargetError    AFTER MATCH SKIP cannot go where it should
     ├── LimitError                 a bound on memory or time was reached
-    ├── BrokerError                Kafka is unreachable, refuses the credentials, or lacks a topic
+    ├── BrokerError                Kafka is unreachable
+    │   └── BrokerRefusal          Kafka says no, and will say so again: credentials, rights, a topic that is missing
     ├── RegistryError              the schema registry is unreachable or refuses
     └── StateError                 stored state is unreadable or belongs to another version
 
@@ -154,6 +155,13 @@ class BrokerError(AnomalyError):
 
     code = "broker"
     retriable = True
+
+
+class BrokerRefusal(BrokerError):
+    """Kafka answered, and said no; the same question will get the same answer."""
+
+    code = "broker-refusal"
+    retriable = False
 
 
 class RegistryError(AnomalyError):

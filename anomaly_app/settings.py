@@ -33,10 +33,27 @@ PREFIX = "ANOMALY_"
 CONFIG_VARIABLE = "ANOMALY_CONFIG"
 DEFAULT_FILE = "anomaly.toml"
 MASK = "********"
+LOCAL_BROKER = "localhost:9092"
+"""If neither settings nor jobs name a broker."""
 
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def split_servers(value: str) -> list[str]:
+    """The brokers of a comma-separated list; raises ``ValueError`` if one of them is not host:port.
+
+    Example:
+        >>> split_servers("one:9092, two:9092")
+        ['one:9092', 'two:9092']
+    """
+    servers = [server.strip() for server in value.split(",")]
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+            raise ValueError(f"{server!r} should be host:port, several of them separated by commas")
+    return servers
 
 
 def _none_if_empty(value: object) -> object:
@@ -54,8 +71,8 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """How Kafka is reached."""
 
-    bootstrap_servers: str = "localhost:9092"
-    """Comma-separated host:port."""
+    bootstrap_servers: str = ""
+    """Comma-separated host:port; empty for those of the job files, else localhost:9092."""
     group_id: str = ""
     """Consumer group; empty for worker.app_id."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -73,16 +90,16 @@ class KafkaSettings(_Section):
     """Of the topics that the worker creates."""
     create_topics: bool = True
     """Create missing topics of the worker's own."""
+    isolation_level: Literal["", "read_uncommitted", "read_committed"] = ""
+    """Whether records of aborted transactions are read; empty for that of the job files, else read_uncommitted."""
     embedded: bool = False
     """The broker is librdkafka's mock cluster; set only by the demo and the test kit."""
 
     @field_validator("bootstrap_servers")
     @classmethod
     def _hosts_and_ports(cls, value: str) -> str:
-        for server in value.split(","):
-            host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-                raise ValueError(f"{server.strip()!r} should be host:port, several of them separated by commas")
+        if value:
+            split_servers(value)
         return value
 
 

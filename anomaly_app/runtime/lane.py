@@ -60,13 +60,21 @@ class _BatchSchema(faust.Schema):  # type: ignore[misc]
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Builds the consumer with a short fetch wait, and with the group id of the settings."""
+    """Builds the consumer with a short fetch wait, and with the group id and isolation level of the settings."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._group_id = self.app.group_id
+        consumer._isolation_level = self.app.isolation_level
         return consumer
+
+    def highwater(self, tp: TP) -> int | None:
+        """Offset behind the last record that may be read: behind it open transactions can stand."""
+        consumer = self._ensure_consumer()
+        committed = self.app.isolation_level == "read_committed"
+        end: int | None = consumer.last_stable_offset(tp) if committed else consumer.highwater(tp)
+        return end
 
 
 class LaneConsumer(driver.Consumer):  # type: ignore[misc]
@@ -245,11 +253,15 @@ class LaneApp(faust.App):  # type: ignore[misc]
     Args:
         batch_rows: records of one batch at most.
         group_id: consumer group.
+
+    Attributes:
+        isolation_level: of the consumer; may be set until it is made.
     """
 
     def __init__(self, *args: Any, batch_rows: int, group_id: str, **kwargs: Any) -> None:
         self.lane_topics: set[str] = set()
         self.batch_rows, self.group_id = batch_rows, group_id
+        self.isolation_level = "read_uncommitted"
         super().__init__(*args, **kwargs)
 
     def _new_transport(self) -> Any:

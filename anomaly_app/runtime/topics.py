@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerError
-from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, client_options
+from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, bootstrap_servers, client_options
 from anomaly_app.settings import LoadedSettings
 
 CHANGELOG = {"cleanup.policy": "compact"}
@@ -61,7 +61,7 @@ class TopicAdmin:
         self._admin: Any = None
 
     async def __aenter__(self) -> TopicAdmin:
-        servers = self._loaded.settings.kafka.bootstrap_servers
+        servers = ",".join(bootstrap_servers(self._loaded))
         origin = self._loaded.origins.get("kafka.bootstrap_servers", "default")
         where = f"kafka.bootstrap_servers (from {origin}): {servers}"
         admin = AIOKafkaAdminClient(**client_options(self._loaded), request_timeout_ms=CONNECT_TIMEOUT_MS)

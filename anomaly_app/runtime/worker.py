@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from anomaly_app.errors import RegistryError
+from anomaly_app.errors import BrokerRefusal, RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job, Startup
 from anomaly_app.runtime.cancel import cancel
@@ -289,7 +289,11 @@ class Worker:
             return first
         override = self.loaded.settings.worker.startup
         startup = Startup(override) if override else pipeline.source.startup
-        if startup is Startup.LATEST:
+        reset = pipeline.source.group_reset if startup is Startup.GROUP else ""
+        if reset == "none":
+            problem = f"the group has no offset of {tp.topic}[{tp.partition}]: 'properties.auto.offset.reset' is 'none'"
+            raise BrokerRefusal(f"{problem} – use another 'scan.startup.mode', or worker.startup")
+        if startup is Startup.LATEST or reset == "latest":
             return end
         if startup is Startup.TIMESTAMP and pipeline.source.startup_timestamp_ms is not None:
             async with self._reader() as reader:

@@ -81,6 +81,8 @@ def test_aiokafka_takes_fetch_wait_and_group_from_these_names() -> None:
     start = source(aiokafka.AIOKafkaConsumer)
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in start
     assert "group_id=self._group_id" in start
+    assert "isolation_level=self._isolation_level" in start
+    assert parameters(lane._ConsumerThread.highwater) == parameters(driver.AIOKafkaConsumerThread.highwater)
 
 
 def test_batches_of_the_producer() -> None:
