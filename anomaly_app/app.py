@@ -30,6 +30,7 @@ from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.refusals import STATUS, end, refusal
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.repeats import drop_repeats
 from anomaly_app.runtime.topics import CHANGELOG, FOREVER, NeededTopic, TopicAdmin
@@ -113,7 +114,7 @@ class AnomalyApp(LaneApp):
             _run(self._prepare)
         except AnomalyError as error:
             print(f"anomaly: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise SystemExit(STATUS) from None
 
     def _make_data_dir(self) -> None:
         folder = self.loaded.settings.worker.data_dir
@@ -179,9 +180,7 @@ class AnomalyApp(LaneApp):
                     Overview(self.worker), self.conf.web_bind, port, origin=self.loaded.origins["web.port"]
                 )
             except SettingsError as error:
-                # Not sys.stderr: that of faust worker is a log by now.
-                print(f"anomaly: {error}", file=sys.__stderr__, flush=True)
-                os._exit(2)  # nothing has been started yet that would have to be stopped
+                end(error)  # nothing has been started yet that would have to be stopped
 
     async def on_started(self) -> None:
         """The producer is there: watch the broker, tick, and end a bounded run."""
@@ -197,9 +196,16 @@ class AnomalyApp(LaneApp):
             self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
         await super().on_started()
 
+    def end_if_refused(self, error: Exception) -> None:
+        """End the process with one line and status 2, if this is a refusal that no retry heals."""
+        final = refusal(error, self.loaded.settings.kafka.sasl_username)
+        if final is not None:
+            end(final)
+
     async def _or_crash(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
+            with self.ending_if_refused():
+                await work
         except Exception as error:
             await self.crash(error)
             raise
@@ -227,7 +233,8 @@ class AnomalyApp(LaneApp):
     async def restore_positions(self, committed: Mapping[Any, int | None], epoch: int) -> Mapping[Any, int]:
         """Make the stages of the assigned partitions."""
         assert self.worker is not None
-        return await self.worker.restore(committed, epoch)
+        with self.ending_if_refused():
+            return await self.worker.restore(committed, epoch)
 
     async def before_revoke(self, revoked: set[Any]) -> None:
         """Write out what is done."""

@@ -106,7 +106,7 @@ class Stage:
         self.position = 0
         self.pending_rows = 0
         self.replays: Replays | None = None
-        self.closed = False
+        self.gone = asyncio.Event()
         self.rejected = self.dead_letters = self.late = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
@@ -124,10 +124,10 @@ class Stage:
             pending.done()
             return
         await self.prepare(records)
-        while self.pending_rows >= MAX_PENDING_ROWS and not self.closed:
+        while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():
             self.flushed.clear()
             await self.flushed.wait()
-        if self.closed:
+        if self.gone.is_set():
             pending.drop()
             return
         self._batches.append(pending)
@@ -140,7 +140,7 @@ class Stage:
 
     def close(self) -> None:
         """The partition is gone: nothing is flushed any more."""
-        self.closed = True
+        self.gone.set()
         for pending in self._batches:
             pending.drop()
         self._batches = []

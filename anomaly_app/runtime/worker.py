@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -30,7 +31,8 @@ from anomaly_app.tables.state import Entries, StateTable, Stored, steps
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 1.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
+"""Between two questions to a registry that is away: twice as long each time."""
 SHUFFLE_INTERVAL_S = 0.02
 """Between two flushes of a partition to its repartition topic: each writes a frame to every partition downstream."""
 
@@ -101,16 +103,23 @@ class Worker:
             await self._take(stage, pending, batch)
 
     async def _take(self, stage: Stage, pending: Pending, batch: Batch) -> None:
+        delay_s = FIRST_RETRY_S
         while True:
             try:
                 await stage.take(pending, batch, time.time_ns() // 1_000_000)
             except RegistryError as error:
+                if not error.retriable:
+                    raise
                 self.trouble["registry"] = str(error)
-                log.warning("waiting for the schema registry: %s", error)
-                await asyncio.sleep(RETRY_S)
+                log.warning("waiting for the schema registry, %.0f s: %s", delay_s, error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stage.gone.wait(), delay_s)
+                    pending.drop()  # the partition has been taken away meanwhile
+                    break
+                delay_s = min(2 * delay_s, LONGEST_RETRY_S)
             else:
-                self.trouble.pop("registry", None)
-                return
+                break
+        self.trouble.pop("registry", None)
 
     # --- flushes --------------------------------------------------------------------------------------
 
@@ -119,21 +128,8 @@ class Worker:
         if isinstance(stage, ShuffleStage):
             interval = max(interval, SHUFFLE_INTERVAL_S)
         try:
-            while True:
-                await stage.wake.wait()
-                stage.wake.clear()
-                while stage.dirty:
-                    await self._write(stage, stage.gather(_now_ms()))
-                    if not stage.dirty:
-                        stage.settled.set()
-                    if interval:
-                        await asyncio.sleep(interval)
-                if stage.at_end and not stage.finished:
-                    flush = stage.finish(_now_ms())
-                    if flush is not None:
-                        await self._write(stage, flush)
-                    stage.finished = True
-                    self._check_finished()
+            with self.app.ending_if_refused():
+                await self._flush_until_cancelled(stage, interval)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -143,6 +139,23 @@ class Worker:
                     other.settled.set()  # nobody should wait for what will not be written
             log.exception("a flush of %s[%d] failed: the worker stops", stage.topic, stage.partition)
             await self.app.crash(error)
+
+    async def _flush_until_cancelled(self, stage: Stage, interval: float) -> None:
+        while True:
+            await stage.wake.wait()
+            stage.wake.clear()
+            while stage.dirty:
+                await self._write(stage, stage.gather(_now_ms()))
+                if not stage.dirty:
+                    stage.settled.set()
+                if interval:
+                    await asyncio.sleep(interval)
+            if stage.at_end and not stage.finished:
+                flush = stage.finish(_now_ms())
+                if flush is not None:
+                    await self._write(stage, flush)
+                stage.finished = True
+                self._check_finished()
 
     async def _write(self, stage: Stage, flush: Flush) -> None:
         if stage.replays is not None and stage.position >= stage.replays.end:
