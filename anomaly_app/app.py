@@ -192,7 +192,8 @@ class AnomalyApp(LaneApp):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         watch = Watch(worker)
-        for work in (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, self._stop_when_finished):
+        watches = (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, watch.watch_silence)
+        for work in (*watches, self._stop_when_finished):
             self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
         await super().on_started()
 

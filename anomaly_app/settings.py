@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from anomaly_app.errors import SettingsError
+from anomaly_app.words import parse_duration
 
 PREFIX = "ANOMALY_"
 CONFIG_VARIABLE = "ANOMALY_CONFIG"
@@ -62,6 +63,20 @@ def _none_if_empty(value: object) -> object:
 
 OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+def _silences(entries: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for entry in entries:
+        table, _, text = (part.strip() for part in entry.rpartition("="))
+        limit = 0 if text == "off" else parse_duration(text)
+        if limit is None or ("=" in entry and not table):
+            raise ValueError(f"{entry!r} should be a duration such as '5 min', or table = duration; 'off' for never")
+        if table in found:
+            raise ValueError(f"{entry!r}: {table or 'the duration for all tables'} is there twice")
+        found[table] = limit
+    return found
 
 
 class _Section(BaseModel):
@@ -142,6 +157,20 @@ class AlertSettings(_Section):
     topic: str = Field(default="anomaly.alerts", pattern=r"^[A-Za-z0-9._-]{1,249}$")
     recent: int = Field(default=1_000, ge=0)
     """How many the worker keeps for its page."""
+    silence_after: Texts = ()
+    """After how long without a new record a source is silent: a duration for all, and ``table = duration`` for single
+    ones, such as ``5 min, sales = 30 s, archive = off``; empty for never."""
+
+    @field_validator("silence_after")
+    @classmethod
+    def _durations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _silences(value)
+        return value
+
+    @property
+    def silences(self) -> Mapping[str, int]:
+        """What ``silence_after`` says by table, in ms; "" for all others, 0 for never."""
+        return _silences(self.silence_after)
 
 
 class WebSettings(_Section):

@@ -13,7 +13,6 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.detector_functions import has_detectors
 from anomaly_app.jobs.grouping import bind_windows, is_windowed
 from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
-from anomaly_app.jobs.options import parse_duration
 from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
 from anomaly_app.jobs.sinks import into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
@@ -24,6 +23,7 @@ from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.statements import CreateTable, Insert, Select, SetOption, Statement, TableRef
+from anomaly_app.words import parse_duration
 
 STATE_VERSION = 1
 """Part of every fingerprint: raised when operators store their state in another way."""

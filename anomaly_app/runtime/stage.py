@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encode_alert, shorten
 from anomaly_app.alerts.record import Alert
+from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import EvaluationError
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask
@@ -22,6 +23,9 @@ from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, error_headers, raw, result, size
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.status import PartitionStatus
+
+SILENCE_KEY = b"\0silence"
+"""Of the state entry of :class:`SilenceWatch`, in the state of the partition 0 of its source."""
 
 MAX_PENDING_ROWS = 50_000
 """Rows taken and not flushed, at most: then the stage waits for the flush."""
@@ -111,6 +115,8 @@ class Stage:
         self.rate = Rate()
         self._batches: list[Pending] = []
         self._records: list[Outgoing] = []
+        self.silence: SilenceWatch | None = None
+        self._silences: list[Alert] = []
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -185,7 +191,23 @@ class Stage:
         flush = Flush(self._records, batches=self._batches)
         self._records, self._batches, self.pending_rows, self.dirty = [], [], 0, False
         self.fill(flush, now_ms)
+        if self.silence is not None and self.silence.news:
+            flush.changes = [*flush.changes, (SILENCE_KEY, self.silence.memory())]
+            alerts, self._silences = self._silences, []
+            flush.records += [
+                result(self.pipeline.alert_topic, alert_key(alert), encode_alert(alert), alert.id) for alert in alerts
+            ]
+            flush.alerts += alerts
         return flush
+
+    def observe(self, ends: Sequence[int], now_ms: int) -> None:
+        """Where the whole source ends now, by the wall clock: for the stage that watches over its silence."""
+        assert self.silence is not None
+        alert = self.silence.observe(ends, now_ms)
+        if alert is not None:
+            self._silences.append(alert)
+        if self.silence.news:
+            self.touch()
 
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Add findings and the checkpoint."""

@@ -25,6 +25,8 @@ PROGRESS_CHECK_S = 15.0
 STALL_S = 120.0
 REFUSALS = 3
 """So often in a row a login is refused until it counts: a broker that just starts may not know its users yet."""
+SILENCE_CHECK_S = (0.5, 10.0)
+"""How often at most, and at least, the ends of a source are asked for: ten times in the silence that is allowed."""
 CLOCK_GRACE_MS = 1_000
 """Rows on their way through a repartition have their time already: windows over processing time wait for them."""
 REFRESH_S = 60.0
@@ -120,6 +122,31 @@ class Watch:
             except BrokerError as error:
                 self._may_purge = error.retriable
                 log.warning("repartition topics are not purged%s: %s", "" if error.retriable else " any more", error)
+
+    async def watch_silence(self) -> None:
+        """Sources to which nothing comes any more: see :class:`~anomaly_app.alerts.silence.SilenceWatch`."""
+        limits = self._worker.silences.values()
+        if not limits:
+            return
+        shortest, longest = SILENCE_CHECK_S
+        interval = min(max(min(limits) / 10_000, shortest), longest)
+        while True:
+            await asyncio.sleep(interval)
+            watching = [
+                stage for stages in self._worker.stages.values() for stage in stages if stage.silence is not None
+            ]
+            if self._worker.revoking or "broker" in self._worker.trouble:
+                continue
+            for stage in watching:
+                topic, count = stage.topic, stage.pipeline.partitions
+                places = [TP(topic, partition) for partition in range(count)]
+                try:
+                    ends = await self._worker.app.consumer.highwaters(*places)
+                except KafkaError as error:
+                    log.debug("the ends of %s are not known: %s", topic, error)
+                    continue
+                if not stage.gone.is_set():
+                    stage.observe([ends[place] for place in places], time.time_ns() // 1_000_000)
 
     async def watch_progress(self) -> None:
         """Stop the process if rows are there and none are read: Faust's consumer is known to stall (175, 523, 532)."""

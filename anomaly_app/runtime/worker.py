@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import logging
 import time
 import uuid
@@ -14,6 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import BrokerRefusal, RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job, Startup
@@ -23,7 +25,7 @@ from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
-from anomaly_app.runtime.stage import MAX_PENDING_ROWS, DetectStage, Flush, Pending, Replays, Stage
+from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage, Flush, Pending, Replays, Stage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import AlertFeed
@@ -73,6 +75,7 @@ class Worker:
         self.trouble: dict[str, str] = {}
         self.crashed = ""
         self._by_topic: dict[str, list[tuple[Pipeline, bool]]] = {}
+        self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
             if pipeline.repartitioned:
                 self._by_topic.setdefault(pipeline.source.topic, []).append((pipeline, True))
@@ -272,6 +275,17 @@ class Worker:
         entries: Mapping[bytes, bytes], start: int, end: int,
     ) -> tuple[Stage, int]:  # fmt: skip
         """A stage, and the offset from which its topic must be read."""
+        stage, position = self._bare_stage(pipeline, upstream, tp, epoch, stored, entries, start, end)
+        after_ms = self.silences.get(pipeline)
+        # One stage of all workers watches over a source; its state goes where the partition goes.
+        if after_ms and tp.partition == 0 and upstream is pipeline.repartitioned:
+            stage.silence = SilenceWatch(pipeline.job, pipeline.source, after_ms, entries.get(SILENCE_KEY))
+        return stage, position
+
+    def _bare_stage(
+        self, pipeline: Pipeline, upstream: bool, tp: Any, epoch: int, stored: Stored | None,
+        entries: Mapping[bytes, bytes], start: int, end: int,
+    ) -> tuple[Stage, int]:  # fmt: skip
         bounded = self.loaded.settings.worker.bounded or pipeline.source.bounded
         stop = end if bounded else None
         shift = self._shift(pipeline, upstream)
@@ -345,6 +359,31 @@ class Worker:
         """End all flushers."""
         self.state = (False, "stopped")
         await self._forget()
+
+
+def _silences(loaded: LoadedSettings, pipelines: Sequence[Pipeline]) -> dict[Pipeline, int]:
+    """For each source table that may fall silent the pipeline that watches over it, and after how many ms.
+
+    Raises:
+        SettingsError: a table that no job reads is named.
+    """
+    limits, settings = loaded.settings.alerts.silences, loaded.settings
+    names = {name for pipeline in pipelines for name in (pipeline.source.name, pipeline.source.name.rpartition(".")[2])}
+    for table in limits:
+        if table and table not in names:
+            near = difflib.get_close_matches(table, sorted(names), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; they read {', '.join(sorted(names))}"
+            raise loaded.error("alerts.silence_after", f"no job reads a table {table!r}{hint}")
+    found: dict[Pipeline, int] = {}
+    watched: set[tuple[str, str]] = set()
+    for pipeline in pipelines:
+        name = pipeline.source.name
+        after_ms = limits.get(name, limits.get(name.rpartition(".")[2], limits.get("", 0)))
+        bounded = settings.worker.bounded or pipeline.source.bounded
+        if after_ms and not bounded and (pipeline.job.name, name) not in watched:
+            watched.add((pipeline.job.name, name))
+            found[pipeline] = after_ms
+    return found
 
 
 def _now_ms() -> int:
