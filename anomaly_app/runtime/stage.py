@@ -173,7 +173,8 @@ class Stage:
     def tick(self, now: float) -> None:
         """Time passes (monotonic, in s): a partition that is read to its end and gets no rows becomes idle."""
         timeout = self.pipeline.idle_timeout_s
-        if self.dirty or self.position < self.highwater or not timeout:
+        # Not "dirty": what there is to flush may be news of other partitions only.
+        if self.pending_rows or self.position < self.highwater or not timeout:
             self._quiet_since, self.idle = None, False
         elif self._quiet_since is None:
             self._quiet_since = now
