@@ -25,7 +25,7 @@ from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.statements import CreateTable, Insert, Select, SetOption, Statement, TableRef
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Part of every fingerprint: raised when operators store their state in another way."""
 
 ALERTS = "anomaly.alerts"

@@ -250,13 +250,13 @@ class Accumulators:
             # As in Flink, sessions that touch are one: a row just when the gap ends goes on with it.
             lines += [
                 f"        at = row[{TIME}]",
-                f"        if a is None or at > a[{HIGH}] + {self._gap_ms} or at < a[{FLOOR}]:",
+                f"        if a is None or (later := at - a[{HIGH}]) > {self._gap_ms} or at < a[{FLOOR}]:",
                 *begin,
-                f"        a[{LAST}] = row",
-                f"        if at > a[{HIGH}]:",
+                "        elif later > 0:",
                 f"            a[{HIGH}] = at",
                 f"        elif at < a[{LOW}]:",
                 f"            a[{LOW}], a[{FLOOR}] = at, at - {self._gap_ms}",
+                f"        a[{LAST}] = row",
             ]
         for argument in self._arguments.values():
             lines += [f"        {line}" for line in self._take(argument)]
