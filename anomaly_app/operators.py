@@ -110,7 +110,7 @@ class Counters:
         self.counts[reason] = self.counts.get(reason, 0) + number
 
 
-_STRETCH = 64
+_STRETCH = 32
 """Rows that are looked at together: hardly ever is one of them behind the watermark."""
 
 
@@ -136,17 +136,26 @@ class Arrivals:
         ([(2, 2200)], 2200, [0, 1000, 2200])
     """
 
-    __slots__ = ("_before", "_behind", "_delay", "highest", "rows", "times", "watermark")
+    __slots__ = ("_before", "_behind", "_delay", "_in_order", "highest", "rows", "times", "watermark")
 
     def __init__(self, rows: Sequence[Row], *, watermark: int, highest: int, delay_ms: int | None) -> None:
         self.rows = rows
         self._before, self._delay = (watermark, highest), delay_ms
         self.times = [row[TIME] for row in rows]
         self._behind: list[tuple[int, int]] | None = None
+        self._in_order: bool | None = None
         self.watermark, self.highest = watermark, highest
         if delay_ms is not None and rows:
             self.highest = max(highest, max(self.times))
             self.watermark = max(watermark, self.highest - delay_ms)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether no row is earlier than the one before it."""
+        if self._in_order is None:
+            times, first = self.times, self.times[:_STRETCH]
+            self._in_order = first == sorted(first) and times == sorted(times)
+        return self._in_order
 
     @property
     def behind(self) -> Sequence[tuple[int, int]]:
@@ -161,9 +170,11 @@ class Arrivals:
 
     def _find_behind(self) -> list[tuple[int, int]]:
         times, delay = self.times, self._delay
-        if not times or min(times) > self.watermark + 1:
-            return []
         watermark, highest = self._before
+        if not times or (times[0] if self.in_order else min(times)) > self.watermark + 1:
+            return []
+        if self.in_order and times[0] > watermark + 1 and delay is not None and delay > 1:
+            return []
         if delay is None:
             return [(number, watermark) for number, time in enumerate(times) if time <= watermark + 1]
         behind: list[tuple[int, int]] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter, le
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError
@@ -96,11 +96,11 @@ class WindowOperator:
             for row, mark in zip(rows, marks, strict=True):
                 findings += self.move(mark)
                 behind = [(0, mark)] if arrivals is not None and row[TIME] <= mark + 1 else []
-                findings += self.take([row], [row[TIME]], behind)
+                findings += self.take([row], [row[TIME]], behind, in_order=True)
         elif arrivals is None:
-            findings += self.take(rows, list(map(_time, rows)), ())
+            findings += self.take(rows, list(map(_time, rows)), (), in_order=True)
         else:
-            findings += self.take(rows, arrivals.times, arrivals.behind)
+            findings += self.take(rows, arrivals.times, arrivals.behind, in_order=arrivals.in_order)
         return findings + self.advance(watermark)
 
     def advance(self, watermark: int) -> list[Finding]:
@@ -112,13 +112,14 @@ class WindowOperator:
         """No more rows up to this time are waited for: what is complete is given out."""
         raise NotImplementedError
 
-    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind) -> list[Finding]:
+    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind, *, in_order: bool) -> list[Finding]:
         """Take rows into groups.
 
         Args:
             rows: as they came.
             times: their event times.
-            behind: those that are behind the watermark, as :class:`~anomaly_app.operators.Arrivals` tells them.
+            behind: those that are behind the watermark.
+            in_order: no row is earlier than the one before it.
         """
         raise NotImplementedError
 
@@ -195,14 +196,14 @@ class GridOperator(WindowOperator):
         self._fired_stored = MIN_WATERMARK
         self._deleted: Entries = []
 
-    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind) -> list[Finding]:
+    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind, *, in_order: bool) -> list[Finding]:
         """Take rows into slices; windows that end between them are given out in between."""
         findings: list[Finding] = []
         late: set[int] = set()
         first = 0
         if behind and self._may_end(min(times), behind[-1][1]):
-            first = self._take_behind(rows, times, behind, late, findings)
-        self._fill(rows, times, first, len(rows), late)
+            first = self._take_behind(rows, times, behind, late, findings, in_order)
+        self._fill(rows, times, first, len(rows), late, in_order)
         return findings
 
     def _may_end(self, low: int, reached: int) -> bool:
@@ -216,6 +217,7 @@ class GridOperator(WindowOperator):
         behind: Behind,
         late: set[int],
         findings: list[Finding],
+        in_order: bool,
     ) -> int:
         """Find the late rows, and give out what ends in front of a row behind the watermark.
 
@@ -231,7 +233,7 @@ class GridOperator(WindowOperator):
                 low = min(low, *times[seen:number])
                 seen = number
             if due <= reached + 1 or self._end_after(low) <= reached + 1:
-                self._fill(rows, times, first, number, late)
+                self._fill(rows, times, first, number, late, in_order)
                 findings += self._end_before(reached + 1)
                 first, low, due = number, MAX_WATERMARK, self._first_end()
             # A window that got no row is over too.
@@ -250,7 +252,9 @@ class GridOperator(WindowOperator):
         self.reached = max(self.reached, time)
         return self._end_before(self.reached + 1)
 
-    def _fill(self, rows: Sequence[Row], times: Sequence[int], first: int, last: int, late: set[int]) -> None:
+    def _fill(
+        self, rows: Sequence[Row], times: Sequence[int], first: int, last: int, late: set[int], in_order: bool
+    ) -> None:
         """Take some of the rows into slices, but not the late ones."""
         if late:
             rows = [rows[number] for number in range(first, last) if number not in late]
@@ -266,13 +270,13 @@ class GridOperator(WindowOperator):
             rows, times = rows[ahead:], times[ahead:]
             if not rows:
                 return
+        if in_order:
+            self._take_in_order(rows)
+            return
         step, offset = self._grid.step_ms, self._grid.offset_ms
         lowest = self._grid.slice(min(times))
         if max(times) < lowest + step:
             self._take(lowest, rows)
-            return
-        if all(map(le, times, times[1:])):
-            self._take_in_order(rows)
             return
         parts: dict[int, list[Row]] = {}
         for row in rows:

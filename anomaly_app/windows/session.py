@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Finding, Row
-from anomaly_app.windows.accumulators import FLOOR, HIGH, LAST, LOW, START, Group
+from anomaly_app.windows.accumulators import HIGH, LAST, LOW, START, Group
 from anomaly_app.windows.assign import Sessions
 from anomaly_app.windows.operator import Behind, Grouping, WindowOperator
 from anomaly_app.windows.store import Entries, Stored
@@ -40,7 +40,7 @@ class SessionOperator(WindowOperator):
         """Time of the first timer of a key. It may be that of an earlier end: that shows when it is due."""
         self._number = 0
 
-    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind) -> list[Finding]:
+    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind, *, in_order: bool) -> list[Finding]:
         """Take rows into sessions; those that end between them are closed in between."""
         first = 0
         if behind and self._may_end(min(times), behind[-1][1] + self._ends_by):
@@ -117,7 +117,6 @@ class SessionOperator(WindowOperator):
             self._stored[one.key, one.start] = one.stored
         for key, sessions in self._open.items():
             sessions.sort(key=lambda group: int(group[LOW]))
-            self._set_floor(sessions)
             self._set_timer(key, sessions)
         self.groups_held = len(groups)
 
@@ -135,19 +134,20 @@ class SessionOperator(WindowOperator):
         return found
 
     def _begin(self, key: Any, row: Row) -> Group | None:
-        """The session of a row that is not clearly about the latest one of its key, or the first to change it."""
+        """The session of a row that does not just go on with the latest of its key, or is the first to change it."""
         time = row[TIME]
         sessions = self._open.get(key)
         if sessions:
             group = sessions[-1]
-            if group[FLOOR] <= time <= group[HIGH] + self._gap:
+            # Rows in front of it may be about an earlier one, too.
+            if group[LOW] - (self._gap if len(sessions) == 1 else 0) <= time <= group[HIGH] + self._gap:
                 if self._others:
                     self._others.pop((key, group[START]), None)
                 self._dirty[key] = group
                 if time > group[HIGH]:
                     group[HIGH] = time
                 elif time < group[LOW]:
-                    group[LOW], group[FLOOR] = time, time - self._gap
+                    group[LOW] = time
                 return group
         touched = self._touched(key, time)
         if touched:
@@ -171,7 +171,6 @@ class SessionOperator(WindowOperator):
         latest = self._dirty.get(key)
         if latest is not None and latest is not sessions[-1]:
             self._others[key, latest[START]] = self._dirty.pop(key)
-        self._set_floor(sessions)
         self._set_timer(key, sessions)
         if group is sessions[-1]:
             self._others.pop((key, group[START]), None)
@@ -179,10 +178,6 @@ class SessionOperator(WindowOperator):
         else:
             self._others[key, group[START]] = group
         return group
-
-    def _set_floor(self, sessions: Sequence[Group]) -> None:
-        latest = sessions[-1]
-        latest[FLOOR] = latest[LOW] if len(sessions) > 1 else latest[LOW] - self._gap
 
     # --- sessions out ---------------------------------------------------------------------------------
 
