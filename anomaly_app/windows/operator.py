@@ -98,7 +98,7 @@ class WindowOperator:
                 behind = [(0, mark)] if arrivals is not None and row[TIME] <= mark + 1 else []
                 findings += self.take([row], [row[TIME]], behind, in_order=True)
         elif arrivals is None:
-            findings += self.take(rows, list(map(_time, rows)), (), in_order=True)
+            findings += self.take(rows, (), (), in_order=True)  # nobody looks at the times
         else:
             findings += self.take(rows, arrivals.times, arrivals.behind, in_order=arrivals.in_order)
         return findings + self.advance(watermark)
@@ -117,7 +117,7 @@ class WindowOperator:
 
         Args:
             rows: as they came.
-            times: their event times.
+            times: their event times; not needed if the rows are in order and none is behind.
             behind: those that are behind the watermark.
             in_order: no row is earlier than the one before it.
         """
@@ -267,7 +267,7 @@ class GridOperator(WindowOperator):
             # Time has been moved by the clock beyond the rows that come next.
             ahead = bisect_right(rows, self.reached, key=_time)
             self._take(self._grid.slice(self.reached + 1), rows[:ahead])
-            rows, times = rows[ahead:], times[ahead:]
+            rows = rows[ahead:]
             if not rows:
                 return
         if in_order:
