@@ -52,7 +52,7 @@ class Result:
         columns: name and SQL type of each column.
         rows: tuples in order of emission. TIMESTAMP is a naive ``datetime``, TIMESTAMP_LTZ an aware one, DECIMAL a
             ``Decimal``.
-        late: rows of the tables that came after the watermark had passed them, as tuples of all table columns.
+        late: rows of the tables that came too late and were dropped, as tuples of all table columns.
         late_columns: name and SQL type of these.
         matches: for each row, the pattern variable and the source row (as in ``late``) of every row that it used;
             empty where a query has no pattern.
@@ -165,7 +165,11 @@ def _run(bound: BoundQuery, table: Rows) -> Result:
 
     factory, layout = bound.factory, bound.layout
     slot = QuerySlot(
-        "query", factory.create(layout), order_key=factory.order_key(layout), sort_key=factory.sort_key(layout)
+        "query",
+        factory.create(layout),
+        needs_order=factory.needs_order,
+        order_key=factory.order_key(layout),
+        sort_key=factory.sort_key(layout),
     )
     task = PartitionTask([slot], delay_ms=bound.schema.watermark_delay_ms, mode=bound.mode)
     result = Result([(column.name, str(column.type)) for column in factory.output], [])

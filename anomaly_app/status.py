@@ -25,7 +25,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
         lag: records between the worker and the end of the partition; None while unknown.
         watermark_ms: event time up to which the partition is complete, in ms; None before the first row.
         buffered: rows that wait for the watermark.
-        late: rows that came after the watermark had passed them.
+        late: rows that came too late for at least one query.
         rejected: rows with an absurd event time.
         dead_letters: records that could not be decoded, and rows on which a rule failed.
         duplicates: replayed rows that were recognised and dropped.
@@ -48,7 +48,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueryStatus(TypedDict):
-    """A query of a job; ``sink`` is a topic, None for a bare SELECT."""
+    """A query of a job; ``sink`` is a topic, None for a bare SELECT; ``late`` rows came too late for it."""
 
     name: str
     description: str
@@ -56,6 +56,7 @@ class QueryStatus(TypedDict):
     routing: str
     sink: str | None
     alerts: int
+    late: int
 
 
 class JobStatus(TypedDict):

@@ -113,6 +113,15 @@ class Sink:
         return tuple(numbers[name] for name in names)
 
 
+class Alerts(Enum):
+    """Which rows of a query are alerts."""
+
+    NONE = "none"
+    FLAGGED = "flagged"
+    """Those that its operator calls alerts: of a detector the flagged ones, else every one."""
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query of a job.
@@ -122,12 +131,14 @@ class Query:
         factory: makes its operators.
         sink: where its rows go besides the alerts; None for a bare SELECT.
         fingerprint: changes when the query does, so that state of another query is never taken for its own.
+        alerts: which of its rows are alerts.
     """
 
     name: str
     factory: OperatorFactory
     sink: Sink | None
     fingerprint: str
+    alerts: Alerts = Alerts.FLAGGED
 
     @property
     def slot_name(self) -> str:
@@ -166,12 +177,18 @@ class Plan:
     routing: Routing = Routing.DIRECT
     partition_by: tuple[str, ...] = ()
 
+    @property
+    def needs_order(self) -> bool:
+        """Whether all queries need their rows in order of event time: then nobody misses a late one."""
+        return all(query.factory.needs_order for query in self.queries)
+
     def create_task(self, upstreams: Iterable[int] | None = None) -> PartitionTask:
         """A fresh task for one partition; ``upstreams`` are the source's partitions behind a repartition."""
         slots = [
             QuerySlot(
                 query.slot_name,
                 query.factory.create(self.layout),
+                needs_order=query.factory.needs_order,
                 order_key=query.factory.order_key(self.layout),
                 sort_key=query.factory.sort_key(self.layout),
             )

@@ -147,6 +147,9 @@ class Rule:
         SqlValidationError: the clause means nothing, or nothing that is supported.
     """
 
+    needs_order = True
+    detects = True
+
     def __init__(
         self,
         clause: MatchRecognize,

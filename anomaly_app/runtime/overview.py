@@ -44,6 +44,7 @@ class Overview:
                     "source": pipeline.source.topic,
                     "sink": output.topic or None,
                     "alerts": output.alerts,
+                    "late": output.late,
                     "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
                 }
                 for pipeline in own

@@ -39,6 +39,7 @@ class QueryOutput:
         encoder: of its result rows; None without a sink.
         topic: of the sink; "" without.
         alerts: how many there were.
+        late: rows that came too late for it.
     """
 
     query: Query
@@ -46,6 +47,7 @@ class QueryOutput:
     encoder: RecordEncoder | None
     topic: str
     alerts: int = 0
+    late: int = 0
 
 
 class Pipeline:

@@ -17,7 +17,8 @@ from anomaly_app.alerts.record import Alert
 from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import EvaluationError
 from anomaly_app.jobs.checkpoint import Checkpoint
-from anomaly_app.jobs.task import PartitionTask
+from anomaly_app.jobs.model import Alerts
+from anomaly_app.jobs.task import Output, PartitionTask
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, error_headers, raw, result, size
@@ -250,8 +251,14 @@ class DetectStage(Stage):
         task.process(decoded.rows, end=end, latest_ms=now_ms + pipeline.max_ahead_ms)
         output = task.take()
         if output.late or output.ahead:
+            self.count_late(output)
             self._set_apart(records, output.late, output.ahead)
         self.keep(output.findings, output.problems)
+
+    def count_late(self, output: Output) -> None:
+        """By query: one may still take a row that is too late for another."""
+        for number, count in output.late_for.items():
+            self.pipeline.outputs[number].late += count
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
@@ -312,7 +319,8 @@ class DetectStage(Stage):
                 else:
                     id_ = output.builder.id(finding, partition=partition, offset=offset)
                     flush.records.append(result(output.topic, key, value, id_))
-            if not finding.alert:
+            alerts = output.query.alerts
+            if alerts is Alerts.NONE or not (finding.alert or alerts is Alerts.ALL):
                 continue
             alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
             encoded = encode_alert(alert)

@@ -72,24 +72,30 @@ class GroupCodec:
         self._groups = _decoder(_tuple((row, tuple[Any, ...], *program.types)))
         self._values = _decoder(_tuple([GenericAlias(list, type_) for type_ in program.list_types]))
 
-    def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored]) -> Entries:
-        """Entries of groups that have changed, by key; notes what of them is stored then."""
+    def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored], keys: Iterable[Any] | None = None) -> Entries:
+        """Entries of groups that have changed; notes what of them is stored then, under what they stand under.
+
+        Args:
+            groups: by key; or by anything, if their keys are given.
+            stored: what of each is stored.
+            keys: of the groups, in their order.
+        """
         entries: Entries = []
         encode, width, whole, lists = self._encoder.encode, self._width, self._program.whole, self._program.lists
-        for key, group in groups.items():
+        for (known, group), key in zip(groups.items(), groups if keys is None else keys, strict=True):
             name, row = self._name(group[START], key), group[LAST]
             state = [group[place] for place in whole] if lists else group[PLACES:]
             entries.append((GROUP + name, encode((row[:width], row[width:], *state))))
             if not lists:
-                stored[key] = _ALL
+                stored[known] = _ALL
                 continue
             values = [group[place] for place in lists]
-            before = stored.get(key) or Stored(0, (0,) * len(lists))
+            before = stored.get(known) or Stored(0, (0,) * len(lists))
             new = [list(islice(held, done, None)) for held, done in zip(values, before.lengths, strict=True)]
             if any(new):
                 entries.append((VALUES + name + before.chunks.to_bytes(4, "big"), encode(new)))
                 before = Stored(before.chunks + 1, tuple(map(len, values)))
-            stored[key] = before
+            stored[known] = before
         return entries
 
     def delete(self, start: int, key: Any, stored: Stored) -> Entries:

@@ -36,6 +36,7 @@ class FakeWorker:
                         "routing": "repartition",
                         "sink": "flink.unusual.sales.records",
                         "alerts": self.feed.published,
+                        "late": 0,
                     }
                 ],
             }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anomaly_app import SqlValidationError
+from anomaly_app import Rows, SqlValidationError, query
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.jobs.model import Routing
 from anomaly_app.schema import INT, STRING, Column, Schema
@@ -165,3 +165,14 @@ def test_one_query_for_rows_in_memory():
         bind_text("SELECT a FROM t; SELECT s FROM t", {"t": table})
     with pytest.raises(SqlValidationError, match="unknown dialect 'oracle'"):
         bind_text("SELECT a FROM t", {"t": table}, "oracle")
+
+
+def test_of_equal_names_the_second_gets_a_number():
+    rows = Rows([("id", "INT"), ("v", "INT")], [(1, 2)])
+    result = query("SELECT id, v AS id, *, id + 1 AS id FROM t", {"t": rows})
+    assert [name for name, _ in result.columns] == ["id", "id0", "id1", "v", "id2"]
+    assert result.rows == [(1, 2, 1, 2, 2)]
+    inner = query("SELECT * FROM (SELECT id, v AS id FROM t)", {"t": rows})
+    assert (inner.columns, inner.rows) == ([("id", "INT"), ("id0", "INT")], [(1, 2)])
+    with pytest.raises(SqlValidationError, match="column 'id' is there 2 times"):
+        query("SELECT id FROM (SELECT id, v AS id FROM t)", {"t": rows})
