@@ -226,3 +226,47 @@ def test_the_state_of_another_scorer_is_refused():
     for damaged in (b"", b"x", state[:-8], state + b"x" * 8, state[:60], b"\0" * 300):
         with pytest.raises(StateError):
             AnomalyScorer().restore(damaged)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("gap", [3, 30, 120, 190])
+@pytest.mark.parametrize(("first", "step"), [(50, -25), (150, 50), (150, -50), (-150, -50)])
+def test_a_shift_that_lasts_is_told_though_a_spike_was_told_just_before(seed, gap, first, step):
+    """Attenuated like everything after a spike, and then never a new extreme again: it was hidden for good."""
+    values = noise(1800, seed)
+    values[1200] += first
+    values[1200 + gap :] += step
+    told = scores(values)
+    assert told[1200] >= 0.8
+    assert told[1200 + gap : 1401].max() >= ALERT
+
+
+def test_a_second_shift_in_the_same_direction_is_told_too():
+    values = noise(1800)
+    values[1200:] += 60
+    values[1230:] += 50
+    assert scores(values)[1390:1410].max() >= ALERT
+
+
+def test_what_does_not_last_stays_attenuated():
+    values = noise(1800)
+    values[1200] += 150
+    values[1230] += 50
+    values[1240:1260] -= 25
+    assert scores(values)[1261:1500].max() < ALERT
+
+
+@pytest.mark.parametrize("cut", [1205, 1300, 1399])
+def test_what_is_held_back_is_part_of_the_state(cut):
+    values = noise(1800)
+    values[1200] += 150
+    values[1210:] -= 25
+    one, other, third = AnomalyScorer(), AnomalyScorer(), AnomalyScorer()
+    for k, value in enumerate(values[:cut]):
+        one.score(k, value)
+    other.restore(one.snapshot())
+    third.load([(name, entry) for name, entry in one.changes() if entry is not None])
+    told = [one.score(k, value) for k, value in enumerate(values[cut:], cut)]
+    assert max(told) >= ALERT
+    assert [other.score(k, value) for k, value in enumerate(values[cut:], cut)] == told
+    assert [third.score(k, value) for k, value in enumerate(values[cut:], cut)] == told
