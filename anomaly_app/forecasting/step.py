@@ -28,8 +28,8 @@ TINIEST = 1e-18
 LONGEST_GAP = 1_000.0
 """Missing points that widen the bounds; more do not."""
 USUAL = 0.05
-"""Share of the rows from which on a value is usual, or that of the tail if it is more: no conformal bound excludes it. By
-Chebyshev's inequality it is not an outlier."""
+"""Share of the rows from which on a value is usual, or that of the tail if it is more: no conformal bound excludes
+it. By Chebyshev's inequality it is not an outlier."""
 USUAL_PACE = 1 / 32
 """Weight of a row in that share."""
 USUAL_START = 1.02
@@ -128,7 +128,7 @@ def quantiles(plan: Plan, lost: int) -> tuple[list[float], list[float]]:
 def _bounds(
     model: Model, plan: Plan, given: Mapping[str, Symbol]
 ) -> tuple[Forecast, Symbol, Symbol, tuple[Symbol, Symbol], dict[str, Number]]:
-    """The forecast, the variance of its error, the scale of an outlier, the bounds without usual values, the outputs."""
+    """The forecast, the variance of its error, the scale of an outlier, bounds but for usual values, outputs."""
     base, unit = given["base"], given["unit"]
     forecast = model.forecast(given)
     growth = given["gap"] * forecast.growth
@@ -214,7 +214,7 @@ def _observe(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str,
         results[f"e{number}"] = given[f"e{number - 1}"]
     if plan.interval == "conformal":
         passed = _below(x, results["lower"]), _above(x, results["upper"])
-        held = _below(results["lower"], strict[0]), _above(results["upper"], strict[1])
+        held = _above(strict[0], results["lower"]), _below(strict[1], results["upper"])
         results |= conformal(plan, given, passed, held)
         results |= _usual_values(plan, given, x, outlier, passed, strict)
     if "season" in given:

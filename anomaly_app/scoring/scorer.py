@@ -43,7 +43,7 @@ SHARPNESS = 3.0 / 8.0
 SHAPES_AFTER = 5
 """Lengths of a subsequence that are seen before distances count: the first have little to be compared with."""
 LARGEST = 1e75
-"""Values beyond are taken for missing ones: products of a few of them are no numbers."""
+"""Values beyond are taken for infinite: products of a few of them are no numbers."""
 SAME = 1e-10
 """Differences below that part of a value are rounding."""
 CONSTANT = 1e6
@@ -95,8 +95,8 @@ class AnomalyScorer:
     What scores is told in :mod:`anomaly_app.scoring`. Within ``refractory`` values after a score whatever is not higher
     is attenuated, the closer the more, so that one event is told once. From about 0.5 on a score is worth an alert.
 
-    Only the order of the values counts, not the distances in time. A missing value (NaN, infinite, or beyond ±1e75)
-    scores 0 and changes nothing. While there are not more than ``warmup`` values the score is 0.
+    Only the order of the values counts, not the distances in time. A missing value (NaN) scores 0, an infinite one (or
+    one beyond ±1e75) scores 1; both change nothing. While there are not more than ``warmup`` values the score is 0.
 
     Args:
         **options: :data:`anomaly_app.scoring.options.OPTIONS`; the defaults are for series of which nothing is known.
@@ -143,7 +143,7 @@ class AnomalyScorer:
         self._held: list[Held] = []
         self._told = 0, 0  # the last row that was told, and in which direction it went
         self._asleep = False
-        self._best, self._source = 0.0, 0
+        self._best, self._source, self._infinite = 0.0, 0, False
         self._levels: list[tuple[int, float]] = []
 
     def score(self, timestamp_ms: int, value: float) -> float:
@@ -157,8 +157,9 @@ class AnomalyScorer:
             From 0 to 1.
         """
         value = float(value)
+        self._infinite = abs(value) > LARGEST
         if not -LARGEST <= value <= LARGEST:
-            return 0.0
+            return 1.0 if self._infinite else 0.0
         if self._asleep:
             self._wake()
         row = self._rows
@@ -181,6 +182,8 @@ class AnomalyScorer:
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
+        if self._infinite:
+            return "the value is infinite, or as good as that"
         signal, sign = _SOURCES[self._source]
         record = self._records[self._source]
         high = "high" if sign > 0 else "low"
@@ -228,7 +231,7 @@ class AnomalyScorer:
         return max(spread.deviation, SAME_SHAPE if signal >= SHAPE else SAME * abs(self._spreads[VALUE].mean))
 
     def _report(self, row: int, score: float) -> float:
-        """The score as it is given out: less if as much was said shortly before; what has lasted since is made up for."""
+        """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""
         heard = self._heard
         while heard and heard[0][0] < row - self._refractory:
             heard.popleft()
@@ -405,7 +408,9 @@ class AnomalyScorer:
 
     def _head(self) -> bytes:
         spreads = [part for spread in self._spreads for part in (spread.count, spread.mean, spread.variance)]
-        head = _HEAD.pack(_VERSION, len(self._held), *self.options.values(), self._rows, self._floor, *self._told, *spreads)
+        head = _HEAD.pack(
+            _VERSION, len(self._held), *self.options.values(), self._rows, self._floor, *self._told, *spreads
+        )
         held = b"".join(_HELD.pack(*held) for held in self._held)
         return head + held + b"".join(_HEARD.pack(*heard) for heard in self._heard)
 

@@ -153,15 +153,17 @@ def test_values_are_scored_before_they_are_learnt_and_the_first_score_nothing():
     assert scores(values)[100] > ALERT
 
 
-def test_a_missing_value_scores_nothing_and_changes_nothing():
+def test_a_missing_value_scores_nothing_an_infinite_one_all_and_neither_changes_nothing():
     values = noise(900)
     values[700] = 150
     scorer, told = AnomalyScorer(), []
     for k, value in enumerate(values):
         if k % 7 == 0 or k > 690:
             state = scorer.snapshot()
-            for missing in (math.nan, math.inf, -math.inf, 1e76, -1e300):
-                assert scorer.score(1_000 * k, missing) == 0
+            assert scorer.score(1_000 * k, math.nan) == 0
+            for infinite in (math.inf, -math.inf, 1e76, -1e300):
+                assert scorer.score(1_000 * k, infinite) == 1
+                assert "infinite" in scorer.reason()
             assert scorer.snapshot() == state
         told.append(scorer.score(1_000 * k, value))
     assert told == scores(values).tolist()
