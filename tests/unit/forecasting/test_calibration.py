@@ -154,8 +154,10 @@ def test_a_value_that_many_rows_have_is_not_flagged(options: dict[str, Any], mak
     ids=["counts", "mostly one value", "rounded prices"],
 )
 def test_conformal_bounds_of_discrete_values_flag_no_more_than_they_should(make: Any, least: float) -> None:
-    rate = percent_flagged({"p": 1, "d": 1, "q": 1}, make(np.random.default_rng(22), (1_800, 60)), skipped=1_000)
-    room = slack(800 * 60)
+    """A heavy tail beside a value that most rows have takes thousands of rows to be learnt: these are not counted."""
+    values = make(np.random.default_rng(22), (4_000, 40))
+    rate = percent_flagged({"p": 1, "d": 1, "q": 1}, values, skipped=3_000)
+    room = slack(1_000 * 40)
     assert least - room < rate < 1.15 + room
 
 
