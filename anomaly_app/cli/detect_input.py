@@ -170,7 +170,7 @@ def _number(value: Any) -> float:
             value = text_to_float(value)
         except DataError:
             raise DataError(f"{value!r} is no number") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise DataError(f"{value!r} is no number")
     return float(value)
 

@@ -237,3 +237,10 @@ def test_without_matplotlib_it_is_said_how_to_get_it(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["detect", "orders.csv", "--value", "price", *OUTLIERS, "--plot", "a.png"]) == 2
     assert capsys.readouterr().err == "anomaly: --plot needs matplotlib: pip install anomaly-app[plot]\n"
+
+
+def test_infinity_in_a_file_is_read_and_nan_is_missing():
+    from anomaly_app.cli.detect_input import _number
+
+    assert _number("Infinity") == float("inf")
+    assert _number("NaN") != _number("NaN")
