@@ -116,9 +116,8 @@ def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = Non
     """
     result = run(sql, tables, dialect=dialect)
     if result.rejected and not result.read:
-        raise DecodeError(
-            f"no row can be read; the first: row {result.rejected[0].number}: {result.rejected[0].reason}"
-        )
+        first = result.rejected[0]
+        raise DecodeError(f"no row of table {first.table} can be read; the first: row {first.number}: {first.reason}")
     return result
 
 

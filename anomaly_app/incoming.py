@@ -123,7 +123,8 @@ reason="column a: 'x' (str) is not an INT", values=('x',), table='')])
                     if not fit
                 ]
                 positions, taken = list(compress(positions, fits)), list(compress(taken, fits))
-            columns = list(zip(*taken, strict=True)) or [()] * len(names)
+            with no_collection():  # an iterator for each row, for a moment
+                columns = list(zip(*taken, strict=True)) or [()] * len(names)
             chunk = converter.convert(positions, [columns[place] for place in places])
             chunk.rejected.extend(rejected)
             yield chunk

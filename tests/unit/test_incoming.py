@@ -69,7 +69,7 @@ def test_the_path_to_a_nested_value_is_told() -> None:
 
 
 def test_if_no_row_can_be_read_that_is_an_error() -> None:
-    with pytest.raises(DecodeError, match="no row can be read; the first: row 1: the event time ts is NULL"):
+    with pytest.raises(DecodeError, match="no row of table t can be read; the first: row 1: the event time ts is NULL"):
         query(LAST, {"t": Rows(COLUMNS, [(1, 1.0, None), (2, 1.0, None)], rowtime="ts")})
     assert query(LAST, {"t": Rows(COLUMNS, [], rowtime="ts")}).rows == []
 
