@@ -243,7 +243,7 @@ def _batches(table: Rows, bound: BoundQuery) -> Iterator[tuple[list[Row], list[R
 
     schema = bound.schema
     given = _table(table, schema)
-    names = [] if given.absent_is_null else [name for name, _ in given.columns]
+    names = given.names
     wanted = [column for column in schema.columns if column.origin is not Origin.PROCTIME]
     for column in wanted:
         if column.name not in names and not given.absent_is_null:
@@ -283,5 +283,5 @@ def _table(table: Rows, schema: Schema) -> Table:
 
     if isinstance(table.rows, Table):
         return table.rows
-    declared = [(c.name, str(c.type)) for c in schema.columns if c.origin is not Origin.PROCTIME]
-    return TupleTable(table.columns or declared, table.rows)
+    declared = [column.name for column in schema.columns if column.origin is not Origin.PROCTIME]
+    return TupleTable([name for name, _ in table.columns] or declared, table.rows)

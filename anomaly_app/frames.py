@@ -32,15 +32,15 @@ class FrameTable:
     absent_is_null = False
 
     def __init__(self, columns: list[tuple[str, str]], rows: int, read: _Read) -> None:
-        self.columns, self._rows, self._read = columns, rows, read
+        self.columns, self.names = columns, [name for name, _ in columns]
+        self._rows, self._read = rows, read
 
     def __len__(self) -> int:
         return self._rows
 
     def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
         """See :class:`~anomaly_app.incoming.Table`."""
-        names = [name for name, _ in self.columns]
-        places = [names.index(column.name) for column in wanted]
+        places = [self.names.index(column.name) for column in wanted]
         units = [
             _units(column) if self.columns[place][1].startswith("TIMESTAMP") else 0
             for place, column in zip(places, wanted, strict=True)

@@ -75,8 +75,8 @@ class Table(Protocol):
         """A column that the table lacks is NULL; else to want one is an error."""
 
     @property
-    def columns(self) -> list[tuple[str, str]]:
-        """Name and SQL type of each."""
+    def names(self) -> list[str]:
+        """Of its columns."""
 
     def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
         """All rows, of the wanted columns; at most ``size`` rows at a time."""
@@ -86,12 +86,12 @@ class TupleTable:
     """Rows as tuples, or any sequences, of Python values.
 
     Args:
-        columns: name and SQL type of each value.
+        names: of the values of a row.
         rows: an iterable of them.
 
     Example:
         >>> from anomaly_app.schema import INT
-        >>> table = TupleTable([("a", "INT")], [(1,), ("x",), ("2",)])
+        >>> table = TupleTable(["a"], [(1,), ("x",), ("2",)])
         >>> next(table.chunks([Column("a", INT)], 10))
         Chunk(positions=[0, 2], columns=[[1, 2]], rejected=[Rejected(number=2, \
 reason="column a: 'x' (str) is not an INT", values=('x',), table='')])
@@ -99,13 +99,13 @@ reason="column a: 'x' (str) is not an INT", values=('x',), table='')])
 
     absent_is_null = False
 
-    def __init__(self, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> None:
-        self.columns = list(columns)
+    def __init__(self, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        self.names = list(names)
         self._rows = rows
 
     def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
         """See :class:`Table`."""
-        names = [name for name, _ in self.columns]
+        names = self.names
         places = [names.index(column.name) for column in wanted]
         converter = ColumnsConverter(wanted)
         rows = iter(self._rows)

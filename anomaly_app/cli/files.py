@@ -175,7 +175,7 @@ class _CsvFile(FileTable):
     def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
         from anomaly_app.incoming import TupleTable
 
-        return TupleTable([(name, "") for name in self.names], self._rows).chunks(wanted, size)
+        return TupleTable(self.names, self._rows).chunks(wanted, size)
 
 
 _NO_UTF_8 = "it is not UTF-8"

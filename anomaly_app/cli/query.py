@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from anomaly_app import Result, Rows
-    from anomaly_app.cli.files import Columns, FileTable
+    from anomaly_app.cli.files import FileTable
     from anomaly_app.incoming import Chunk
     from anomaly_app.schema import Column
 
@@ -137,11 +137,7 @@ class _Watched:
     def __init__(self, file: FileTable, bar: Progress, path: str) -> None:
         self._file, self._bar = file, bar
         self._task = bar.add_task(path, total=len(file))
-        self.absent_is_null = file.absent_is_null
-
-    @property
-    def columns(self) -> Columns:
-        return self._file.columns
+        self.names, self.absent_is_null = file.names, file.absent_is_null
 
     def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
         for chunk in self._file.chunks(wanted, size):

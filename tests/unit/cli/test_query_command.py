@@ -249,6 +249,20 @@ def test_objects_and_arrays_of_json_lines(how: str, capsys: pytest.CaptureFixtur
     ]
 
 
+def test_declared_types_are_not_inferred(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from anomaly_app.cli import files
+
+    def refuse(values: object) -> str:
+        raise AssertionError("types were inferred")
+
+    monkeypatch.setattr(files, "infer", refuse)
+    Path("n.jsonl").write_text(NESTED)
+    sql = "SELECT meta.site FROM n"
+    assert len(as_json(capsys, NESTED_TABLE + sql, "--table", "n=n.jsonl")["rows"]) == 3
+    types = f"device STRING, at TIMESTAMP(3), {NESTED_TYPES}"
+    assert len(as_json(capsys, sql, "--table", "n=n.jsonl", "--columns", types)["rows"]) == 3
+
+
 def test_json_lines_are_read_as_the_worker_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
     Path("n.jsonl").write_text(
         '{"device": 7, "meta": {"site": {"a": 1}, "temp": "1.5"}, "at": "2026-01-01 09:00:00"}\n'
