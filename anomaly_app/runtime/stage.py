@@ -112,7 +112,7 @@ class Stage:
         self.pending_rows = 0
         self.replays: Replays | None = None
         self.gone = asyncio.Event()
-        self.rejected = self.dead_letters = self.late = 0
+        self.rejected = self.dead_letters = self.late = self.ignored = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
         self._records: list[Outgoing] = []
@@ -243,6 +243,7 @@ class DetectStage(Stage):
         pipeline, task = self.pipeline, self.task
         decoded = pipeline.decode(records, now_ms)
         replay_end = task.replay_end
+        self.ignored += decoded.ignored
         for record, error in decoded.bad:
             if record.offset >= replay_end:
                 self.dead_letters += 1
