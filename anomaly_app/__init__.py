@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anomaly_app.errors import (
         AnomalyError,
         BrokerError,
+        BrokerRefusal,
         DataError,
         DecodeError,
         EvaluationError,
@@ -44,6 +45,7 @@ __all__ = [
     "AnomalyError",
     "AnomalyScorer",
     "BrokerError",
+    "BrokerRefusal",
     "DataError",
     "DecodeError",
     "EvaluationError",
@@ -62,7 +64,7 @@ __all__ = [
     "query",
 ]
 
-_HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith("Error")}
+_HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith(("Error", "Refusal"))}
 _HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch")
 _HOMES |= {"AnomalyScorer": "anomaly_app.scoring", "Pattern": "anomaly_app.patterns.builder"}
 

@@ -23,12 +23,14 @@ from anomaly_app.agents.lane import declare
 from anomaly_app.errors import AnomalyError, SettingsError, SqlError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
-from anomaly_app.runtime.connection import faust_credentials
+from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.refusals import STATUS, end, refusal
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.repeats import drop_repeats
 from anomaly_app.runtime.topics import CHANGELOG, FOREVER, NeededTopic, TopicAdmin
@@ -62,6 +64,7 @@ class AnomalyApp(LaneApp):
     def __init__(self, loaded: LoadedSettings) -> None:
         settings = loaded.settings
         self.loaded = loaded
+        self.warning = ""
         self.worker: Worker | None = None
         self._web: WebServer | None = None
         self._side_tasks: list[asyncio.Task[None]] = []
@@ -71,7 +74,7 @@ class AnomalyApp(LaneApp):
             settings.worker.app_id,
             batch_rows=settings.worker.batch_rows,
             group_id=settings.kafka.group_id or settings.worker.app_id,
-            broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
+            broker=_urls(loaded),
             broker_credentials=faust_credentials(loaded),
             store="rocksdb://?driver=rocksdict",
             datadir=str(settings.worker.data_dir),
@@ -111,7 +114,7 @@ class AnomalyApp(LaneApp):
             _run(self._prepare)
         except AnomalyError as error:
             print(f"anomaly: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise SystemExit(STATUS) from None
 
     def _make_data_dir(self) -> None:
         folder = self.loaded.settings.worker.data_dir
@@ -123,9 +126,12 @@ class AnomalyApp(LaneApp):
             raise self.loaded.error("worker.data_dir", f"nothing can be written to {folder}: {error}") from error
 
     async def _prepare(self) -> None:
+        drafts = bind_jobs(self.loaded, {})
+        self.loaded, self.warning = settle(self.loaded, drafts)
         loaded, settings = self.loaded, self.loaded.settings
+        self.conf.broker = _urls(loaded)
+        self.isolation_level = settings.kafka.isolation_level
         async with TopicAdmin(loaded) as admin:
-            drafts = bind_jobs(loaded, {})
             sources = await admin.sources(sorted({plan.source.topic for job in drafts for plan in job.plans}))
             jobs = bind_jobs(loaded, sources)
             registries = Registries(loaded)
@@ -160,6 +166,8 @@ class AnomalyApp(LaneApp):
         drop_repeats()
         await super().on_first_start()
         assert self.worker is not None
+        if self.warning:
+            log.warning("%s", self.warning)
         for job in self.worker.bound_jobs:
             for warning in job.warnings:
                 log.warning("job %s: %s", job.name, warning)
@@ -172,9 +180,7 @@ class AnomalyApp(LaneApp):
                     Overview(self.worker), self.conf.web_bind, port, origin=self.loaded.origins["web.port"]
                 )
             except SettingsError as error:
-                # Not sys.stderr: that of faust worker is a log by now.
-                print(f"anomaly: {error}", file=sys.__stderr__, flush=True)
-                os._exit(2)  # nothing has been started yet that would have to be stopped
+                end(error)  # nothing has been started yet that would have to be stopped
 
     async def on_started(self) -> None:
         """The producer is there: watch the broker, tick, and end a bounded run."""
@@ -186,13 +192,21 @@ class AnomalyApp(LaneApp):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         watch = Watch(worker)
-        for work in (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, self._stop_when_finished):
+        watches = (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, watch.watch_silence)
+        for work in (*watches, self._stop_when_finished):
             self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
         await super().on_started()
 
+    def end_if_refused(self, error: Exception) -> None:
+        """End the process with one line and status 2, if this is a refusal that no retry heals."""
+        final = refusal(error, self.loaded.settings.kafka.sasl_username)
+        if final is not None:
+            end(final)
+
     async def _or_crash(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
+            with self.ending_if_refused():
+                await work
         except Exception as error:
             await self.crash(error)
             raise
@@ -220,7 +234,8 @@ class AnomalyApp(LaneApp):
     async def restore_positions(self, committed: Mapping[Any, int | None], epoch: int) -> Mapping[Any, int]:
         """Make the stages of the assigned partitions."""
         assert self.worker is not None
-        return await self.worker.restore(committed, epoch)
+        with self.ending_if_refused():
+            return await self.worker.restore(committed, epoch)
 
     async def before_revoke(self, revoked: set[Any]) -> None:
         """Write out what is done."""
@@ -319,6 +334,10 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
             raise error.in_file(path) from None
         jobs.append(job)
     return jobs
+
+
+def _urls(loaded: LoadedSettings) -> list[str]:
+    return [f"kafka://{server}" for server in bootstrap_servers(loaded)]
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,10 +10,12 @@
     │   └── SqlValidationError     it can be read but means nothing, or nothing that is supported
     ├── DataError                  a record or a value is wrong
     │   ├── DecodeError            bytes that are not what the format or the schema says
+    │   │   └── IgnoredError       and that an option of the format says to let go
     │   └── EvaluationError        an expression fails on a row (a CAST, a division by zero)
     │       └── SkipTargetError    AFTER MATCH SKIP cannot go where it should
     ├── LimitError                 a bound on memory or time was reached
-    ├── BrokerError                Kafka is unreachable, refuses the credentials, or lacks a topic
+    ├── BrokerError                Kafka is unreachable
+    │   └── BrokerRefusal          Kafka says no, and will say so again: credentials, rights, a topic that is missing
     ├── RegistryError              the schema registry is unreachable or refuses
     └── StateError                 stored state is unreadable or belongs to another version
 
@@ -131,6 +133,12 @@ class DecodeError(DataError):
     code = "decode"
 
 
+class IgnoredError(DecodeError):
+    """A record that cannot be read, of a table with ``ignore-parse-errors``: counted, and no dead letter."""
+
+    code = "ignored"
+
+
 class EvaluationError(DataError):
     """An expression failed on a row."""
 
@@ -154,6 +162,13 @@ class BrokerError(AnomalyError):
 
     code = "broker"
     retriable = True
+
+
+class BrokerRefusal(BrokerError):
+    """Kafka answered, and said no; the same question will get the same answer."""
+
+    code = "broker-refusal"
+    retriable = False
 
 
 class RegistryError(AnomalyError):

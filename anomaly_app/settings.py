@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -28,15 +28,33 @@ from pydantic import (
 )
 
 from anomaly_app.errors import SettingsError
+from anomaly_app.words import parse_duration
 
 PREFIX = "ANOMALY_"
 CONFIG_VARIABLE = "ANOMALY_CONFIG"
 DEFAULT_FILE = "anomaly.toml"
 MASK = "********"
+LOCAL_BROKER = "localhost:9092"
+"""If neither settings nor jobs name a broker."""
 
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def split_servers(value: str) -> list[str]:
+    """The brokers of a comma-separated list; raises ``ValueError`` if one of them is not host:port.
+
+    Example:
+        >>> split_servers("one:9092, two:9092")
+        ['one:9092', 'two:9092']
+    """
+    servers = [server.strip() for server in value.split(",")]
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+            raise ValueError(f"{server!r} should be host:port, several of them separated by commas")
+    return servers
 
 
 def _none_if_empty(value: object) -> object:
@@ -45,6 +63,20 @@ def _none_if_empty(value: object) -> object:
 
 OptionalFile = Annotated[FilePath | None, BeforeValidator(_none_if_empty)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+def _silences(entries: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for entry in entries:
+        table, _, text = (part.strip() for part in entry.rpartition("="))
+        limit = 0 if text == "off" else parse_duration(text)
+        if limit is None or ("=" in entry and not table):
+            raise ValueError(f"{entry!r} should be a duration such as '5 min', or table = duration; 'off' for never")
+        if table in found:
+            raise ValueError(f"{entry!r}: {table or 'the duration for all tables'} is there twice")
+        found[table] = limit
+    return found
 
 
 class _Section(BaseModel):
@@ -54,8 +86,8 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """How Kafka is reached."""
 
-    bootstrap_servers: str = "localhost:9092"
-    """Comma-separated host:port."""
+    bootstrap_servers: str = ""
+    """Comma-separated host:port; empty for those of the job files, else localhost:9092."""
     group_id: str = ""
     """Consumer group; empty for worker.app_id."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -73,16 +105,16 @@ class KafkaSettings(_Section):
     """Of the topics that the worker creates."""
     create_topics: bool = True
     """Create missing topics of the worker's own."""
+    isolation_level: Literal["", "read_uncommitted", "read_committed"] = ""
+    """Whether records of aborted transactions are read; empty for that of the job files, else read_uncommitted."""
     embedded: bool = False
     """The broker is librdkafka's mock cluster; set only by the demo and the test kit."""
 
     @field_validator("bootstrap_servers")
     @classmethod
     def _hosts_and_ports(cls, value: str) -> str:
-        for server in value.split(","):
-            host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-                raise ValueError(f"{server.strip()!r} should be host:port, several of them separated by commas")
+        if value:
+            split_servers(value)
         return value
 
 
@@ -125,6 +157,20 @@ class AlertSettings(_Section):
     topic: str = Field(default="anomaly.alerts", pattern=r"^[A-Za-z0-9._-]{1,249}$")
     recent: int = Field(default=1_000, ge=0)
     """How many the worker keeps for its page."""
+    silence_after: Texts = ()
+    """After how long without a new record a source is silent: a duration for all, and ``table = duration`` for single
+    ones, such as ``5 min, sales = 30 s, archive = off``; empty for never."""
+
+    @field_validator("silence_after")
+    @classmethod
+    def _durations(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _silences(value)
+        return value
+
+    @property
+    def silences(self) -> Mapping[str, int]:
+        """What ``silence_after`` says by table, in ms; "" for all others, 0 for never."""
+        return _silences(self.silence_after)
 
 
 class WebSettings(_Section):

@@ -1,4 +1,4 @@
-"""Words for people: lengths of time."""
+"""Lengths of time in words, and words as lengths of time."""
 
 from __future__ import annotations
 
@@ -18,3 +18,36 @@ def duration(milliseconds: int) -> str:
         if count:
             parts.append(f"{count:,} {unit}{'s' * (count != 1)}")
     return " ".join(parts) or "0 seconds"
+
+
+def parse_duration(text: str) -> int | None:
+    """A duration as Flink writes it, in milliseconds; None if it is none.
+
+    Example:
+        >>> parse_duration("30 s"), parse_duration("7d"), parse_duration("500"), parse_duration("soon")
+        (30000, 604800000, 500, None)
+    """
+    digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz").strip()
+    factor = _UNITS_MS.get(text.strip()[len(digits) :].strip() or "ms")
+    return int(digits) * factor if factor is not None and digits.isdigit() else None
+
+
+_UNITS_MS = {
+    "ms": 1,
+    "milli": 1,
+    "millis": 1,
+    "s": 1_000,
+    "sec": 1_000,
+    "second": 1_000,
+    "seconds": 1_000,
+    "m": 60_000,
+    "min": 60_000,
+    "minute": 60_000,
+    "minutes": 60_000,
+    "h": 3_600_000,
+    "hour": 3_600_000,
+    "hours": 3_600_000,
+    "d": 86_400_000,
+    "day": 86_400_000,
+    "days": 86_400_000,
+}

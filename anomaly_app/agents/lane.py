@@ -33,7 +33,8 @@ def _agent(app: LaneApp, worker: Worker) -> Any:
     async def take(stream: Any) -> None:
         async for event in stream.noack().events():
             try:
-                await worker.take(event)
+                with app.ending_if_refused():
+                    await worker.take(event)
             except Exception as error:
                 # Faust would restart the agent behind the batch that failed: stop instead, and read it again.
                 await app.crash(error)

@@ -48,10 +48,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         id: 32 hex digits; the same finding has the same id on every replay, so that repeats are harmless.
         job: name of the job.
         version: of the job: a hash of its text.
-        query: name of the query in the job.
-        key: PARTITION BY columns and their values; empty without.
+        query: name of the query in the job; "" for the silence of a source.
+        key: PARTITION BY columns and their values; empty without; of a silence, the table.
         type: ``pattern`` for a row pattern, ``anomaly`` for a row that a detector flagged, ``window`` for a group of a
-            window that passed HAVING, ``selection`` for rows that passed a SELECT.
+            window that passed HAVING, ``selection`` for rows that passed a SELECT, ``silence`` for a source to which
+            nothing comes and ``silence_over`` when records come again.
         severity: how bad.
         score: what the rule's output says, else what the detector says.
         event_time: ISO-8601 in UTC with milliseconds.
@@ -60,7 +61,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         rows: what the finding used, in row order; from a long match its first and last rows.
         rows_total: how many it used.
         payload: output columns of the query.
-        source: where the last row stands.
+        source: where the last row stands; partition and offset -1 for a silence.
     """
 
     id: str

@@ -7,23 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomaly_app.cli.options import Dialect, Json
+from anomaly_app.cli.options import ConfigFile, Dialect, Json, Set, load
 from anomaly_app.cli.output import print_json
 
 if TYPE_CHECKING:
     from anomaly_app.jobs.model import Job
+    from anomaly_app.settings import LoadedSettings
 
 
 def check(
     files: Annotated[list[Path], typer.Argument(help="Job files.", exists=True, dir_okay=False)],
     dialect: Dialect = "flink",
     json: Json = False,
+    set: Set = None,
+    config: ConfigFile = None,
 ) -> None:
     """Check job files without running them; exit status 1 if one of them is wrong.
 
+    The settings are those that anomaly run would have: what they replace in a job is said.
+
     Example: anomaly check jobs/*.sql
     """
-    reports = [_check(path, dialect) for path in files]
+    loaded = load(config, set)
+    reports = [_check(path, dialect, loaded) for path in files]
     if json:
         print_json(reports)
     else:
@@ -33,21 +39,26 @@ def check(
         raise typer.Exit(1)
 
 
-def _check(path: Path, dialect: str) -> dict[str, Any]:
-    from anomaly_app.errors import SqlError
+def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
+    from anomaly_app.errors import SettingsError, SqlError
     from anomaly_app.jobs.binder import bind_job
+    from anomaly_app.jobs.precedence import settle
 
     report: dict[str, Any] = {"file": str(path), "ok": False}
     try:
         job = bind_job(path.read_text("utf-8"), name=path.stem, path=str(path), dialect=dialect)
+        replaced = settle(loaded, [job]).warning
     except SqlError as error:
         message = {"code": error.code, "problem": error.problem, "line": error.line, "column": error.column}
         return report | {"error": message | {"text": str(error)}}
+    except SettingsError as error:
+        return report | {"error": {"code": error.code, "problem": error.problem, "text": str(error)}}
     except (OSError, UnicodeDecodeError) as error:
         return report | {
             "error": {"code": "file", "problem": f"cannot be read: {error}", "text": f"cannot be read: {error}"}
         }
-    return report | {"ok": True, "version": job.version, "warnings": list(job.warnings), "queries": _queries(job)}
+    warnings = [*([replaced] if replaced else []), *job.warnings]
+    return report | {"ok": True, "version": job.version, "warnings": warnings, "queries": _queries(job)}
 
 
 def _queries(job: Job) -> list[dict[str, Any]]:

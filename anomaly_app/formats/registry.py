@@ -132,16 +132,15 @@ def _answer(asked: str, status: int, text: str) -> dict[str, Any]:
     if status < 300:
         if isinstance(answer, dict):
             return answer
-        raise RegistryRefusal(
-            f"{asked}: the answer is not that of a schema registry; is the path right?", status, status
-        )
+        raise RegistryError(f"{asked}: the answer is not that of a schema registry; is the path right?")
     said = answer if isinstance(answer, dict) else {}
     reason = said.get("message") or text[:200] or "no reason given"
     code = int(said.get("error_code") or status)
-    if status in (401, 403):
+    if status in (401, 403, 407):
         hint = "check registry.username and registry.password"
         raise RegistryRefusal(f"{asked}: the schema registry refuses the credentials ({reason}); {hint}", status, code)
-    if status == 429 or status >= 500:
+    # A page of a proxy whose registry is away has no code of a registry's.
+    if status in (408, 425, 429) or status >= 500 or (status == 404 and "error_code" not in said):
         raise RegistryError(f"{asked}: the schema registry failed with status {status}: {reason}")
     raise RegistryRefusal(
         f"{asked}: the schema registry refuses with status {status}, code {code}: {reason}", status, code

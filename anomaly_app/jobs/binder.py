@@ -12,7 +12,6 @@ from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
-from anomaly_app.jobs.options import parse_duration
 from anomaly_app.jobs.sinks import Apply, into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
@@ -26,8 +25,9 @@ from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
+from anomaly_app.words import parse_duration
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Part of every fingerprint: raised when operators store their state in another way."""
 
 ALERTS = "anomaly.alerts"

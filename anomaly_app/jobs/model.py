@@ -51,8 +51,10 @@ class Source:
         startup_timestamp_ms: for :attr:`Startup.TIMESTAMP`.
         bounded: stop at the end that the topic has when the job starts.
         idle_timeout_ms: after which a partition without rows holds nobody up; None for the worker's setting.
-        bootstrap_servers: as in the job file; settings of the worker come first.
-        group_id: as in the job file; settings of the worker come first.
+        group_reset: for :attr:`Startup.GROUP`, where to begin if the group has no offset: ``earliest``, ``latest``, or
+            ``none`` to refuse.
+        client: ``properties.…`` of the job file that say how Kafka is reached, without the prefix; settings of the
+            worker come first.
     """
 
     name: str
@@ -66,8 +68,8 @@ class Source:
     startup_timestamp_ms: int | None = None
     bounded: bool = False
     idle_timeout_ms: int | None = None
-    bootstrap_servers: str | None = None
-    group_id: str | None = None
+    group_reset: str = "earliest"
+    client: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mode(self) -> TimeMode:
@@ -93,6 +95,7 @@ class Sink:
         key_fields: names of the columns that form the key.
         value_fields: names of the columns that stand in the value.
         upsert: the topic is a changelog by key (``upsert-kafka``).
+        client: as of :class:`Source`.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Sink:
     key_fields: tuple[str, ...] = ()
     value_fields: tuple[str, ...] = ()
     upsert: bool = False
+    client: Mapping[str, str] = field(default_factory=dict)
 
     def indexes(self, names: Iterable[str]) -> tuple[int, ...]:
         """Where columns stand in a row of the sink."""

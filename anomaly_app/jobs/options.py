@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from anomaly_app.errors import SqlValidationError
+from anomaly_app.words import parse_duration
 
 CONNECTORS = ("kafka", "upsert-kafka")
+
+CLIENT = ("bootstrap.servers", "group.id", "isolation.level")
+"""Kafka's properties, without ``properties.``, that a worker has one of for all jobs: see :mod:`.precedence`."""
 
 _COMMON = frozenset(
     {
@@ -18,8 +22,7 @@ _COMMON = frozenset(
         "key.format",
         "key.fields-prefix",
         "value.fields-include",
-        "properties.bootstrap.servers",
-        "properties.group.id",
+        *(f"properties.{name}" for name in CLIENT),
     }
 )
 
@@ -32,6 +35,7 @@ MEANINGFUL = {
         "scan.startup.timestamp-millis",
         "scan.bounded.mode",
         "scan.watermark.idle-timeout",
+        "properties.auto.offset.reset",
     },
     "upsert-kafka": _COMMON,
 }
@@ -65,6 +69,38 @@ REFUSED = {
     "scan.bounded.timestamp-millis": "use 'scan.bounded.mode' = 'latest-offset'",
 }
 """Known options that would change the rows: ignoring them would be wrong."""
+
+INSTEAD = {
+    "acks": "every record is written with acks = all",
+    "allow.auto.create.topics": "kafka.create_topics says whether the worker creates topics",
+    "auto.commit.interval.ms": "offsets are committed behind what is written",
+    "auto.offset.reset": "it counts for a table that is read with 'scan.startup.mode' = 'group-offsets'",
+    "check.crcs": "checksums are always verified",
+    "default.api.timeout.ms": "a worker waits until the broker is back",
+    "delivery.timeout.ms": "a write waits for up to five minutes for a broker that is away, and the worker stops then",
+    "enable.auto.commit": "offsets are committed behind what is written",
+    "enable.idempotence": "the producer is always idempotent",
+    "exclude.internal.topics": "a table reads the one topic that it names",
+    "group.instance.id": "members of the group are dynamic",
+    "group.protocol": "the group uses the classic protocol",
+    "heartbeat.interval.ms": "it is a third of kafka.session_timeout_s",
+    "interceptor.classes": "Java classes cannot run here: records are read and written as they are",
+    "key.deserializer": "the table's formats decode",
+    "key.serializer": "the table's formats encode",
+    "max.in.flight.requests.per.connection": "the producer is idempotent, and keeps the order of a partition",
+    "max.poll.interval.ms": "the worker watches its own progress",
+    "max.request.size": "a record takes a megabyte at most",
+    "partition.assignment.strategy": "the worker's own keeps state and rows together",
+    "partition.discovery.interval.ms": "a source that gets more partitions needs a new worker.app_id",
+    "partitioner.class": "the key chooses the partition as Kafka's own default does",
+    "retries": "a write is tried again for up to five minutes",
+    "session.timeout.ms": "it is kafka.session_timeout_s",
+    "transaction.timeout.ms": "results are written without transactions, each with an id",
+    "transactional.id": "results are written without transactions, each with an id",
+    "value.deserializer": "the table's formats decode",
+    "value.serializer": "the table's formats encode",
+}
+"""Kafka's properties that would change results or safety and do not count here, and what holds in place of them."""
 
 SECURITY = (
     "properties.security.",
@@ -139,6 +175,16 @@ class TableOptions:
             raise self.fail(key, f"'{key}' is '{value}': it must be a duration such as '30 s' or '5 min'")
         return duration
 
+    def client(self) -> dict[str, str]:
+        """Those of :data:`CLIENT` that are there; an isolation level that does not exist is an error."""
+        if "properties.isolation.level" in self.values:
+            self.one_of("properties.isolation.level", ("read_uncommitted", "read_committed"))
+        return {name: self.values[f"properties.{name}"] for name in CLIENT if f"properties.{name}" in self.values}
+
+    def warn(self, key: str, problem: str) -> None:
+        """Note that an option does not count."""
+        self.warnings.append(f"table {self.table}: option '{key}' is not used: {problem}")
+
     def format(self, part: str) -> tuple[str, dict[str, str]] | None:
         """Format of the ``key`` or ``value`` with its options, without prefixes; None if there is none."""
         own, general = f"{part}.format", "format"
@@ -170,6 +216,8 @@ class TableOptions:
                     f"option '{key}' is ignored: how to log in and encrypt comes from the settings, not from a job"
                 )
                 self.warnings.append(f"table {self.table}: {problem}")
+            elif key not in valid and key.removeprefix("properties.") in INSTEAD and key.startswith("properties."):
+                self.warn(key, INSTEAD[key.removeprefix("properties.")])
             elif key in ignored or (key.startswith("properties.") and key not in valid):
                 near = [name for name in _nearest(key, valid) if name.startswith("properties.")]
                 hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -180,38 +228,5 @@ class TableOptions:
                 raise self.fail(key, f"unknown option '{key}' of the connector '{connector}'{hint}")
 
 
-def parse_duration(text: str) -> int | None:
-    """A duration as Flink writes it, in milliseconds; None if it is none.
-
-    Example:
-        >>> parse_duration("30 s"), parse_duration("7d"), parse_duration("500"), parse_duration("soon")
-        (30000, 604800000, 500, None)
-    """
-    digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz").strip()
-    factor = _UNITS_MS.get(text.strip()[len(digits) :].strip() or "ms")
-    return int(digits) * factor if factor is not None and digits.isdigit() else None
-
-
 def _nearest(key: str, names: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(key, sorted(names), 1, cutoff=0.75)
-
-
-_UNITS_MS = {
-    "ms": 1,
-    "milli": 1,
-    "millis": 1,
-    "s": 1_000,
-    "sec": 1_000,
-    "second": 1_000,
-    "seconds": 1_000,
-    "m": 60_000,
-    "min": 60_000,
-    "minute": 60_000,
-    "minutes": 60_000,
-    "h": 3_600_000,
-    "hour": 3_600_000,
-    "hours": 3_600_000,
-    "d": 86_400_000,
-    "day": 86_400_000,
-    "days": 86_400_000,
-}

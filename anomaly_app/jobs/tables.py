@@ -10,7 +10,7 @@ from anomaly_app.expressions.nodes import Binary, Call, ColumnRef, Literal, Node
 from anomaly_app.formats import FORMATS, OptionError, format_options, parse_options
 from anomaly_app.formats.check import check_column
 from anomaly_app.jobs.model import Format, Sink, Source, Startup
-from anomaly_app.jobs.options import CONNECTORS, TableOptions
+from anomaly_app.jobs.options import CONNECTORS, INSTEAD, TableOptions
 from anomaly_app.schema import TEXTS, TIMESTAMPS, Column, DataType, Kind, Origin, Schema
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable, WatermarkDefinition
 
@@ -110,8 +110,8 @@ def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
         startup_timestamp_ms=timestamp,
         bounded=options.one_of("scan.bounded.mode", ("unbounded", "latest-offset"), "unbounded") == "latest-offset",
         idle_timeout_ms=options.duration_ms("scan.watermark.idle-timeout"),
-        bootstrap_servers=options.values.get("properties.bootstrap.servers"),
-        group_id=options.values.get("properties.group.id"),
+        group_reset=_group_reset(options, startup),
+        client=options.client(),
     )
 
 
@@ -120,6 +120,11 @@ def bind_sink(create: CreateTable, text: str, warnings: list[str]) -> Sink:
     schema = bind_schema(create, text)
     options = _options(create, text, warnings)
     upsert = options.one_of("connector", CONNECTORS) == "upsert-kafka"
+    client = options.client()
+    if client.pop("isolation.level", None) is not None:
+        options.warn("properties.isolation.level", "it counts for a table that is read")
+    if "properties.auto.offset.reset" in options.values and not upsert:
+        options.warn("properties.auto.offset.reset", INSTEAD["auto.offset.reset"])
     if schema.primary_key and not upsert:
         raise SqlValidationError(
             f"table {options.table}: a PRIMARY KEY needs 'connector' = 'upsert-kafka'", text, *create.span
@@ -139,7 +144,16 @@ def bind_sink(create: CreateTable, text: str, warnings: list[str]) -> Sink:
         key_fields=key_fields,
         value_fields=value_fields,
         upsert=upsert,
+        client=client,
     )
+
+
+def _group_reset(options: TableOptions, startup: Startup) -> str:
+    key = "properties.auto.offset.reset"
+    reset = options.one_of(key, ("earliest", "latest", "none"), "earliest")
+    if key in options.values and startup is not Startup.GROUP:
+        options.warn(key, f"'scan.startup.mode' = '{startup.value}' says where to begin")
+    return reset
 
 
 _STARTUP = tuple(startup.value for startup in Startup)
@@ -212,7 +226,7 @@ def _options(create: CreateTable, text: str, warnings: list[str]) -> TableOption
         raise SqlValidationError(
             f"table {table} has no WITH options: 'connector', 'topic' and a format are needed", text, *create.span
         )
-    options = TableOptions(table, values, spans, text, format_options, tuple(FORMATS))
+    options = TableOptions(table, values, spans, text, format_options, tuple(FORMATS), warnings)
     options.validate()
     for part in ("key", "value"):
         found = options.format(part)
@@ -223,7 +237,6 @@ def _options(create: CreateTable, text: str, warnings: list[str]) -> TableOption
         except OptionError as error:
             key = options.format_prefix(part, found[0]) + error.key
             raise options.fail(key, f"'{key}': {error.problem}") from None
-    warnings += options.warnings
     return options
 
 

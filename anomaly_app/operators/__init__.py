@@ -110,6 +110,10 @@ class Counters:
         self.counts[reason] = self.counts.get(reason, 0) + number
 
 
+_STRETCH = 32
+"""Rows that are looked at together: hardly ever is one of them behind the watermark."""
+
+
 class Arrivals:
     """Rows of one batch in order of arrival, for operators that do not wait for the watermark.
 
@@ -122,10 +126,7 @@ class Arrivals:
         delay_ms: bound on disorder in ms; None if the watermark comes from outside, and stands still meanwhile.
 
     Attributes:
-        behind: number of each row that is not at least two milliseconds ahead of the watermark, and the watermark in
-            front of it. All others come in time for whatever ends at their own time or later, however the batch is
-            cut. (One millisecond ahead: a session that would just take the row has ended.)
-        in_order: no row is earlier than the one before it.
+        times: event times of the rows.
         watermark: behind the last row.
         highest: greatest event time behind the last row.
 
@@ -135,30 +136,63 @@ class Arrivals:
         ([(2, 2200)], 2200, [0, 1000, 2200])
     """
 
-    __slots__ = ("_before", "_delay", "behind", "highest", "in_order", "rows", "watermark")
+    __slots__ = ("_before", "_behind", "_delay", "_in_order", "highest", "rows", "times", "watermark")
 
     def __init__(self, rows: Sequence[Row], *, watermark: int, highest: int, delay_ms: int | None) -> None:
         self.rows = rows
         self._before, self._delay = (watermark, highest), delay_ms
-        times = [row[TIME] for row in rows]
-        self.in_order = times == sorted(times)
-        self.behind: list[tuple[int, int]] = []
-        if delay_ms is None:
-            self.behind = [(number, watermark) for number, time in enumerate(times) if time <= watermark + 1]
-        elif self.in_order and delay_ms > 1 and (not times or times[0] > watermark + 1):
-            if times:
-                highest = max(highest, times[-1])
-                watermark = max(watermark, highest - delay_ms)
-        else:
-            behind = self.behind
-            for number, time in enumerate(times):
+        self.times = [row[TIME] for row in rows]
+        self._behind: list[tuple[int, int]] | None = None
+        self._in_order: bool | None = None
+        self.watermark, self.highest = watermark, highest
+        if delay_ms is not None and rows:
+            self.highest = max(highest, max(self.times))
+            self.watermark = max(watermark, self.highest - delay_ms)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether no row is earlier than the one before it."""
+        if self._in_order is None:
+            times, first = self.times, self.times[:_STRETCH]
+            self._in_order = first == sorted(first) and times == sorted(times)
+        return self._in_order
+
+    @property
+    def behind(self) -> Sequence[tuple[int, int]]:
+        """Number of each row that is not at least two milliseconds ahead of the watermark, and that watermark.
+
+        All others come in time for whatever ends at their own time or later, however the batch is cut. (One
+        millisecond ahead: a session that would just take the row has ended.)
+        """
+        if self._behind is None:
+            self._behind = self._find_behind()
+        return self._behind
+
+    def _find_behind(self) -> list[tuple[int, int]]:
+        times, delay = self.times, self._delay
+        watermark, highest = self._before
+        if not times or (times[0] if self.in_order else min(times)) > self.watermark + 1:
+            return []
+        if self.in_order and times[0] > watermark + 1 and delay is not None and delay > 1:
+            return []
+        if delay is None:
+            return [(number, watermark) for number, time in enumerate(times) if time <= watermark + 1]
+        behind: list[tuple[int, int]] = []
+        for start in range(0, len(times), _STRETCH):
+            stretch = times[start : start + _STRETCH]
+            latest = max(highest, max(stretch))
+            reached = max(watermark, latest - delay)
+            if min(stretch) > reached + 1:
+                highest, watermark = latest, reached
+                continue
+            for number, time in enumerate(stretch, start):
                 if time <= watermark + 1:
                     behind.append((number, watermark))
                 if time > highest:
                     highest = time
-                    if time - delay_ms > watermark:
-                        watermark = time - delay_ms
-        self.watermark, self.highest = watermark, highest
+                    if time - delay > watermark:
+                        watermark = time - delay
+        return behind
 
     def watermarks(self) -> Iterator[int]:
         """The watermark in front of each row."""

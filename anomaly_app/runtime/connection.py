@@ -7,7 +7,7 @@ from typing import Any
 
 import faust
 
-from anomaly_app.settings import LoadedSettings
+from anomaly_app.settings import LOCAL_BROKER, LoadedSettings, split_servers
 
 CONNECT_TIMEOUT_MS = 8_000
 """A wrong address is an error within seconds, not minutes."""
@@ -15,7 +15,7 @@ CONNECT_TIMEOUT_MS = 8_000
 
 def bootstrap_servers(loaded: LoadedSettings) -> list[str]:
     """The brokers of the settings, one host:port each."""
-    return [server.strip() for server in loaded.settings.kafka.bootstrap_servers.split(",")]
+    return split_servers(loaded.settings.kafka.bootstrap_servers or LOCAL_BROKER)
 
 
 def ssl_context(loaded: LoadedSettings) -> ssl.SSLContext | None:

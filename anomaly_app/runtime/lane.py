@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,13 +61,41 @@ class _BatchSchema(faust.Schema):  # type: ignore[misc]
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Builds the consumer with a short fetch wait, and with the group id of the settings."""
+    """Builds the consumer with a short fetch wait, and with the group id and isolation level of the settings."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._group_id = self.app.group_id
+        consumer._isolation_level = self.app.isolation_level
+        commit = consumer.commit
+
+        async def commit_if_allowed(offsets: Any) -> None:
+            with self.app.ending_if_refused():  # Faust would log a page about it, and crash
+                await commit(offsets)
+
+        consumer.commit = commit_if_allowed
         return consumer
+
+    async def on_start(self) -> None:
+        """Connect; errors of the group are heard from now on, also before the first assignment, while nobody polls."""
+        with self.app.ending_if_refused():
+            await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        push = coordinator._push_error_to_user
+
+        async def push_if_it_can_heal(error: Exception) -> None:
+            self.app.end_if_refused(error)
+            await push(error)
+
+        coordinator._push_error_to_user = push_if_it_can_heal
+
+    def highwater(self, tp: TP) -> int | None:
+        """Offset behind the last record that may be read: behind it open transactions can stand."""
+        consumer = self._ensure_consumer()
+        committed = self.app.isolation_level == "read_committed"
+        end: int | None = consumer.last_stable_offset(tp) if committed else consumer.highwater(tp)
+        return end
 
 
 class LaneConsumer(driver.Consumer):  # type: ignore[misc]
@@ -125,7 +154,8 @@ class LaneConsumer(driver.Consumer):  # type: ignore[misc]
         async with self._polling:
             if not self.flow_active:
                 return  # a seek waits for the lock
-            records, active = await self._wait_next_records(min(timeout, POLL_S))
+            with self.app.ending_if_refused():
+                records, active = await self._wait_next_records(min(timeout, POLL_S))
             # Records of a stopped flow are dropped: a seek comes before it is resumed.
             if records is None or self.should_stop or not self.flow_active:
                 return
@@ -233,6 +263,11 @@ class _Producer(driver.Producer):  # type: ignore[misc]
     def _settings_extra(self) -> Mapping[str, Any]:
         return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
 
+    async def on_start(self) -> None:
+        """Connect."""
+        with self.app.ending_if_refused():
+            await super().on_start()
+
 
 class _Transport(driver.Transport):  # type: ignore[misc]
     Consumer = LaneConsumer
@@ -245,11 +280,15 @@ class LaneApp(faust.App):  # type: ignore[misc]
     Args:
         batch_rows: records of one batch at most.
         group_id: consumer group.
+
+    Attributes:
+        isolation_level: of the consumer; may be set until it is made.
     """
 
     def __init__(self, *args: Any, batch_rows: int, group_id: str, **kwargs: Any) -> None:
         self.lane_topics: set[str] = set()
         self.batch_rows, self.group_id = batch_rows, group_id
+        self.isolation_level = "read_uncommitted"
         super().__init__(*args, **kwargs)
 
     def _new_transport(self) -> Any:
@@ -262,6 +301,19 @@ class LaneApp(faust.App):  # type: ignore[misc]
         """A topic of the lane; ``queued`` batches may wait before the fetcher is held up."""
         self.lane_topics.add(name)
         return self.topic(name, schema=_BatchSchema(), partitions=partitions, maxsize=queued)
+
+    @contextmanager
+    def ending_if_refused(self) -> Iterator[None]:
+        """Around what asks the broker: see :meth:`end_if_refused`."""
+        try:
+            yield
+        except Exception as error:
+            self.end_if_refused(error)
+            raise
+
+    def end_if_refused(self, error: Exception) -> None:
+        """End the process if an error is a refusal that no retry heals."""
+        raise NotImplementedError
 
     async def restore_positions(self, committed: Mapping[TP, int | None], epoch: int) -> Mapping[TP, int]:
         """State is recovered and nothing is read yet: where to go on, by partition."""

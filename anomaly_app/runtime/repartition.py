@@ -61,6 +61,7 @@ class ShuffleStage(Stage):
         """Decode a batch and sort its rows by where they belong."""
         pipeline = self.pipeline
         decoded = pipeline.decode(records, now_ms)
+        self.ignored += decoded.ignored
         for record, error in decoded.bad:
             self.dead_letters += 1
             self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))

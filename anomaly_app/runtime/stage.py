@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encode_alert, shorten
 from anomaly_app.alerts.record import Alert
+from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import EvaluationError
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.model import Alerts
@@ -23,6 +24,9 @@ from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, error_headers, raw, result, size
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.status import PartitionStatus
+
+SILENCE_KEY = b"\0silence"
+"""Of the state entry of :class:`SilenceWatch`, in the state of the partition 0 of its source."""
 
 MAX_PENDING_ROWS = 50_000
 """Rows taken and not flushed, at most: then the stage waits for the flush."""
@@ -107,11 +111,13 @@ class Stage:
         self.position = 0
         self.pending_rows = 0
         self.replays: Replays | None = None
-        self.closed = False
-        self.rejected = self.dead_letters = self.late = 0
+        self.gone = asyncio.Event()
+        self.rejected = self.dead_letters = self.late = self.ignored = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
         self._records: list[Outgoing] = []
+        self.silence: SilenceWatch | None = None
+        self._silences: list[Alert] = []
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -125,10 +131,10 @@ class Stage:
             pending.done()
             return
         await self.prepare(records)
-        while self.pending_rows >= MAX_PENDING_ROWS and not self.closed:
+        while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():
             self.flushed.clear()
             await self.flushed.wait()
-        if self.closed:
+        if self.gone.is_set():
             pending.drop()
             return
         self._batches.append(pending)
@@ -141,7 +147,7 @@ class Stage:
 
     def close(self) -> None:
         """The partition is gone: nothing is flushed any more."""
-        self.closed = True
+        self.gone.set()
         for pending in self._batches:
             pending.drop()
         self._batches = []
@@ -168,7 +174,8 @@ class Stage:
     def tick(self, now: float) -> None:
         """Time passes (monotonic, in s): a partition that is read to its end and gets no rows becomes idle."""
         timeout = self.pipeline.idle_timeout_s
-        if self.dirty or self.position < self.highwater or not timeout:
+        # Not "dirty": what there is to flush may be news of other partitions only.
+        if self.pending_rows or self.position < self.highwater or not timeout:
             self._quiet_since, self.idle = None, False
         elif self._quiet_since is None:
             self._quiet_since = now
@@ -186,7 +193,23 @@ class Stage:
         flush = Flush(self._records, batches=self._batches)
         self._records, self._batches, self.pending_rows, self.dirty = [], [], 0, False
         self.fill(flush, now_ms)
+        if self.silence is not None and self.silence.news:
+            flush.changes = [*flush.changes, (SILENCE_KEY, self.silence.memory())]
+            alerts, self._silences = self._silences, []
+            flush.records += [
+                result(self.pipeline.alert_topic, alert_key(alert), encode_alert(alert), alert.id) for alert in alerts
+            ]
+            flush.alerts += alerts
         return flush
+
+    def observe(self, ends: Sequence[int], now_ms: int) -> None:
+        """Where the whole source ends now, by the wall clock: for the stage that watches over its silence."""
+        assert self.silence is not None
+        alert = self.silence.observe(ends, now_ms)
+        if alert is not None:
+            self._silences.append(alert)
+        if self.silence.news:
+            self.touch()
 
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Add findings and the checkpoint."""
@@ -220,6 +243,7 @@ class DetectStage(Stage):
         pipeline, task = self.pipeline, self.task
         decoded = pipeline.decode(records, now_ms)
         replay_end = task.replay_end
+        self.ignored += decoded.ignored
         for record, error in decoded.bad:
             if record.offset >= replay_end:
                 self.dead_letters += 1

@@ -14,8 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from aiokafka.structs import TopicPartition
 
-from anomaly_app.errors import BrokerError
-from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, client_options
+from anomaly_app.errors import BrokerError, BrokerRefusal
+from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, bootstrap_servers, client_options
+from anomaly_app.runtime.refusals import refusal
 from anomaly_app.settings import LoadedSettings
 
 CHANGELOG = {"cleanup.policy": "compact"}
@@ -61,7 +62,7 @@ class TopicAdmin:
         self._admin: Any = None
 
     async def __aenter__(self) -> TopicAdmin:
-        servers = self._loaded.settings.kafka.bootstrap_servers
+        servers = ",".join(bootstrap_servers(self._loaded))
         origin = self._loaded.origins.get("kafka.bootstrap_servers", "default")
         where = f"kafka.bootstrap_servers (from {origin}): {servers}"
         admin = AIOKafkaAdminClient(**client_options(self._loaded), request_timeout_ms=CONNECT_TIMEOUT_MS)
@@ -73,9 +74,9 @@ class TopicAdmin:
                     await admin.close()
                 protocol = self._loaded.settings.kafka.security_protocol
                 reason = overheard.reason(error)
-                if "uthentication" in reason or "SASL" in reason or "credentials" in reason:
+                if _is_login(reason):
                     user = self._loaded.settings.kafka.sasl_username
-                    raise BrokerError(f"the broker refuses user {user!r} ({where}, {protocol}): {reason}") from error
+                    raise BrokerRefusal(f"the broker refuses user {user!r} ({where}, {protocol}): {reason}") from error
                 hint = " – is the broker running, and is this its address and protocol?"
                 raise BrokerError(f"no broker answers at {where}, {protocol}{hint} {reason}".rstrip()) from error
         self._admin = admin
@@ -104,7 +105,8 @@ class TopicAdmin:
                 known = sorted(topic["topic"] for topic in await self._describe(None))
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise BrokerError(f"topic {name!r} does not exist{hint} – create it, or correct 'topic' in the job")
+                problem = f"topic {name!r} does not exist, or the user may not see it{hint}"
+                raise BrokerRefusal(f"{problem} – create it, or correct 'topic' in the job")
         return found
 
     async def ensure(self, needed: Sequence[NeededTopic]) -> dict[str, int]:
@@ -118,7 +120,7 @@ class TopicAdmin:
         missing = [topic for topic in needed if topic.name not in found]
         if missing and not kafka.create_topics:
             names = ", ".join(topic.name for topic in missing)
-            raise BrokerError(f"topics do not exist: {names} – create them, or set kafka.create_topics")
+            raise BrokerRefusal(f"topics do not exist: {names} – create them, or set kafka.create_topics")
         if missing:
             new = [
                 NewTopic(topic.name, topic.partitions, kafka.replication_factor, topic_configs=dict(topic.config))
@@ -128,11 +130,11 @@ class TopicAdmin:
             for name, code, *message in answer.topic_errors:
                 if code not in (0, _TOPIC_EXISTS):
                     detail = next((part for part in message if part), for_code(code).__name__)
-                    raise BrokerError(f"topic {name!r} cannot be created: {detail}")
+                    raise BrokerRefusal(f"topic {name!r} cannot be created: {detail}")
             found |= await self._appear(missing)
         for topic in needed:
             if topic.exact and found[topic.name] != topic.partitions:
-                raise BrokerError(
+                raise BrokerRefusal(
                     f"topic {topic.name!r} has {found[topic.name]} partitions and needs {topic.partitions}: delete it "
                     f"to have it made anew, or use another worker.app_id"
                 )
@@ -162,7 +164,14 @@ class TopicAdmin:
         try:
             return await asyncio.wait_for(request, CONNECT_TIMEOUT_MS / 1000)
         except (KafkaError, TimeoutError, OSError) as error:
+            final = refusal(error, self._loaded.settings.kafka.sasl_username)
+            if final is not None:
+                raise final from error
             raise BrokerError(f"the broker does not answer: {error or type(error).__name__}") from error
+
+
+def _is_login(line: str) -> bool:
+    return any(word in line for word in ("uthentication", "SASL", "credentials"))
 
 
 class _Overheard(logging.Handler):
@@ -176,21 +185,24 @@ class _Overheard(logging.Handler):
         self._lines.append(record.getMessage())
 
     def reason(self, error: Exception) -> str:
-        lines = [line for line in self._lines if line]
+        lines = [line.strip() for line in self._lines if line]
         if lines:
-            return lines[-1].strip()
+            # Clients that run beside this one are heard too, and only say that they have no connection.
+            return next((line for line in lines if _is_login(line)), lines[-1])
         return "" if isinstance(error, (TimeoutError, KafkaConnectionError)) else str(error)
 
     def __enter__(self) -> _Overheard:
         self._loggers = [logging.getLogger(name) for name in _QUIET]
-        self._before = [(logger.propagate, logger.level) for logger in self._loggers]
+        self._before = [(logger.propagate, logger.level, logger.filters) for logger in self._loggers]
         for logger in self._loggers:
             logger.addHandler(self)
             logger.propagate = False
+            logger.filters = []  # what was said a moment ago is the reason this time too
         return self
 
     def __exit__(self, *_: object) -> None:
-        for logger, (propagate, level) in zip(self._loggers, self._before, strict=True):
+        for logger, (propagate, level, filters) in zip(self._loggers, self._before, strict=True):
             logger.removeHandler(self)
+            logger.filters = filters
             logger.propagate = propagate
             logger.setLevel(level)

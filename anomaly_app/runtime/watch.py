@@ -23,6 +23,10 @@ TICK_S = 0.5
 BROKER_CHECK_S = 2.0
 PROGRESS_CHECK_S = 15.0
 STALL_S = 120.0
+REFUSALS = 3
+"""So often in a row a login is refused until it counts: a broker that just starts may not know its users yet."""
+SILENCE_CHECK_S = (0.5, 10.0)
+"""How often at most, and at least, the ends of a source are asked for: ten times in the silence that is allowed."""
 CLOCK_GRACE_MS = 1_000
 """Rows on their way through a repartition have their time already: windows over processing time wait for them."""
 REFRESH_S = 60.0
@@ -39,6 +43,7 @@ class Watch:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._refreshed = 0.0
+        self._may_purge = True
 
     async def tick_for_ever(self) -> None:
         """Idleness, and quiet partitions."""
@@ -110,12 +115,38 @@ class Watch:
             for stage in stages
             if isinstance(stage, MergeStage) and stage.resume_frame
         }
-        if before:
+        if before and self._may_purge:
             try:
                 async with TopicAdmin(self._worker.loaded) as admin:
                     await admin.purge(before)
             except BrokerError as error:
-                log.warning("repartition topics are not purged: %s", error)
+                self._may_purge = error.retriable
+                log.warning("repartition topics are not purged%s: %s", "" if error.retriable else " any more", error)
+
+    async def watch_silence(self) -> None:
+        """Sources to which nothing comes any more: see :class:`~anomaly_app.alerts.silence.SilenceWatch`."""
+        limits = self._worker.silences.values()
+        if not limits:
+            return
+        shortest, longest = SILENCE_CHECK_S
+        interval = min(max(min(limits) / 10_000, shortest), longest)
+        while True:
+            await asyncio.sleep(interval)
+            watching = [
+                stage for stages in self._worker.stages.values() for stage in stages if stage.silence is not None
+            ]
+            if self._worker.revoking or "broker" in self._worker.trouble:
+                continue
+            for stage in watching:
+                topic, count = stage.topic, stage.pipeline.partitions
+                places = [TP(topic, partition) for partition in range(count)]
+                try:
+                    ends = await self._worker.app.consumer.highwaters(*places)
+                except KafkaError as error:
+                    log.debug("the ends of %s are not known: %s", topic, error)
+                    continue
+                if not stage.gone.is_set():
+                    stage.observe([ends[place] for place in places], time.time_ns() // 1_000_000)
 
     async def watch_progress(self) -> None:
         """Stop the process if rows are there and none are read: Faust's consumer is known to stall (175, 523, 532)."""
@@ -148,8 +179,21 @@ class Watch:
                     await self._worker.app.crash(BrokerError(self._worker.crashed))
                     return
 
+    async def _why(self) -> BrokerError | None:
+        """What a client that connects anew is told: the running ones only say that they have no connection."""
+        try:
+            async with TopicAdmin(self._worker.loaded):
+                return None
+        except BrokerError as error:
+            return error
+
     async def watch_broker(self) -> None:
-        """Whether Kafka is there."""
+        """Whether Kafka is there.
+
+        Raises:
+            BrokerError: not retriable: it is there and does not let us in, again and again.
+        """
+        refused = 0
         while True:
             client = self._worker.writer.producer.client
             try:
@@ -158,7 +202,14 @@ class Watch:
             except (TimeoutError, KafkaError, OSError):
                 reached = False
             if reached:
+                refused = 0
                 self._worker.trouble.pop("broker", None)
             else:
-                self._worker.trouble["broker"] = "the broker does not answer"
+                self._worker.trouble.setdefault("broker", "the broker does not answer")
+                found = await self._why()
+                self._worker.trouble["broker"] = str(found or "the broker does not answer")
+                refused = refused + 1 if found is not None and not found.retriable else 0
+                if refused >= REFUSALS:
+                    assert found is not None
+                    raise found
             await asyncio.sleep(BROKER_CHECK_S)

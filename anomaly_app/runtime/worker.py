@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import difflib
 import logging
 import time
 import uuid
@@ -13,7 +15,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from anomaly_app.errors import RegistryError
+from anomaly_app.alerts.silence import SilenceWatch
+from anomaly_app.errors import BrokerRefusal, RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job, Startup
 from anomaly_app.runtime.cancel import cancel
@@ -22,7 +25,7 @@ from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
-from anomaly_app.runtime.stage import MAX_PENDING_ROWS, DetectStage, Flush, Pending, Replays, Stage
+from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage, Flush, Pending, Replays, Stage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import AlertFeed
@@ -30,7 +33,8 @@ from anomaly_app.tables.state import Entries, StateTable, Stored, steps
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 1.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
+"""Between two questions to a registry that is away: twice as long each time."""
 SHUFFLE_INTERVAL_S = 0.02
 """Between two flushes of a partition to its repartition topic: each writes a frame to every partition downstream."""
 
@@ -71,6 +75,7 @@ class Worker:
         self.trouble: dict[str, str] = {}
         self.crashed = ""
         self._by_topic: dict[str, list[tuple[Pipeline, bool]]] = {}
+        self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
             if pipeline.repartitioned:
                 self._by_topic.setdefault(pipeline.source.topic, []).append((pipeline, True))
@@ -101,16 +106,23 @@ class Worker:
             await self._take(stage, pending, batch)
 
     async def _take(self, stage: Stage, pending: Pending, batch: Batch) -> None:
+        delay_s = FIRST_RETRY_S
         while True:
             try:
                 await stage.take(pending, batch, time.time_ns() // 1_000_000)
             except RegistryError as error:
+                if not error.retriable:
+                    raise
                 self.trouble["registry"] = str(error)
-                log.warning("waiting for the schema registry: %s", error)
-                await asyncio.sleep(RETRY_S)
+                log.warning("waiting for the schema registry, %.0f s: %s", delay_s, error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stage.gone.wait(), delay_s)
+                    pending.drop()  # the partition has been taken away meanwhile
+                    break
+                delay_s = min(2 * delay_s, LONGEST_RETRY_S)
             else:
-                self.trouble.pop("registry", None)
-                return
+                break
+        self.trouble.pop("registry", None)
 
     # --- flushes --------------------------------------------------------------------------------------
 
@@ -119,21 +131,8 @@ class Worker:
         if isinstance(stage, ShuffleStage):
             interval = max(interval, SHUFFLE_INTERVAL_S)
         try:
-            while True:
-                await stage.wake.wait()
-                stage.wake.clear()
-                while stage.dirty:
-                    await self._write(stage, stage.gather(_now_ms()))
-                    if not stage.dirty:
-                        stage.settled.set()
-                    if interval:
-                        await asyncio.sleep(interval)
-                if stage.at_end and not stage.finished:
-                    flush = stage.finish(_now_ms())
-                    if flush is not None:
-                        await self._write(stage, flush)
-                    stage.finished = True
-                    self._check_finished()
+            with self.app.ending_if_refused():
+                await self._flush_until_cancelled(stage, interval)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -143,6 +142,23 @@ class Worker:
                     other.settled.set()  # nobody should wait for what will not be written
             log.exception("a flush of %s[%d] failed: the worker stops", stage.topic, stage.partition)
             await self.app.crash(error)
+
+    async def _flush_until_cancelled(self, stage: Stage, interval: float) -> None:
+        while True:
+            await stage.wake.wait()
+            stage.wake.clear()
+            while stage.dirty:
+                await self._write(stage, stage.gather(_now_ms()))
+                if not stage.dirty:
+                    stage.settled.set()
+                if interval:
+                    await asyncio.sleep(interval)
+            if stage.at_end and not stage.finished:
+                flush = stage.finish(_now_ms())
+                if flush is not None:
+                    await self._write(stage, flush)
+                stage.finished = True
+                self._check_finished()
 
     async def _write(self, stage: Stage, flush: Flush) -> None:
         if stage.replays is not None and stage.position >= stage.replays.end:
@@ -259,6 +275,17 @@ class Worker:
         entries: Mapping[bytes, bytes], start: int, end: int,
     ) -> tuple[Stage, int]:  # fmt: skip
         """A stage, and the offset from which its topic must be read."""
+        stage, position = self._bare_stage(pipeline, upstream, tp, epoch, stored, entries, start, end)
+        after_ms = self.silences.get(pipeline)
+        # One stage of all workers watches over a source; its state goes where the partition goes.
+        if after_ms and tp.partition == 0 and upstream is pipeline.repartitioned:
+            stage.silence = SilenceWatch(pipeline.job, pipeline.source, after_ms, entries.get(SILENCE_KEY))
+        return stage, position
+
+    def _bare_stage(
+        self, pipeline: Pipeline, upstream: bool, tp: Any, epoch: int, stored: Stored | None,
+        entries: Mapping[bytes, bytes], start: int, end: int,
+    ) -> tuple[Stage, int]:  # fmt: skip
         bounded = self.loaded.settings.worker.bounded or pipeline.source.bounded
         stop = end if bounded else None
         shift = self._shift(pipeline, upstream)
@@ -289,7 +316,11 @@ class Worker:
             return first
         override = self.loaded.settings.worker.startup
         startup = Startup(override) if override else pipeline.source.startup
-        if startup is Startup.LATEST:
+        reset = pipeline.source.group_reset if startup is Startup.GROUP else ""
+        if reset == "none":
+            problem = f"the group has no offset of {tp.topic}[{tp.partition}]: 'properties.auto.offset.reset' is 'none'"
+            raise BrokerRefusal(f"{problem} – use another 'scan.startup.mode', or worker.startup")
+        if startup is Startup.LATEST or reset == "latest":
             return end
         if startup is Startup.TIMESTAMP and pipeline.source.startup_timestamp_ms is not None:
             async with self._reader() as reader:
@@ -328,6 +359,31 @@ class Worker:
         """End all flushers."""
         self.state = (False, "stopped")
         await self._forget()
+
+
+def _silences(loaded: LoadedSettings, pipelines: Sequence[Pipeline]) -> dict[Pipeline, int]:
+    """For each source table that may fall silent the pipeline that watches over it, and after how many ms.
+
+    Raises:
+        SettingsError: a table that no job reads is named.
+    """
+    limits, settings = loaded.settings.alerts.silences, loaded.settings
+    names = {name for pipeline in pipelines for name in (pipeline.source.name, pipeline.source.name.rpartition(".")[2])}
+    for table in limits:
+        if table and table not in names:
+            near = difflib.get_close_matches(table, sorted(names), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; they read {', '.join(sorted(names))}"
+            raise loaded.error("alerts.silence_after", f"no job reads a table {table!r}{hint}")
+    found: dict[Pipeline, int] = {}
+    watched: set[tuple[str, str]] = set()
+    for pipeline in pipelines:
+        name = pipeline.source.name
+        after_ms = limits.get(name, limits.get(name.rpartition(".")[2], limits.get("", 0)))
+        bounded = settings.worker.bounded or pipeline.source.bounded
+        if after_ms and not bounded and (pipeline.job.name, name) not in watched:
+            watched.add((pipeline.job.name, name))
+            found[pipeline] = after_ms
+    return found
 
 
 def _now_ms() -> int:

@@ -141,6 +141,11 @@ class ApacheKafka:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def internal_servers(self) -> str:
+        """Where it can be reached without login, host:port: as the user ``ANONYMOUS``."""
+        return self._internal
+
+    @property
     def pid(self) -> int | None:
         """Process id while it runs; of the guard unless detached."""
         return None if self._process is None else self._process.pid

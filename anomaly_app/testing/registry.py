@@ -146,13 +146,17 @@ class RegistryServer:
     ) -> None:
         self.port = port
         self.schemas = Schemas(compatibility)
-        self._allowed = None if users is None else {aiohttp.encode_basic_auth(*user) for user in users.items()}
+        self.allow(users)
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
         """Base address, with Apicurio's prefix; others work too."""
         return f"http://127.0.0.1:{self.port}{PREFIX}"
+
+    def allow(self, users: Mapping[str, str] | None) -> None:
+        """Let in these users from now on, by name and password; None for everybody."""
+        self._allowed = None if users is None else {aiohttp.encode_basic_auth(*user) for user in users.items()}
 
     async def start(self) -> None:
         """Listen; raises ``OSError`` if the port is taken."""

@@ -20,9 +20,8 @@ Group: TypeAlias = list[Any]
 LAST, START, PLACES = 0, 1, 2
 """Places in a group: its last row by arrival, the time that names it (start of its slice; time of the first row of a
 session), and the first accumulator."""
-LOW, HIGH, FLOOR = 2, 3, 4
-"""Places in a session, in front of the accumulators: its least and greatest time, and the least time that certainly is
-about this session and no earlier one of its key."""
+LOW, HIGH = 2, 3
+"""Places in a session, in front of the accumulators: its least and greatest time."""
 
 Begin: TypeAlias = Callable[[Any, Row], "Group | None"]
 """From the key of a group that is not touched yet, and its row, to the group; None if there is no room for it."""
@@ -110,8 +109,8 @@ class Accumulators:
         self._initial: list[str] = ["None", "None"]
         self._types: list[Any] = [None, None]
         if gap_ms is not None:
-            self._initial += ["0", "0", "0"]
-            self._types += [int, int, int]
+            self._initial += ["0", "0"]
+            self._types += [int, int]
         self._lists: list[int] = []
         self._results: dict[tuple[Any, ...], Code] = {}
         self._finish: list[str] = []
@@ -230,7 +229,7 @@ class Accumulators:
         source = "\n\n".join(parts)
         kinds = [kind for argument in self._arguments.values() for kind in argument.places]
         positions = sum(kind in _BY_ARRIVAL.values() for kind in kinds)
-        numbers = len(whole) - positions - (0 if self._gap_ms is None else FLOOR - LOW + 1)
+        numbers = len(whole) - positions - (0 if self._gap_ms is None else HIGH - LOW + 1)
         return Program(fresh, update, merge, copy, types, whole, lists, list_types, numbers, key_of, passes, source)
 
     def _update(self, key: str, where: str) -> str:
@@ -250,13 +249,11 @@ class Accumulators:
             # As in Flink, sessions that touch are one: a row just when the gap ends goes on with it.
             lines += [
                 f"        at = row[{TIME}]",
-                f"        if a is None or at > a[{HIGH}] + {self._gap_ms} or at < a[{FLOOR}]:",
+                f"        if a is None or not 0 <= at - a[{HIGH}] <= {self._gap_ms}:",
                 *begin,
-                f"        a[{LAST}] = row",
-                f"        if at > a[{HIGH}]:",
+                "        else:",
                 f"            a[{HIGH}] = at",
-                f"        elif at < a[{LOW}]:",
-                f"            a[{LOW}], a[{FLOOR}] = at, at - {self._gap_ms}",
+                f"        a[{LAST}] = row",
             ]
         for argument in self._arguments.values():
             lines += [f"        {line}" for line in self._take(argument)]

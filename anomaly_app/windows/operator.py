@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError
 from anomaly_app.expressions.typed import FAILURES
@@ -32,6 +32,9 @@ from anomaly_app.windows.assign import Grid, Sessions
 from anomaly_app.windows.store import Entries, GroupCodec, Stored
 
 _time = itemgetter(TIME)
+
+Behind: TypeAlias = Sequence[tuple[int, int]]
+"""Rows behind the watermark, as :class:`~anomaly_app.operators.Arrivals` tells them."""
 
 
 @dataclass(slots=True)
@@ -93,11 +96,11 @@ class WindowOperator:
             for row, mark in zip(rows, marks, strict=True):
                 findings += self.move(mark)
                 behind = [(0, mark)] if arrivals is not None and row[TIME] <= mark + 1 else []
-                findings += self.take([row], behind, in_order=arrivals is None)
+                findings += self.take([row], [row[TIME]], behind, in_order=True)
         elif arrivals is None:
-            findings += self.take(rows, (), in_order=True)
+            findings += self.take(rows, (), (), in_order=True)  # nobody looks at the times
         else:
-            findings += self.take(rows, arrivals.behind, in_order=arrivals.in_order)
+            findings += self.take(rows, arrivals.times, arrivals.behind, in_order=arrivals.in_order)
         return findings + self.advance(watermark)
 
     def advance(self, watermark: int) -> list[Finding]:
@@ -109,12 +112,13 @@ class WindowOperator:
         """No more rows up to this time are waited for: what is complete is given out."""
         raise NotImplementedError
 
-    def take(self, rows: Sequence[Row], behind: Sequence[tuple[int, int]], *, in_order: bool) -> list[Finding]:
+    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind, *, in_order: bool) -> list[Finding]:
         """Take rows into groups.
 
         Args:
             rows: as they came.
-            behind: those that are behind the watermark, as :class:`~anomaly_app.operators.Arrivals` tells them.
+            times: their event times; not needed if the rows are in order and none is behind.
+            behind: those that are behind the watermark.
             in_order: no row is earlier than the one before it.
         """
         raise NotImplementedError
@@ -176,7 +180,7 @@ class Slice:
         self.groups: dict[Any, Group] = {}
         self.dirty: dict[Any, Group] = {}
         """Those that changed since they were stored. All rows ask here first: a group becomes dirty once."""
-        self.stored: dict[bytes, Stored] = {}
+        self.stored: dict[Any, Stored] = {}
 
 
 class GridOperator(WindowOperator):
@@ -192,42 +196,71 @@ class GridOperator(WindowOperator):
         self._fired_stored = MIN_WATERMARK
         self._deleted: Entries = []
 
-    def take(self, rows: Sequence[Row], behind: Sequence[tuple[int, int]], *, in_order: bool) -> list[Finding]:
+    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind, *, in_order: bool) -> list[Finding]:
         """Take rows into slices; windows that end between them are given out in between."""
-        grid, findings = self._grid, list[Finding]()
+        findings: list[Finding] = []
+        late: set[int] = set()
+        first = 0
+        if behind and self._may_end(min(times), behind[-1][1]):
+            first = self._take_behind(rows, times, behind, late, findings, in_order)
+        self._fill(rows, times, first, len(rows), late, in_order)
+        return findings
+
+    def _may_end(self, low: int, reached: int) -> bool:
+        """Whether a window may end up to this watermark, those of rows from ``low`` on included."""
+        return min(self._grid.slice(low) + self._grid.step_ms, self._first_end()) <= reached + 1
+
+    def _take_behind(
+        self,
+        rows: Sequence[Row],
+        times: Sequence[int],
+        behind: Behind,
+        late: set[int],
+        findings: list[Finding],
+        in_order: bool,
+    ) -> int:
+        """Find the late rows, and give out what ends in front of a row behind the watermark.
+
+        Returns:
+            Number of the first row that is not taken yet.
+        """
+        grid = self._grid
         first = seen = 0
         low = MAX_WATERMARK  # least time of the rows that are not taken yet
-        late: set[int] = set()
+        due = self._first_end()
         for number, reached in behind:
             if number > seen:
-                low = min(low, min(row[TIME] for row in rows[seen:number]))
-            seen = number
-            due = min(self._first_end(), self._end_after(low))
-            if due <= reached + 1:
-                self._fill(rows, first, number, late, in_order)
+                low = min(low, *times[seen:number])
+                seen = number
+            if due <= reached + 1 or self._end_after(low) <= reached + 1:
+                self._fill(rows, times, first, number, late, in_order)
                 findings += self._end_before(reached + 1)
-                first, low = number, MAX_WATERMARK
+                first, low, due = number, MAX_WATERMARK, self._first_end()
             # A window that got no row is over too.
-            self._fired = max(self._fired, grid.slice(reached + 1))
+            fired = grid.slice(reached + 1)
+            if fired > self._fired:
+                self._fired, due = fired, self._first_end()
             row = rows[number]
             if grid.last_end(grid.slice(row[TIME])) <= reached + 1:
                 self.drop(row)
                 late.add(number)
                 seen = number + 1
-        self._fill(rows, first, len(rows), late, in_order)
-        return findings
+        return first
 
     def move(self, time: int) -> list[Finding]:
         """Windows end, in order of their ends; their rows in order of their last source rows."""
         self.reached = max(self.reached, time)
         return self._end_before(self.reached + 1)
 
-    def _fill(self, rows: Sequence[Row], first: int, last: int, late: set[int], in_order: bool) -> None:
+    def _fill(
+        self, rows: Sequence[Row], times: Sequence[int], first: int, last: int, late: set[int], in_order: bool
+    ) -> None:
         """Take some of the rows into slices, but not the late ones."""
         if late:
             rows = [rows[number] for number in range(first, last) if number not in late]
+            times = list(map(_time, rows))
         elif first or last < len(rows):
-            rows = rows[first:last]
+            rows, times = rows[first:last], times[first:last]
         if not rows:
             return
         if self.grouping.by_arrival and rows[0][TIME] <= self.reached:
@@ -235,10 +268,16 @@ class GridOperator(WindowOperator):
             ahead = bisect_right(rows, self.reached, key=_time)
             self._take(self._grid.slice(self.reached + 1), rows[:ahead])
             rows = rows[ahead:]
+            if not rows:
+                return
         if in_order:
             self._take_in_order(rows)
             return
         step, offset = self._grid.step_ms, self._grid.offset_ms
+        lowest = self._grid.slice(min(times))
+        if max(times) < lowest + step:
+            self._take(lowest, rows)
+            return
         parts: dict[int, list[Row]] = {}
         for row in rows:
             time = row[TIME]
@@ -296,7 +335,7 @@ class GridOperator(WindowOperator):
         """Groups that changed, and those that are gone."""
         entries, self._deleted = self._deleted, []
         for slice_ in self._slices.values():
-            entries += self.codec.put(slice_.dirty.items(), slice_.stored)
+            entries += self.codec.put(slice_.dirty, slice_.stored)
             slice_.dirty.clear()
         if self._grid.shares and self._fired != self._fired_stored:
             self._fired_stored = self._fired
@@ -312,7 +351,7 @@ class GridOperator(WindowOperator):
             slice_ = self._slices.get(one.start)
             if slice_ is None:
                 slice_ = self._slices[one.start] = Slice(one.start)
-            slice_.groups[one.key], slice_.stored[one.name] = one.group, one.stored
+            slice_.groups[one.key], slice_.stored[one.key] = one.group, one.stored
         self.groups_held = len(groups)
 
     def _begin(self, slice_: Slice) -> Callable[[Any, Row], Group | None]:
@@ -365,8 +404,8 @@ class GridOperator(WindowOperator):
 
     def _drop(self, slice_: Slice) -> None:
         self.groups_held -= len(slice_.groups)
-        for name, stored in slice_.stored.items():
-            self._deleted += self.codec.delete(name, stored)
+        for key, stored in slice_.stored.items():
+            self._deleted += self.codec.delete(slice_.start, key, stored)
 
 
 def _as_problem(error: Exception) -> AnomalyError:

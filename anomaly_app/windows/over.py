@@ -157,7 +157,6 @@ class OverOperator:
                 return []
         numbers, moments = np.array(series, dtype=np.int64), np.array(times, dtype=np.int64)
         values = np.array(points, dtype=np.float64)
-        values[~np.isfinite(values)] = np.nan  # infinity is no measurement, and a model would not survive it
         judged = [
             detector.update(numbers, moments, values[:, columns])
             for detector, columns in zip(self._detectors, self._columns, strict=True)

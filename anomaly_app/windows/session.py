@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Finding, Row
-from anomaly_app.windows.accumulators import FLOOR, HIGH, LAST, LOW, START, Group
+from anomaly_app.windows.accumulators import HIGH, LAST, LOW, START, Group
 from anomaly_app.windows.assign import Sessions
-from anomaly_app.windows.operator import Grouping, WindowOperator
+from anomaly_app.windows.operator import Behind, Grouping, WindowOperator
 from anomaly_app.windows.store import Entries, Stored
 
 
@@ -31,7 +31,8 @@ class SessionOperator(WindowOperator):
         """The latest session of a key, if it changed since it was stored. All rows ask here first."""
         self._others: dict[tuple[Any, int], Group] = {}
         """Other sessions that changed, by key and the time that names them."""
-        self._stored: dict[bytes, Stored] = {}
+        self._stored: dict[tuple[Any, int], Stored] = {}
+        """Of each session, by key and the time that names it."""
         self._ended: list[tuple[Any, Group]] = []
         self._deleted: Entries = []
         self._timers: list[tuple[int, int, Any]] = []
@@ -39,30 +40,48 @@ class SessionOperator(WindowOperator):
         """Time of the first timer of a key. It may be that of an earlier end: that shows when it is due."""
         self._number = 0
 
-    def take(self, rows: Sequence[Row], behind: Sequence[tuple[int, int]], *, in_order: bool) -> list[Finding]:
+    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind, *, in_order: bool) -> list[Finding]:
         """Take rows into sessions; those that end between them are closed in between."""
+        first = 0
+        if behind and self._may_end(min(times), behind[-1][1] + self._ends_by):
+            first = self._take_behind(rows, times, behind)
+        self._fill(rows[first:] if first else rows)
+        return []
+
+    def _may_end(self, low: int, limit: int) -> bool:
+        """Whether a session may end up to this time, those of rows from ``low`` on included."""
+        return low + self._gap <= limit or bool(self._timers and self._timers[0][0] <= limit)
+
+    def _take_behind(self, rows: Sequence[Row], times: Sequence[int], behind: Behind) -> int:
+        """Find the late rows, and close what ends in front of a row behind the watermark.
+
+        Returns:
+            Number of the first row that is not taken yet.
+        """
+        gap, timers = self._gap, self._timers
         first = seen = 0
         low = MAX_WATERMARK  # least time of the rows that are not taken yet
-        gap, timers = self._gap, self._timers
         for number, reached in behind:
             if number > seen:
-                low = min(low, min(row[TIME] for row in rows[seen:number]))
-            seen = number
+                low = min(low, *times[seen:number])
+                seen = number
             limit = reached + self._ends_by
             if low + gap <= limit or (timers and timers[0][0] <= limit):
-                self.update(rows[first:number], self._dirty.get, self._begin)
+                self._fill(rows[first:number])
                 self._close_until(limit)
                 first, low = number, MAX_WATERMARK
             row = rows[number]
             if row[TIME] + gap <= limit:
                 # A session of its own would be over: only one that is still open can take it.
-                self.update(rows[first:number], self._dirty.get, self._begin)
+                self._fill(rows[first:number])
                 first, low = number, MAX_WATERMARK
                 if not self._touched(self.program.key(row), row[TIME]):
                     self.drop(row)
                     first = seen = number + 1
-        self.update(rows[first:] if first else rows, self._dirty.get, self._begin)
-        return []
+        return first
+
+    def _fill(self, rows: Sequence[Row]) -> None:
+        self.update(rows, self._dirty.get, self._begin)
 
     def move(self, time: int) -> list[Finding]:
         """Sessions end, in order of their ends and last source rows."""
@@ -84,8 +103,8 @@ class SessionOperator(WindowOperator):
     def changes(self) -> Entries:
         """Sessions that changed, and those that are gone."""
         entries, self._deleted = self._deleted, []
-        entries += self.codec.put(self._dirty.items(), self._stored)
-        entries += self.codec.put(((key, group) for (key, _), group in self._others.items()), self._stored)
+        for changed in ({(key, group[START]): group for key, group in self._dirty.items()}, self._others):
+            entries += self.codec.put(changed, self._stored, [key for key, _ in changed])
         self._dirty.clear()
         self._others.clear()
         return entries
@@ -95,10 +114,9 @@ class SessionOperator(WindowOperator):
         groups, _ = self.codec.restore(state)
         for one in groups:
             self._open.setdefault(one.key, []).append(one.group)
-            self._stored[one.name] = one.stored
+            self._stored[one.key, one.start] = one.stored
         for key, sessions in self._open.items():
             sessions.sort(key=lambda group: int(group[LOW]))
-            self._set_floor(sessions)
             self._set_timer(key, sessions)
         self.groups_held = len(groups)
 
@@ -116,8 +134,21 @@ class SessionOperator(WindowOperator):
         return found
 
     def _begin(self, key: Any, row: Row) -> Group | None:
-        """The session of a row that is not clearly about the latest one of its key, or the first to change it."""
+        """The session of a row that does not just go on with the latest of its key, or is the first to change it."""
         time = row[TIME]
+        sessions = self._open.get(key)
+        if sessions:
+            group = sessions[-1]
+            # Rows in front of it may be about an earlier one, too.
+            if group[LOW] - (self._gap if len(sessions) == 1 else 0) <= time <= group[HIGH] + self._gap:
+                if self._others:
+                    self._others.pop((key, group[START]), None)
+                self._dirty[key] = group
+                if time > group[HIGH]:
+                    group[HIGH] = time
+                elif time < group[LOW]:
+                    group[LOW] = time
+                return group
         touched = self._touched(key, time)
         if touched:
             group = touched[0]
@@ -140,7 +171,6 @@ class SessionOperator(WindowOperator):
         latest = self._dirty.get(key)
         if latest is not None and latest is not sessions[-1]:
             self._others[key, latest[START]] = self._dirty.pop(key)
-        self._set_floor(sessions)
         self._set_timer(key, sessions)
         if group is sessions[-1]:
             self._others.pop((key, group[START]), None)
@@ -148,10 +178,6 @@ class SessionOperator(WindowOperator):
         else:
             self._others[key, group[START]] = group
         return group
-
-    def _set_floor(self, sessions: Sequence[Group]) -> None:
-        latest = sessions[-1]
-        latest[FLOOR] = latest[LOW] if len(sessions) > 1 else latest[LOW] - self._gap
 
     # --- sessions out ---------------------------------------------------------------------------------
 
@@ -182,10 +208,9 @@ class SessionOperator(WindowOperator):
         if self._dirty.get(key) is group:
             del self._dirty[key]
         self._others.pop((key, group[START]), None)
-        name = self.codec.name(group[START], key)
-        stored = self._stored.pop(name, None)
+        stored = self._stored.pop((key, group[START]), None)
         if stored is not None:
-            self._deleted += self.codec.delete(name, stored)
+            self._deleted += self.codec.delete(group[START], key, stored)
 
     def _set_timer(self, key: Any, sessions: Sequence[Group]) -> None:
         """See to it that there is a timer no later than the first end."""

@@ -8,7 +8,7 @@ one entry ``t``: the end of the last window that was given out, where a slice ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import GenericAlias
@@ -48,7 +48,6 @@ _ALL = Stored()
 class Restored:
     """A group read back."""
 
-    name: bytes
     start: int
     key: Any
     group: Group
@@ -73,28 +72,35 @@ class GroupCodec:
         self._groups = _decoder(_tuple((row, tuple[Any, ...], *program.types)))
         self._values = _decoder(_tuple([GenericAlias(list, type_) for type_ in program.list_types]))
 
-    def put(self, groups: Iterable[tuple[Any, Group]], stored: dict[bytes, Stored]) -> Entries:
-        """Entries of groups that have changed, with their keys; notes what of them is stored then, by their names."""
+    def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored], keys: Iterable[Any] | None = None) -> Entries:
+        """Entries of groups that have changed; notes what of them is stored then, under what they stand under.
+
+        Args:
+            groups: by key; or by anything, if their keys are given.
+            stored: what of each is stored.
+            keys: of the groups, in their order.
+        """
         entries: Entries = []
         encode, width, whole, lists = self._encoder.encode, self._width, self._program.whole, self._program.lists
-        for key, group in groups:
-            name, row = self.name(group[START], key), group[LAST]
+        for (known, group), key in zip(groups.items(), groups if keys is None else keys, strict=True):
+            name, row = self._name(group[START], key), group[LAST]
             state = [group[place] for place in whole] if lists else group[PLACES:]
             entries.append((GROUP + name, encode((row[:width], row[width:], *state))))
             if not lists:
-                stored[name] = _ALL
+                stored[known] = _ALL
                 continue
             values = [group[place] for place in lists]
-            before = stored.get(name) or Stored(0, (0,) * len(lists))
+            before = stored.get(known) or Stored(0, (0,) * len(lists))
             new = [list(islice(held, done, None)) for held, done in zip(values, before.lengths, strict=True)]
             if any(new):
                 entries.append((VALUES + name + before.chunks.to_bytes(4, "big"), encode(new)))
                 before = Stored(before.chunks + 1, tuple(map(len, values)))
-            stored[name] = before
+            stored[known] = before
         return entries
 
-    def delete(self, name: bytes, stored: Stored) -> Entries:
+    def delete(self, start: int, key: Any, stored: Stored) -> Entries:
         """Entries that take a stored group away."""
+        name = self._name(start, key)
         return [(GROUP + name, None), *((VALUES + name + n.to_bytes(4, "big"), None) for n in range(stored.chunks))]
 
     def fired(self, end: int) -> tuple[bytes, bytes]:
@@ -123,7 +129,7 @@ class GroupCodec:
         restored.sort(key=lambda one: one.start)
         return restored, fired
 
-    def name(self, start: int, key: Any) -> bytes:
+    def _name(self, start: int, key: Any) -> bytes:
         """What names a group in the keys of its entries."""
         return (start + _BIAS).to_bytes(8, "big") + self._keys.encode((key,) if self._single else key)
 
@@ -141,7 +147,7 @@ class GroupCodec:
                 held = group[place]
                 held.update(dict.fromkeys(values)) if isinstance(held, dict) else held.extend(values)
         stored = Stored(len(chunks), tuple(len(group[place]) for place in program.lists))
-        return Restored(name, start, keys[0] if self._single else keys, group, stored)
+        return Restored(start, keys[0] if self._single else keys, group, stored)
 
 
 def _tuple(types: Iterable[Any]) -> GenericAlias:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,9 @@ class RegistryThread:
     @property
     def url(self) -> str:
         return self._server.url
+
+    def allow(self, users: Mapping[str, str] | None) -> None:
+        self._server.allow(users)
 
     def start(self) -> None:
         self._call(self._server.start())

@@ -174,3 +174,18 @@ def test_settings_that_need_each_other() -> None:
     write("-", "cert.pem")
     with pytest.raises(SettingsError, match=r"kafka\.ssl_key_file .*both"):
         load_settings({"kafka.ssl_cert_file": "cert.pem"}, environ={})
+
+
+def test_how_long_sources_may_be_silent() -> None:
+    assert load_settings(environ={}).settings.alerts.silences == {}
+    environ = {"ANOMALY_ALERTS__SILENCE_AFTER": "5 min, sales = 30 s, db.archive=off"}
+    expected = {"": 300_000, "sales": 30_000, "db.archive": 0}
+    assert load_settings(environ=environ).settings.alerts.silences == expected
+    write('[alerts]\nsilence_after = ["5 min", "sales = 30 s", "db.archive = off"]\n')
+    assert load_settings(environ={}).settings.alerts.silences == expected
+
+
+@pytest.mark.parametrize("value", ["soon", "sales=", "= 5 s", "5 s, 6 s", "sales = 5 s, sales = 6 s"])
+def test_what_is_no_length_of_silence(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"alerts\.silence_after \(from command line\)"):
+        load_settings({"alerts.silence_after": value}, environ={})

@@ -196,7 +196,7 @@ function details(alert) {
     const { topic, partition, offset } = alert.source;
     box.append(
       make("p", "facts", `Output: ${output}`),
-      make("p", "facts", `Last row: ${topic}, partition ${partition}, offset ${offset}. Alert ${alert.id}, job version ${alert.version}.`),
+      make("p", "facts", `${partition < 0 ? `Topic ${topic}` : `Last row: ${topic}, partition ${partition}, offset ${offset}`}. Alert ${alert.id}, job version ${alert.version}.`),
     );
   });
   return box;

@@ -57,3 +57,26 @@ def test_a_file_that_is_no_text_is_wrong(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(b"\xff\xfe\x00")
     assert main(["check", str(path)]) == 1
     assert "cannot be read" in capsys.readouterr().out
+
+
+def test_what_the_settings_replace_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", SALES, "--set", "kafka.bootstrap_servers=ours:9092"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("my-cluster-kafka-bootstrap.flink.svc:9092") == 1
+    assert "kafka.bootstrap_servers (from command line) is 'ours:9092'" in out
+    assert "'properties.group.id' = 'sales-record-group' is not used: worker.app_id (from default) is 'anomaly'" in out
+
+
+def test_tables_of_two_clusters_are_an_error_without_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = tmp_path / "two.sql"
+    job.write_text(Path(SALES).read_text("utf-8").replace("my-cluster", "other-cluster", 1))
+    assert main(["check", str(job)]) == 1
+    out = capsys.readouterr().out
+    assert "other-cluster" in out and "my-cluster" in out and "set kafka.bootstrap_servers" in out
+    assert main(["check", str(job), "--set", "kafka.bootstrap_servers=ours:9092"]) == 0

@@ -73,7 +73,7 @@ def test_the_tutorials_source() -> None:
     bound, warnings = source(SALES)
     url = "http://apicurio-registry-service.flink.svc:8080/apis/ccompat/v6"
     assert warnings == []
-    assert (bound.topic, bound.group_id, bound.startup) == (
+    assert (bound.topic, bound.client["group.id"], bound.startup) == (
         "flink.sales.records",
         "sales-record-group",
         Startup.LATEST,

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import aiokafka
 import faust
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.stores import rocksdb
 from faust.tables.recovery import Recovery
@@ -81,6 +82,15 @@ def test_aiokafka_takes_fetch_wait_and_group_from_these_names() -> None:
     start = source(aiokafka.AIOKafkaConsumer)
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in start
     assert "group_id=self._group_id" in start
+    assert "isolation_level=self._isolation_level" in start
+    assert parameters(lane._ConsumerThread.highwater) == parameters(driver.AIOKafkaConsumerThread.highwater)
+
+
+def test_errors_of_the_group_and_of_commits_pass_these_names() -> None:
+    assert "await self._push_error_to_user(exc)" in source(GroupCoordinator)
+    assert parameters(GroupCoordinator._push_error_to_user) == ["self", "exc"]
+    assert "self._coordinator = GroupCoordinator(" in source(aiokafka.AIOKafkaConsumer.start)
+    assert "await consumer.commit(aiokafka_offsets)" in source(driver.AIOKafkaConsumerThread._commit)
 
 
 def test_batches_of_the_producer() -> None:
