@@ -6,13 +6,14 @@ needed), ``k`` + key (how far matches have consumed the rows of the key) and ``r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from anomaly_app.errors import StateError
-from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
 from anomaly_app.schema import Column, python_type
 
 NEEDED = b"t"
@@ -56,20 +57,66 @@ class KeyMark(msgspec.Struct, frozen=True, array_like=True):
         return mark
 
 
+class RowParts:
+    """What of a row is stored: the columns that its query reads, and whatever trails the columns.
+
+    The columns of a row are those of all queries of its source. What is stored of one query must not change with the
+    columns that another one reads.
+
+    Args:
+        layout: of the rows.
+        reads: names of the columns that the query reads.
+
+    Example:
+        >>> from anomaly_app.schema import INT, STRING
+        >>> parts = RowParts(Layout((Column("user_id", STRING), Column("shop", STRING), Column("qty", INT))), ["qty"])
+        >>> parts.split((1_000, 42, "ann", "north", 3, 0, 77))
+        ((1000, 42, 3), (0, 77))
+        >>> parts.join((1_000, 42, 3), (0, 77))
+        (1000, 42, None, None, 3, 0, 77)
+    """
+
+    def __init__(self, layout: Layout, reads: Collection[str]) -> None:
+        own = [column for column in layout.columns if column.name in reads]
+        places = [TIME, POSITION, *(layout.index(column.name) for column in own)]
+        self.types: tuple[Any, ...] = (int, int, *(python_type(column.type) for column in own))
+        self._width = COLUMNS + len(layout.columns)
+        self._take: Callable[[Row], Row] | None = None
+        if len(places) < self._width:
+            self._take = itemgetter(*places)
+            self._from = [places.index(place) if place in places else None for place in range(self._width)]
+
+    def split(self, row: Row) -> tuple[Row, Row]:
+        """The columns that are stored, and what trails the columns."""
+        width = self._width
+        return (row[:width] if self._take is None else self._take(row)), row[width:]
+
+    def join(self, columns: Row, trailing: Row) -> Row:
+        """And back; the columns of other queries are None."""
+        if self._take is None:
+            return (*columns, *trailing)
+        return (*[None if place is None else columns[place] for place in self._from], *trailing)
+
+
 class RowCodec:
-    """Whole rows as bytes: the columns of a layout, and whatever trails them.
+    """Rows as bytes, as far as a query needs them.
+
+    Args:
+        layout: of the rows.
+        reads: names of the columns that the query reads.
 
     Example:
         >>> from decimal import Decimal
         >>> from anomaly_app.schema import STRING, DataType, Kind
-        >>> codec = RowCodec(Layout((Column("user_id", STRING), Column("cost", DataType(Kind.DECIMAL, 5, 2)))))
+        >>> layout = Layout((Column("user_id", STRING), Column("cost", DataType(Kind.DECIMAL, 5, 2))))
+        >>> codec = RowCodec(layout, {"user_id", "cost"})
         >>> codec.decode(codec.encode((1_000, 42, "ann", Decimal("9.90"), 3, 77)))
         (1000, 42, 'ann', Decimal('9.90'), 3, 77)
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._width = COLUMNS + len(layout.columns)
-        types = (int, int, *(python_type(column.type) for column in layout.columns))
+    def __init__(self, layout: Layout, reads: Collection[str]) -> None:
+        self._parts = RowParts(layout, reads)
+        types = self._parts.types
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
             tuple[tuple[types], tuple[Any, ...]]  # type: ignore[valid-type]
@@ -77,12 +124,11 @@ class RowCodec:
 
     def encode(self, row: Row) -> bytes:
         """A row as bytes."""
-        return self._encoder.encode((row[: self._width], row[self._width :]))
+        return self._encoder.encode(self._parts.split(row))
 
     def decode(self, data: bytes) -> Row:
         """A row from bytes; raises :class:`StateError`."""
-        columns, trailing = _decode(self._decoder, data, "row")
-        return (*columns, *trailing)
+        return self._parts.join(*_decode(self._decoder, data, "row"))
 
 
 class KeyCodec:

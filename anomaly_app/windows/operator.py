@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -38,6 +38,7 @@ class Grouping:
         program: of its groups.
         finish: (group, start and end of its window in ms) to the output row; None if HAVING does not hold.
         layout: of the rows.
+        reads: names of the columns that it reads.
         keys: columns that key it.
         by_arrival: rows are in order of arrival: more rows of the present millisecond may come.
         most_groups: that one partition may hold.
@@ -47,6 +48,7 @@ class Grouping:
     program: Program
     finish: Callable[[Group, int, int], tuple[Any, ...] | None]
     layout: Layout
+    reads: Collection[str]
     keys: Sequence[Column]
     by_arrival: bool
     most_groups: int
@@ -68,7 +70,7 @@ class WindowOperator:
         self.grouping, self.program = grouping, grouping.program
         self.problems: list[Problem] = []
         self.counters = Counters()
-        self.codec = GroupCodec(self.program, grouping.layout, grouping.keys)
+        self.codec = GroupCodec(self.program, grouping.layout, grouping.keys, grouping.reads)
         self.groups_held = 0
         self.reached = MIN_WATERMARK
         self._failed: list[tuple[Row, Exception]] = []
