@@ -67,10 +67,12 @@ def test_the_rate_is_kept_and_ctrl_c_ends_it(broker: EmbeddedBroker, tmp_path: P
     options = ["--topic", "paced", "--format", "csv", "--rate", "200", "--broker", broker.bootstrap_servers]
     arguments = command("sales", *options)
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
         time.sleep(4)
         os.kill(process.pid, signal.SIGINT)
-        line = process.stderr.read()
+        try:
+            line = process.communicate(timeout=20)[1]
+        finally:
+            process.kill()  # the context manager waits for its end
     assert process.returncode == 130, line
     count, seconds = int(line.split()[0].replace(",", "")), float(line.split()[-2])
     assert "Traceback" not in line
