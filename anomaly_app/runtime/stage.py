@@ -348,7 +348,9 @@ class DetectStage(Stage):
         task = self.task
         watermark = task.watermark
         return PartitionStatus(
-            plan=self.pipeline.name,
+            job=self.pipeline.job.name,
+            queries=tuple(query.name for query in self.pipeline.plan.queries),
+            source=self.pipeline.source.topic,
             topic=self.topic,
             partition=self.partition,
             rows=task.rows,
