@@ -69,7 +69,7 @@ class GroupCodec:
         self._keys = KeyCodec(keys)
         self._rows = RowParts(layout, reads)
         self._encoder = msgspec.msgpack.Encoder()
-        self._groups = _decoder(_tuple((_tuple(self._rows.types), tuple[Any, ...], *program.types)))
+        self._groups = _decoder(_tuple((*self._rows.types, *program.types)))
         self._values = _decoder(_tuple([GenericAlias(list, type_) for type_ in program.list_types]))
 
     def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored]) -> Entries:
@@ -131,9 +131,9 @@ class GroupCodec:
         program = self._program
         start = int.from_bytes(name[:8], "big") - _BIAS
         keys = self._keys.decode(name[8:])
-        columns, trailing, *whole = _decode(self._groups, value)
+        own, trailing, mark, others, *whole = _decode(self._groups, value)
         group = program.fresh()
-        group[LAST], group[START] = self._rows.join(columns, trailing), start
+        group[LAST], group[START] = self._rows.join(own, trailing, mark, others), start
         for place, state in zip(program.whole, whole, strict=True):
             group[place] = state
         for _, chunk in chunks:
