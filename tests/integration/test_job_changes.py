@@ -100,6 +100,7 @@ def with_queries(run: Run, *queries: str) -> None:
 
 def calm_ones(run: Run) -> Counter[tuple[Any, ...]]:
     """Matches of the query that stays."""
+    assert run.read("late") == run.read("dlq") == []
     alerts = [alert for alert in run.alerts() if alert["query"] == "query"]
     return Counter((alert["key"]["user_id"], alert["payload"]["first"], alert["payload"]["last"]) for alert in alerts)
 
