@@ -182,8 +182,8 @@ class _JobBinder:
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
             raise SqlValidationError(problem, self.text, *(select.levels[0].match or select).span)
         statement = insert if insert is not None else select
-        alerts = self._alerts(factory, statement)
-        query = Query(self._name(sink), factory, sink, self._fingerprint(statement, source.schema), alerts)
+        fingerprint = self._fingerprint(statement, source, factory.reads)
+        query = Query(self._name(sink), factory, sink, fingerprint, self._alerts(factory, statement))
         keys = factory.partition_by
         self.queries.setdefault((source.name, None if keys is None else tuple(keys)), []).append(query)
 
@@ -236,12 +236,14 @@ class _JobBinder:
         self._names.append(_free(base, self._names))
         return self._names[-1]
 
-    def _fingerprint(self, statement: Statement, schema: Schema) -> str:
+    def _fingerprint(self, statement: Statement, source: Source, reads: Sequence[str]) -> str:
+        """What the state of a query depends on: its words, and the columns and the time of what it reads."""
+        schema = source.schema
         words = [f"{token.kind}:{token.value}" for token in tokenize(self.text[slice(*statement.span)])]
-        columns = [f"{column.name} {column.type} {column.origin.value}" for column in schema.columns]
+        columns = [f"{column.name} {column.type} {column.origin.value}" for column in source.columns(reads)]
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
-        parts = [str(STATE_VERSION), self.dialect.value, *time, *columns, *words]
-        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+        parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words]
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -232,6 +232,7 @@ class GroupRule:
             compiled.program,
             _followed(compiled.finish, self._projection),
             layout,
+            compiled.reads,
             binder.keys,
             self._schema.rowtime is None,
             self._most_groups,
