@@ -17,8 +17,10 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One partition of one plan that this worker has.
 
     Args:
-        plan: name of the plan.
-        topic: its source topic, or the repartition topic.
+        job: name of the job.
+        queries: names of the plan's queries.
+        source: topic that the plan reads.
+        topic: the same, or the repartition topic.
         partition: number of the partition.
         rows: taken since the worker started.
         rows_per_s: over the last seconds.
@@ -32,7 +34,9 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
         repartitioned: the rows come through a repartition topic, so that they have been counted upstream already.
     """
 
-    plan: str
+    job: str
+    queries: tuple[str, ...]
+    source: str
     topic: str
     partition: int
     rows: int = 0

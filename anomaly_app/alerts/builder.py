@@ -47,10 +47,12 @@ class AlertBuilder:
         self._type = factory.alert_type
         self._key = _converters(factory.key)
         self._payload = _converters(factory.output)
-        told = factory.evidence(plan.layout).columns
-        self._columns = _converters(told)
+        told = factory.evidence(plan.layout)
+        own = [column for column in told.columns if told is not plan.layout or column.name in factory.reads]
+        self._columns = _converters(own)
+        self._places = [told.index(column.name) for column in own]
         self._lower = [column.name.lower() for column in factory.output]
-        self._width = COLUMNS + len(told)
+        self._width = COLUMNS + len(told.columns)
 
     def build(self, finding: Finding, *, partition: int, offset: int, detected_ms: int) -> Alert:
         """The alert of a finding.
@@ -98,7 +100,7 @@ class AlertBuilder:
                     event_time=iso_time(row[TIME]),
                     partition=partition if own is None else own,
                     offset=offset,
-                    values=_convert(self._columns, row[COLUMNS:width]),
+                    values=_convert(self._columns, [row[place] for place in self._places]),
                 )
             )
         return used

@@ -24,9 +24,9 @@ WAYS = {
     "ORDER BY with LIMIT": "ROW_NUMBER() within windows gives the first rows of each",
     "PIVOT": f"SUM(v) FILTER (WHERE kind = 'a') {_WINDOW}",
     "WITH RECURSIVE": "WITH v AS (SELECT …) without RECURSIVE names a query",
-    "RANK": "ROW_NUMBER() numbers rows",
-    "DENSE_RANK": "ROW_NUMBER() numbers rows",
-    "LEAD": "LAG knows the row before, MATCH_RECOGNIZE with NEXT the one behind",
+    "RANK … OVER": "ROW_NUMBER() numbers rows",
+    "DENSE_RANK … OVER": "ROW_NUMBER() numbers rows",
+    "LEAD … OVER": "LAG knows the row before, MATCH_RECOGNIZE with NEXT the one behind",
 }
 """The nearest way, by clause."""
 

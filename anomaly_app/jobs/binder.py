@@ -27,7 +27,7 @@ from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
 from anomaly_app.words import parse_duration
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Part of every fingerprint: raised when operators store their state in another way."""
 
 ALERTS = "anomaly.alerts"
@@ -208,7 +208,7 @@ class _JobBinder:
             raise SqlValidationError(problem, self.text, *factory.main.span)
         statement = insert if insert is not None else tree
         alerts = self._alerts(factory, statement)
-        fingerprint = self._fingerprint(statement, node, source.schema)
+        fingerprint = self._fingerprint(statement, node, source, factory.reads)
         query = Query(self._name(sink), factory, sink, fingerprint, alerts)
         keys = factory.partition_by
         self.queries.setdefault((source.name, None if keys is None else tuple(keys)), []).append(query)
@@ -261,15 +261,16 @@ class _JobBinder:
         self._names.append(_free(base, self._names))
         return self._names[-1]
 
-    def _fingerprint(self, statement: QueryTree | Insert, node: Node, schema: Schema) -> str:
-        """Changes with the statement, with the views that it reads, and with the columns of its table."""
+    def _fingerprint(self, statement: QueryTree | Insert, node: Node, source: Source, reads: Sequence[str]) -> str:
+        """What the state of a query depends on: words, also of its views, and columns and time of what it reads."""
+        schema = source.schema
         spans = dict.fromkeys([statement.span, *(one.span for one in walk(node) if isinstance(one, Calc))])
         texts = [self.text[slice(*span)] for span in spans]
         words = [f"{token.kind}:{token.value}" for text in texts for token in tokenize(text)]
-        columns = [f"{column.name} {column.type} {column.origin.value}" for column in schema.columns]
+        columns = [f"{column.name} {column.type} {column.origin.value}" for column in source.columns(reads)]
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
-        parts = [str(STATE_VERSION), self.dialect.value, *time, *columns, *words]
-        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+        parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words]
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from anomaly_app.operators import COLUMNS, Layout, Row
@@ -20,6 +20,7 @@ class AttachedWindows(Vertex):
         finish: (group, start, end) to the values of the result; None if a condition does not hold.
         layout: of the rows.
         keys: columns of the key: start, end, and further ones.
+        reads: names of the columns that somebody needs: the others are not stored.
         end: index of the end of the window in a row.
     """
 
@@ -29,14 +30,15 @@ class AttachedWindows(Vertex):
         finish: Callable[[Group, int, int], tuple[Any, ...] | None],
         layout: Layout,
         keys: Sequence[Column],
+        reads: Collection[str],
         end: int,
     ) -> None:
         super().__init__(COLUMNS + len(layout.columns))
         self._program, self._finish, self._end = program, finish, end
-        self._codec = GroupCodec(program, layout, keys)
+        self._codec = GroupCodec(program, layout, keys, reads)
         self._groups: dict[int, dict[Any, Group]] = {}
         self._dirty: dict[Any, Group] = {}
-        self._stored: dict[bytes, Stored] = {}
+        self._stored: dict[Any, Stored] = {}
         self._deleted: list[tuple[bytes, bytes | None]] = []
 
     def run(self, flows: Sequence[Flow]) -> Flow:
@@ -70,10 +72,9 @@ class AttachedWindows(Vertex):
 
     def _give_out(self, found: list[Row], key: Any, group: Group, end: int) -> None:
         self._dirty.pop(key, None)
-        name = self._codec.name(0, key)
-        stored = self._stored.pop(name, None)
+        stored = self._stored.pop(key, None)
         if stored is not None:
-            self._deleted += self._codec.delete(name, stored)
+            self._deleted += self._codec.delete(0, key, stored)
         values = self._finish(group, key[0], end)
         if values is not None:
             last = group[LAST]
@@ -82,7 +83,7 @@ class AttachedWindows(Vertex):
     def changes(self) -> Entries:
         """Groups that changed, and those that are gone."""
         entries, self._deleted = self._deleted, []
-        entries += self._codec.put(self._dirty.items(), self._stored)
+        entries += self._codec.put(self._dirty, self._stored)
         self._dirty.clear()
         return entries
 
@@ -91,4 +92,4 @@ class AttachedWindows(Vertex):
         groups, _ = self._codec.restore(entries)
         for one in groups:
             self._groups.setdefault(one.key[1], {})[one.key] = one.group
-            self._stored[one.name] = one.stored
+            self._stored[one.key] = one.stored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from anomaly_app.errors import StateError
 from anomaly_app.operators import Layout, Row
@@ -17,10 +17,11 @@ class HeldRows:
 
     Args:
         layout: of the rows.
+        reads: names of the columns that somebody needs: the others are not stored.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._codec = RowCodec(layout)
+    def __init__(self, layout: Layout, reads: Collection[str]) -> None:
+        self._codec = RowCodec(layout, reads)
         self.next = 0
         """Number of the next row."""
         self._changed: dict[int, tuple[bytes, Row] | None] = {}

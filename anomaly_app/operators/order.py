@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from anomaly_app.errors import StateError
 from anomaly_app.eventtime import ReorderBuffer
@@ -18,11 +18,12 @@ class Order(Vertex):
 
     Args:
         layout: of the rows.
+        reads: names of the columns that somebody needs: the others are not stored.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, reads: Collection[str]) -> None:
         super().__init__(COLUMNS + len(layout.columns))
-        self._codec = RowCodec(layout)
+        self._codec = RowCodec(layout, reads)
         self._buffer = ReorderBuffer(None)
         self._next = 0
         self._stored: set[int] = set()

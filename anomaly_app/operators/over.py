@@ -37,6 +37,7 @@ class OverPlan:
 
     Args:
         layout: of the rows.
+        reads: names of the columns that somebody needs: the others are not stored.
         key_of: the key of a row.
         program: of the aggregates.
         finish: results from a group.
@@ -49,6 +50,7 @@ class OverPlan:
     """
 
     layout: Layout
+    reads: frozenset[str]
     key_of: Callable[[Row], Any]
     program: Program
     finish: Callable[[Group], tuple[Any, ...]]
@@ -146,14 +148,14 @@ class OverRows(Vertex):
     def __init__(self, plan: OverPlan) -> None:
         super().__init__(COLUMNS + len(plan.layout.columns))
         self._plan = plan
-        self._held = HeldRows(plan.layout)
+        self._held = HeldRows(plan.layout, plan.reads)
         self._frames: dict[Any, Frame] = {}
         self._waiting: list[tuple[int, int, Row]] = []
         """Time, number and row, in order."""
         self._failed: list[tuple[Row, Exception]] = []
-        self._codec = GroupCodec(plan.program, plan.layout, plan.keys)
+        self._codec = GroupCodec(plan.program, plan.layout, plan.keys, plan.reads)
         self._dirty: dict[Any, Frame] = {}
-        self._stored: dict[bytes, Stored] = {}
+        self._stored: dict[Any, Stored] = {}
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """Take rows, and give out those that the watermark has passed."""
@@ -281,7 +283,7 @@ class OverRows(Vertex):
     def changes(self) -> Entries:
         """Rows that came, were taken or went; without a bound, the aggregates of keys that changed."""
         entries: list[tuple[bytes, bytes | None]] = [(ROW + name, value) for name, value in self._held.changes()]
-        groups = [(key, frame.running) for key, frame in self._dirty.items() if frame.running is not None]
+        groups = {key: frame.running for key, frame in self._dirty.items() if frame.running is not None}
         entries += self._codec.put(groups, self._stored)
         self._dirty.clear()
         return entries
@@ -294,7 +296,7 @@ class OverRows(Vertex):
         for one in groups:
             frame = self._frame(self._frames, one.key)
             frame.running, frame.last = one.group, one.group[LAST][TIME]
-            self._stored[one.name] = one.stored
+            self._stored[one.key] = one.stored
         for number, taken, row in self._held.restore(rows):
             if not taken:
                 self._waiting.append((row[TIME], number, row))

@@ -24,6 +24,7 @@ class RankPlan:
 
     Args:
         layout: of the rows.
+        reads: names of the columns that somebody needs: the others are not stored.
         key_of: the key of a row.
         keys: columns that key it.
         order_of: what rows are ordered by.
@@ -35,6 +36,7 @@ class RankPlan:
     """
 
     layout: Layout
+    reads: frozenset[str]
     key_of: Callable[[Row], Any]
     keys: tuple[Column, ...]
     order_of: Callable[[Row], Any]
@@ -55,7 +57,7 @@ class WindowRank(Vertex):
     def __init__(self, plan: RankPlan) -> None:
         super().__init__(COLUMNS + len(plan.layout.columns))
         self._plan = plan
-        self._held = HeldRows(plan.layout)
+        self._held = HeldRows(plan.layout, plan.reads)
         self._windows: dict[int, dict[Any, list[tuple[Any, int, Row]]]] = {}
 
     def run(self, flows: Sequence[Flow]) -> Flow:
@@ -118,7 +120,7 @@ class KeepFirst(Vertex):
     def __init__(self, plan: RankPlan) -> None:
         super().__init__(COLUMNS + len(plan.layout.columns))
         self._plan = plan
-        self._held = HeldRows(plan.layout)
+        self._held = HeldRows(plan.layout, plan.reads)
         self._keys = KeyCodec(plan.keys)
         self._single = len(plan.keys) == 1
         self._waiting: dict[Any, tuple[int, Row]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from anomaly_app.operators import COLUMNS, MAX_WATERMARK, MIN_WATERMARK, TIME, Layout, Row
@@ -15,12 +15,13 @@ class Sort(Vertex):
 
     Args:
         layout: of the rows.
+        reads: names of the columns that somebody needs: the others are not stored.
         order_of: what rows of one time are ordered by.
     """
 
-    def __init__(self, layout: Layout, order_of: Callable[[Row], Any]) -> None:
+    def __init__(self, layout: Layout, reads: Collection[str], order_of: Callable[[Row], Any]) -> None:
         super().__init__(COLUMNS + len(layout.columns))
-        self._held, self._order_of = HeldRows(layout), order_of
+        self._held, self._order_of = HeldRows(layout, reads), order_of
         self._waiting: list[tuple[int, Row]] = []
         self._last = self._last_stored = MIN_WATERMARK
 

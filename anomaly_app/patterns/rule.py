@@ -83,6 +83,7 @@ class CompiledRule:
     sequence: Callable[[Row], Any]
     reads_log: bool = True
     # Derived, as attributes because the operator asks for them all the time.
+    reads: frozenset[str] = field(init=False)
     program: Program = field(init=False)
     earliest: bool = field(init=False)
     within_ms: int | None = field(init=False)
@@ -105,6 +106,8 @@ class CompiledRule:
         from anomaly_app.expressions.typed import Dialect
 
         checked, define, measures = self.checked, self.define, self.measures
+        further = [*checked.partition_by, *(order.column for order in checked.order_by)]
+        self.reads = frozenset(define.reads | measures.reads | {column.name for column in further})
         self.program = checked.program
         self.earliest = checked.dialect is Dialect.FLINK
         self.within_ms = checked.clause.within_ms
@@ -179,10 +182,7 @@ class Rule:
         self.output: Sequence[Column] = self._projection.output if self._projection else whole.measures.output
         self.measures = self._measure_texts(whole.measures.output) if in_order or not self._projection else {}
         self._compiled.clear()
-        checked = self.checked
-        needed = whole.define.reads | whole.measures.reads | {column.name for column in checked.partition_by}
-        needed |= {order.column.name for order in checked.order_by}
-        self.reads: Sequence[str] = tuple(column.name for column in schema.columns if column.name in needed)
+        self.reads: Sequence[str] = tuple(column.name for column in schema.columns if column.name in whole.reads)
 
     # --- the operator contract ----------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -30,8 +31,10 @@ from anomaly_app.sql.queries import (
 )
 from anomaly_app.sql.statements import CreateView
 
+_JOIN = re.compile(r",|(?:[A-Z]+\s+)*JOIN", re.IGNORECASE)
+
 MAX_DEPTH = 400
-"""Views and subqueries inside each other at most: deeper is a mistake, and would overflow the stack."""
+"""Views and subqueries inside each other at most: deeper is a mistake."""
 
 MAX_COLUMNS = 50_000
 """Of a query: beyond it is a mistake."""
@@ -96,23 +99,64 @@ class Analyzer:
         self._known: dict[int, tuple[QueryTree, Node]] = {}
         self._scans: dict[str, Node] = {}
         self._views: dict[tuple[str, ...], Node] = {}
-        self._open: list[tuple[str, ...]] = []
-        self._depth = 0
+        self._depths: dict[int, int] = {}
 
     def query(self, tree: QueryTree) -> Node:
-        """The node of a query; the same one if it is asked for again."""
-        known = self._known.get(id(tree))
-        if known is not None:
-            return known[1]
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise SqlValidationError(f"queries nested more than {MAX_DEPTH} levels deep", tree.text, *tree.span)
+        """The node of a query; the same one if it is asked for again.
+
+        Queries that it reads come first, one by one: they may be nested more deeply than the stack allows.
+        """
+        waiting: list[tuple[QueryTree, tuple[str, ...] | None, bool]] = [(tree, None, False)]
+        views: list[tuple[str, ...]] = []
+        while waiting:
+            one, view, is_read = waiting.pop()
+            if is_read:
+                self._finish(one)
+                if view is not None:
+                    views.pop()
+                continue
+            if id(one) in self._known:
+                continue
+            if view is not None:
+                views.append(view)
+            waiting.append((one, view, True))
+            for below, path, place in self._reads(one):
+                if path is not None and path in views:
+                    way = " → ".join(".".join(part) for part in (*views[views.index(path) :], path))
+                    raise self.fail(one, place, f"views that read each other: {way}")
+                waiting.append((below, path, False))
+        return self._known[id(tree)][1]
+
+    def _finish(self, tree: QueryTree) -> None:
+        """Analyse a query; those that it reads are known."""
+        if id(tree) in self._known:
+            return
+        depth = max((self._depths[id(one)] for one, _, _ in self._reads(tree)), default=0)
+        self._depths[id(tree)] = depth = depth + isinstance(tree, Select)
+        if depth > MAX_DEPTH:
+            raise self.fail(tree, tree.span, f"queries nested more than {MAX_DEPTH} levels deep")
         node = self._query(tree)
-        self._depth -= 1
         if len(node.columns) > MAX_COLUMNS:
-            raise SqlValidationError(f"the query has more than {MAX_COLUMNS} columns", tree.text, *tree.span)
+            raise self.fail(tree, tree.span, f"the query has more than {MAX_COLUMNS} columns")
         self._known[id(tree)] = tree, node
-        return node
+
+    def _reads(self, tree: QueryTree) -> Iterator[tuple[QueryTree, tuple[str, ...] | None, Span]]:
+        """Queries that a query reads, the path of those that are views, and where."""
+        if isinstance(tree, SetOperation):
+            yield from ((side, None, side.span) for side in (tree.left, tree.right))
+        elif isinstance(tree, Ordered):
+            yield tree.query, None, tree.query.span
+        items: list[FromItem] = [tree.table] if isinstance(tree, Select) and tree.table is not None else []
+        while items:
+            item = items.pop()
+            if isinstance(item, Join):
+                items += [item.left, item.right]
+            elif isinstance(item, Subquery):
+                yield item.query, None, item.span
+            elif isinstance(item, TableRef):
+                view = self.catalog.view(item.path)
+                if view is not None:
+                    yield view.query, view.path, item.span
 
     def _query(self, tree: QueryTree) -> Node:
         if isinstance(tree, Select):
@@ -160,6 +204,8 @@ class Analyzer:
         """A relation with a condition; a bound on ROW_NUMBER() becomes one of the node that numbers."""
         refuse_subqueries(condition, relation.text)
         scope = self.scope(relation)
+        if what == "WHERE":
+            _refuse_many_rows(condition, scope)
         checked = scope.expression(condition, what)
         bounded = over.bounded(relation.node, condition, scope)
         if bounded is not None:
@@ -280,15 +326,14 @@ class Analyzer:
         assert isinstance(item, Join)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
-        kind = "" if item.kind == "INNER" else f"{item.kind} "
-        raise SqlValidationError(refusal(f"{kind}JOIN"), text, *item.right.span)
+        raise _no_join(item, text)
 
     def _table(self, ref: TableRef, text: str) -> Relation:
         if ref.as_of is not None:
             raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *ref.as_of.span)
         view = self.catalog.view(ref.path)
         if view is not None:
-            return self._named(self._view(view, ref, text), ref.alias, ref.path, ref.columns, ref.span, text)
+            return self._named(self._view(view), ref.alias, ref.path, ref.columns, ref.span, text)
         found = self.catalog.table(ref.path)
         if found is None:
             raise self._unknown(ref, text)
@@ -310,16 +355,11 @@ class Analyzer:
         hint = nearest(ref.name, known) if known else ": CREATE TABLE it first"
         return SqlValidationError(f"unknown table {ref.name!r}{hint}", text, *ref.span)
 
-    def _view(self, view: CreateView, ref: TableRef, text: str) -> Node:
+    def _view(self, view: CreateView) -> Node:
         known = self._views.get(view.path)
         if known is not None:
             return known
-        if view.path in self._open:
-            way = " → ".join(".".join(path) for path in (*self._open[self._open.index(view.path) :], view.path))
-            raise SqlValidationError(f"views that read each other: {way}", text, *ref.span)
-        self._open.append(view.path)
         node = self.query(view.query)
-        self._open.pop()
         if view.columns:
             node = self.renamed(node, view.columns, view.span, view.text)
         self._views[view.path] = node
@@ -386,6 +426,26 @@ def refuse_subqueries(tree: n.Node, text: str) -> None:
             if isinstance(part, n.Exists):
                 what = "EXISTS (SELECT …)"
             raise SqlValidationError(refusal(what), text, *part.span)
+
+
+def _no_join(join: Join, text: str) -> SqlValidationError:
+    start = join.left.span.end
+    words = _JOIN.search(text, start, join.right.span.start)
+    if words is None:
+        return SqlValidationError(refusal("JOIN"), text, *join.right.span)
+    name = " ".join(words[0].upper().split()) if words[0] != "," else "a comma JOIN"
+    return SqlValidationError(refusal(name), text, *words.span())
+
+
+def _refuse_many_rows(condition: n.Node, scope: Scope) -> None:
+    """Raise for what is about several rows in WHERE, which is about one."""
+    for part in n.walk(condition):
+        if grouping.is_aggregate(part):
+            assert isinstance(part, n.Call)
+            raise scope.fail(part, f"{part.name} cannot stand inside WHERE: HAVING is about groups")
+        if isinstance(part, n.Call) and part.over is not None:
+            hint = "QUALIFY, or WHERE of a query around this one, is about what it gives"
+            raise scope.fail(part, f"{part.name} … OVER cannot stand inside WHERE: {hint}")
 
 
 def common_columns(trees: Sequence[Node]) -> list[Column] | int:

@@ -174,7 +174,9 @@ class _Grouping:
         self, relation: Relation, names: Sequence[str], keys: Sequence[Column], window: WindowColumns
     ) -> WindowAggregate:
         node = relation.node
-        pushed = below_windows(node, self.text, self.analyzer.dialect)
+        reads = {name for call in self.aggregates for one in (call.value, call.condition) if one for name in one.reads}
+        about_edges = window.start in reads or window.end in reads or window.time in reads
+        pushed = None if about_edges else below_windows(node, self.text, self.analyzer.dialect)
         if pushed is not None:
             source, assign = pushed
             time, attached = assign.time, None
@@ -245,7 +247,11 @@ class _Grouping:
                 self.scope.resolve(item)  # an unknown name is the first thing to say
         names = ", ".join(self.text[slice(*item.span)] for item in select.group_by)
         what = f"GROUP BY {names}" if names else "an aggregate without GROUP BY"
-        node = select.group_by[0] if select.group_by else next(tree for tree in self.trees if has_aggregates(tree))
+        aggregates = [part for tree in self.trees for part in n.walk(tree) if is_aggregate(part)]
+        if not select.group_by and not aggregates:
+            assert select.having is not None
+            raise self.fail(select.having, "HAVING is about groups, and there is no GROUP BY: WHERE is about rows")
+        node = select.group_by[0] if select.group_by else aggregates[0]
         problem = (
             f"{what} needs a window, or its groups would never be complete: FROM TABLE(TUMBLE(TABLE …, DESCRIPTOR(…), "
             "INTERVAL '5' MINUTE)) … GROUP BY …, window_start, window_end"
@@ -303,6 +309,10 @@ class _Grouping:
             return Exact.to(tree.span, known)
         if isinstance(tree, n.Call) and tree.over is not None:
             return self._children_over_groups(tree)
+        if is_old_window(tree):
+            assert isinstance(tree, n.Call)
+            hint = f"{tree.name}_START" if self.old else WINDOW_START
+            raise self.fail(tree, f"{tree.name} stands in GROUP BY only; {hint} gives the window's start")
         edge = self._edge(tree, self.relation.node.window) if isinstance(tree, n.ColumnRef) else ""
         if edge and not self.old:
             return Exact.to(tree.span, self.edges[("start", "end", "time").index(edge)])

@@ -158,6 +158,12 @@ class Calc(Node):
         """Columns that are a column of the input as it is, and which."""
         return {name: item.bare for name, item in zip(self.names, self.items, strict=True) if item.bare is not None}
 
+    def moved_to(self, name: str | None) -> str | None:
+        """The first column that is a column of the input as it is; None if none is, or for None."""
+        if name is None:
+            return None
+        return next((new for new, old in self.origins.items() if old == name), None)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Union(Node):
@@ -492,13 +498,12 @@ class Limit(Node):
 def walk(node: Node) -> Iterator[Node]:
     """All nodes below and with a node, each once, inputs first."""
     seen: set[int] = set()
-
-    def visit(one: Node) -> Iterator[Node]:
-        if id(one) in seen:
-            return
-        seen.add(id(one))
-        for part in one.inputs:
-            yield from visit(part)
-        yield one
-
-    yield from visit(node)
+    waiting: list[tuple[Node, bool]] = [(node, False)]
+    while waiting:
+        one, is_done = waiting.pop()
+        if is_done:
+            yield one
+        elif id(one) not in seen:
+            seen.add(id(one))
+            waiting.append((one, True))
+            waiting += [(below, False) for below in reversed(one.inputs)]

@@ -126,7 +126,7 @@ def _over(analyzer: Analyzer, relation: Relation, calls: Sequence[n.Call], known
 
 def _offset(call: n.Call, scope: Scope, name: str) -> tuple[AggregateCall, Column]:
     if call.name == "LEAD":
-        raise scope.fail(call, refusal("LEAD"))
+        raise scope.fail(call, refusal("LEAD … OVER"))
     if not 1 <= len(call.args) <= 3:
         raise scope.fail(call, f"LAG takes a value, perhaps an offset and a default, not {len(call.args)} arguments")
     value = scope.expression(call.args[0])
@@ -222,7 +222,7 @@ def _number(analyzer: Analyzer, relation: Relation, call: n.Call, known: dict[An
     window, text = call.over, relation.text
     assert window is not None
     if call.name != "ROW_NUMBER":
-        raise SqlValidationError(refusal(call.name), text, *call.span)
+        raise SqlValidationError(refusal(f"{call.name} … OVER"), text, *call.span)
     if call.args:
         raise SqlValidationError("ROW_NUMBER takes no argument", text, *call.args[0].span)
     if not window.order_by:

@@ -9,7 +9,7 @@ from typing import Any
 
 from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
 from anomaly_app.multivariate.categories import category_code
-from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.operators import COLUMNS, TIME, Layout, Row
 from anomaly_app.operators.graph import Constant, Expand, GraphPlan, Inner, Merge, Transform, Vertex, VertexPlan
 from anomaly_app.operators.order import Order, Retime
 from anomaly_app.patterns.rule import Limits, Rule
@@ -18,6 +18,7 @@ from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
+    Limit,
     Match,
     Node,
     Over,
@@ -50,7 +51,7 @@ class Built:
         in_order: rows come in order of their time, and none is late.
         time: the column that the time of a row is; None if no column is.
         by_source: the rows are those of the source, perhaps with other columns.
-        step: a row of a processing-time table may come in the present millisecond still.
+        some: columns of the layout that somebody needs; None for all.
     """
 
     vertex: int
@@ -58,6 +59,16 @@ class Built:
     in_order: bool
     time: str | None
     by_source: bool
+    some: frozenset[str] | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Columns that somebody needs: the others are not stored, since they may change with other queries."""
+        return frozenset(column.name for column in self.layout.columns) if self.some is None else self.some
+
+    def with_(self, added: Sequence[Column]) -> frozenset[str] | None:
+        """Those of rows to which columns are added."""
+        return None if self.some is None else self.some | {column.name for column in added}
 
 
 def needed_columns(result: Node) -> dict[int, set[str]]:
@@ -79,7 +90,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
                 names |= item.reads
         return [(node.input, names)]
     if isinstance(node, Union):
-        return [(branch, set(node.names)) for branch in node.branches]
+        names = wanted & set(node.names) or {node.names[0]}
+        return [(branch, names | _time_column(branch, row_time(node))) for branch in node.branches]
     if isinstance(node, WindowAggregate):
         names = {*node.keys}
         for call in node.aggregates:
@@ -87,37 +99,64 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         if node.condition is not None:
             names |= node.condition.reads
         if node.attached is not None:
-            names |= {name for name in (node.attached.start, node.attached.end, node.attached.time) if name}
+            names |= {name for name in (node.attached.start, node.attached.end) if name}
         else:
-            names.add(node.time)
+            names |= _time_column(node.input, node.time)
         return [(node.input, names)]
     if isinstance(node, Match):
         rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
-        return [(node.input, {*rule.reads, *([node.time] if node.time is not None else [])})]
+        return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
     below = node.inputs[0] if node.inputs else None
     if below is None:
         return []
     names = wanted & set(below.names)
     if isinstance(node, WindowAssign):
-        names |= {node.time, *node.keys}
+        names |= {*node.keys} | _time_column(below, node.time)
     elif isinstance(node, Detect):
-        names |= {node.time, *node.keys}
+        names |= {*node.keys} | _time_column(below, node.time)
         for values in node.values:
             for value in values:
                 names |= value.reads
     elif isinstance(node, Over):
-        names |= {node.time, *node.keys}
+        names |= {*node.keys} | _time_column(below, node.time)
         for call in node.calls:
             names |= _call_reads(call)
-    elif isinstance(node, Rank):
+    elif isinstance(node, Rank) and node.windowed is not None:
         names |= {*node.keys, *(column.name for column in node.order)}
-        if node.windowed is not None:
-            names |= {name for name in (node.windowed.start, node.windowed.end, node.windowed.time) if name}
+        names |= {name for name in (node.windowed.end,) if name}
+    elif isinstance(node, Rank):
+        names |= {*node.keys} | _time_column(below, node.time)
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
     elif isinstance(node, Sort):
-        names |= {node.time, *(column.name for column in node.order)}
+        names |= {column.name for column in node.order} | _time_column(below, node.time)
     return [(below, names)]
+
+
+def row_time(node: Node) -> str | None:
+    """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
+    moved: list[Calc] = []
+    while isinstance(node, (Calc, UnnestRows, Limit)):
+        if isinstance(node, Calc):
+            moved.append(node)
+        node = node.input
+    time: str | None = None
+    if isinstance(node, Scan):
+        time = node.source.rowtime or node.source.proctime
+    elif isinstance(node, Union):
+        time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
+    elif isinstance(node, WindowAggregate) or (isinstance(node, Rank) and node.windowed is not None):
+        time = node.window.time if node.window is not None else None
+    elif isinstance(node, (WindowAssign, Detect, Over, Rank, Sort)):
+        time = node.time
+    for calc in reversed(moved):
+        time = calc.moved_to(time)
+    return time
+
+
+def _time_column(node: Node, time: str | None) -> set[str]:
+    """The column of a time attribute, if it is needed because the time of the rows is another one."""
+    return set() if time is None or row_time(node) == time else {time}
 
 
 def _call_reads(call: Any) -> set[str]:
@@ -225,6 +264,11 @@ class Builder:
 
     def build(self) -> Physical:
         """The graph."""
+        for node in walk(self.result):  # one behind the other: the nodes may be deeper than the stack
+            for below in node.inputs if not isinstance(node, Calc) else ():
+                self._build(below)
+            if self.uses.get(id(node), 0) > 1:
+                self._build(node)
         result = self._build(self.result, final=True)
         assert result.vertex == len(self.vertices) - 1 or result.vertex < 0
         if result.vertex < 0:
@@ -301,8 +345,9 @@ class Builder:
     def _scan(self, node: Scan) -> Built:
         time = node.source.rowtime or node.source.proctime
         return Built(
-            -1 - self.scans.index(node), self.layouts[node.table], self.needs_order or not node.rowtimes, time, True
-        )
+            -1 - self.scans.index(node), self.layouts[node.table], self.needs_order or not node.rowtimes, time, True,
+            frozenset(self.reads[node.table]),
+        )  # fmt: skip
 
     def _values(self, node: ValuesRows) -> Built:
         env = Environment()
@@ -341,8 +386,7 @@ class Builder:
         values = ", ".join(["row[0]", "row[1]", *(f"row[{index}]" for index in indexes), f"*row[{width}:]"])
         apply = env.function("pick", f"def pick(row):\n    return ({values},)")
         vertex = self.add(lambda: Transform(apply, width), [built.vertex], "Pick")
-        time = built.time if built.time in {column.name for column in layout.columns} else None
-        return Built(vertex, layout, built.in_order, time, built.by_source)
+        return Built(vertex, layout, built.in_order, built.time, built.by_source)
 
     def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
         last = chain[-1]
@@ -360,7 +404,7 @@ class Builder:
             vertex = self.add(lambda: Transform(apply, width), [below.vertex], name)
         time = below.time
         for calc in chain:
-            time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None
+            time = calc.moved_to(time)
         return Built(vertex, Layout(tuple(last.column(n) for n in wanted)), below.in_order, time, below.by_source)
 
     def _unnest(self, node: UnnestRows) -> Built:
@@ -394,7 +438,7 @@ class Builder:
         expand = env.function("expand", "\n".join(lines))
         vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
         layout = Layout((*below.layout.columns, *own))
-        return Built(vertex, layout, below.in_order, below.time, False if not below.by_source else below.by_source)
+        return Built(vertex, layout, below.in_order, below.time, below.by_source, below.with_(own))
 
     def _assign(self, node: WindowAssign) -> Built:
         windows = node.windows
@@ -404,13 +448,9 @@ class Builder:
             return stateful.build(self, node)
         below = self.timed(self._build(node.input), node.time)
         width = COLUMNS + len(below.layout.columns)
-        time = below.layout.index(node.time)
 
         def expand(row: Row, windows: Grid = windows) -> list[Row]:
-            at = row[time]
-            if at is None:
-                return []
-            head, behind, slice_ = row[:width], row[width:], windows.slice(at)
+            head, behind, slice_ = row[:width], row[width:], windows.slice(row[TIME])
             found = []
             for n, end in enumerate(range(slice_ + windows.step_ms, windows.last_end(slice_) + 1, windows.step_ms)):
                 tail = (_numbered(behind[0], n),) if len(behind) == 1 else behind
@@ -418,8 +458,9 @@ class Builder:
             return found
 
         vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
-        layout = Layout((*below.layout.columns, *node.columns[-3:]))
-        return Built(vertex, layout, below.in_order, below.time, below.by_source)
+        edges = node.columns[-3:]
+        layout = Layout((*below.layout.columns, *edges))
+        return Built(vertex, layout, below.in_order, below.time, below.by_source, below.with_(edges))
 
     # --- time -----------------------------------------------------------------------------------------
 
@@ -430,7 +471,7 @@ class Builder:
     def _retimed(self, built: Built, time: str) -> Built:
         index, width, in_order = built.layout.index(time), COLUMNS + len(built.layout.columns), built.in_order
         vertex = self.add(lambda: Retime(index, width, in_order=in_order), [built.vertex], f"Time {time}")
-        return Built(vertex, built.layout, built.in_order, time, built.by_source)
+        return Built(vertex, built.layout, built.in_order, time, built.by_source, built.some)
 
     def _ordered(self, built: Built, time: str | None) -> Built:
         """Rows in order of the time of a column."""
@@ -438,8 +479,8 @@ class Builder:
         if built.in_order:
             return built
         layout = built.layout
-        vertex = self.add(lambda: Order(layout), [built.vertex], f"Order by {time}")
-        return Built(vertex, layout, True, built.time, built.by_source)
+        vertex = self.add(lambda: Order(layout, built.reads), [built.vertex], f"Order by {time}")
+        return Built(vertex, layout, True, built.time, built.by_source, built.some)
 
     # --- operators of one input -------------------------------------------------------------------------
 
@@ -504,7 +545,7 @@ class Builder:
         self.source["groups"] = program.source
         columns = [node.input.column(key) for key in node.keys]
         by_arrival = node.time in node.input.proctimes and node.time not in node.input.rowtimes
-        grouping = Grouping(windows, program, finish, layout, columns, by_arrival, self.limits.groups)
+        grouping = Grouping(windows, program, finish, layout, below.reads, columns, by_arrival, self.limits.groups)
         in_order = below.in_order
 
         def make() -> Vertex:
@@ -518,7 +559,7 @@ class Builder:
         assert node.window is not None
         time: str | None = node.window.time
         for calc in chain:
-            time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None
+            time = calc.moved_to(time)
         return Built(vertex, Layout(last.columns), True, time, False)
 
     def _detect(self, node: Detect, chain: Sequence[Calc]) -> Built:
@@ -548,7 +589,7 @@ class Builder:
         vertex = self.add(make, [below.vertex], node.title)
         time: str | None = below.time
         for calc in chain:
-            time = next((new for new, old in calc.origins.items() if old == time), None) if time is not None else None
+            time = calc.moved_to(time)
         return Built(vertex, Layout(columns), True, time, False)
 
 

@@ -61,6 +61,7 @@ def _over(builder: Builder, node: Over) -> Built:
     finish = env.function("finish", "\n".join(lines))
     plan = OverPlan(
         layout,
+        below.reads,
         key_of(layout, node.keys),
         program,
         finish,
@@ -73,7 +74,7 @@ def _over(builder: Builder, node: Over) -> Built:
     )
     vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
     added = node.columns[len(node.input.columns) :]
-    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source)
+    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source, below.with_(added))
 
 
 def _offset(call: AggregateCall, layout: Layout) -> tuple[Callable[[Row], Any], int, Callable[[Row], Any]]:
@@ -120,17 +121,17 @@ def _rank(builder: Builder, node: Rank) -> Built:
     if window is None and (node.first, node.last) != (1, 1):
         return _numbered(builder, node, below)
     assert window is None or window.end is not None
-    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
+    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order if window is not None])
     plan = RankPlan(
-        layout, key_of(layout, node.keys), tuple(layout_column(layout, key) for key in node.keys), order, node.first,
-        node.last, node.time is not None and node.order[0].descending,
+        layout, below.reads, key_of(layout, node.keys),
+        tuple(layout_column(layout, key) for key in node.keys), order, node.first, node.last, node.time is not None and node.order[0].descending,
         layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
     )  # fmt: skip
     if window is None:
         vertex = builder.add(lambda: KeepFirst(plan), [below.vertex], node.title)
-        return Built(vertex, result, True, below.time, below.by_source)
+        return Built(vertex, result, True, below.time, below.by_source, below.with_(added))
     vertex = builder.add(lambda: WindowRank(plan), [below.vertex], node.title)
-    return Built(vertex, result, True, window.time, below.by_source)
+    return Built(vertex, result, True, window.time, below.by_source, below.with_(added))
 
 
 def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
@@ -146,7 +147,16 @@ def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
     finish = env.function("finish", "\n".join(lines))
     keys = tuple(layout_column(layout, key) for key in node.keys)
     plan = OverPlan(
-        layout, key_of(layout, node.keys), accumulators.program("0", ""), finish, True, None, keys, False, False
+        layout,
+        below.reads,
+        key_of(layout, node.keys),
+        accumulators.program("0", ""),
+        finish,
+        True,
+        None,
+        keys,
+        False,
+        False,
     )
     vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
     width = COLUMNS + len(layout.columns)
@@ -158,7 +168,7 @@ def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
 
         vertex = builder.add(lambda: Transform(bound, width + 1), [vertex], f"Numbers {first} to {last}")
     added = node.columns[len(node.input.columns) :]
-    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source)
+    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source, below.with_(added))
 
 
 def _sort(builder: Builder, node: Sort) -> Built:
@@ -167,8 +177,8 @@ def _sort(builder: Builder, node: Sort) -> Built:
     below = builder.timed(builder.node(node.input), node.time)
     layout = below.layout
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
-    vertex = builder.add(lambda: SortVertex(layout, order), [below.vertex], node.title)
-    return Built(vertex, layout, True, below.time, below.by_source)
+    vertex = builder.add(lambda: SortVertex(layout, below.reads, order), [below.vertex], node.title)
+    return Built(vertex, layout, True, below.time, below.by_source, below.reads)
 
 
 def _limit(builder: Builder, node: Limit) -> Built:
@@ -176,7 +186,7 @@ def _limit(builder: Builder, node: Limit) -> Built:
 
     below = builder.node(node.input)
     vertex = builder.add(lambda: LimitVertex(node.offset, node.count), [below.vertex], node.title)
-    return Built(vertex, below.layout, below.in_order, below.time, below.by_source)
+    return Built(vertex, below.layout, below.in_order, below.time, below.by_source, below.reads)
 
 
 def _attached(builder: Builder, node: WindowAggregate) -> Built:
@@ -198,7 +208,9 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
     finish = env.function("finish", "\n".join(lines))
     columns = [layout_column(layout, name) for name in names]
     end = layout.index(window.end)
-    vertex = builder.add(lambda: AttachedWindows(program, finish, layout, columns, end), [below.vertex], node.title)
+    vertex = builder.add(
+        lambda: AttachedWindows(program, finish, layout, columns, below.reads, end), [below.vertex], node.title
+    )
     assert node.window is not None
     return Built(vertex, Layout(node.columns), True, node.window.time, False)
 

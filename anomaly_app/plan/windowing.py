@@ -61,12 +61,13 @@ def time_attribute(scope: Scope, node: Node, ref: n.ColumnRef) -> str:
     if not fields and column.name in node.rowtimes | node.proctimes:
         return column.name
     shown = scope.text[slice(*ref.span)]
-    if column.type.kind not in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ):
-        raise scope.fail(ref, f"{shown} is {column.type.with_nullable(True)}: it must be a time attribute")
     attributes = [name for name in node.names if name in node.rowtimes | node.proctimes]
+    if column.type.kind not in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ) and attributes:
+        shown_type, have = column.type.with_nullable(True), ", ".join(attributes)
+        raise scope.fail(ref, f"{shown} is {shown_type}: it must be a time attribute, here {have}")
     have = f": here that is {', '.join(attributes)}" if attributes else ": this relation has none"
     why = "CAST, arithmetic, COALESCE, GROUP BY and DISTINCT make a plain timestamp of one"
-    if not attributes and not any(isinstance(part, WindowAssign) for part in (node,)):
+    if not attributes:
         why += "; a table has one by WATERMARK FOR a column (rowtime= of Rows), or AS PROCTIME()"
     raise scope.fail(ref, f"{shown} is no time attribute{have}. {why}")
 

@@ -170,7 +170,9 @@ class ShuffleStage(Stage):
         """For the page: what downstream does not show."""
         watermark = self._buffer.watermark
         return PartitionStatus(
-            plan=self.pipeline.name,
+            job=self.pipeline.job.name,
+            queries=tuple(query.name for query in self.pipeline.plan.queries),
+            source=self.pipeline.source.topic,
             topic=self.topic,
             partition=self.partition,
             rows=self.shuffled,

@@ -94,6 +94,11 @@ class Stage:
         partition: of that topic.
         epoch: of the seek that it began with.
         end: for a bounded run, the offset at which it ends; None to go on for ever.
+
+    Attributes:
+        queries: whose state it writes: names of the state, and what to call them.
+        left_behind: entries of queries that the job has no more, to be deleted after the next checkpoint.
+        stored: it has written a checkpoint.
     """
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None) -> None:
@@ -112,6 +117,9 @@ class Stage:
         self.pending_rows = 0
         self.replays: Replays | None = None
         self.gone = asyncio.Event()
+        self.queries: dict[str, str] = {}
+        self.left_behind: list[bytes] = []
+        self.stored = False
         self.rejected = self.dead_letters = self.late = self.ignored = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
@@ -232,6 +240,7 @@ class DetectStage(Stage):
     ) -> None:
         super().__init__(pipeline, topic, partition, epoch, end)
         self.task = task
+        self.queries = {slot: f"{pipeline.job.name}/{name}" for slot, name in pipeline.plan.slots.items()}
         self._findings: list[tuple[int, Finding]] = []
 
     async def prepare(self, records: Sequence[Any]) -> None:
@@ -348,7 +357,9 @@ class DetectStage(Stage):
         task = self.task
         watermark = task.watermark
         return PartitionStatus(
-            plan=self.pipeline.name,
+            job=self.pipeline.job.name,
+            queries=tuple(query.name for query in self.pipeline.plan.queries),
+            source=self.pipeline.source.topic,
             topic=self.topic,
             partition=self.partition,
             rows=task.rows,

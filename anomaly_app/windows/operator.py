@@ -7,7 +7,7 @@ watermark; late is a row whose last window has been.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -46,6 +46,7 @@ class Grouping:
         program: of its groups.
         finish: (group, start and end of its window in ms) to the output row; None if HAVING does not hold.
         layout: of the rows.
+        reads: names of the columns that it reads.
         keys: columns that key it.
         by_arrival: rows are in order of arrival: more rows of the present millisecond may come.
         most_groups: that one partition may hold.
@@ -55,6 +56,7 @@ class Grouping:
     program: Program
     finish: Callable[[Group, int, int], tuple[Any, ...] | None]
     layout: Layout
+    reads: Collection[str]
     keys: Sequence[Column]
     by_arrival: bool
     most_groups: int
@@ -77,7 +79,7 @@ class WindowOperator:
         self.problems: list[Problem] = []
         self.late: list[Row] = []
         self.counters = Counters()
-        self.codec = GroupCodec(self.program, grouping.layout, grouping.keys)
+        self.codec = GroupCodec(self.program, grouping.layout, grouping.keys, grouping.reads)
         self.groups_held = 0
         self.reached = MIN_WATERMARK
         """Event time up to which everything complete has been given out."""

@@ -29,6 +29,7 @@ class Factory:
     measures: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     all_rows: bool = False
+    reads: Sequence[str] = ("user_id", "invoice_id", "quantity", "purchase_time")
     labels: Mapping[str, str] = field(default_factory=dict)
     alert_type: str = "selection"
 
@@ -197,7 +198,8 @@ def test_a_selection_is_explained_by_its_output_and_its_rule() -> None:
 
 def test_a_factory_that_tells_nothing_is_enough() -> None:
     row = sale(0, "10")
-    assert build(Factory((Column("n", BIGINT),), None), Finding((), row[0], (None,), row)).explanation == "At 2025-07-10 14:06:55.000: n NULL."
+    factory = Factory((Column("n", BIGINT),), None)
+    assert build(factory, Finding((), row[0], (None,), row)).explanation == "At 2025-07-10 14:06:55.000: n NULL."
 
 
 def test_hostile_text_cannot_break_the_sentence() -> None:

@@ -107,6 +107,23 @@ def test_the_fingerprint_sees_what_matters():
     assert of("INSERT INTO found SELECT id, k FROM events WHERE id > 1") != first
 
 
+def test_the_name_of_state_is_the_querys_own():
+    one, two = "SELECT id FROM events WHERE id > 1", "SELECT k FROM events"
+
+    def slots(*queries):
+        (plan,) = job(";".join(queries)).plans
+        return {query.name: slot for slot, query in zip(plan.slots, plan.queries, strict=True)}
+
+    both = slots(one, two)
+    assert slots(two, one) == {"query": both["query-2"], "query-2": both["query"]}
+    assert slots(two) == {"query": both["query-2"]}
+    assert slots(one, one, two) == {
+        "query": both["query"],
+        "query-2": f"{both['query']}-2",
+        "query-3": both["query-2"],
+    }
+
+
 def test_implicit_casts_and_column_lists():
     (plan,) = job("INSERT INTO found (b, a) SELECT k, id FROM events", "a BIGINT, b STRING, c DOUBLE").plans
     operator = plan.queries[0].factory.create(plan.layout)
