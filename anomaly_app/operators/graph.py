@@ -336,6 +336,7 @@ class GraphOperator:
 
     def __init__(self, plan: GraphPlan, into: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None) -> None:
         self.plan, self._into = plan, into
+        self._unknown = (None,) * plan.width
         self.vertices = [vertex.make() for vertex in plan.vertices]
         self.problems: list[Problem] = []
         self.late: list[Row] = []
@@ -491,8 +492,8 @@ class GraphOperator:
         behind = row[end:]
         if len(behind) == 1:
             _, position, *place = behind[0]
-            return (row[TIME], position, *([None] * self.plan.width), *place)
-        return (row[TIME], row[POSITION], *([None] * self.plan.width), *behind)
+            return (row[TIME], position, *self._unknown, *place)
+        return (row[TIME], row[POSITION], *self._unknown, *behind)
 
 
 def _number(row: Row, end: int) -> int:

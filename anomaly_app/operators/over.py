@@ -4,9 +4,10 @@ Rows are held per key until the watermark has passed them, and come out in order
 arrival. Which rows are late depends on the frame, as in Flink: with a bounded frame those not after the last row that
 their own key has given out, else those not after the watermark.
 
-A bounded frame is a queue of two stacks: the older part holds, for each row, the aggregate of it and all rows behind it
-in that part; the newer part holds one running aggregate. A row then costs a constant number of merges, whatever the
-frame and the aggregates are (K. Tangwongsan et al., "General Incremental Sliding-Window Aggregation", VLDB 2015).
+What leaves a bounded frame is taken out of counts and exact sums again. For other aggregates the frame is a queue of
+two stacks: the older part holds, for each row, the aggregate of it and all rows behind it in that part; the newer part
+holds one running aggregate. A row then costs a constant number of merges, whatever frame and aggregates are
+(K. Tangwongsan et al., "General Incremental Sliding-Window Aggregation", VLDB 2015).
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.operators import COLUMNS, MAX_WATERMARK, MIN_WATERMARK, TIME, Layout, Row
 from anomaly_app.operators.graph import Entries, Flow, Vertex
 from anomaly_app.operators.held import HeldRows
@@ -40,6 +43,8 @@ class OverPlan:
         reads: names of the columns that somebody needs: the others are not stored.
         key_of: the key of a row.
         program: of the aggregates.
+        take: takes a row into a group.
+        give_back: takes a row out of a group again; None if that is not exact for all aggregates.
         finish: results from a group.
         rows: the frame counts rows; else it is a span of time.
         preceding: rows or milliseconds before the present row; None for all.
@@ -53,6 +58,8 @@ class OverPlan:
     reads: frozenset[str]
     key_of: Callable[[Row], Any]
     program: Program
+    take: Callable[[Group, Row], None]
+    give_back: Callable[[Group, Row], None] | None
     finish: Callable[[Group], tuple[Any, ...]]
     rows: bool
     preceding: int | None
@@ -81,49 +88,59 @@ class Frame:
         self.running: Group | None = None
         """Aggregates of the newer part; without a bound, of all rows."""
 
-    def push(self, number: int, rows: Sequence[Row], failed: list[tuple[Row, Exception]]) -> None:
-        """Take rows, of which the first has this number."""
+    def push(self, number: int, row: Row) -> None:
+        """Take a row; raises what an expression raises, and holds the row all the same."""
         plan = self._plan
         if plan.preceding is not None:
-            self.held.extend(enumerate(rows, number))
-            if not plan.merges:
+            self.held.append((number, row))
+            if plan.give_back is None and not plan.merges:
                 return
         group = self.running
         if group is None:
             group = self.running = plan.program.fresh()
-        plan.program.update(rows, lambda key: group, _none, failed)
+        plan.take(group, row)
 
-    def pop(self) -> tuple[int, Row]:
-        """The oldest row leaves the frame."""
+    def pop(self) -> int:
+        """The oldest row leaves the frame; its number."""
         plan = self._plan
+        if plan.give_back is not None:
+            number, row = self.held.popleft()
+            assert self.running is not None
+            try:
+                plan.give_back(self.running, row)
+            except FAILURES:
+                return number  # it was reported when it came, and never taken
+            return number
         if plan.merges:
             if not self._front:
                 self._turn()
             self._front.pop()
-        return self.held.popleft()
+        return self.held.popleft()[0]
 
     def _turn(self) -> None:
         """The newer part becomes the older one."""
-        program, failed = self._plan.program, list[tuple[Row, Exception]]()
+        program, take = self._plan.program, self._plan.take
         whole: Group | None = None
         for _, row in reversed(self.held):
             group = program.fresh()
-            program.update((row,), lambda key, group=group: group, _none, failed)  # type: ignore[misc]
-            if group[LAST] is None:
-                group[LAST] = row
+            with suppress(*FAILURES):  # that was reported when it came
+                take(group, row)
+            group[LAST] = row
             if whole is not None:
                 program.merge(group, whole)
             self._front.append(group)
             whole = group
         self.running = None
 
-    def result(self, failed: list[tuple[Row, Exception]]) -> tuple[Any, ...]:
+    def result(self) -> tuple[Any, ...]:
         """Aggregates of all rows in the frame."""
         plan = self._plan
         program = plan.program
-        if plan.preceding is not None and not plan.merges:
+        if plan.preceding is not None and plan.give_back is None and not plan.merges:
             group = program.fresh()
-            program.update([row for _, row in self.held], lambda key: group, _none, failed)
+            for _, row in self.held:
+                with suppress(*FAILURES):
+                    plan.take(group, row)
             return plan.finish(group)
         if not self._front:
             return plan.finish(self.running if self.running is not None else program.fresh())
@@ -132,10 +149,6 @@ class Frame:
         whole = program.copy(self._front[-1])
         program.merge(whole, self.running)
         return plan.finish(whole)
-
-
-def _none(key: Any, row: Row) -> None:
-    return None
 
 
 class OverRows(Vertex):
@@ -152,7 +165,7 @@ class OverRows(Vertex):
         self._frames: dict[Any, Frame] = {}
         self._waiting: list[tuple[int, int, Row]] = []
         """Time, number and row, in order."""
-        self._failed: list[tuple[Row, Exception]] = []
+        self._reach = plan.preceding or 0
         self._codec = GroupCodec(plan.program, plan.layout, plan.keys, plan.reads)
         self._dirty: dict[Any, Frame] = {}
         self._stored: dict[Any, Stored] = {}
@@ -169,10 +182,6 @@ class OverRows(Vertex):
         ready = waiting[:count]
         del waiting[:count]
         found = self._give_out(ready) if ready else []
-        if self._failed:
-            for row, error in self._failed:
-                self.fail(error, row)
-            self._failed.clear()
         return Flow(found, watermark)
 
     def _take(self, rows: Sequence[Row]) -> None:
@@ -202,6 +211,7 @@ class OverRows(Vertex):
                 frame = self._frame(frames, key_of(row))
                 found.append(self._one(frame, time, number, row, width))
             return found
+        exact = plan.give_back is not None and plan.preceding is not None
         # Rows of a key and one time are peers: each sees all of them.
         place, count = 0, len(ready)
         while place < count:
@@ -211,7 +221,10 @@ class OverRows(Vertex):
                 end += 1
             if end - place == 1:
                 _, number, row = ready[place]
-                found.append(self._one(self._frame(frames, key_of(row)), time, number, row, width))
+                frame = self._frame(frames, key_of(row))
+                found.append(
+                    self._exact(frame, time, number, row) if exact else self._one(frame, time, number, row, width)
+                )
             else:
                 found += self._peers(ready[place:end], time, width)
             place = end
@@ -223,9 +236,15 @@ class OverRows(Vertex):
             frame = frames[key] = Frame(self._plan)
         return frame
 
+    def _push(self, frame: Frame, number: int, row: Row) -> None:
+        try:
+            frame.push(number, row)
+        except FAILURES as error:
+            self.fail(error, row)
+
     def _one(self, frame: Frame, time: int, number: int, row: Row, width: int) -> Row:
         plan = self._plan
-        frame.push(number, (row,), self._failed)
+        self._push(frame, number, row)
         frame.last = time
         preceding = plan.preceding
         self._settle(frame, number, row)
@@ -238,8 +257,26 @@ class OverRows(Vertex):
                 for value, offset, default in plan.offsets
             )
         else:
-            values = frame.result(self._failed)
+            values = frame.result()
         return (*row[:width], *values, *row[width:])
+
+    def _exact(self, frame: Frame, time: int, number: int, row: Row) -> Row:
+        """The same as :meth:`_one` where rows are taken out of the aggregates again: the usual case, in one piece."""
+        plan, held, rows, width = self._plan, frame.held, self._held, self.width
+        group = frame.running
+        if group is None:
+            group = frame.running = plan.program.fresh()
+        frame.last = time
+        held.append((number, row))
+        rows.taken(number, row)
+        try:
+            plan.take(group, row)
+        except FAILURES as error:
+            self.fail(error, row)
+        oldest = time - self._reach
+        while held[0][1][TIME] < oldest:
+            rows.drop(frame.pop())
+        return (*row, *plan.finish(group)) if len(row) == width else (*row[:width], *plan.finish(group), *row[width:])
 
     def _settle(self, frame: Frame, number: int, row: Row) -> None:
         """A row has been taken: it is held as long as it is in the frame, without a bound only what it changed."""
@@ -255,11 +292,11 @@ class OverRows(Vertex):
         held = frame.held
         if self._plan.rows:
             while len(held) > preceding + 1:
-                self._held.drop(frame.pop()[0])
+                self._held.drop(frame.pop())
             return
         oldest = time - preceding
         while held[0][1][TIME] < oldest:
-            self._held.drop(frame.pop()[0])
+            self._held.drop(frame.pop())
 
     def _peers(self, ready: Sequence[tuple[int, int, Row]], time: int, width: int) -> list[Row]:
         plan = self._plan
@@ -270,12 +307,12 @@ class OverRows(Vertex):
         for key, peers in by_key.items():
             frame = self._frame(self._frames, key)
             for number, row in peers:
-                frame.push(number, (row,), self._failed)
+                self._push(frame, number, row)
                 self._settle(frame, number, row)
             frame.last = time
             if plan.preceding is not None:
                 self._evict(frame, time, plan.preceding)
-            results[key] = frame.result(self._failed)
+            results[key] = frame.result()
         return [(*row[:width], *results[plan.key_of(row)], *row[width:]) for _, _, row in ready]
 
     # --- state ------------------------------------------------------------------------------------
@@ -302,7 +339,7 @@ class OverRows(Vertex):
                 self._waiting.append((row[TIME], number, row))
                 continue
             frame = self._frame(self._frames, self._plan.key_of(row))
-            frame.push(number, (row,), self._failed)
+            with suppress(*FAILURES):  # that was reported when it came
+                frame.push(number, row)
             frame.last = max(frame.last, row[TIME])
         self._waiting.sort(key=_first)
-        self._failed.clear()

@@ -58,12 +58,15 @@ def _over(builder: Builder, node: Over) -> Built:
     lines = ["def finish(a):", *(f"    {line}" for line in accumulators.results())]
     lines.append(f"    return ({', '.join(sources)}{',' * bool(sources)})")
     program = accumulators.program("0", "")
+    take, give_back = accumulators.row_by_row()
     finish = env.function("finish", "\n".join(lines))
     plan = OverPlan(
         layout,
         below.reads,
         key_of(layout, node.keys),
         program,
+        take,
+        None if lag else give_back,
         finish,
         True if lag else frame.rows,
         max(offset for _, offset, _ in offsets) if lag else frame.preceding,
@@ -124,7 +127,8 @@ def _rank(builder: Builder, node: Rank) -> Built:
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order if window is not None])
     plan = RankPlan(
         layout, below.reads, key_of(layout, node.keys),
-        tuple(layout_column(layout, key) for key in node.keys), order, node.first, node.last, node.time is not None and node.order[0].descending,
+        tuple(layout_column(layout, key) for key in node.keys), order, node.first, node.last,
+        node.time is not None and node.order[0].descending,
         layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
     )  # fmt: skip
     if window is None:
@@ -146,18 +150,12 @@ def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
     lines = ["def finish(a):", *(f"    {line}" for line in accumulators.results()), f"    return ({count.source},)"]
     finish = env.function("finish", "\n".join(lines))
     keys = tuple(layout_column(layout, key) for key in node.keys)
+    program = accumulators.program("0", "")
+    take, _ = accumulators.row_by_row()
     plan = OverPlan(
-        layout,
-        below.reads,
-        key_of(layout, node.keys),
-        accumulators.program("0", ""),
-        finish,
-        True,
-        None,
-        keys,
-        False,
-        False,
-    )
+        layout, below.reads, key_of(layout, node.keys), program, take, None, finish, True, None, keys,
+        False, False,
+    )  # fmt: skip
     vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
     width = COLUMNS + len(layout.columns)
     if (node.first, node.last) != (1, MAX_RANK):

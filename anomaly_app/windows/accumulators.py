@@ -261,9 +261,44 @@ class Accumulators:
         lines += [f"    except {failures} as error:", "        failed.append((row, error))"]
         return "\n".join(["def update(rows, known, begin, failed):", *(f"    {line}" for line in lines)])
 
+    def row_by_row(self) -> tuple[Callable[[Group, Row], None], Callable[[Group, Row], None] | None]:
+        """Functions that take a row into a group, and out of it again.
+
+        The second is None unless that is exact for all aggregates: counts, and sums of whole numbers and decimals. Both
+        raise what an expression raises.
+        """
+        heads: list[str] = []
+        takes: list[str] = []
+        gives: list[str] = []
+        for argument in self._arguments.values():
+            if argument.value:
+                heads.append(f"    {argument.name} = {argument.value}")
+            if argument.keep:
+                heads.append(f"    k{argument.name} = {argument.keep}")
+            takes += [f"    {line}" for line in self._take(argument)]
+            gives += [f"    {line}" for line in self._give_back(argument)]
+        lines = [*heads, *takes] or ["    pass"]
+        take = self._env.function("take", "\n".join(["def take(a, row):", *lines, f"    a[{LAST}] = row"]))
+        exact = all(
+            set(argument.places) <= {"sum"} and not argument.unique
+            and (argument.type is None or not argument.places or argument.type.kind not in APPROXIMATE)
+            for argument in self._arguments.values()
+        )  # fmt: skip
+        if not exact:
+            return take, None
+        return take, self._env.function("give", "\n".join(["def give(a, row):", *heads, *(gives or ["    pass"])]))
+
+    def _give_back(self, argument: Argument) -> list[str]:
+        """Statements that take the value of a row out of a count, and of a sum if there is one."""
+        x, n = argument.name, argument.count
+        steps = [f"a[{n}] = n = a[{n}] - 1"]
+        for place in argument.places.values():
+            steps += [f"a[{place}] = a[{place}] - {x} if n else None"]
+        return self._tested(argument, steps)
+
     def _take(self, argument: Argument) -> list[str]:
         """Statements that take the value of a row."""
-        x, n = argument.name, argument.count
+        n = argument.count
         if not argument.places:
             steps = [f"a[{n}] += 1"]
         else:
@@ -273,6 +308,12 @@ class Accumulators:
                 first += begins
                 next_ += goes_on
             steps = [f"n = a[{n}]", "if n:", *(f"    {s}" for s in next_), "else:", *(f"    {s}" for s in first)]
+        return self._tested(argument, steps)
+
+    @staticmethod
+    def _tested(argument: Argument, steps: list[str]) -> list[str]:
+        """Statements for the rows that an aggregate is about."""
+        x = argument.name
         tests = [f"k{x}"] if argument.keep else []
         if argument.type is not None and not argument.keeps_nulls and argument.type.nullable:
             tests.append(f"{x} is not None")
