@@ -193,7 +193,7 @@ async def test_rows_through_the_registry(registry: Registry, url: str) -> None:
     )  # fmt: skip
     decoder = RecordDecoder(source, Layout((NOTE, QTY, USER)), registry)
     await decoder.prepare(messages)
-    assert decoder.decode(messages, 0) == ([(5_000, 0, None, 3, "ann"), (5_000, 1, "hi", None, "bob")], [], 0)
+    assert decoder.decode(messages, 0) == ([(5_000, 0, None, 3, "ann"), (5_000, 1, "hi", None, "bob")], [], 0, 0)
     subjects = (await call("GET", f"{url}/subjects"))[1]
     assert {f"{topic}-key", f"{topic}-value"} <= set(subjects)
 
@@ -203,7 +203,7 @@ async def test_an_id_that_the_registry_does_not_know_is_a_bad_record(registry: R
     decoder = RecordDecoder(source, Layout((USER,)), registry)
     messages = [Message(b"\0\0\x0f\x12\x34rest"), Message(b"no magic"), Message(b"")]
     await decoder.prepare(messages)
-    rows, bad, _ = decoder.decode(messages, 0)
+    rows, bad, *_ = decoder.decode(messages, 0)
     assert rows == []
     assert [str(error).split(":")[0] for _, error in bad] == [
         "the schema registry has no schema with the id 987700",

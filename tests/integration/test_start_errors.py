@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,7 @@ def anomaly_run(folder: Path, servers: str, *options: str, environment: Mapping[
     settings = {
         "ANOMALY_KAFKA__BOOTSTRAP_SERVERS": servers,
         "ANOMALY_WEB__PORT": "0",
-        "ANOMALY_WORKER__DATA_DIR": str(folder / "state"),
+        "ANOMALY_WORKER__DATA_DIR": tempfile.mkdtemp(dir=folder),  # several run side by side
         **(environment or {}),
     }
     return run_until_it_ends(["anomaly_app.cli", "run", *options], folder, settings)
@@ -71,7 +72,7 @@ def faust_worker(folder: Path, servers: str, environment: Mapping[str, str] | No
     settings = {
         "ANOMALY_KAFKA__BOOTSTRAP_SERVERS": servers,
         "ANOMALY_WEB__PORT": str(free_port()),
-        "ANOMALY_WORKER__DATA_DIR": str(folder / "state"),
+        "ANOMALY_WORKER__DATA_DIR": tempfile.mkdtemp(dir=folder),  # several run side by side
         **(environment or {}),
     }
     return run_until_it_ends(["faust", "-A", "anomaly_app", "worker", "-l", "info"], folder, settings)
