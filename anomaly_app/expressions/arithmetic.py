@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from anomaly_app.conversions import RANGES
@@ -26,7 +27,7 @@ def compile_arithmetic(env: Environment, dialect: Dialect, op: str, left: Code, 
     if kinds & APPROXIMATE:
         return _floats(env, op, left, right)
     if kinds <= WHOLE_NUMBERS:
-        return _whole(env, op, left, right)
+        return _whole(env, dialect, op, left, right)
     return _decimals(env, dialect, op, left, right)
 
 
@@ -43,36 +44,68 @@ def negative(env: Environment, code: Code) -> Code:
     return null_safe(env, [code], lambda a: f"(-{a})", type_)
 
 
-def in_range(env: Environment, source: str, kind: Kind, bounds: tuple[int, int]) -> str:
-    """Source of a whole number in the bits of its type; ``bounds`` are the least and greatest value it can have."""
+_SMALL = (1 << 30) - 1
+"""Python compares numbers up to here faster."""
+
+
+def limits(kind: Kind) -> tuple[int, int]:
+    """Between these a whole number is surely in the range of its type; beyond, :func:`~values.wrapped` sees to it."""
+    return (-_SMALL, _SMALL) if kind is Kind.INT else RANGES[kind]
+
+
+def in_range(
+    env: Environment, source: str, kind: Kind, bounds: tuple[int, int], dialect: Dialect = Dialect.FLINK
+) -> str:
+    """Source of a whole number that keeps to its type: it wraps, or (standard dialect) fails.
+
+    Args:
+        env: for helpers.
+        source: of the number.
+        kind: its type.
+        bounds: the least and greatest value it can have.
+        dialect: what happens beyond the type.
+    """
     low, high = RANGES[kind]
     above, below = bounds[1] > high, bounds[0] < low
     if not above and not below:
         return source
-    value = env.temporary()
+    value, helper = env.temporary(), env.use(v.wrapped if dialect is Dialect.FLINK else v.in_type)
+    low, high = limits(kind)
     test = f"{low} <= ({value} := {source}) <= {high}" if above and below else (
         f"({value} := {source}) <= {high}" if above else f"({value} := {source}) >= {low}"
     )  # fmt: skip
-    return f"({value} if {test} else {env.use(v.wrapped)}({value}, {env.constant(kind)}))"
+    return f"({value} if {test} else {helper}({value}, {env.constant(kind)}))"
 
 
 def _bounds(code: Code) -> tuple[int, int]:
     return (code.constant, code.constant) if isinstance(code.constant, int) else RANGES[code.type.kind]
 
 
-def _whole(env: Environment, op: str, left: Code, right: Code) -> Code:
+def _whole(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code:
     wider = common_type([left.type, right.type])
     assert wider is not None
     (a, b), (c, d) = _bounds(left), _bounds(right)
     if op in "+-*":
         found = {"+": [a + c, b + d], "-": [a - d, b - c], "*": [a * c, a * d, b * c, b * d]}[op]
         bounds = min(found), max(found)
-        return null_safe(env, [left, right], lambda x, y: in_range(env, f"({x} {op} {y})", wider.kind, bounds), wider)
+        plain = null_safe(env, [left, right], lambda x, y: f"({x} {op} {y})", wider)
+        if RANGES[wider.kind][0] <= bounds[0] and bounds[1] <= RANGES[wider.kind][1]:
+            return plain
+
+        def build(x: str, y: str) -> str:
+            return in_range(env, f"({x} {op} {y})", wider.kind, bounds, dialect)
+
+        safe = null_safe(env, [left, right], build, wider)
+        return replace(safe, unbounded=plain.source) if dialect is Dialect.FLINK else safe
     helper = env.use(v.quotient if op == "/" else v.remainder)
     type_ = wider if op == "/" else right.type
     # Only the least number by -1 leaves its type.
     bounds = (a, -a) if op == "/" and c <= -1 <= d else (0, 0)
-    return null_safe(env, [left, right], lambda x, y: in_range(env, f"{helper}({x}, {y})", type_.kind, bounds), type_)
+
+    def divide(x: str, y: str) -> str:
+        return in_range(env, f"{helper}({x}, {y})", type_.kind, bounds, dialect)
+
+    return null_safe(env, [left, right], divide, type_)
 
 
 def _floats(env: Environment, op: str, left: Code, right: Code) -> Code:

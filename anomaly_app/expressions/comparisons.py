@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from anomaly_app.conversions import RANGES
+from anomaly_app.expressions.arithmetic import limits
 from anomaly_app.expressions.casts import as_double, cast, in_millis
-from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type
+from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, guarded
+from anomaly_app.expressions.values import wrapped
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 _TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
@@ -86,3 +89,34 @@ def _alike(a: DataType | None, b: DataType | None) -> bool:
     parts = [(a.key, b.key), (a.element, b.element)]
     parts += [(one, other) for (_, one), (_, other) in zip(a.fields, b.fields, strict=True)]
     return all(_alike(one, other) for one, other in parts)
+
+
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+
+def compare_unbounded(env: Environment, op: str, wanted: bool, left: Code, right: Code) -> str:
+    """Source of a comparison in order with a whole number that may leave its type; "" if there is none.
+
+    Less than a number of the type's range is no number above the range, so one test for each outcome is enough.
+    """
+    op = op if wanted else _OPPOSITE[op]
+    if not right.unbounded:
+        left, right, op = right, left, _MIRRORED[op]
+    if not right.unbounded or not _no_wider(left.type.kind, right.type.kind):
+        return ""
+    unbounded = Code(right.unbounded, right.type)
+    tests, (a, given) = guarded(env, [left, unbounded], "is not None")
+    first = a
+    if not a.isidentifier() and left.constant is None:
+        first, a = f"({(name := env.temporary())} := {a})", name
+    value = env.temporary()
+    low, high = limits(right.type.kind)
+    inside, outside = (f">= {low}", f"> {high}") if op[0] == ">" else (f"<= {high}", f"< {low}")
+    again = f"{a} {op} {env.use(wrapped)}({value}, {env.constant(right.type.kind)})"
+    test = f"(({value} {inside} or {again}) if {first} {op} ({value} := {given}) else ({value} {outside} and {again}))"
+    return f"({' and '.join([*tests, test])})"
+
+
+def _no_wider(a: Kind, b: Kind) -> bool:
+    return a in WHOLE_NUMBERS and b in WHOLE_NUMBERS and RANGES[a][1] <= RANGES[b][1]

@@ -13,7 +13,7 @@ from typing import Protocol
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import arithmetic, nodes as n
 from anomaly_app.expressions.casts import cast, coerce
-from anomaly_app.expressions.comparisons import comparable
+from anomaly_app.expressions.comparisons import comparable, compare_unbounded
 from anomaly_app.expressions.functions import FUNCTIONS, compile_function
 from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.tokens import Span
@@ -21,6 +21,7 @@ from anomaly_app.expressions.typed import Code, Dialect, Environment, common_typ
 from anomaly_app.schema import APPROXIMATE, BOOLEAN, NUMBERS, TEXTS, DataType, Kind
 
 _COMPARISONS = {"=": "==", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_ORDER = frozenset({"<", "<=", ">", ">="})
 _OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
@@ -276,6 +277,8 @@ class ExpressionCompiler:
     def _comparison(self, node: n.Binary, wanted: bool) -> str:
         left, right = self.comparable(node, self.value(node.left), self.value(node.right))
         approximate = {left.type.kind, right.type.kind} & APPROXIMATE
+        if node.op in _ORDER and (bounded := compare_unbounded(self.env, node.op, wanted, left, right)):
+            return bounded
         tests, (a, b) = guarded(self.env, [left, right], "is not None")
         if approximate and n.shape(node.left) == n.shape(node.right):
             # Flink does not look at the values: a NaN equals itself here.
@@ -291,7 +294,7 @@ class ExpressionCompiler:
     def comparable(self, node: n.Node, left: Code, right: Code) -> tuple[Code, Code]:
         """Both sides of a comparison in types that Python compares as SQL does; an error if they cannot be compared."""
         both = comparable(self.env, self.dialect, left, right)
-        ordered = not isinstance(node, n.Binary) or node.op in ("<", "<=", ">", ">=")
+        ordered = not isinstance(node, n.Binary) or node.op in _ORDER
         nested = left.type.kind in (Kind.ARRAY, Kind.MAP, Kind.ROW)
         if both is not None and not (nested and ordered):
             return both

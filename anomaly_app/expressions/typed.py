@@ -31,11 +31,14 @@ class Code:
         source: evaluates to a value in memory form; to None for NULL, if the type is nullable.
         type: its SQL type.
         constant: the value of a literal (None else); patterns and formats that are literals are prepared once.
+        unbounded: of a whole number that may leave its type, the source before it is brought back ("" else): a
+            comparison has a cheaper way to do that.
     """
 
     source: str
     type: DataType
     constant: Any = None
+    unbounded: str = ""
 
 
 class Environment:

@@ -34,6 +34,16 @@ def wrapped(value: int, kind: Kind) -> int:
     return ((value - low) & (high - low)) + low
 
 
+def in_type(value: int, kind: Kind) -> int:
+    """The value if it fits its type; an error if not, as the standard has it."""
+    if wrapped(value, kind) != value:
+        raise EvaluationError(f"{value} does not fit {kind.value}: CAST a side to {_WIDER.get(kind, 'DECIMAL')} before")
+    return value
+
+
+_WIDER = {Kind.TINYINT: "INT", Kind.SMALLINT: "INT", Kind.INT: "BIGINT"}
+
+
 def quotient(a: int, b: int) -> int:
     """Whole-number division, truncated towards zero.
 
