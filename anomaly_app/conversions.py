@@ -12,6 +12,7 @@ import re
 from decimal import Decimal
 
 from anomaly_app.errors import EvaluationError
+from anomaly_app.floats import float_to_text
 from anomaly_app.schema import Kind
 
 DECIMALS = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_UP, Emin=-999_999, Emax=999_999)
@@ -29,6 +30,7 @@ RANGES = {
 }
 
 _STEPS = [Decimal(1).scaleb(-scale) for scale in range(39)]
+_ZEROS = [Decimal(0).scaleb(-scale) for scale in range(39)]
 
 
 def rescale(value: Decimal, scale: int, precision: int) -> Decimal | None:
@@ -38,11 +40,19 @@ def rescale(value: Decimal, scale: int, precision: int) -> Decimal | None:
         >>> rescale(Decimal("2.345"), 2, 10), rescale(Decimal("123.4"), 1, 3)
         (Decimal('2.35'), None)
     """
-    result = DECIMALS.quantize(value, _STEPS[scale])
-    return result if len(result.as_tuple().digits) <= precision or result.adjusted() + 1 + scale <= precision else None
+    try:
+        result = DECIMALS.quantize(value, _STEPS[scale])
+    except decimal.InvalidOperation:
+        return None
+    if not result:
+        return _ZEROS[scale]  # which has no sign
+    return result if result.adjusted() + 1 + scale <= precision else None
 
 
-_WHOLE = re.compile(r"\s*([+-]?)(\d*)(?:\.(\d*))?\s*\Z", re.ASCII)
+BLANKS = "".join(map(chr, range(33)))
+"""What Java trims."""
+
+_WHOLE = re.compile(r" *([+-]?)(\d*)(?:\.(\d*))? *\Z", re.ASCII)
 
 
 def text_to_whole(value: str, kind: Kind) -> int:
@@ -61,12 +71,8 @@ def text_to_whole(value: str, kind: Kind) -> int:
 
 def text_to_int(value: str) -> int:
     """A text as an INT; the common case, written as it usually is, is quick."""
-    try:
-        number = int(value)
-    except ValueError:
-        return text_to_whole(value, Kind.INT)
-    if -2147483648 <= number <= 2147483647 and "_" not in value:
-        return number
+    if value.isdigit() and value.isascii() and len(value) < 10:
+        return int(value)
     return text_to_whole(value, Kind.INT)
 
 
@@ -78,19 +84,12 @@ def whole_in_range(value: int, kind: Kind) -> int:
     raise EvaluationError(f"CAST: {value} does not fit {kind.value}")
 
 
-def float_to_whole(value: float, kind: Kind) -> int:
-    """A double as a whole number, fraction cut off."""
-    if math.isnan(value) or math.isinf(value):
-        raise EvaluationError(f"CAST: {value} is not a whole number")
-    return whole_in_range(int(value), kind)
-
-
 def text_to_float(value: str) -> float:
     """A text as a double."""
-    text = value.strip()
+    text = value.strip(BLANKS)
     if text in ("Infinity", "+Infinity", "-Infinity", "NaN"):
         return float(text)
-    if not text or not (text[-1].isdigit() or text[-1] == ".") or "_" in text:
+    if not text or not (text[-1].isdigit() or text[-1] == ".") or "_" in text or not text.isascii():
         raise EvaluationError(f"CAST: {value!r} is not a number")
     try:
         return float(text)
@@ -99,9 +98,14 @@ def text_to_float(value: str) -> float:
 
 
 def text_to_decimal(value: str, precision: int, scale: int) -> Decimal | None:
-    """A text as a decimal."""
+    """A text as a decimal; None (NULL) if it has too many digits.
+
+    Example:
+        >>> text_to_decimal(" 1e2 ", 5, 1), text_to_decimal("1e400", 38, 10)
+        (Decimal('100.0'), None)
+    """
     try:
-        number = Decimal(value.strip())
+        number = Decimal(value.strip(BLANKS))
     except decimal.InvalidOperation:
         raise EvaluationError(f"CAST: {value!r} is not a number") from None
     if not number.is_finite() or "_" in value:
@@ -110,10 +114,10 @@ def text_to_decimal(value: str, precision: int, scale: int) -> Decimal | None:
 
 
 def float_to_decimal(value: float, precision: int, scale: int) -> Decimal | None:
-    """A double as a decimal, by its shortest digits."""
-    if math.isnan(value) or math.isinf(value):
+    """A double as a decimal, by the digits that it prints as."""
+    if not math.isfinite(value):
         raise EvaluationError(f"CAST: {value} is not a DECIMAL")
-    return rescale(Decimal(repr(value)), scale, precision)
+    return rescale(Decimal(float_to_text(value)), scale, precision)
 
 
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True}
@@ -131,29 +135,6 @@ def text_to_boolean(value: str) -> bool:
 def boolean_to_text(value: bool) -> str:
     """``TRUE`` or ``FALSE``."""
     return "TRUE" if value else "FALSE"
-
-
-def float_to_text(value: float) -> str:
-    """A double as SQL and Java print it.
-
-    Example:
-        >>> float_to_text(1e10), float_to_text(0.5)
-        ('1.0E10', '0.5')
-    """
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    if value == 0 or 1e-3 <= abs(value) < 1e7:
-        text = repr(value)
-        return text if "e" not in text else format(Decimal(text), "f")
-    digits, exponent = f"{Decimal(repr(value)):E}".split("E")
-    digits = digits.rstrip("0") if "." in digits else digits
-    if "." not in digits:
-        digits += ".0"
-    elif digits.endswith("."):
-        digits += "0"
-    return f"{digits}E{int(exponent)}"
 
 
 def decimal_to_text(value: Decimal) -> str:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.tokens import Token
+from anomaly_app.expressions.tokens import Span, Token
 from anomaly_app.expressions.type_parser import TypeParser
 from anomaly_app.schema import BIGINT, DOUBLE, INT, DataType, Kind
 
@@ -25,19 +25,33 @@ _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 class LiteralParser(TypeParser):
     """Numbers, dates and times, intervals."""
 
-    def _number(self, token: Token) -> n.Literal:
-        value = token.value
-        if value.isdigit():
-            number = int(value)
-            if number >= 1 << 63:
-                raise SqlSyntaxError("the number does not fit a BIGINT", self.text, *token.span)
-            return n.Literal(token.span, number, (INT if number < 1 << 31 else BIGINT).with_nullable(False))
-        if "e" in value.lower():
-            return n.Literal(token.span, float(value), DOUBLE.with_nullable(False))
-        decimal = Decimal(value)
-        _, digits, exponent = decimal.as_tuple()
-        scale = -int(exponent)
-        return n.Literal(token.span, decimal, DataType(Kind.DECIMAL, max(len(digits), scale, 1), scale, nullable=False))
+    def number(self, token: Token, span: Span, *, negative: bool = False) -> n.Literal:
+        """The literal of a number token; as many digits as are written make the type of a decimal."""
+        written, sign = token.value, -1 if negative else 1
+        if "e" in written.lower():
+            return n.Literal(span, sign * float(written), DOUBLE.with_nullable(False))
+        digits = written.removesuffix(".")
+        if digits.isdigit():
+            number = sign * int(digits)
+            if not -(1 << 63) <= number < 1 << 63:
+                raise SqlSyntaxError("the number does not fit a BIGINT: CAST a text to DECIMAL", self.text, *span)
+            small = -(1 << 31) <= number < 1 << 31
+            return n.Literal(span, number, (INT if small else BIGINT).with_nullable(False))
+        precision, scale = len(written) - 1, len(written.partition(".")[2])
+        if precision > 38:
+            raise SqlSyntaxError("a DECIMAL has 38 digits at most", self.text, *span)
+        decimal = Decimal(written)
+        value = decimal if not negative or not decimal else decimal.copy_negate()
+        return n.Literal(span, value, DataType(Kind.DECIMAL, precision, scale, nullable=False))
+
+    def bytes_literal(self) -> n.Literal:
+        """Take ``x'0AFF'``."""
+        token = self.take()
+        if len(token.value) % 2:
+            problem = "bytes are written with two hexadecimal digits each, as in x'0AFF'"
+            raise SqlSyntaxError(problem, self.text, *token.span)
+        value = bytes.fromhex(token.value)
+        return n.Literal(token.span, value, DataType(Kind.BYTES, len(value), nullable=False, fixed=True))
 
     def _temporal(self, word: str) -> n.Literal:
         start = self.take().span.start

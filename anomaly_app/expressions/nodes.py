@@ -67,12 +67,13 @@ class Is(Node):
 
 @dataclass(frozen=True, slots=True)
 class Between(Node):
-    """``x [NOT] BETWEEN low AND high``."""
+    """``x [NOT] BETWEEN low AND high``; SYMMETRIC: or between high and low."""
 
     operand: Node
     low: Node
     high: Node
     negated: bool
+    symmetric: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.call_syntax import inside_of
@@ -28,6 +26,17 @@ class ExpressionParser(LiteralParser):
     def _binary(self, op: str, left: n.Node, right: n.Node) -> n.Binary:
         return n.Binary(Span(left.span.start, right.span.end), op, left, right)
 
+    def _compared(self, op: str, left: n.Node, right: n.Node) -> n.Node:
+        if not isinstance(left, n.Call) or not isinstance(right, n.Call) or not left.name == right.name == "ROW":
+            return self._binary(op, left, right)
+        if op != "=" or len(left.args) != len(right.args) or not left.args:
+            return self._binary(op, left, right)
+        # Rows written out are equal if all their parts are, with NULL as in any condition.
+        equal: n.Node = self._binary("=", left.args[0], right.args[0])
+        for one, other in zip(left.args[1:], right.args[1:], strict=True):
+            equal = self._binary("AND", equal, self._binary("=", one, other))
+        return equal
+
     def _conjunction(self) -> n.Node:
         node = self._negation()
         while self.accept("AND"):
@@ -49,7 +58,7 @@ class ExpressionParser(LiteralParser):
             start = node.span.start
             op = self.accept_any(("=", "<>", "!=", "<=", ">=", "<", ">"))
             if op:
-                node = self._binary("<>" if op == "!=" else op, node, self.term())
+                node = self._compared("<>" if op == "!=" else op, node, self.term())
                 continue
             if self.accept("IS"):
                 negated = self.accept("NOT")
@@ -66,11 +75,13 @@ class ExpressionParser(LiteralParser):
             if negated:
                 self.take()
             if self.accept("BETWEEN"):
-                self.accept("ASYMMETRIC")
+                symmetric = self.accept("SYMMETRIC")
+                if not symmetric:
+                    self.accept("ASYMMETRIC")
                 low = self.term()
                 self.expect("AND")
                 high = self.term()
-                node = n.Between(self.span_from(start), node, low, high, negated)
+                node = n.Between(self.span_from(start), node, low, high, negated, symmetric)
             elif self.accept("IN"):
                 self.expect("(")
                 if self.at("SELECT"):
@@ -108,11 +119,12 @@ class ExpressionParser(LiteralParser):
         op = self.accept_any(("-", "+"))
         if not op:
             return self._postfix()
+        if op == "-" and self.token.kind == "number":
+            token = self.take()
+            return self.number(token, self.span_from(start), negative=True)
         self.deeper()
         operand = self._signed()
         self.depth -= 1
-        if isinstance(operand, n.Literal) and isinstance(operand.value, (int, float, Decimal)) and op == "-":
-            return n.Literal(self.span_from(start), -operand.value, operand.type)
         return n.Unary(self.span_from(start), op, operand) if op == "-" else operand
 
     def _postfix(self) -> n.Node:
@@ -133,7 +145,9 @@ class ExpressionParser(LiteralParser):
         token, start = self.token, self.token.span.start
         if token.kind == "number":
             self.take()
-            return self._number(token)
+            return self.number(token, token.span)
+        if token.kind == "bytes":
+            return self.bytes_literal()
         if token.kind == "text":
             self.take()
             return n.Literal(token.span, token.value, DataType(Kind.CHAR, len(token.value), nullable=False))
@@ -142,10 +156,10 @@ class ExpressionParser(LiteralParser):
                 if self.at("SELECT"):
                     raise SqlSyntaxError("a subquery is not supported here", self.text, *self.token.span)
                 self.deeper()
-                node = self.expression()
+                parts = self.listed(self.expression)
                 self.depth -= 1
                 self.expect(")")
-                return node
+                return parts[0] if len(parts) == 1 else n.Call(self.span_from(start), "ROW", parts)
             if self.accept("*"):
                 return n.Star(token.span)
             raise self.expected("an expression")
@@ -157,6 +171,9 @@ class ExpressionParser(LiteralParser):
             return n.Literal(token.span, word == "TRUE", BOOLEAN.with_nullable(False))
         if self.accept("NULL"):
             return n.Literal(token.span, None, DataType(Kind.NULL))
+        if word == "UNKNOWN" and self.ahead().value not in (".", "("):
+            self.take()
+            return n.Literal(token.span, None, BOOLEAN)
         if word in ("DATE", "TIME", "TIMESTAMP") and self.ahead().kind == "text":
             return self._temporal(word)
         if word == "INTERVAL" and (self.ahead().kind in ("text", "number") or self.ahead().value == "-"):
@@ -168,7 +185,9 @@ class ExpressionParser(LiteralParser):
             self.expect("(")
             operand = self.expression()
             self.expect("AS")
+            self.wide_decimals = True
             type_ = self.data_type()
+            self.wide_decimals = False
             self.expect(")")
             return n.Cast(self.span_from(start), operand, type_, word == "TRY_CAST")
         if word in ("ARRAY", "MAP") and self.ahead().value == "[":
@@ -207,9 +226,10 @@ class ExpressionParser(LiteralParser):
         operand = None if self.at("WHEN") else self.expression()
         branches = []
         while self.accept("WHEN"):
-            condition = self.expression()
+            conditions = self.listed(self.expression) if operand is not None else (self.expression(),)
             self.expect("THEN")
-            branches.append((condition, self.expression()))
+            result = self.expression()
+            branches += [(condition, result) for condition in conditions]
         if not branches:
             raise self.expected("WHEN")
         otherwise = self.expression() if self.accept("ELSE") else None

@@ -21,8 +21,9 @@ class Token:
     """A token.
 
     Args:
-        kind: ``word``, ``quoted`` (a quoted identifier), ``text``, ``number``, ``sign`` or ``end``.
-        value: identifiers without quotes, texts unescaped, words and signs as written.
+        kind: ``word``, ``quoted`` (a quoted identifier), ``text``, ``bytes``, ``number``, ``sign`` or ``end``.
+        value: identifiers without quotes, texts unescaped, bytes as
+            hexadecimal digits, words and signs as written.
         span: its place.
     """
 
@@ -40,6 +41,7 @@ _TOKEN = re.compile(
     r"""
       (?P<space>\s+|--[^\n]*|/\*.*?\*/)
     | (?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
+    | (?P<bytes>[xX]'[0-9a-fA-F]*')
     | (?P<word>[^\W\d]\w*|\$\w+)
     | (?P<text>'(?:[^']|'')*')
     | (?P<quoted>`(?:[^`]|``)*`|"(?:[^"]|"")*")
@@ -68,7 +70,9 @@ def tokenize(text: str) -> list[Token]:
         kind, value, end = found.lastgroup or "", found.group(), found.end()
         if kind == "word" and text.startswith("$", place) and place and text[place - 1].isalnum():
             raise _unreadable(text, place)
-        if kind == "text" or kind == "quoted":
+        if kind == "bytes":
+            value = value[2:-1]
+        elif kind == "text" or kind == "quoted":
             value = value[1:-1].replace(value[0] * 2, value[0])
         if kind != "space":
             tokens.append(Token(kind, value, Span(place, end)))

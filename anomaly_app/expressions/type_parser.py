@@ -28,8 +28,15 @@ _SIMPLE_TYPES = {
 }
 
 
+_UNBOUNDED = (1 << 31) - 1
+"""Length of a STRING or BYTES, as Java has it."""
+
+
 class TypeParser(TokenReader):
     """Data types."""
+
+    wide_decimals = False
+    """Whether more digits than 38 are taken for 38, as in a CAST."""
 
     def data_type(self) -> DataType:
         """Take a data type with an optional NOT NULL."""
@@ -46,16 +53,13 @@ class TypeParser(TokenReader):
             if word == "DOUBLE":
                 self.accept("PRECISION")
             return DataType(_SIMPLE_TYPES[word])
-        if word in ("VARCHAR", "CHAR", "VARBINARY", "BINARY"):
-            self.take()
-            length = self._parameters(1)
-            if word in ("VARBINARY", "BINARY"):
-                return DataType(Kind.BYTES)
-            return DataType(Kind(word), length[0] if length else (1 if word == "CHAR" else None))
+        if word in ("VARCHAR", "CHAR", "CHARACTER", "VARBINARY", "BINARY"):
+            return self._with_length()
         if word in ("DECIMAL", "DEC", "NUMERIC"):
             start = self.take().span.start
             digits = self._parameters(2)
             precision, scale = (digits + [10, 0][len(digits) :])[:2]
+            precision = min(precision, 38) if self.wide_decimals else precision
             if not 1 <= precision <= 38 or scale > precision:
                 problem = "DECIMAL has 1 to 38 digits, and not more behind the point than in all"
                 raise SqlSyntaxError(problem, self.text, *self.span_from(start))
@@ -83,11 +87,40 @@ class TypeParser(TokenReader):
             self.take()
             fields = self._in_angles(lambda: self.listed(lambda: (self.identifier("a field name"), self.data_type())))
             return DataType(Kind.ROW, fields=fields)
+        if word == "INTERVAL":
+            return self._interval_type()
         known = [*_SIMPLE_TYPES, "VARCHAR", "CHAR", "DECIMAL", "TIMESTAMP", "TIMESTAMP_LTZ", "ARRAY", "MAP", "ROW"]
         near = difflib.get_close_matches(word, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         found = "the end of the text" if self.token.kind == "end" else repr(self.token.value)
         raise SqlSyntaxError(f"expected a data type, found {found}{hint}", self.text, *self.token.span)
+
+    def _interval_type(self) -> DataType:
+        self.take()
+        units = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND")
+        first = self.accept_any(units)
+        if not first:
+            raise self.expected(*units)
+        self._parameters(2)
+        if self.accept("TO"):
+            last = self.accept_any(units)
+            if not last:
+                raise self.expected(*units)
+            self._parameters(1)
+        return DataType(Kind.INTERVAL_YEAR if first in ("YEAR", "MONTH") else Kind.INTERVAL_DAY)
+
+    def _with_length(self) -> DataType:
+        word = self.take().upper
+        varying = word.startswith("VAR") or self.accept("VARYING")
+        given = self._parameters(1)
+        length = given[0] if given else None if varying else 1
+        if varying and length == _UNBOUNDED:
+            length = None
+        if word.endswith("BINARY"):
+            return DataType(Kind.BYTES, length, fixed=not varying)
+        if varying:
+            return DataType(Kind.STRING) if length is None else DataType(Kind.VARCHAR, length)
+        return DataType(Kind.CHAR, length)
 
     def _parameters(self, most: int) -> list[int]:
         if not self.accept("("):

@@ -13,7 +13,8 @@ import fastavro.schema
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError
-from anomaly_app.formats.values import Convert, refuse, to_single
+from anomaly_app.floats import to_single
+from anomaly_app.formats.values import Convert, refuse
 from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 Node = Any

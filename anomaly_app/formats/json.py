@@ -11,10 +11,11 @@ import msgspec
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, EvaluationError
+from anomaly_app.floats import float_to_text, to_single
 from anomaly_app.formats.options import JsonOptions
 from anomaly_app.formats.rowcode import rows_function
 from anomaly_app.formats.texts import from_text, to_text
-from anomaly_app.formats.values import Convert, refuse, to_single
+from anomaly_app.formats.values import Convert, refuse
 from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
 
 _BAD = (msgspec.MsgspecError, EvaluationError, ValueError, ArithmeticError, RecursionError)
@@ -276,7 +277,7 @@ def _writer(type_: DataType, options: JsonOptions, name: str) -> Convert | None:
         return to_text(type_, "T" if options.iso_timestamps else " ")
     if kind in APPROXIMATE:
         # JSON has no such numbers; Jackson writes their names.
-        return lambda value: value if math.isfinite(value) else c.float_to_text(value)
+        return lambda value: value if math.isfinite(value) else float_to_text(value)
     if kind is Kind.DECIMAL and options.plain_decimals:
         return lambda value: msgspec.Raw(format(value, "f").encode())
     if kind is Kind.ARRAY:

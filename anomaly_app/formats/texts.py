@@ -12,7 +12,8 @@ from typing import Any
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, EvaluationError
-from anomaly_app.formats.values import Convert, refuse, to_single
+from anomaly_app.floats import to_single
+from anomaly_app.formats.values import Convert, refuse
 from anomaly_app.schema import TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, EvaluationError
+from anomaly_app.floats import to_single
 from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, DataType, Kind
 
 _UTC = datetime.UTC
@@ -170,27 +169,6 @@ def _float(type_: DataType) -> Convert:
         return to_single(number) if single else number
 
     return convert
-
-
-def to_single(value: float) -> float:
-    """The nearest 32-bit float, as a Python float with its shortest digits.
-
-    Example:
-        >>> to_single(0.1), to_single(1e300)
-        (0.1, inf)
-    """
-    if not math.isfinite(value):
-        return value
-    try:
-        bits = struct.pack("<f", value)
-    except OverflowError:
-        return math.copysign(math.inf, value)
-    exact: float = struct.unpack("<f", bits)[0]
-    for digits in range(6, 10):
-        short = float(f"{exact:.{digits}g}")
-        if struct.pack("<f", short) == bits:
-            return short
-    return exact
 
 
 def _decimal(type_: DataType) -> Convert:

@@ -72,6 +72,7 @@ class ColumnScope:
         text: the whole statement, for errors.
         origins: columns that are a column of the table that is read, and which.
         rowtime: what ``$rowtime`` means; a column, or why there is none.
+        dialect: the standard does not tell capital letters from small ones.
     """
 
     def __init__(
@@ -83,10 +84,11 @@ class ColumnScope:
         *,
         origins: Mapping[str, str] = MappingProxyType({}),
         rowtime: Column | str = f"{ROWTIME} is of a table",
+        dialect: Dialect = Dialect.FLINK,
     ) -> None:
         self.columns, self.index, self.text = columns, index, text
         self.qualifiers = {name.upper() for name in qualifiers}
-        self.origins, self.rowtime = origins, rowtime
+        self.origins, self.rowtime, self.dialect = origins, rowtime, dialect
         self.reads: set[str] = set()
 
     def column(self, node: n.ColumnRef) -> Code:
@@ -111,12 +113,13 @@ class ColumnScope:
     def find(self, node: n.ColumnRef) -> Column:
         """The column that a reference names, or begins with; raises ``SqlValidationError``."""
         name = self._parts(node)[0]
-        exact = [column for column in self.columns if column.name == name]
-        folded = exact or [column for column in self.columns if column.name.lower() == name.lower()]
-        if len(folded) == 1:
-            return folded[0]
-        if len(folded) > 1:
-            raise SqlValidationError(f"column {name!r} is there {len(folded)} times", self.text, *node.span)
+        found = [column for column in self.columns if column.name == name]
+        if not found and self.dialect is Dialect.STANDARD:
+            found = [column for column in self.columns if column.name.lower() == name.lower()]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            raise SqlValidationError(f"column {name!r} is there {len(found)} times", self.text, *node.span)
         if name.lower() == ROWTIME:
             if isinstance(self.rowtime, Column):
                 return self.rowtime
@@ -240,6 +243,9 @@ def compile_items(select: Select, scope: ColumnScope, compiler: ExpressionCompil
     items = CompiledItems()
     for number, item in enumerate(select.items):
         if isinstance(item.expr, n.Star):
+            if item.alias is not None:
+                problem = "* stands for all columns, it cannot be named: name one column, or leave AS out"
+                raise SqlValidationError(problem, scope.text, *item.span)
             for column in _starred(item.expr, scope):
                 scope.reads.add(column.name)
                 items.output.append(Column(column.name, column.type))
@@ -282,7 +288,7 @@ def around_match(
     def project(columns: tuple[Column, ...]) -> CompiledSelect | None:
         alias = levels[0].match.alias if levels[0].match is not None else None
         places = {column.name: place for place, column in enumerate(columns)}
-        scope = ColumnScope(columns, places.__getitem__, [alias] if alias else [], text)
+        scope = ColumnScope(columns, places.__getitem__, [alias] if alias else [], text, dialect=dialect)
         compiled = compile_levels(levels, scope, schema, dialect)
         return None if is_everything(select) else compiled
 
