@@ -6,16 +6,12 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from anomaly_app.errors import EvaluationError
-from anomaly_app.expressions import values as v
+from anomaly_app.expressions import time_casts, values as v
+from anomaly_app.expressions.time_casts import TEMPORAL
 from anomaly_app.expressions.typed import Code, Environment, as_decimal, null_safe
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 _DIGITS_OF = {Kind.TINYINT: 3, Kind.SMALLINT: 5, Kind.INT: 10, Kind.BIGINT: 19}
-
-
-def in_millis(type_: DataType) -> bool:
-    """Whether a timestamp is held in milliseconds (else microseconds)."""
-    return (type_.precision or 0) <= 3
 
 
 def attempt(function: Callable[[], object]) -> object:
@@ -87,22 +83,9 @@ def _conversion(env: Environment, source: DataType, target: DataType) -> tuple[s
         if source.kind in TEXTS:
             return f"{env.use(v.text_to_boolean)}({{}})", False
         return ("({} != 0)", False) if source.kind in NUMBERS else None
-    if kind in TIMESTAMPS:
-        return _to_timestamp(env, source, target)
-    if kind is Kind.DATE:
-        if source.kind in TEXTS:
-            return f"{env.use(v.text_to_date)}({{}})", False
-        if source.kind in TIMESTAMPS:
-            return f"({{}} // {v.DAY_MS if in_millis(source) else v.DAY_MS * 1000})", False
-        return None
-    if kind is Kind.TIME:
-        if source.kind in TEXTS:
-            return f"{env.use(v.text_to_time)}({{}})", False
-        if source.kind is Kind.TIME:
-            return "{}", False
-        if source.kind in TIMESTAMPS:
-            return f"({{}}{'' if in_millis(source) else ' // 1000'} % {v.DAY_MS})", False
-        return None
+    if kind in TEMPORAL:
+        template = time_casts.conversion(env, source, target)
+        return None if template is None else (template, False)
     if kind is Kind.BYTES and source.kind in TEXTS:
         return "{}.encode()", False
     return None
@@ -125,27 +108,11 @@ def _to_whole(env: Environment, source: DataType, kind: Kind) -> tuple[str, bool
     return ("int({})", False) if source.kind is Kind.BOOLEAN else None
 
 
-def _to_timestamp(env: Environment, source: DataType, target: DataType) -> tuple[str, bool] | None:
-    precision = target.precision or 0
-    factor = 1 if precision <= 3 else 1000
-    if source.kind in TEXTS:
-        return f"{env.use(v.text_to_timestamp)}({{}}, {precision})", False
-    if source.kind in TIMESTAMPS:
-        if in_millis(source):
-            return ("{}" if precision <= 3 else "({} * 1000)"), False
-        return ("({} // 1000)" if precision <= 3 else "{}"), False
-    if source.kind is Kind.DATE:
-        return f"({{}} * {v.DAY_MS * factor})", False
-    return None
-
-
 def _to_text(env: Environment, code: Code, target: DataType) -> Code | None:
     kind = code.type.kind
     templates = {
         Kind.BOOLEAN: f"{env.use(v.boolean_to_text)}({{}})",
         Kind.DECIMAL: f"{env.use(v.decimal_to_text)}({{}})",
-        Kind.DATE: f"{env.use(v.date_to_text)}({{}})",
-        Kind.TIME: f"{env.use(v.time_to_text)}({{}}, {code.type.precision or 0})",
         Kind.BYTES: "{}.decode(errors='replace')",
     }
     if kind in TEXTS:
@@ -154,8 +121,8 @@ def _to_text(env: Environment, code: Code, target: DataType) -> Code | None:
         build = "str({})"
     elif kind in APPROXIMATE:
         build = f"{env.use(v.float_to_text)}({{}})"
-    elif kind in TIMESTAMPS:
-        build = f"{env.use(v.timestamp_to_text)}({{}}, {code.type.precision or 0})"
+    elif kind in TEMPORAL:
+        build = time_casts.to_text(env, code.type)
     elif kind in templates:
         build = templates[kind]
     else:

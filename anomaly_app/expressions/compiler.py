@@ -12,11 +12,11 @@ from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import arithmetic, nodes as n
-from anomaly_app.expressions.casts import cast, coerce, in_millis
+from anomaly_app.expressions.casts import cast, coerce
 from anomaly_app.expressions.functions import FUNCTIONS, compile_function
 from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, guarded, null_safe
-from anomaly_app.schema import BOOLEAN, NUMBERS, TEXTS, TIMESTAMPS, DataType, Kind
+from anomaly_app.schema import BOOLEAN, NUMBERS, TEXTS, TIMESTAMPS, DataType, Kind, units_per_second
 
 _COMPARISONS = {"=": "==", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
@@ -268,7 +268,7 @@ class ExpressionCompiler:
         kinds = {a.kind, b.kind}
         if Kind.NULL in kinds or kinds <= NUMBERS or kinds <= TEXTS:
             return left, right
-        if kinds <= TIMESTAMPS and in_millis(a) == in_millis(b):
+        if kinds <= TIMESTAMPS and units_per_second(a) == units_per_second(b):
             return left, right
         if a.kind is b.kind and a.kind not in TIMESTAMPS and a.kind is not Kind.MAP:
             return left, right

@@ -6,11 +6,14 @@ from decimal import Decimal
 
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.call_syntax import inside_of
+from anomaly_app.expressions.call_syntax import DIFFERENCE, OVERLAPS, inside_of
 from anomaly_app.expressions.literals import LiteralParser
 from anomaly_app.expressions.reader import RESERVED
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import BOOLEAN, DataType, Kind
+
+WITHOUT_BRACKETS = frozenset({"CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIME", "LOCALTIMESTAMP"})
+"""Functions that may stand without brackets."""
 
 
 class ExpressionParser(LiteralParser):
@@ -144,8 +147,14 @@ class ExpressionParser(LiteralParser):
                 self.deeper()
                 node = self.expression()
                 self.depth -= 1
+                if self.at(","):
+                    return self._overlaps(start, node)
                 self.expect(")")
+                if isinstance(node, n.Binary) and node.op == "-" and self.unit_ahead():
+                    return self._difference(start, node)
                 return node
+            if self.at("{"):
+                return self._escaped_temporal()
             if self.accept("*"):
                 return n.Star(token.span)
             raise self.expected("an expression")
@@ -158,9 +167,14 @@ class ExpressionParser(LiteralParser):
         if self.accept("NULL"):
             return n.Literal(token.span, None, DataType(Kind.NULL))
         if word in ("DATE", "TIME", "TIMESTAMP") and self.ahead().kind == "text":
-            return self._temporal(word)
-        if word == "INTERVAL" and (self.ahead().kind in ("text", "number") or self.ahead().value == "-"):
+            self.take()
+            return self._temporal(word, start)
+        if word == "INTERVAL" and self.ahead().kind in ("text", "number"):
             return self.interval()
+        if word == "INTERVAL" and self.ahead().value in ("-", "+") and self.ahead(2).kind in ("text", "number"):
+            return self.interval()
+        if word == "INTERVAL" and self.interval_of_ahead():
+            return self._interval_of(start)
         if self.accept("CASE"):
             return self._case(start)
         if word in ("CAST", "TRY_CAST") and self.ahead().value == "(":
@@ -178,15 +192,37 @@ class ExpressionParser(LiteralParser):
             return self._call(start, word)
         if self.ahead().value == "(" and self.ahead().kind == "sign" and word not in RESERVED - {"LEFT", "RIGHT"}:
             return self._call(start, "")
-        if (
-            word in ("CURRENT_TIMESTAMP", "CURRENT_DATE", "LOCALTIMESTAMP", "CURRENT_TIME")
-            and self.ahead().value != "."
-        ):
+        if word in WITHOUT_BRACKETS and self.ahead().value != ".":
             self.take()
             return n.Call(token.span, word)
         if word in RESERVED or token.kind == "end":
             raise self.expected("an expression")
         return self._column()
+
+    def _interval_of(self, start: int) -> n.Node:
+        """``INTERVAL expression unit``: so many of it."""
+        self.expect("INTERVAL")
+        count = self._postfix()
+        type_, one = self.interval_type(self.interval_unit())
+        span = self.span_from(start)
+        return n.Binary(span, "*", count, n.Literal(span, one, type_))
+
+    def _difference(self, start: int, node: n.Binary) -> n.Node:
+        """``(a - b) unit``, the brackets taken."""
+        words = (self.interval_unit(), self.interval_unit() if self.accept("TO") else "")
+        return n.Call(self.span_from(start), DIFFERENCE, (node.left, node.right), words=words)
+
+    def _overlaps(self, start: int, first: n.Node) -> n.Node:
+        """``(start, end or interval) OVERLAPS (start, end or interval)``, the first start taken."""
+        self.expect(",")
+        parts = [first, self.expression()]
+        self.expect(")")
+        self.expect("OVERLAPS", "(")
+        parts.append(self.expression())
+        self.expect(",")
+        parts.append(self.expression())
+        self.expect(")")
+        return n.Call(self.span_from(start), OVERLAPS, tuple(parts))
 
     def _column(self) -> n.Node:
         start = self.token.span.start

@@ -9,6 +9,7 @@ from typing import TypeVar
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions.reader import TokenReader
 from anomaly_app.schema import DataType, Kind
+from anomaly_app.times.calendar import DAY_MS
 
 T = TypeVar("T")
 
@@ -26,6 +27,18 @@ _SIMPLE_TYPES = {
     "DATE": Kind.DATE,
     "BYTES": Kind.BYTES,
 }
+
+
+INTERVAL_MILLIS = {
+    "MILLISECOND": 1,
+    "SECOND": 1_000,
+    "MINUTE": 60_000,
+    "HOUR": 3_600_000,
+    "DAY": DAY_MS,
+    "WEEK": 7 * DAY_MS,
+}
+INTERVAL_MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+"""Units of intervals, in memory form."""
 
 
 class TypeParser(TokenReader):
@@ -72,6 +85,12 @@ class TypeParser(TokenReader):
             else:
                 self.accept("WITHOUT", "TIME", "ZONE")
             return DataType(kind, precision)
+        if word == "INTERVAL":
+            self.take()
+            unit = self.interval_unit()
+            if self.accept("TO"):
+                self.interval_unit()
+            return DataType(Kind.INTERVAL_YEAR if unit in INTERVAL_MONTHS else Kind.INTERVAL_DAY)
         if word in ("ARRAY", "MULTISET"):
             self.take()
             return DataType(Kind.ARRAY, element=self._in_angles(lambda: self.data_type()))
@@ -83,11 +102,35 @@ class TypeParser(TokenReader):
             self.take()
             fields = self._in_angles(lambda: self.listed(lambda: (self.identifier("a field name"), self.data_type())))
             return DataType(Kind.ROW, fields=fields)
-        known = [*_SIMPLE_TYPES, "VARCHAR", "CHAR", "DECIMAL", "TIMESTAMP", "TIMESTAMP_LTZ", "ARRAY", "MAP", "ROW"]
+        known = [
+            *_SIMPLE_TYPES,
+            "VARCHAR",
+            "CHAR",
+            "DECIMAL",
+            "TIMESTAMP",
+            "TIMESTAMP_LTZ",
+            "INTERVAL",
+            "ARRAY",
+            "MAP",
+            "ROW",
+        ]
         near = difflib.get_close_matches(word, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         found = "the end of the text" if self.token.kind == "end" else repr(self.token.value)
         raise SqlSyntaxError(f"expected a data type, found {found}{hint}", self.text, *self.token.span)
+
+    def unit_ahead(self, distance: int = 0) -> bool:
+        """Whether a unit of an interval stands some tokens ahead."""
+        word = self.ahead(distance).upper.removesuffix("S")
+        return word in INTERVAL_MILLIS or word in INTERVAL_MONTHS
+
+    def interval_unit(self) -> str:
+        """Take a unit of an interval, with its digits if they are given; in the singular."""
+        if not self.unit_ahead():
+            raise self.expected("SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "YEAR")
+        unit = self.take().upper.removesuffix("S")
+        self._parameters(2)
+        return unit
 
     def _parameters(self, most: int) -> list[int]:
         if not self.accept("("):

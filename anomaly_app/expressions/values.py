@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
 import decimal
 import math
 from decimal import Decimal
 
 from anomaly_app.conversions import (
-    DAY_MS as DAY_MS,
     DECIMALS as DECIMALS,
-    EPOCH_DAY as EPOCH_DAY,
     RANGES as RANGES,
     boolean_to_text as boolean_to_text,
-    date_to_text as date_to_text,
     decimal_to_text as decimal_to_text,
     float_to_decimal as float_to_decimal,
     float_to_text as float_to_text,
     float_to_whole as float_to_whole,
     rescale as rescale,
     text_to_boolean as text_to_boolean,
-    text_to_date as text_to_date,
     text_to_decimal as text_to_decimal,
     text_to_float as text_to_float,
     text_to_int as text_to_int,
-    text_to_time as text_to_time,
-    text_to_timestamp as text_to_timestamp,
     text_to_whole as text_to_whole,
-    time_to_text as time_to_text,
-    timestamp_to_text as timestamp_to_text,
     whole_in_range as whole_in_range,
 )
 from anomaly_app.errors import EvaluationError
@@ -133,17 +124,6 @@ def power(a: float, b: float) -> float:
 def square_root(a: float) -> float:
     """NaN below zero."""
     return math.sqrt(a) if a >= 0 else math.nan
-
-
-def add_months(value: int, months: int, per_day: int) -> int:
-    """A DATE or TIMESTAMP (``per_day`` units a day) some months on; the day is cut to the month's last."""
-    days, rest = divmod(value, per_day)
-    date = datetime.date.fromordinal(days + EPOCH_DAY)
-    index = date.year * 12 + date.month - 1 + months
-    year, month = divmod(index, 12)
-    last = (datetime.date(year + month // 11, (month + 1) % 12 + 1, 1) - datetime.timedelta(days=1)).day
-    moved = datetime.date(year, month + 1, min(date.day, last))
-    return (moved.toordinal() - EPOCH_DAY) * per_day + rest
 
 
 # --- functions ------------------------------------------------------------------------------------
