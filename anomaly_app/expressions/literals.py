@@ -15,9 +15,12 @@ from anomaly_app.times.texts import from_fields
 
 _CLOCK = r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?"
 _TEMPORAL = {
-    "DATE": (re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII), "2024-02-29"),
+    "DATE": (re.compile(r"(\d{1,4})-(\d{1,2})-(\d{1,2})", re.ASCII), "2024-02-29"),
     "TIME": (re.compile(_CLOCK, re.ASCII), "12:34:56.789"),
-    "TIMESTAMP": (re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2}) " + _CLOCK, re.ASCII), "2024-02-29 12:34:56.789"),
+    "TIMESTAMP": (
+        re.compile(rf"(\d{{1,4}})-(\d{{1,2}})-(\d{{1,2}})(?: {_CLOCK})?", re.ASCII),
+        "2024-02-29 12:34:56.789",
+    ),
 }
 
 

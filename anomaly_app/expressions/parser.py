@@ -175,6 +175,10 @@ class ExpressionParser(LiteralParser):
             return self.interval()
         if word == "INTERVAL" and self.interval_of_ahead():
             return self._interval_of(start)
+        if word == "PERIOD" and self.ahead().value == "(":
+            self.take()
+            self.expect("(")
+            return self._overlaps(start, self.expression())
         if self.accept("CASE"):
             return self._case(start)
         if word in ("CAST", "TRY_CAST") and self.ahead().value == "(":
@@ -217,7 +221,9 @@ class ExpressionParser(LiteralParser):
         self.expect(",")
         parts = [first, self.expression()]
         self.expect(")")
-        self.expect("OVERLAPS", "(")
+        self.expect("OVERLAPS")
+        self.accept("PERIOD")
+        self.expect("(")
         parts.append(self.expression())
         self.expect(",")
         parts.append(self.expression())

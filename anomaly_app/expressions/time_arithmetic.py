@@ -33,8 +33,8 @@ def _shift(env: Environment, op: str, left: Code, right: Code) -> Code | None:
     kind = left.type.kind
     sign = "" if op == "+" else "-"
     if right.type.kind is Kind.INTERVAL_YEAR:
-        if kind is Kind.TIME:
-            return None
+        if kind is Kind.TIME:  # months change no time of day
+            return null_safe(env, [left, right], lambda a, _: a, left.type)
         helper, size = env.use(calendar.add_months), per_day(left.type)
         return null_safe(env, [left, right], lambda a, b: f"{helper}({a}, {sign}{b}, {size})", left.type)
     if kind is Kind.DATE:

@@ -15,6 +15,7 @@ from anomaly_app.errors import EvaluationError
 from anomaly_app.times import calendar as c, simple_format, texts, zones
 from anomaly_app.times.formatting import formatter
 from anomaly_app.times.parsing import parser
+from anomaly_app.times.resolving import ImpossibleDate
 
 T = TypeVar("T")
 
@@ -65,7 +66,10 @@ def to_timestamp_by(pattern: str) -> Callable[[str], int | None]:
     parse = parser(pattern)
 
     def read(text: str) -> int | None:
-        found = parse(text)
+        try:
+            found = parse(text)
+        except ImpossibleDate:
+            return None
         return _plain(text) if found is None else texts.from_fields(*found, 3)
 
     return read
@@ -86,6 +90,18 @@ def _plain(text: str) -> int | None:
     return texts.from_fields(c.rolled_days(int(year), int(month), int(day)), nanos, 3)
 
 
+def to_timestamp_ltz(text: str) -> int:
+    """A text as a timestamp in ms.
+
+    Raises:
+        EvaluationError: it is none.
+    """
+    found = to_timestamp(text)
+    if found is None:
+        raise EvaluationError(f"TO_TIMESTAMP_LTZ: {text[:80]!r} is not a timestamp; with a pattern it would be NULL")
+    return found
+
+
 @functools.lru_cache(maxsize=256)
 def to_local_timestamp_by(pattern: str) -> Callable[[str, str], int | None]:
     """The same for texts of a zone, which is the second argument."""
@@ -98,11 +114,20 @@ def to_local_timestamp_by(pattern: str) -> Callable[[str, str], int | None]:
     return local
 
 
+_HUGE = re.compile(r"(?:^|-)0*(\d{10,})(?=-|$| )", re.ASCII)
+
+
 def to_date(text: str) -> int | None:
-    """A text as days since 1970; NULL if it is none."""
+    """A text as days since 1970; NULL if it is none.
+
+    Raises:
+        EvaluationError: a number in it does not fit INT, as in Flink.
+    """
     try:
         return texts.text_to_date(text)
     except EvaluationError:
+        if any(int(number) > 2_147_483_647 for number in _HUGE.findall(text)):
+            raise EvaluationError(f"TO_DATE: a number in {text[:80]!r} does not fit INT") from None
         return None
 
 
@@ -147,19 +172,19 @@ def from_unixtime_by(pattern: str) -> Callable[[int], str]:
         >>> from_unixtime_by("HH:mm:ss")(44)
         '00:00:44'
     """
-    simple_format.write(0, pattern)
-    return lambda seconds: simple_format.write((seconds * 1000 - NO_TIME) % (1 << 64) + NO_TIME, pattern)
+    write = simple_format.writer(pattern)
+    return lambda seconds: write((seconds * 1000 - NO_TIME) % (1 << 64) + NO_TIME)
 
 
 @functools.lru_cache(maxsize=256)
 def reformat_by(pattern: str) -> Callable[[str], str | None]:
     """DATE_FORMAT of a text: from one like ``2024-02-29 12:34:56`` to the pattern; NULL for another."""
     parse = simple_format.reader(PLAIN)
-    simple_format.write(0, pattern)
+    write = simple_format.writer(pattern)
 
     def convert(text: str) -> str | None:
         found = parse(text)
-        return None if found is None else simple_format.write(found[0], pattern)
+        return None if found is None else write(found[0])
 
     return convert
 
@@ -183,7 +208,7 @@ def convert_tz(text: str, before: str, after: str) -> str | None:
     if found is None:
         return None
     millis = found[0] - zones.old_offset(found[0] // 1000, zones.old_zone(before)) * 1000
-    return simple_format.write(millis + zones.offset_at(millis // 1000, zones.old_zone(after)) * 1000, PLAIN)
+    return simple_format.writer(PLAIN)(millis + zones.offset_at(millis // 1000, zones.old_zone(after)) * 1000)
 
 
 # --- numbers as times ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,10 +25,23 @@ def _of_era(year: int) -> int:
     return year if year > 0 else 1 - year
 
 
+def day_period(hour: int, minute: int) -> str:
+    """The part of the day in words.
+
+    Example:
+        >>> day_period(12, 0), day_period(12, 1), day_period(5, 0)
+        ('noon', 'in the afternoon', 'at night')
+    """
+    if minute == 0 and hour in (0, 12):
+        return names.DAY_PERIODS[0 if hour == 0 else 3]
+    return names.DAY_PERIODS[1 if hour < 6 or hour >= 21 else 2 if hour < 12 else 4 if hour < 18 else 5]
+
+
 _SCOPE: dict[str, Any] = {
     "signed": signed,
     "year_text": year_text,
     "of_era": _of_era,
+    "day_period": day_period,
     "civil": c.civil,
     "week_of": c.week_of,
     "week_of_month": c.week_of_month,
@@ -55,8 +69,9 @@ _TEXTS = {"M": "MONTHS", "L": "MONTHS", "Q": "QUARTERS", "q": "QUARTERS", "G": "
 
 
 def _source(field: Field, pattern: str) -> str:
+    """A field as an expression, with its format behind a colon."""
     source = _field_source(field, pattern)
-    return f"{source}.rjust({field.width})" if field.width else source
+    return f"f'{{{source}}}'.rjust({field.width})" if field.width else source
 
 
 def _field_source(field: Field, pattern: str) -> str:
@@ -71,17 +86,19 @@ def _field_source(field: Field, pattern: str) -> str:
     if letter in "yuY":
         year = {"y": "of_era(year)", "u": "year", "Y": "week_of(days)[0]"}[letter]
         if count == 2:
-            return f"f'{{abs({year}) % 100:02d}}'"
+            return f"abs({year}) % 100:02d"
         return f"{'signed' if count < 4 else 'year_text'}({year}, {count})"
     if letter == "S":
-        return f"f'{{nano // {10 ** (9 - count)}:0{count}d}}'"
+        return f"nano // {10 ** (9 - count)}:0{count}d"
     if letter == "g":
         return f"signed(days + 40587, {count})"
-    return f"f'{{{_NUMBERS[letter]}:0{count}d}}'"
+    return f"{_NUMBERS[letter]}:0{count}d"
 
 
 def _text_source(field: Field) -> str:
     letter, count = field.letter, field.count
+    if letter == "B":
+        return "day_period(hour, minute)"
     short = count <= 3
     if letter == "G":
         text = f"{'ERAS' if short or count == 5 else 'LONG_ERAS'}[{_PLACES[letter]}]"
@@ -104,9 +121,23 @@ def _parts(items: tuple[Item, ...], pattern: str) -> list[str]:
         if isinstance(item, Option):
             # Java leaves out an optional section that it cannot print.
             parts += [] if _has_zone(item.items) else _parts(item.items, pattern)
+        elif isinstance(item, str):
+            parts.append(repr(item)[1:-1].replace("{", "{{").replace("}", "}}").replace('"', "\\x22"))
         else:
-            parts.append(repr(item) if isinstance(item, str) else _source(item, pattern))
+            parts.append(f"{{{_source(item, pattern)}}}")
     return parts
+
+
+_YEAR = re.compile(r"year_text\((?:of_era\(year\)|year), (\d+)\)")
+
+_LINES = (
+    ("nanos", "    nanos = rest * {scale}\n"),
+    ("hour|minute|second", "    hour, second = divmod(rest // {per_second}, 3600)\n"),
+    ("minute|second", "    minute, second = divmod(second, 60)\n"),
+    ("nano", "    nano = rest % {per_second} * {scale}\n"),
+    ("year|month|day", "    year, month, day = civil(days)\n"),
+)
+"""Names that fields need, and the source that makes them."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -126,17 +157,14 @@ def formatter(pattern: str, per_day: int) -> Callable[[int], str]:
         >>> formatter("EEE d MMM, h a", 86_400_000)(47_000_000)
         'Thu 1 Jan, 1 PM'
     """
-    parts = _parts(read(pattern), pattern)
-    source = (
-        "def write(value):\n"
-        f"    days, rest = divmod(value, {per_day})\n"
-        f"    nanos = rest * {c.DAY_NANOS // per_day}\n"
-        "    year, month, day = civil(days)\n"
-        "    seconds, nano = divmod(nanos, 1000000000)\n"
-        "    hour, second = divmod(seconds, 3600)\n"
-        "    minute, second = divmod(second, 60)\n"
-        f"    return {' + '.join(parts) or repr('')}\n"
-    )
+    text = "".join(_parts(read(pattern), pattern))
+    facts = {"per_second": max(per_day // 86_400, 1), "scale": c.DAY_NANOS // per_day}
+    lines = [line.format(**facts) for words, line in _LINES if re.search(rf"\b({words})\b", text)]
+    source = f"def write(value):\n    days, rest = divmod(value, {per_day})\n{''.join(lines)}"
+    if _YEAR.search(text):
+        common = _YEAR.sub(r"year:0\1d", text)
+        source += f'    if 0 < year <= 9999:\n        return f"{common}"\n'
+    source += f'    return f"{text}"\n'
     scope = dict(_SCOPE)
     exec(compile(source, "<date pattern>", "exec"), scope)
     write: Callable[[int], str] = scope["write"]

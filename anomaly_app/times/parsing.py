@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from anomaly_app.times import names
+from anomaly_app.times.calendar import EPOCH_DAY
 from anomaly_app.times.patterns import Field, Item, Option, read
 from anomaly_app.times.resolving import resolve
+
+_MINUS = "-(?=0*[1-9])"
+"""There is no minus zero."""
 
 
 @dataclass(slots=True)
@@ -31,8 +36,8 @@ class _Number:
         digits = f"\\d{{{self.least},{self.most}}}"
         if self.signs == "year":
             end = "" if self.behind else r"(?!\d)"
-            return rf"(-{digits}|\+\d{{{self.least + 1},{self.most}}}|\d{{{self.least}}}{end})"
-        return f"({'-?' if self.signs else ''}{digits}{'' if self.behind else '+'})"
+            return rf"({_MINUS}{digits}|\+\d{{{self.least + 1},{self.most}}}|\d{{{self.least}}}{end})"
+        return f"({f'(?:{_MINUS})?' if self.signs else ''}{digits}{'' if self.behind else '+'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def _number(field: Field) -> _Number | None:
     if letter == "D":
         return _Number(count, 3 if count > 1 else 19, "" if count > 1 else "minus")
     if letter in "wec":
-        return _Number(count, 2, "")
+        return _Number(count, 2 if letter == "w" else count, "")
     if letter in "AnN":
         return _Number(count, 19, "")
     return _Number(1, 19, "minus") if count == 1 else _Number(count, count, "")
@@ -165,7 +170,7 @@ def _steps(items: tuple[Item, ...], pattern: str) -> tuple[_Step, ...]:
 
 
 def _check(field: Field, pattern: str) -> None:
-    if field.letter in "WFgzvV" or field.width or (field.count == 5 and field.text):
+    if field.letter in "BWFgzvV" or field.width or (field.count == 5 and field.text):
         shown = "p" * field.width + field.letter * field.count
         raise ValueError(
             f"{shown!r} in the date pattern {pattern!r} can be written but not read here; for a zone use X or Z"
@@ -212,4 +217,42 @@ def parser(pattern: str) -> Callable[[str], tuple[int, int] | None]:
         fields: dict[str, int] = {}
         return resolve(fields) if _take(steps, text, 0, fields) == len(text) else None
 
-    return parse
+    only = steps[0] if len(steps) == 1 else None
+    return _quick(only, parse) if isinstance(only, _Run) and {n for n, _ in only.readers} <= _USUAL.keys() else parse
+
+
+_USUAL = {"era_year": 1970, "year": 1970, "month": 1, "day": 1, "H": 0, "minute": 0, "second": 0, "nano": 0}
+
+
+def _quick(run: _Run, parse: Callable[[str], tuple[int, int] | None]) -> Callable[[str], tuple[int, int] | None]:
+    """The same for a pattern of usual fields only; what is out of the ordinary is left to ``parse``."""
+    names_of = [name for name, _ in run.readers]
+    if not run.plain or {"year", "era_year"} <= set(names_of) or not names_of:
+        return parse
+    source = "def quick(text):\n    found = match(text)\n    if found is None:\n        return None\n"
+    source += "    g = found.groups()\n"
+    values = {
+        name: f"{'int' if reader is int else f'read[{place}]'}(g[{place}])"
+        for place, (name, reader) in enumerate(run.readers)
+    }
+    year = values.get("era_year") or values.get("year") or "1970"
+    month, day, hour, minute, second, nano = (values.get(name, str(_USUAL[name])) for name in list(_USUAL)[2:])
+    source += (
+        f"    hour, minute, second = {hour}, {minute}, {second}\n"
+        "    if 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60:\n"
+        "        try:\n"
+        f"            days = date({year}, {month}, {day}).toordinal() - {EPOCH_DAY}\n"
+        f"            return days, ((hour * 60 + minute) * 60 + second) * 1000000000 + {nano}\n"
+        "        except (OverflowError, ValueError):\n"
+        "            pass\n"
+        "    return parse(text)\n"
+    )
+    scope: dict[str, Any] = {
+        "match": run.regex.fullmatch,
+        "date": datetime.date,
+        "parse": parse,
+        "read": [r for _, r in run.readers],
+    }
+    exec(compile(source, "<date pattern>", "exec"), scope)
+    quick: Callable[[str], tuple[int, int] | None] = scope["quick"]
+    return quick

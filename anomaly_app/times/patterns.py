@@ -8,12 +8,12 @@ from typing import TypeAlias
 
 MOST = {
     **dict.fromkeys("dhHkKmsw", 2), **dict.fromkeys("MLQqEec", 5), **dict.fromkeys("aFW", 1), "D": 3, "G": 5, "S": 9,
-    "X": 5, "x": 5, "Z": 5, "O": 4, "z": 4, "v": 4, "V": 2,
+    "X": 5, "x": 5, "Z": 5, "O": 4, "z": 4, "v": 4, "V": 2, "B": 4,
 }  # fmt: skip
 """How often a letter may be repeated."""
 
 _ANY_NUMBER = "yuYgAnN"
-_ONLY = {"V": (2,), "O": (1, 4), "v": (1, 4), "c": (1, 3, 4, 5)}
+_ONLY = {"V": (2,), "O": (1, 4), "v": (1, 4), "c": (1, 3, 4, 5), "B": (1, 4)}
 ZONES = frozenset("XxZOzvV")
 """Letters of a zone, which a TIMESTAMP does not have."""
 
@@ -29,7 +29,7 @@ class Field:
     @property
     def text(self) -> bool:
         """Whether it is a name rather than a number."""
-        return self.letter in "aG" or (self.letter == "E") or (self.letter in "MLQqec" and self.count >= 3)
+        return self.letter in "aGBE" or (self.letter in "MLQqec" and self.count >= 3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,24 @@
 """Java's ``SimpleDateFormat`` and its lenient calendar: UNIX_TIMESTAMP, FROM_UNIXTIME, TO_DATE and CONVERT_TZ use it.
 
-Before 15 October 1582 its calendar is the Julian one. Two-digit years lie in 1946 to 2045: Java takes the 80 years
+Before 15 October 1582 its calendar is the Julian one. Two-digit years lie in 1947 to 2046: Java takes the 80 years
 before and the 20 after the present, but here nothing reads the clock.
 """
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 from collections.abc import Callable
 from typing import TypeAlias
 
 from anomaly_app.times import calendar as c, names
+from anomaly_app.times.formatting import formatter
 from anomaly_app.times.patterns import quoted
 
 Item: TypeAlias = "tuple[str, int] | str"
 
-CENTURY_START = 1946
+CENTURY_START = 1947
 """First of the hundred years that two digits may mean."""
 
 _CHANGE = c.days_of(1582, 10, 15)
@@ -94,6 +96,20 @@ def mixed_civil(days: int) -> tuple[int, int, int]:
     return year, month + 1, rest + 1
 
 
+def _first_week(year: int) -> int:
+    """The Sunday of the week of the first of January."""
+    first = mixed_days(year, 1, 1)
+    return first - (first + 4) % 7
+
+
+def _week(days: int) -> tuple[int, int]:
+    """Year and week, which begins on Sunday; the first one has the first of January."""
+    year = mixed_civil(days)[0]
+    if days >= (following := _first_week(year + 1)):
+        return year + 1, (days - following) // 7 + 1
+    return year, (days - _first_week(year)) // 7 + 1
+
+
 # --- to text ------------------------------------------------------------------------------------------
 
 
@@ -124,7 +140,7 @@ def write(millis: int, pattern: str) -> str:
         elif letter in "zZX":
             parts.append({"z": "UTC" if count < 4 else "Coordinated Universal Time", "Z": "+0000", "X": "Z"}[letter])
         elif letter in "yY":
-            number = shown_year if letter == "y" else c.week_of(days)[0]
+            number = shown_year if letter == "y" else _week(days)[0]
             parts.append(f"{number % 100:02d}" if count == 2 else f"{number:0{count}d}")
         else:
             parts.append(f"{_number(letter, days, month, day, hour, minute, second, milli):0{count}d}")
@@ -143,7 +159,29 @@ def _number(letter: str, days: int, month: int, day: int, hour: int, minute: int
         return (days + 3) % 7 + 1
     if letter == "F":
         return (day - 1) // 7 + 1
-    return c.week_of(days)[1] if letter == "w" else c.week_of_month(days)
+    return _week(days)[1] if letter == "w" else (day - 1 + (days - day + 5) % 7) // 7 + 1
+
+
+@functools.lru_cache(maxsize=256)
+def writer(pattern: str) -> Callable[[int], str]:
+    """A function that is :func:`write` of one pattern; quick where ``DateTimeFormatter`` would write the same.
+
+    Raises:
+        ValueError: it is no pattern.
+    """
+    items = _read(pattern)
+    fields = [item for item in items if not isinstance(item, str)]
+    same = all(
+        letter in "yMdHhkKmsaE" and count <= (4 if letter in "yME" else 1 if letter == "a" else 2)
+        for letter, count in fields
+    )
+    if not same or not set(pattern).isdisjoint("[]{}#"):
+        return lambda millis: write(millis, pattern)
+    quick = formatter(pattern, c.DAY_MS)
+    return lambda millis: quick(millis) if _FIRST_MS <= millis < _LAST_MS else write(millis, pattern)
+
+
+_FIRST_MS, _LAST_MS = _CHANGE * c.DAY_MS, c.days_of(10_000, 1, 1) * c.DAY_MS
 
 
 # --- from text ----------------------------------------------------------------------------------------
@@ -201,7 +239,50 @@ def reader(pattern: str) -> Callable[[str], tuple[int, bool] | None]:
                 return None
         return (_millis(fields), "zone" in fields) if place else None
 
-    return read
+    return _quick(items, followed, read)
+
+
+def _quick(
+    items: tuple[Item, ...], followed: list[bool], read: Callable[[str], tuple[int, bool] | None]
+) -> Callable[[str], tuple[int, bool] | None]:
+    """The same for a pattern of usual fields only; a text that is out of the ordinary is left to ``read``."""
+    letters = [item[0] for item in items if not isinstance(item, str)]
+    if not set(letters) <= set("yMdHms") or len(set(letters)) < len(letters) or not letters:
+        return read
+    if any(item[0] in "yM" and item[1] != {"y": 4, "M": 2}[item[0]] for item in items if not isinstance(item, str)):
+        return read
+    parts = []
+    for item, obey in zip(items, followed, strict=True):
+        if isinstance(item, str):
+            parts.append(re.escape(item))
+        else:
+            parts.append(rf"(\d{{{item[1]}}})" if obey else r"(\d{1,9})(?!\d)")
+    match = re.compile("".join(parts), re.ASCII).match
+    year, month, day, hour, minute, second = (
+        letters.index(letter) if letter in letters else None for letter in "yMdHms"
+    )
+
+    def quick(text: str) -> tuple[int, bool] | None:
+        found = match(text)
+        if found is None:
+            return read(text)
+        given = [*map(int, found.groups())]
+        try:
+            date = datetime.date(
+                1970 if year is None else given[year],
+                1 if month is None else given[month],
+                1 if day is None else given[day],
+            )
+        except ValueError:
+            return read(text)
+        days = date.toordinal() - c.EPOCH_DAY
+        if days < _CHANGE:
+            return read(text)
+        hours = 0 if hour is None else given[hour]
+        minutes = hours * 60 + (0 if minute is None else given[minute])
+        return days * c.DAY_MS + (minutes * 60 + (0 if second is None else given[second])) * 1000, False
+
+    return quick
 
 
 def _take(item: tuple[str, int], obey: bool, text: str, start: int, fields: Fields) -> int:
@@ -212,7 +293,7 @@ def _take(item: tuple[str, int], obey: bool, text: str, start: int, fields: Fiel
     if letter in "zZX":
         return _take_zone(letter, count, text, place, fields)
     if letter in _NAMED and (letter not in "ML" or count >= 3):
-        return _take_name(letter, text, place, fields)
+        return _take_name(letter, text, start, fields)  # blanks are not skipped before names
     end = start + count if obey else len(text)
     found = _DIGITS.match(text, place, end) if end <= len(text) else None
     if found is None:
@@ -266,7 +347,7 @@ def _millis(fields: Fields) -> int:
         year = 1 - year
     if "Y" in fields and order["Y"] > order.get("y", -1):
         weekday = fields.get("E", fields["u"] % 7 + 1 if "u" in fields else 1)
-        days = c.first_week(fields["Y"]) + (fields.get("w", 1) - 1) * 7 + weekday - 1
+        days = _first_week(fields["Y"]) + (fields.get("w", 1) - 1) * 7 + weekday - 1
     elif "D" in fields and order["D"] > max(order.get("d", -1), order.get("M", -1) if "d" not in fields else -1):
         days = mixed_days(year, 1, 1) + fields["D"] - 1
     else:

@@ -17,14 +17,17 @@ PARTS = (*NANOS, *MONTHS, "ISOYEAR", "DOW", "ISODOW", "DOY", "EPOCH")
 
 TIME_PARTS = ("NANOSECOND", "MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR")
 
-STEPS = ("MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
-"""What TIMESTAMPADD counts in."""
+STEPS = ("MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", *MONTHS)
+"""What TIMESTAMPADD counts in, and FLOOR and CEIL go to."""
 
-DIFFERENCES = ("MICROSECOND", *STEPS)
+CLOCK_STEPS = ("SECOND", "MINUTE", "HOUR", "DAY", "WEEK", *MONTHS)
+"""What TIMESTAMPADD counts in for a TIME."""
+
+CLOCK_FLOORS = ("MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY")
+"""What FLOOR and CEIL go to for a TIME."""
+
+DIFFERENCES = ("NANOSECOND", "MICROSECOND", *STEPS[: STEPS.index("YEAR") + 1])
 """What TIMESTAMPDIFF counts in."""
-
-FLOORS = (*STEPS, "DECADE", "CENTURY", "MILLENNIUM")
-"""What FLOOR and CEIL go to."""
 
 
 def unit_of(word: str, known: tuple[str, ...]) -> str | None:
@@ -79,6 +82,33 @@ def extract(value: int, part: str, per_day: int) -> int:
     return (year + years - 1) // years if year > 0 else -((years - 1 - year) // years)
 
 
+def extract_source(part: str, per_day: int) -> str | None:
+    """Template of the source of :func:`extract` for the parts that need no call, or a cheap one; None for others."""
+    if part in TIME_PARTS:
+        if per_day == 1:
+            return "({} % 1)"  # a date has midnight
+        per_second = per_day // 86_400
+        if part in ("HOUR", "MINUTE", "SECOND"):
+            size, most = {"HOUR": (3600, 24), "MINUTE": (60, 60), "SECOND": (1, 60)}[part]
+            return f"({{}} // {size * per_second} % {most})"
+        return f"({{}} % {per_second} * {NANOS['SECOND'] // per_second} // {NANOS[part]})"
+    if part == "DOW":
+        return f"(({{}} // {per_day} + 4) % 7 + 1)"
+    return None
+
+
+CIVIL_PARTS = {"YEAR": 0, "MONTH": 1, "DAY": 2}
+"""Places of parts in :func:`~anomaly_app.times.calendar.civil`."""
+
+
+def floor_source(unit: str, per_day: int) -> str | None:
+    """Template of the source of :func:`floor_time` for units of a fixed length but the week; None for others."""
+    if unit in MONTHS or unit == "WEEK":
+        return None
+    step = NANOS[unit] * per_day // c.DAY_NANOS
+    return f"({{}} // {step} * {step})" if step > 1 else "{}"
+
+
 def time_part(nanos: int, part: str) -> int:
     """A part of a time of day in nanoseconds; parts of a second count all of its fraction."""
     if part == "HOUR":
@@ -105,17 +135,22 @@ def interval_part(value: int, part: str) -> int:
     return found if value >= 0 else -found
 
 
-MONTH_PARTS = ("MONTH", "YEAR")
+MONTH_PARTS = ("MONTH", "QUARTER", "YEAR")
 
 
 def months_part(value: int, part: str) -> int:
-    """A part of an interval in months; both parts have its sign."""
+    """A part of an interval in months; years and months have its sign."""
+    if part == "QUARTER":
+        return abs(value) % 12 // 3 + 1
     found = abs(value) // 12 if part == "YEAR" else abs(value) % 12
     return found if value >= 0 else -found
 
 
 def floor_time(value: int, unit: str, per_day: int) -> int:
     """The start of the unit that a date or timestamp lies in; weeks begin on Sunday."""
+    if unit == "MONTH":
+        days = value // per_day
+        return (days - c.civil(days)[2] + 1) * per_day
     if unit in MONTHS:
         year, month, _ = c.civil(value // per_day)
         step = MONTHS[unit]
@@ -168,24 +203,27 @@ def shift_date(days: int, millis: int) -> int:
     return days + (millis // c.DAY_MS if millis >= 0 else -(-millis // c.DAY_MS))
 
 
+_SIZES = {unit: (max(NANOS[unit] // 1_000_000, 1_000), 1) for unit in NANOS} | {u: (n, 1) for u, n in MONTHS.items()}
+_SIZES |= {unit: (1_000, NANOS["SECOND"] // NANOS[unit]) for unit in ("MILLISECOND", "MICROSECOND", "NANOSECOND")}
+"""Milliseconds or months of a unit, and what the quotient is multiplied by."""
+
+
 def difference(start: int, end: int, unit: str) -> int:
     """Whole units from one timestamp (in ms) to another, truncated towards zero.
 
     As in Flink, units below a second are those of the whole seconds.
 
     Raises:
-        EvaluationError: the result is no INT.
+        EvaluationError: the result is no INT (nanoseconds are a BIGINT).
 
     Example:
         >>> difference(0, 90_000, "MINUTE"), difference(90_000, 0, "MINUTE")
         (1, -1)
     """
     found = whole_months(start, end) if unit in MONTHS else end - start
-    size = MONTHS[unit] if unit in MONTHS else max(NANOS[unit] // 1_000_000, 1_000)
-    number = found // size if found >= 0 else -(-found // size)
-    if unit in ("MILLISECOND", "MICROSECOND"):
-        number *= NANOS["SECOND"] // NANOS[unit]
-    if not -2_147_483_648 <= number <= 2_147_483_647:
+    size, factor = _SIZES[unit]
+    number = (found // size if found >= 0 else -(-found // size)) * factor
+    if not -2_147_483_648 <= number <= 2_147_483_647 and unit != "NANOSECOND":
         raise EvaluationError(f"TIMESTAMPDIFF: {number} {unit}s do not fit INT; count in a larger unit")
     return number
 

@@ -14,7 +14,7 @@ from anomaly_app.expressions.time_arithmetic import difference, in_millis
 from anomaly_app.expressions.time_casts import INTERVALS, per_day
 from anomaly_app.expressions.typed import Code, null_safe
 from anomaly_app.schema import BIGINT, INT, TIMESTAMPS, DataType, Kind
-from anomaly_app.times import units
+from anomaly_app.times import calendar, units
 
 if TYPE_CHECKING:
     from anomaly_app.expressions.compiler import ExpressionCompiler
@@ -41,21 +41,31 @@ def _extract(compiler: ExpressionCompiler, node: n.Call) -> Code:
         helper = compiler.env.use(units.months_part if kind is Kind.INTERVAL_YEAR else units.interval_part)
         return null_safe(compiler.env, [code], lambda a: f"{helper}({a}, {part!r})", BIGINT)
     part = _unit(compiler, node, word, units.TIME_PARTS if kind is Kind.TIME else units.PARTS, shown(code))
-    helper, size = compiler.env.use(units.extract), per_day(code.type)
-    return null_safe(compiler.env, [code], lambda a: f"{helper}({a}, {part!r}, {size})", BIGINT)
+    size = per_day(code.type)
+    template = units.extract_source(part, size)
+    if part in units.CIVIL_PARTS:
+        template = f"{compiler.env.use(calendar.civil)}({{}} // {size})[{units.CIVIL_PARTS[part]}]"
+    if template is None:
+        template = f"{compiler.env.use(units.extract)}({{}}, {part!r}, {size})"
+    return null_safe(compiler.env, [code], template.format, BIGINT)
 
 
 def compile_floor_to(compiler: ExpressionCompiler, node: n.Call) -> Code:
     """Source of ``FLOOR`` or ``CEIL(value TO unit)``."""
     (code,) = arguments(compiler, node, 1)
     need_kinds(compiler, node, 0, code, _TIMES, "a date or time")
-    unit = _unit(compiler, node, node.words[0], units.FLOORS, f"{node.name} … TO")
+    clock_time = code.type.kind is Kind.TIME
+    known = units.CLOCK_FLOORS if clock_time else units.STEPS
+    unit = _unit(compiler, node, node.words[0], known, f"{node.name}({shown(code)} TO …)")
     down = node.name == "FLOOR"
-    if code.type.kind is Kind.TIME:
+    if clock_time:
         helper = compiler.env.use(units.floor_clock if down else units.ceil_clock)
         return null_safe(compiler.env, [code], lambda a: f"{helper}({a}, {unit!r})", code.type)
-    helper, size = compiler.env.use(units.floor_time if down else units.ceil_time), per_day(code.type)
-    return null_safe(compiler.env, [code], lambda a: f"{helper}({a}, {unit!r}, {size})", code.type)
+    size = per_day(code.type)
+    template = units.floor_source(unit, size) if down else None
+    if template is None:
+        template = f"{compiler.env.use(units.floor_time if down else units.ceil_time)}({{}}, {unit!r}, {size})"
+    return null_safe(compiler.env, [code], template.format, code.type)
 
 
 def _timestamp_diff(compiler: ExpressionCompiler, node: n.Call) -> Code:
@@ -63,20 +73,24 @@ def _timestamp_diff(compiler: ExpressionCompiler, node: n.Call) -> Code:
     unit = _unit(compiler, node, node.words[0], units.DIFFERENCES, node.name)
     millis = []
     for place, code in enumerate(codes):
-        need_kinds(compiler, node, place, code, TIMESTAMPS | {Kind.DATE}, "a date or timestamp")
+        need_kinds(compiler, node, place, code, _TIMES, "a date or time")
         millis.append(in_millis(compiler.env, code) or code)
-    if (codes[0].type.kind is Kind.TIMESTAMP_LTZ) is not (codes[1].type.kind is Kind.TIMESTAMP_LTZ):
+    kinds = [code.type.kind for code in codes]
+    if any((kinds[0] is kind) is not (kinds[1] is kind) for kind in (Kind.TIMESTAMP_LTZ, Kind.TIME)) or (
+        kinds[0] is Kind.TIME and unit in units.MONTHS
+    ):
         types = f"{shown(codes[0])} and {shown(codes[1])}"
-        raise compiler.fail(node, f"there is no difference between {types}: CAST one to the type of the other")
-    helper = compiler.env.use(units.difference)
-    return null_safe(compiler.env, millis, lambda a, b: f"{helper}({a}, {b}, {unit!r})", INT)
+        raise compiler.fail(node, f"there is no {unit} between {types}: CAST one to the type of the other")
+    helper, type_ = compiler.env.use(units.difference), BIGINT if unit == "NANOSECOND" else INT
+    return null_safe(compiler.env, millis, lambda a, b: f"{helper}({a}, {b}, {unit!r})", type_)
 
 
 def _timestamp_add(compiler: ExpressionCompiler, node: n.Call) -> Code:
     count, code = arguments(compiler, node, 2)
     need(compiler, node, 0, count, "I")
     need_kinds(compiler, node, 1, code, _TIMES, "a date or time")
-    unit = _unit(compiler, node, node.words[0], units.STEPS, node.name)
+    known = units.CLOCK_STEPS if code.type.kind is Kind.TIME else units.STEPS
+    unit = _unit(compiler, node, node.words[0], known, node.name)
     if code.type.kind is Kind.TIME:
         helper = compiler.env.use(units.add_clock)
         return null_safe(compiler.env, [count, code], lambda a, b: f"{helper}({b}, {a}, {unit!r})", code.type)

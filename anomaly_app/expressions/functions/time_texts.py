@@ -82,19 +82,18 @@ def _to_timestamp_ltz(compiler: ExpressionCompiler, node: n.Call) -> Code:
 def _local_text(compiler: ExpressionCompiler, node: n.Call, codes: list[Code]) -> Code:
     _text_args(compiler, node, codes)
     type_ = DataType(Kind.TIMESTAMP_LTZ, 3)
-    pattern = codes[1] if len(codes) > 1 else Code(repr(_LTZ_PATTERN), STRING.with_nullable(False), _LTZ_PATTERN)
-    if len(codes) < 3:
-        return _by_pattern(compiler, node.args[-1], codes[:1], pattern, tv.to_timestamp_by, type_, True)
+    if len(codes) == 1:
+        helper = compiler.env.use(tv.to_timestamp_ltz)
+        return null_safe(compiler.env, codes, lambda a: f"{helper}({a})", type_)
+    if len(codes) == 2:
+        return _by_pattern(compiler, node.args[1], codes[:1], codes[1], tv.to_timestamp_by, type_, True)
     if codes[2].constant is not None:
         try:
             zones.zone(str(codes[2].constant))
         except EvaluationError as error:
             raise compiler.fail(node.args[2], str(error)) from None
     values = [codes[0], codes[2]]
-    return _by_pattern(compiler, node.args[1], values, pattern, tv.to_local_timestamp_by, type_, True)
-
-
-_LTZ_PATTERN = "yyyy-MM-dd HH:mm:ss.SSS"
+    return _by_pattern(compiler, node.args[1], values, codes[1], tv.to_local_timestamp_by, type_, True)
 
 
 def _unix_timestamp(compiler: ExpressionCompiler, node: n.Call) -> Code:
