@@ -166,6 +166,13 @@ def decimal_to_text(value: Decimal) -> str:
     return format(value, "f")
 
 
+def storable(value: int) -> int:
+    """A timestamp that comes in, if stored state can hold it: 64 bits of nanoseconds end in the year 2262."""
+    if -(1 << 63) <= value < 1 << 63:
+        return value
+    raise EvaluationError("a TIMESTAMP(7) to (9) holds the years 1678 to 2261; use TIMESTAMP(6)")
+
+
 _TIMESTAMP = re.compile(
     r"\s*(\d{4})-(\d{1,2})-(\d{1,2})"
     r"(?:[ T](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,9}))?)?)?(Z|[+-]\d\d:?\d\d)?\s*\Z",
@@ -202,7 +209,7 @@ def text_to_timestamp(value: str, precision: int) -> int:
         sign = -1 if zone[0] == "-" else 1
         seconds -= sign * (int(zone[1:3]) * 3600 + int(zone[-2:]) * 60)
     nanos = int((fraction or "").ljust(9, "0"))
-    return from_fields(0, seconds * 1_000_000_000 + nanos, precision)
+    return storable(from_fields(0, seconds * 1_000_000_000 + nanos, precision))
 
 
 def text_to_date(value: str) -> int:

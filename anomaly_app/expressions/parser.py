@@ -206,7 +206,13 @@ class ExpressionParser(LiteralParser):
     def _interval_of(self, start: int) -> n.Node:
         """``INTERVAL expression unit``: so many of it."""
         self.expect("INTERVAL")
-        count = self._postfix()
+        if self.accept("("):  # a difference in brackets is no interval here, though a unit follows
+            self.deeper()
+            count = self.expression()
+            self.depth -= 1
+            self.expect(")")
+        else:
+            count = self._postfix()
         type_, one = self.interval_type(self.interval_unit())
         span = self.span_from(start)
         return n.Binary(span, "*", count, n.Literal(span, one, type_))

@@ -235,7 +235,7 @@ def scaled(given: int, wanted: int) -> Convert | None:
     if given == wanted:
         return None
     factor = given // wanted or 1
-    return (lambda value: value // factor) if given > wanted else lambda value: value * (wanted // given)
+    return (lambda value: value // factor) if given > wanted else lambda value: c.storable(value * (wanted // given))
 
 
 def _nested_reader(schema: AvroSchema, kind: str, node: Node, type_: DataType, name: str) -> Convert | None:

@@ -258,7 +258,7 @@ def _timestamp(type_: DataType) -> Convert:
             naive = value if value.tzinfo is None else value.astimezone(_UTC).replace(tzinfo=None)
             if precision == 3:
                 return (naive - _NAIVE_EPOCH) // unit
-            return c.from_fields(0, (naive - _NAIVE_EPOCH) // _MICROSECOND * 1_000, precision)
+            return c.storable(c.from_fields(0, (naive - _NAIVE_EPOCH) // _MICROSECOND * 1_000, precision))
         if isinstance(value, str):
             return c.text_to_timestamp(value, precision)
         if isinstance(value, datetime.date):
