@@ -153,6 +153,10 @@ class ExpressionParser(LiteralParser):
                 if isinstance(node, n.Binary) and node.op == "-" and self.unit_ahead():
                     return self._difference(start, node)
                 return node
+            if self.accept("{", "FN"):  # a function call, as JDBC writes it
+                node = self.expression()
+                self.expect("}")
+                return node
             if self.at("{"):
                 return self._escaped_temporal()
             if self.accept("*"):

@@ -80,6 +80,9 @@ class TypeParser(TokenReader):
             if precision > 9:
                 raise SqlSyntaxError("a fraction of a second has at most 9 digits", self.text, *self.span_from(start))
             kind = Kind(word)
+            if kind is Kind.TIME:
+                self.accept("WITHOUT", "TIME", "ZONE")
+                return DataType(kind, min(precision, 3))  # as in Flink, whose TIME has milliseconds at most
             if self.accept("WITH", "LOCAL", "TIME", "ZONE") or self.accept("WITH", "TIME", "ZONE"):
                 kind = Kind.TIMESTAMP_LTZ
             else:

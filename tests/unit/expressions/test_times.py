@@ -94,6 +94,8 @@ def test_value(expression: str, expected: object) -> None:
     [
         ("INTERVAL '1' DAY", "INTERVAL SECOND(3) NOT NULL"),
         ("CAST(n AS INTERVAL YEAR)", "INTERVAL MONTH"),
+        ("CAST(t AS TIME(9))", "TIME(3)"),
+        ("{fn YEAR(d)}", "BIGINT"),
         ("TIMESTAMPADD(MINUTE, 1, d)", "TIMESTAMP(6)"),
         ("TIMESTAMPADD(MILLISECOND, 1, t0)", "TIMESTAMP(3)"),
         ("TIMESTAMP '2024-01-01 00:00:00.1234567'", "TIMESTAMP(7) NOT NULL"),
