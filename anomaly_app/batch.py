@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.schema import Column, Origin, Schema
+from anomaly_app.schema import Column, Origin, Schema, units_per_second
 
 if TYPE_CHECKING:
     from anomaly_app.jobs.binder import BoundQuery
@@ -51,7 +51,8 @@ class Result:
     Args:
         columns: name and SQL type of each column.
         rows: tuples in order of emission. TIMESTAMP is a naive ``datetime``, TIMESTAMP_LTZ an aware one, DECIMAL a
-            ``Decimal``.
+            ``Decimal``. A time that Python's own types cannot show (before the year 1, after 9999, with nanoseconds) is
+            its text.
         late: rows of the tables that came after the watermark had passed them, as tuples of all table columns.
         late_columns: name and SQL type of these.
         matches: for each row, the pattern variable and the source row (as in ``late``) of every row that it used;
@@ -218,7 +219,7 @@ def _batches(table: Rows, bound: BoundQuery) -> Iterable[list[tuple[Any, ...]]]:
     rowtime, per_ms = None, 1
     if schema.rowtime is not None:
         rowtime = next(number for number, column in enumerate(schema.columns) if column.name == schema.rowtime)
-        per_ms = 1 if (schema.columns[rowtime].type.precision or 0) <= 3 else 1_000
+        per_ms = units_per_second(schema.columns[rowtime].type) // 1_000
     batch: list[tuple[Any, ...]] = []
     position = 0
     for position, row in enumerate(table.rows):

@@ -14,13 +14,18 @@ from decimal import Decimal
 from anomaly_app.errors import EvaluationError
 from anomaly_app.floats import float_to_text
 from anomaly_app.schema import Kind
+from anomaly_app.times.calendar import DAY_MS as DAY_MS, EPOCH_DAY as EPOCH_DAY
+from anomaly_app.times.texts import (
+    date_to_text as date_to_text,
+    from_fields as from_fields,
+    time_to_text as time_to_text,
+    timestamp_to_text as timestamp_to_text,
+)
 
 DECIMALS = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_UP, Emin=-999_999, Emax=999_999)
 """Room for every intermediate result; results are brought to their type's scale by :func:`rescale`."""
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (SQL's TIMESTAMP has no zone)
-EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
-DAY_MS = 86_400_000
 
 RANGES = {
     Kind.TINYINT: (-(1 << 7), (1 << 7) - 1),
@@ -142,6 +147,13 @@ def decimal_to_text(value: Decimal) -> str:
     return format(value, "f")
 
 
+def storable(value: int) -> int:
+    """A timestamp that comes in, if stored state can hold it: 64 bits of nanoseconds end in the year 2262."""
+    if -(1 << 63) <= value < 1 << 63:
+        return value
+    raise EvaluationError("a TIMESTAMP(7) to (9) holds the years 1678 to 2261; use TIMESTAMP(6)")
+
+
 _TIMESTAMP = re.compile(
     r"\s*(\d{4})-(\d{1,2})-(\d{1,2})"
     r"(?:[ T](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,9}))?)?)?(Z|[+-]\d\d:?\d\d)?\s*\Z",
@@ -151,13 +163,15 @@ _MILLISECOND = datetime.timedelta(milliseconds=1)
 
 
 def text_to_timestamp(value: str, precision: int) -> int:
-    """A text as milliseconds (precision up to 3) or microseconds since 1970.
+    """A text in a record as a timestamp since 1970, in the unit of its precision; digits beyond that are cut off.
+
+    More is allowed than by CAST: a ``T``, a zone (the time is then that of UTC), blanks around, no seconds.
 
     Example:
         >>> text_to_timestamp("1970-01-02 00:00:01.5", 3)
         86401500
     """
-    if precision <= 3 and len(value) == 23 and value[4] == value[7] == "-" and value[10] in " T" and value[19] == ".":
+    if precision == 3 and len(value) == 23 and value[4] == value[7] == "-" and value[10] in " T" and value[19] == ".":
         # As timestamps are usually written: the reader in C is quick.
         try:
             return (datetime.datetime.fromisoformat(value) - _EPOCH) // _MILLISECOND
@@ -175,53 +189,22 @@ def text_to_timestamp(value: str, precision: int) -> int:
     if zone and zone != "Z":
         sign = -1 if zone[0] == "-" else 1
         seconds -= sign * (int(zone[1:3]) * 3600 + int(zone[-2:]) * 60)
-    digits = (fraction or "").ljust(9, "0")
-    return seconds * 1_000 + int(digits[:3]) if precision <= 3 else seconds * 1_000_000 + int(digits[:6])
-
-
-def timestamp_to_text(value: int, precision: int) -> str:
-    """``YYYY-MM-DD HH:MM:SS`` with the digits of the precision.
-
-    Example:
-        >>> timestamp_to_text(86401500, 3)
-        '1970-01-02 00:00:01.500'
-    """
-    per_second = 1_000 if precision <= 3 else 1_000_000
-    seconds, fraction = divmod(value, per_second)
-    try:
-        text = (_EPOCH + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
-    except OverflowError:
-        raise EvaluationError(f"{value} is beyond the years that a TIMESTAMP can show") from None
-    text = text.rjust(19, "0")
-    if not precision:
-        return text
-    return f"{text}.{fraction:0{3 if precision <= 3 else 6}d}"[: 20 + precision].ljust(20 + precision, "0")
+    nanos = int((fraction or "").ljust(9, "0"))
+    return storable(from_fields(0, seconds * 1_000_000_000 + nanos, precision))
 
 
 def text_to_date(value: str) -> int:
-    """A text as days since 1970."""
+    """A text in a record as days since 1970."""
     return text_to_timestamp(value, 3) // DAY_MS
-
-
-def date_to_text(value: int) -> str:
-    """``YYYY-MM-DD``."""
-    return datetime.date.fromordinal(value + EPOCH_DAY).isoformat()
 
 
 _TIME = re.compile(r"\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,9}))?)?\s*\Z", re.ASCII)
 
 
 def text_to_time(value: str) -> int:
-    """A text as milliseconds since midnight."""
+    """A text in a record as milliseconds since midnight."""
     found = _TIME.match(value)
     if found is None or int(found[1]) > 23 or int(found[2]) > 59 or int(found[3] or 0) > 59:
         raise EvaluationError(f"CAST: {value!r} is not a TIME")
     millis = int((found[4] or "").ljust(3, "0")[:3])
     return ((int(found[1]) * 60 + int(found[2])) * 60 + int(found[3] or 0)) * 1000 + millis
-
-
-def time_to_text(value: int, precision: int) -> str:
-    """``HH:MM:SS`` with the digits of the precision."""
-    seconds, millis = divmod(value, 1000)
-    text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return text + (f".{millis:03d}"[: 1 + precision] if precision else "")

@@ -12,7 +12,7 @@ FLOAT, DOUBLE                          ``float``
 DECIMAL(p, s)                          ``decimal.Decimal`` with exactly s digits behind the point
 DATE                                   ``int``, days since 1970-01-01
 TIME(p)                                ``int``, milliseconds since midnight
-TIMESTAMP(p), TIMESTAMP_LTZ(p)         ``int``, milliseconds since 1970 for p <= 3, else microseconds
+TIMESTAMP(p), TIMESTAMP_LTZ(p)         ``int``, since 1970: milliseconds for p <= 3, microseconds to 6, else nanoseconds
 BYTES, BINARY(n), VARBINARY(n)         ``bytes``
 ARRAY<t>                               ``list``
 MAP<k, v>                              ``dict``
@@ -121,6 +121,17 @@ BIGINT = DataType(Kind.BIGINT)
 DOUBLE = DataType(Kind.DOUBLE)
 BYTES = DataType(Kind.BYTES)
 TIMESTAMP_3 = DataType(Kind.TIMESTAMP, 3)
+
+
+def units_per_second(type_: DataType) -> int:
+    """Units of a second that a TIMESTAMP or TIMESTAMP_LTZ is held in.
+
+    Example:
+        >>> units_per_second(TIMESTAMP_3), units_per_second(DataType(Kind.TIMESTAMP, 9))
+        (1000, 1000000000)
+    """
+    precision = type_.precision or 0
+    return 1_000 if precision <= 3 else 1_000_000 if precision <= 6 else 1_000_000_000
 
 
 def python_type(type_: DataType) -> Any:

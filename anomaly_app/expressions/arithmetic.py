@@ -7,11 +7,10 @@ from typing import Any
 
 from anomaly_app.conversions import RANGES
 from anomaly_app.expressions import values as v
-from anomaly_app.expressions.casts import as_double, cast, in_millis
+from anomaly_app.expressions.casts import as_double, cast
+from anomaly_app.expressions.time_arithmetic import time_arithmetic
 from anomaly_app.expressions.typed import Code, Dialect, Environment, as_decimal, common_type, decimal_type, null_safe
-from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
-
-_INTERVALS = frozenset({Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR})
+from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, WHOLE_NUMBERS, DataType, Kind
 
 
 def compile_arithmetic(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code | None:
@@ -23,7 +22,7 @@ def compile_arithmetic(env: Environment, dialect: Dialect, op: str, left: Code, 
         other = right if left.type.kind is Kind.NULL else left
         return Code("None", other.type.with_nullable(True)) if other.type.kind in NUMBERS else None
     if not kinds <= NUMBERS:
-        return _temporal(env, dialect, op, left, right)
+        return time_arithmetic(env, op, left, right)
     if kinds & APPROXIMATE:
         return _floats(env, op, left, right)
     if kinds <= WHOLE_NUMBERS:
@@ -163,40 +162,6 @@ def _division(dialect: Dialect, p1: int, s1: int, p2: int, s2: int) -> tuple[int
         return p1 + s2 + max(s2 - s1, 0), max(s1, s2)
     scale = max(6, s1 + p2 + 1)
     return p1 - s1 + s2 + scale, scale
-
-
-def _temporal(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code | None:
-    a, b = left.type, right.type
-    if op == "+" and a.kind in _INTERVALS and b.kind not in _INTERVALS:
-        left, right, a, b = right, left, b, a
-    if op in "+-" and a.kind in TIMESTAMPS | {Kind.DATE, Kind.TIME} and b.kind in _INTERVALS:
-        return _shift(env, op, left, right)
-    if a.kind in _INTERVALS and b.kind is a.kind and op in "+-":
-        return null_safe(env, [left, right], lambda x, y: f"({x} {op} {y})", a)
-    if op == "*" and {a.kind, b.kind} & _INTERVALS and {a.kind, b.kind} & WHOLE_NUMBERS:
-        return null_safe(env, [left, right], lambda x, y: f"({x} * {y})", a if a.kind in _INTERVALS else b)
-    if op == "-" and a.kind in TIMESTAMPS and b.kind in TIMESTAMPS:
-        millis = [null_safe(env, [c], lambda x: f"({x} // 1000)", c.type) if not in_millis(c.type) else c
-                  for c in (left, right)]  # fmt: skip
-        return null_safe(env, millis, lambda x, y: f"({x} - {y})", DataType(Kind.INTERVAL_DAY))
-    return None
-
-
-def _shift(env: Environment, op: str, left: Code, right: Code) -> Code | None:
-    """A date, time or timestamp plus or minus an interval."""
-    kind = left.type.kind
-    if right.type.kind is Kind.INTERVAL_YEAR:
-        if kind is Kind.TIME:
-            return None
-        per_day = 1 if kind is Kind.DATE else v.DAY_MS if in_millis(left.type) else v.DAY_MS * 1000
-        helper, sign = env.use(v.add_months), "" if op == "+" else "-"
-        return null_safe(env, [left, right], lambda a, b: f"{helper}({a}, {sign}{b}, {per_day})", left.type)
-    if kind is Kind.DATE:
-        return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b} // {v.DAY_MS})", left.type)
-    if kind is Kind.TIME:
-        return null_safe(env, [left, right], lambda a, b: f"(({a} {op} {b}) % {v.DAY_MS})", left.type)
-    factor = "" if in_millis(left.type) else " * 1000"
-    return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b}{factor})", left.type)
 
 
 def element_at(array: list[Any], index: int) -> Any:

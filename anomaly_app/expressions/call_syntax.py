@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from anomaly_app.expressions.parser import ExpressionParser
 
 
+DIFFERENCE, OVERLAPS = "- INTERVAL", "OVERLAPS ROW"
+"""Names of the calls that ``(a - b) DAY`` and ``(a, b) OVERLAPS (c, d)`` become; nobody can write them as a call."""
+
+
 class Inside(NamedTuple):
     """The inside of a call.
 

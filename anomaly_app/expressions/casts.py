@@ -6,32 +6,17 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from anomaly_app.errors import EvaluationError
-from anomaly_app.expressions import cast_values as cv
+from anomaly_app.expressions import cast_values as cv, time_casts
+from anomaly_app.expressions.time_casts import TEMPORAL
 from anomaly_app.expressions.typed import Code, Environment, as_decimal, folded, null_safe
 from anomaly_app.expressions.values import wrapped
-from anomaly_app.schema import (
-    APPROXIMATE,
-    DOUBLE,
-    NUMBERS,
-    STRING,
-    TEXTS,
-    TIMESTAMPS,
-    WHOLE_NUMBERS,
-    DataType,
-    Kind,
-)
+from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, STRING, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 _DIGITS_OF = {Kind.TINYINT: 3, Kind.SMALLINT: 5, Kind.INT: 10, Kind.BIGINT: 19}
-_INTERVALS = frozenset({Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR})
 _NESTED = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW})
 
 Build = Callable[[str], str]
 """From the source of a value that is not NULL to that of the converted value."""
-
-
-def in_millis(type_: DataType) -> bool:
-    """Whether a timestamp is held in milliseconds (else microseconds)."""
-    return (type_.precision or 0) <= 3
 
 
 def attempt(function: Callable[[], object]) -> object:
@@ -108,10 +93,9 @@ def _conversion(env: Environment, source: DataType, target: DataType) -> tuple[B
             build = _calling(env, cv.text_to_boolean)
         elif source.kind in NUMBERS:
             build = "({} != 0)".format
-    elif kind in TIMESTAMPS | {Kind.DATE, Kind.TIME}:
-        build = _to_temporal(env, source, target)
-    elif kind in _INTERVALS and source.kind in (Kind.INT, Kind.BIGINT):
-        build = _same
+    elif kind in TEMPORAL:
+        template = time_casts.conversion(env, source, target)
+        build = None if template is None else _same if template == "{}" else template.format
     elif kind is Kind.BYTES and source.kind in TEXTS | {Kind.BYTES}:
         build = _to_bytes(env, source, target)
     elif kind in _NESTED and source.kind is kind:
@@ -186,37 +170,6 @@ def _to_bytes(env: Environment, source: DataType, target: DataType) -> Build:
     return lambda value: f"{whole(value)}[:{length}]"
 
 
-def _to_temporal(env: Environment, source: DataType, target: DataType) -> Build | None:
-    kind, precision = target.kind, target.precision or 0
-    if source.kind in TEXTS:
-        if kind is Kind.DATE:
-            return _calling(env, cv.text_to_date)
-        return _calling(env, cv.text_to_time if kind is Kind.TIME else cv.text_to_timestamp, precision)
-    before = source.precision or 0
-    if kind is Kind.DATE:
-        per_day = cv.DAY_MS if in_millis(source) else cv.DAY_MS * 1000
-        return (lambda value: f"({value} // {per_day})") if source.kind in TIMESTAMPS else None
-    if kind is Kind.TIME:
-        if source.kind in TIMESTAMPS:
-            return _calling(env, cv.timestamp_to_time, before, precision)
-        if source.kind is Kind.TIME:
-            return _same if before <= precision or precision >= 3 else _calling(env, cv.cut_time, precision)
-        return None
-    factor = 1 if in_millis(target) else 1000
-    if source.kind is Kind.DATE:
-        return lambda value: f"({value} * {cv.DAY_MS * factor})"
-    if source.kind is Kind.TIME:
-        cut = _same if before <= precision else _calling(env, cv.cut_timestamp, 3, min(precision, 3))
-        return cut if factor == 1 else lambda value: f"({cut(value)} * {factor})"
-    if source.kind not in TIMESTAMPS:
-        return None
-    if before <= precision and in_millis(source) == in_millis(target):
-        return _same
-    if before <= 3 < precision:
-        return "({} * 1000)".format
-    return _calling(env, cv.cut_timestamp, before, precision)
-
-
 def _to_text(env: Environment, source: DataType, target: DataType) -> Build | None:
     whole = _as_text(env, source)
     length = target.precision
@@ -237,10 +190,8 @@ def _as_text(env: Environment, source: DataType) -> Build | None:
         return _same
     if kind in WHOLE_NUMBERS:
         return "str({})".format
-    if kind in TIMESTAMPS:
-        return _calling(env, cv.timestamp_to_text, source.precision or 0)
-    if kind is Kind.TIME:
-        return _calling(env, cv.time_to_text, source.precision or 0)
+    if kind in TEMPORAL:
+        return time_casts.to_text(env, source).format
     if kind is Kind.BYTES:
         return "{}.decode(errors='replace')".format
     if kind in _NESTED:
@@ -248,7 +199,6 @@ def _as_text(env: Environment, source: DataType) -> Build | None:
     helpers: dict[Kind, Callable[..., str]] = {
         Kind.BOOLEAN: cv.boolean_to_text,
         Kind.DECIMAL: cv.decimal_to_text,
-        Kind.DATE: cv.date_to_text,
         Kind.FLOAT: cv.single_to_text,
         Kind.DOUBLE: cv.float_to_text,
     }

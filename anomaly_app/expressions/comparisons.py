@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from anomaly_app.conversions import RANGES
 from anomaly_app.expressions.arithmetic import limits
-from anomaly_app.expressions.casts import as_double, cast, in_millis
+from anomaly_app.expressions.casts import as_double, cast
 from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, guarded
 from anomaly_app.expressions.values import wrapped
-from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 _TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
 _NESTED = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW})
@@ -23,7 +23,7 @@ def comparable(env: Environment, dialect: Dialect, left: Code, right: Code) -> t
         return left, right
     if kinds <= NUMBERS:
         return _numbers(env, left, right) if kinds & APPROXIMATE else (left, right)
-    if kinds <= TIMESTAMPS and in_millis(a) == in_millis(b):
+    if kinds <= TIMESTAMPS and units_per_second(a) == units_per_second(b):
         return left, right
     if kinds & _NESTED:
         return _nested(env, left, right)
@@ -82,7 +82,7 @@ def _alike(a: DataType | None, b: DataType | None) -> bool:
         return True
     if (
         a.kind is not b.kind
-        or (a.kind in TIMESTAMPS and in_millis(a) != in_millis(b))
+        or (a.kind in TIMESTAMPS and units_per_second(a) != units_per_second(b))
         or len(a.fields) != len(b.fields)
     ):
         return False

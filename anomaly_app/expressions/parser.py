@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.call_syntax import inside_of
+from anomaly_app.expressions.call_syntax import DIFFERENCE, OVERLAPS, inside_of
 from anomaly_app.expressions.literals import LiteralParser
 from anomaly_app.expressions.reader import RESERVED
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import BOOLEAN, DataType, Kind
+
+WITHOUT_BRACKETS = frozenset({"CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIME", "LOCALTIMESTAMP"})
+"""Functions that may stand without brackets."""
 
 
 class ExpressionParser(LiteralParser):
@@ -159,7 +164,20 @@ class ExpressionParser(LiteralParser):
                 parts = self.listed(self.expression)
                 self.depth -= 1
                 self.expect(")")
-                return parts[0] if len(parts) == 1 else n.Call(self.span_from(start), "ROW", parts)
+                if len(parts) == 2 and self.at("OVERLAPS"):
+                    return self._overlaps(start, parts)
+                node = parts[0]
+                if len(parts) > 1:
+                    return n.Call(self.span_from(start), "ROW", parts)
+                if isinstance(node, n.Binary) and node.op == "-" and self.unit_ahead():
+                    return self._difference(start, node)
+                return node
+            if self.accept("{", "FN"):  # a function call, as JDBC writes it
+                node = self.expression()
+                self.expect("}")
+                return node
+            if self.at("{"):
+                return self._escaped_temporal()
             if self.accept("*"):
                 return n.Star(token.span)
             raise self.expected("an expression")
@@ -175,9 +193,17 @@ class ExpressionParser(LiteralParser):
             self.take()
             return n.Literal(token.span, None, BOOLEAN)
         if word in ("DATE", "TIME", "TIMESTAMP") and self.ahead().kind == "text":
-            return self._temporal(word)
-        if word == "INTERVAL" and (self.ahead().kind in ("text", "number") or self.ahead().value == "-"):
+            self.take()
+            return self._temporal(word, start)
+        if word == "INTERVAL" and self.ahead().kind in ("text", "number"):
             return self.interval()
+        if word == "INTERVAL" and self.ahead().value in ("-", "+") and self.ahead(2).kind in ("text", "number"):
+            return self.interval()
+        if word == "INTERVAL" and self.interval_of_ahead():
+            return self._interval_of(start)
+        if word == "PERIOD" and self.ahead().value == "(":
+            self.take()
+            return self._overlaps(start, self._start_and_end())
         if self.accept("CASE"):
             return self._case(start)
         if word in ("CAST", "TRY_CAST") and self.ahead().value == "(":
@@ -197,15 +223,45 @@ class ExpressionParser(LiteralParser):
             return self._call(start, word)
         if self.ahead().value == "(" and self.ahead().kind == "sign" and word not in RESERVED - {"LEFT", "RIGHT"}:
             return self._call(start, "")
-        if (
-            word in ("CURRENT_TIMESTAMP", "CURRENT_DATE", "LOCALTIMESTAMP", "CURRENT_TIME")
-            and self.ahead().value != "."
-        ):
+        if word in WITHOUT_BRACKETS and self.ahead().value != ".":
             self.take()
             return n.Call(token.span, word)
         if word in RESERVED or token.kind == "end":
             raise self.expected("an expression")
         return self._column()
+
+    def _interval_of(self, start: int) -> n.Node:
+        """``INTERVAL expression unit``: so many of it."""
+        self.expect("INTERVAL")
+        if self.accept("("):  # a difference in brackets is no interval here, though a unit follows
+            self.deeper()
+            count = self.expression()
+            self.depth -= 1
+            self.expect(")")
+        else:
+            count = self._postfix()
+        type_, one = self.interval_type(self.interval_unit())
+        span = self.span_from(start)
+        return n.Binary(span, "*", count, n.Literal(span, one, type_))
+
+    def _difference(self, start: int, node: n.Binary) -> n.Node:
+        """``(a - b) unit``, the brackets taken."""
+        words = (self.interval_unit(), self.interval_unit() if self.accept("TO") else "")
+        return n.Call(self.span_from(start), DIFFERENCE, (node.left, node.right), words=words)
+
+    def _overlaps(self, start: int, first: Sequence[n.Node]) -> n.Node:
+        """``(start, end or interval) OVERLAPS (start, end or interval)``, the first two taken."""
+        self.expect("OVERLAPS")
+        self.accept("PERIOD")
+        return n.Call(self.span_from(start), OVERLAPS, (*first, *self._start_and_end()))
+
+    def _start_and_end(self) -> tuple[n.Node, n.Node]:
+        self.expect("(")
+        start = self.expression()
+        self.expect(",")
+        end = self.expression()
+        self.expect(")")
+        return start, end
 
     def _column(self) -> n.Node:
         start = self.token.span.start

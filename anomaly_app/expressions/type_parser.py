@@ -9,6 +9,7 @@ from typing import TypeVar
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions.reader import TokenReader
 from anomaly_app.schema import DataType, Kind
+from anomaly_app.times.calendar import DAY_MS
 
 T = TypeVar("T")
 
@@ -30,6 +31,17 @@ _SIMPLE_TYPES = {
 
 _UNBOUNDED = (1 << 31) - 1
 """Length of a STRING or BYTES, as Java has it."""
+
+INTERVAL_MILLIS = {
+    "MILLISECOND": 1,
+    "SECOND": 1_000,
+    "MINUTE": 60_000,
+    "HOUR": 3_600_000,
+    "DAY": DAY_MS,
+    "WEEK": 7 * DAY_MS,
+}
+INTERVAL_MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+"""Units of intervals, in memory form."""
 
 
 class TypeParser(TokenReader):
@@ -71,11 +83,20 @@ class TypeParser(TokenReader):
             if precision > 9:
                 raise SqlSyntaxError("a fraction of a second has at most 9 digits", self.text, *self.span_from(start))
             kind = Kind(word)
+            if kind is Kind.TIME:
+                self.accept("WITHOUT", "TIME", "ZONE")
+                return DataType(kind, min(precision, 3))  # as in Flink, whose TIME has milliseconds at most
             if self.accept("WITH", "LOCAL", "TIME", "ZONE") or self.accept("WITH", "TIME", "ZONE"):
                 kind = Kind.TIMESTAMP_LTZ
             else:
                 self.accept("WITHOUT", "TIME", "ZONE")
             return DataType(kind, precision)
+        if word == "INTERVAL":
+            self.take()
+            unit = self.interval_unit()
+            if self.accept("TO"):
+                self.interval_unit()
+            return DataType(Kind.INTERVAL_YEAR if unit in INTERVAL_MONTHS else Kind.INTERVAL_DAY)
         if word in ("ARRAY", "MULTISET"):
             self.take()
             return DataType(Kind.ARRAY, element=self._in_angles(lambda: self.data_type()))
@@ -87,27 +108,12 @@ class TypeParser(TokenReader):
             self.take()
             fields = self._in_angles(lambda: self.listed(lambda: (self.identifier("a field name"), self.data_type())))
             return DataType(Kind.ROW, fields=fields)
-        if word == "INTERVAL":
-            return self._interval_type()
-        known = [*_SIMPLE_TYPES, "VARCHAR", "CHAR", "DECIMAL", "TIMESTAMP", "TIMESTAMP_LTZ", "ARRAY", "MAP", "ROW"]
+        others = "VARCHAR CHAR VARBINARY BINARY DECIMAL TIME TIMESTAMP TIMESTAMP_LTZ INTERVAL ARRAY MAP ROW"
+        known = [*_SIMPLE_TYPES, *others.split()]
         near = difflib.get_close_matches(word, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         found = "the end of the text" if self.token.kind == "end" else repr(self.token.value)
         raise SqlSyntaxError(f"expected a data type, found {found}{hint}", self.text, *self.token.span)
-
-    def _interval_type(self) -> DataType:
-        self.take()
-        units = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND")
-        first = self.accept_any(units)
-        if not first:
-            raise self.expected(*units)
-        self._parameters(2)
-        if self.accept("TO"):
-            last = self.accept_any(units)
-            if not last:
-                raise self.expected(*units)
-            self._parameters(1)
-        return DataType(Kind.INTERVAL_YEAR if first in ("YEAR", "MONTH") else Kind.INTERVAL_DAY)
 
     def _with_length(self) -> DataType:
         word = self.take().upper
@@ -121,6 +127,19 @@ class TypeParser(TokenReader):
         if varying:
             return DataType(Kind.STRING) if length is None else DataType(Kind.VARCHAR, length)
         return DataType(Kind.CHAR, length)
+
+    def unit_ahead(self, distance: int = 0) -> bool:
+        """Whether a unit of an interval stands some tokens ahead."""
+        word = self.ahead(distance).upper.removesuffix("S")
+        return word in INTERVAL_MILLIS or word in INTERVAL_MONTHS
+
+    def interval_unit(self) -> str:
+        """Take a unit of an interval, with its digits if they are given; in the singular."""
+        if not self.unit_ahead():
+            raise self.expected("SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "YEAR")
+        unit = self.take().upper.removesuffix("S")
+        self._parameters(2)
+        return unit
 
     def _parameters(self, most: int) -> list[int]:
         if not self.accept("("):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import decimal
 import math
 from decimal import Decimal
 
 from anomaly_app.conversions import (
-    DAY_MS as DAY_MS,
     DECIMALS as DECIMALS,
-    EPOCH_DAY as EPOCH_DAY,
     RANGES,
     rescale as rescale,
-    text_to_timestamp as text_to_timestamp,
 )
 from anomaly_app.errors import EvaluationError
 from anomaly_app.floats import to_single, widened
@@ -139,14 +135,3 @@ def single_remainder(a: float, b: float) -> float:
 def decimal_difference(a: Decimal, b: Decimal) -> Decimal:
     """Exact difference."""
     return DECIMALS.subtract(a, b)
-
-
-def add_months(value: int, months: int, per_day: int) -> int:
-    """A DATE or TIMESTAMP (``per_day`` units a day) some months on; the day is cut to the month's last."""
-    days, rest = divmod(value, per_day)
-    date = datetime.date.fromordinal(days + EPOCH_DAY)
-    index = date.year * 12 + date.month - 1 + months
-    year, month = divmod(index, 12)
-    last = (datetime.date(year + month // 11, (month + 1) % 12 + 1, 1) - datetime.timedelta(days=1)).day
-    moved = datetime.date(year, month + 1, min(date.day, last))
-    return (moved.toordinal() - EPOCH_DAY) * per_day + rest

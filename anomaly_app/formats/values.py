@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, EvaluationError
 from anomaly_app.floats import to_single
-from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 _UTC = datetime.UTC
 _NAIVE_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (SQL's TIMESTAMP has no zone)
@@ -55,7 +55,8 @@ def to_python(type_: DataType) -> Convert | None:
     """A function from the memory form of a type to Python's own type for it.
 
     TIMESTAMP becomes a naive ``datetime``, TIMESTAMP_LTZ an aware one in UTC, DATE a ``date``, TIME a ``time``, ROW a
-    tuple. A timestamp beyond the years 1 to 9999 stays a number.
+    tuple. A date or timestamp that Python's types cannot show (before the year 1, after 9999, with nanoseconds) becomes
+    its text.
 
     Returns:
         The function, which takes a value that is not None; or None if values pass unchanged.
@@ -68,10 +69,9 @@ def to_python(type_: DataType) -> Convert | None:
     kind = type_.kind
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ):
         epoch = _NAIVE_EPOCH if kind is Kind.TIMESTAMP else _AWARE_EPOCH
-        unit = datetime.timedelta(milliseconds=1) if (type_.precision or 0) <= 3 else _MICROSECOND
-        return lambda value: _shift(epoch, unit, value)
+        return _moments(epoch, type_.precision or 0)
     if kind is Kind.DATE:
-        return lambda value: datetime.date.fromordinal(value + c.EPOCH_DAY)
+        return _to_date
     if kind is Kind.TIME:
         return lambda value: (_NAIVE_EPOCH + datetime.timedelta(milliseconds=value)).time()
     if kind is Kind.ARRAY:
@@ -100,11 +100,25 @@ def refuse(value: Any, type_: DataType) -> NoReturn:
     raise DecodeError(f"{shown} ({type(value).__name__}) is not {article} {name}") from None
 
 
-def _shift(epoch: datetime.datetime, unit: datetime.timedelta, value: int) -> Any:
+def _moments(epoch: datetime.datetime, precision: int) -> Convert:
+    unit = datetime.timedelta(milliseconds=1) if precision <= 3 else _MICROSECOND
+    per_unit = 1_000 if precision > 6 else 1
+
+    def convert(value: int) -> Any:
+        count, rest = divmod(value, per_unit)
+        try:
+            return c.timestamp_to_text(value, precision) if rest else epoch + unit * count
+        except OverflowError:
+            return c.timestamp_to_text(value, max(precision, 3))
+
+    return convert
+
+
+def _to_date(value: int) -> Any:
     try:
-        return epoch + unit * value
-    except OverflowError:
-        return value
+        return datetime.date.fromordinal(value + c.EPOCH_DAY)
+    except (OverflowError, ValueError):
+        return c.date_to_text(value)
 
 
 def _same(value: Any) -> Any:
@@ -214,13 +228,15 @@ def _boolean(type_: DataType) -> Convert:
 
 def _timestamp(type_: DataType) -> Convert:
     precision = type_.precision or 0
-    unit = datetime.timedelta(milliseconds=1) if precision <= 3 else _MICROSECOND
-    per_day = c.DAY_MS if precision <= 3 else c.DAY_MS * 1000
+    unit = datetime.timedelta(milliseconds=1)
+    per_day = 86_400 * units_per_second(type_)
 
     def convert(value: Any) -> Any:
         if isinstance(value, datetime.datetime):
             naive = value if value.tzinfo is None else value.astimezone(_UTC).replace(tzinfo=None)
-            return (naive - _NAIVE_EPOCH) // unit
+            if precision == 3:
+                return (naive - _NAIVE_EPOCH) // unit
+            return c.storable(c.from_fields(0, (naive - _NAIVE_EPOCH) // _MICROSECOND * 1_000, precision))
         if isinstance(value, str):
             return c.text_to_timestamp(value, precision)
         if isinstance(value, datetime.date):

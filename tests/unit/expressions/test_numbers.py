@@ -133,7 +133,7 @@ def test_decimals_are_exact_in_the_type_of_flink(
         "%": lambda: EXACT.remainder(x, y),
     }[op]()
     rounded = exact.quantize(Decimal(1).scaleb(-scale), context=EXACT)
-    fits = abs(rounded.scaleb(scale, context=EXACT)) < 10**precision
+    fits = rounded.scaleb(scale, context=EXACT).copy_abs() < 10**precision  # abs() rounds to 28 digits
     found = value_of(f"a {op} b", a=(types["a"], x), b=(types["b"], y))
     assert found == (rounded if fits else None)
     assert found is None or (found.as_tuple().exponent == -scale and not (found.is_signed() and not found))
@@ -335,7 +335,7 @@ def test_types(expression: str, type_: str) -> None:
         ("ROUND(1.5, 'x')", "must be a whole number"),
         ("TYPEOF('a' || 'b')", "does not know the length of a text that is computed"),
         ("99999999999999999999", "does not fit a BIGINT: CAST a text to DECIMAL"),
-        ("CAST('1' AS INTERVAL FORTNIGHT)", "expected YEAR, MONTH, DAY, HOUR, MINUTE or SECOND"),
+        ("CAST('1' AS INTERVAL FORTNIGHT)", "expected SECOND, MINUTE, HOUR, DAY, MONTH or YEAR"),
         ("MAP['a', 1] < MAP['b', 1]", "only with = and <>"),
     ],
 )
@@ -349,7 +349,7 @@ def test_refused_with_what_would_work(expression: str, problem: str) -> None:
     [
         ("CAST(s AS INT)", "'x' is not a whole number"),
         ("CAST(s AS DOUBLE)", "'x' is not a number"),
-        ("CAST(s AS TIMESTAMP(3))", "is not a TIMESTAMP, such as 2024-02-29"),
+        ("CAST(s AS TIMESTAMP(3))", "is not a TIMESTAMP such as 2024-02-29 12:34:56.789"),
         ("ROUND(CAST('NaN' AS DOUBLE), 1)", "nan has no digits to round"),
         ("1 / (i - i)", "division by zero"),
     ],
