@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import faust
 from mode import Service
 
 from anomaly_app.agents.lane import declare
-from anomaly_app.errors import AnomalyError, SettingsError, SqlError
+from anomaly_app.errors import AnomalyError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job
 from anomaly_app.jobs.precedence import settle
@@ -38,6 +37,7 @@ from anomaly_app.runtime.watch import Watch
 from anomaly_app.runtime.worker import Worker
 from anomaly_app.runtime.writer import OutputWriter
 from anomaly_app.settings import LoadedSettings, load_settings
+from anomaly_app.tables.lock import DataDirLock
 from anomaly_app.tables.state import StateTable
 from anomaly_app.web.server import WebServer, serve
 
@@ -67,6 +67,7 @@ class AnomalyApp(LaneApp):
         self.warning = ""
         self.worker: Worker | None = None
         self._web: WebServer | None = None
+        self._lock: DataDirLock | None = None
         self._side_tasks: list[asyncio.Task[None]] = []
         self._deadline = threading.Timer(STOP_S, _give_up)
         self._deadline.daemon = True
@@ -120,10 +121,11 @@ class AnomalyApp(LaneApp):
         folder = self.loaded.settings.worker.data_dir
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+            self._lock = DataDirLock(folder)
         except OSError as error:
             raise self.loaded.error("worker.data_dir", f"nothing can be written to {folder}: {error}") from error
+        except StateError as error:
+            raise self.loaded.error("worker.data_dir", f"{error}: each worker needs one of its own") from None
 
     async def _prepare(self) -> None:
         drafts = bind_jobs(self.loaded, {})
@@ -136,7 +138,7 @@ class AnomalyApp(LaneApp):
             jobs = bind_jobs(loaded, sources)
             registries = Registries(loaded)
             pipelines = [
-                Pipeline(job, plan, settings, sources[plan.source.topic], registries)
+                Pipeline(job, plan, settings, sources[plan.source.topic], registries, sized=admin.makes_topics)
                 for job in jobs
                 for plan in job.plans
             ]
@@ -192,7 +194,7 @@ class AnomalyApp(LaneApp):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         watch = Watch(worker)
-        watches = (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, watch.watch_silence)
+        watches = (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, watch.watch_silence, watch.clear_up)
         for work in (*watches, self._stop_when_finished):
             self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
         await super().on_started()

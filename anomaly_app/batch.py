@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from anomaly_app.errors import SqlValidationError
-from anomaly_app.schema import Column, Origin, Schema, units_per_second
+from anomaly_app.errors import DataError, DecodeError, SqlValidationError
+from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Column, Kind, Origin, Schema, units_per_second
 
 if TYPE_CHECKING:
+    from anomaly_app.incoming import Chunk, Rejected, Table
     from anomaly_app.jobs.binder import BoundQuery
+    from anomaly_app.operators import Row
     from anomaly_app.patterns.builder import Pattern
     from anomaly_app.windows import SigmaRule
 
@@ -25,7 +27,8 @@ class Rows:
     Args:
         columns: name and SQL type of each column. May be left out for a frame, whose types are then taken.
         rows: tuples (or any sequences) of Python values, or of the text that SQL would cast; or a pandas or Polars
-            frame or a pyarrow table.
+            frame or a pyarrow table. A row that cannot be read, or has no event time, is rejected and the others go
+            on, as in the worker.
         rowtime: name of the event-time column; its rows may come in disorder.
         watermark_delay_ms: bound on that disorder in milliseconds; rows that come later are late and dropped.
         proctime: name of an additional processing-time column: rows in order of arrival, without watermark.
@@ -53,17 +56,29 @@ class Result:
         rows: tuples in order of emission. TIMESTAMP is a naive ``datetime``, TIMESTAMP_LTZ an aware one, DECIMAL a
             ``Decimal``. A time that Python's own types cannot show (before the year 1, after 9999, with nanoseconds) is
             its text.
-        late: rows of the tables that came after the watermark had passed them, as tuples of all table columns.
+        late: rows of the tables that came too late and were dropped, as tuples of all table columns.
         late_columns: name and SQL type of these.
-        matches: for each row, the pattern variable and the source row (as in ``late``) of every row that it used;
-            empty where a query has no pattern.
+        rejected: rows of the tables that could not be read, and why.
+        read: how many could.
     """
 
     columns: list[tuple[str, str]]
     rows: list[tuple[Any, ...]]
     late: list[tuple[Any, ...]] = field(default_factory=list)
     late_columns: list[tuple[str, str]] = field(default_factory=list)
-    matches: list[list[tuple[str, tuple[Any, ...]]]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    read: int = 0
+    _bindings: list[Sequence[tuple[str, Row]]] = field(default_factory=list, repr=False)
+    _show: Callable[[Row], tuple[Any, ...]] = field(default=tuple, repr=False, compare=False)
+
+    @property
+    def matches(self) -> list[list[tuple[str, tuple[Any, ...]]]]:
+        """For each row, the pattern variable and the source row (as in ``late``) of every row that it used.
+
+        Empty where a query has no pattern.
+        """
+        show = self._show
+        return [[(name, show(row)) for name, row in bindings] for bindings in self._bindings]
 
 
 def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None, *, dialect: str = "flink") -> Result:
@@ -78,11 +93,11 @@ def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = Non
         dialect: ``flink`` or ``standard`` (SQL:2016).
 
     Returns:
-        Columns and rows in order of emission, and the late rows.
+        Columns and rows in order of emission, the late rows, and those that could not be read.
 
     Raises:
         SqlError: the text is wrong; before any row is read.
-        DataError: a value does not fit its column, or an expression fails on a row.
+        DataError: of all the rows none can be read, or an expression fails on a row.
 
     Example:
         >>> spikes = query(
@@ -100,6 +115,15 @@ def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = Non
         >>> spikes.columns, spikes.rows
         ([('user_id', 'STRING'), ('qty', 'INT'), ('before', 'INT')], [('ann', 9, 2)])
     """
+    result = run(sql, tables, dialect=dialect)
+    if result.rejected and not result.read:
+        first = result.rejected[0]
+        raise DecodeError(f"no row of table {first.table} can be read; the first: row {first.number}: {first.reason}")
+    return result
+
+
+def run(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None, *, dialect: str = "flink") -> Result:
+    """The same as :func:`query`, but that it is no error if no row can be read."""
     from anomaly_app.jobs.binder import bind_text
 
     if not isinstance(sql, str):
@@ -109,27 +133,31 @@ def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = Non
     given = {name: _as_rows(table) for name, table in (tables or {}).items()}
     schemas = {name: _schema(rows) for name, rows in given.items() if rows.columns}
     bound = bind_text(sql, schemas, dialect)
-    return _run(bound, _rows_of(bound, given, sql))
+    name = _name_of(bound, given, sql)
+    return _run(bound, name, given[name])
 
 
 def _as_rows(table: Any) -> Rows:
-    if isinstance(table, Rows):
-        if not table.columns and not isinstance(table.rows, (list, tuple)):
-            return _from_frame(table)
-        return table
-    return _from_frame(Rows(rows=table))
+    """The table with what tells its columns: itself, or its frame."""
+    from anomaly_app.frames import as_table
+    from anomaly_app.incoming import Table
 
-
-def _from_frame(table: Rows) -> Rows:
-    from anomaly_app.frames import columns_and_rows
-
-    columns, rows = columns_and_rows(table.rows)
-    rowtime, delay = table.rowtime, table.watermark_delay_ms
+    given: Rows = table if isinstance(table, Rows) else Rows(rows=table)
+    if isinstance(given.rows, Table):
+        return given
+    frame = as_table(given.rows)
+    if frame is None:
+        if not isinstance(table, Rows):
+            expected = "Rows, a pandas or Polars frame, or a pyarrow table"
+            raise DataError(f"a table is given as {type(table).__name__}: it must be {expected}")
+        return given
+    rowtime, delay = given.rowtime, given.watermark_delay_ms
+    columns = given.columns or frame.columns
     timestamps = [name for name, type_ in columns if type_.startswith("TIMESTAMP")]
-    if rowtime is None and table.proctime is None and len(timestamps) == 1:
+    if rowtime is None and given.proctime is None and len(timestamps) == 1:
         # A frame is complete: its one timestamp orders it, and no row of it can be late.
         rowtime, delay = timestamps[0], _NEVER_LATE_MS
-    return Rows(columns, rows, rowtime, delay, table.proctime)
+    return Rows(columns, frame, rowtime, delay, given.proctime)
 
 
 _NEVER_LATE_MS = 1 << 60
@@ -144,14 +172,19 @@ def _schema(table: Rows) -> Schema:
         columns.append(Column(table.proctime, parse_type("TIMESTAMP_LTZ(3) NOT NULL"), Origin.PROCTIME))
     if table.rowtime is not None and table.rowtime not in names:
         raise SqlValidationError(f"rowtime {table.rowtime!r} is not a column; the columns are {', '.join(names)}")
+    rowtime = next((column.type for column in columns if column.name == table.rowtime), TIMESTAMP_3)
+    if rowtime.kind not in TIMESTAMPS | {Kind.BIGINT}:
+        expected = "a TIMESTAMP or TIMESTAMP_LTZ, or BIGINT of milliseconds"
+        raise SqlValidationError(f"rowtime {table.rowtime!r} is {rowtime}: it must be {expected}")
     return Schema(tuple(columns), table.rowtime, table.watermark_delay_ms, table.proctime)
 
 
-def _rows_of(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Rows:
-    for name, rows in given.items():
+def _name_of(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> str:
+    """The name under which the table of the query is given."""
+    for name in given:
         if name == bound.source or name.replace("`", "") == bound.source:
-            return rows
-    folded = {name.lower(): rows for name, rows in given.items()}
+            return name
+    folded = {name.lower(): name for name in given}
     if bound.source.lower() in folded:
         return folded[bound.source.lower()]
     have = ", ".join(given) or "none"
@@ -160,96 +193,100 @@ def _rows_of(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Rows:
     )
 
 
-def _run(bound: BoundQuery, table: Rows) -> Result:
-    from anomaly_app.formats.values import to_python
+def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
+    from anomaly_app.incoming import no_collection
     from anomaly_app.jobs.task import PartitionTask, QuerySlot
+    from anomaly_app.operators import COLUMNS, POSITION
 
     factory, layout = bound.factory, bound.layout
     slot = QuerySlot(
-        "query", factory.create(layout), order_key=factory.order_key(layout), sort_key=factory.sort_key(layout)
+        "query",
+        factory.create(layout),
+        needs_order=factory.needs_order,
+        order_key=factory.order_key(layout),
+        sort_key=factory.sort_key(layout),
     )
     task = PartitionTask([slot], delay_ms=bound.schema.watermark_delay_ms, mode=bound.mode)
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
     result.late_columns = [(column.name, str(column.type)) for column in layout.columns]
-    out = [to_python(column.type) for column in factory.output]
-    back = [to_python(column.type) for column in layout.columns]
+    out, back = _to_python(factory.output, 0), _to_python(layout.columns, COLUMNS)
+    result._show = lambda row: back([row])[0]
 
     def take() -> None:
         output = task.take()
         for _, problem in output.problems:
             raise problem.error
-        for _, finding in output.findings:
-            result.rows.append(_convert(out, finding.values))
-            result.matches.append([(name, _convert(back, row[2:])) for name, row in finding.bindings])
-        result.late += [_convert(back, row[2:]) for row in output.late]
+        result.rows += out([finding.values for _, finding in output.findings])
+        result._bindings += [finding.bindings for _, finding in output.findings]
+        result.late += back(output.late)
 
-    position = 0
-    for batch in _batches(table, bound):
-        task.process(batch, end=position + len(batch))
-        position += len(batch)
-        take()
+    for batch, rejected in _batches(table, bound):
+        result.rejected += [replace(each, table=name) for each in rejected]
+        result.read += len(batch)
+        if batch:
+            with no_collection():
+                task.process(batch, end=batch[-1][POSITION] + 1)
+                take()
     task.finish()
     take()
     return result
 
 
-def _convert(converters: Sequence[Any], values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(
-        value if convert is None or value is None else convert(value)
-        for convert, value in zip(converters, values, strict=True)
+def _to_python(columns: Sequence[Column], first: int) -> Callable[[Sequence[Any]], list[tuple[Any, ...]]]:
+    """A function from tuples in memory form, whose columns begin at ``first``, to tuples of Python values."""
+    from anomaly_app.formats.rowcode import rows_function
+    from anomaly_app.formats.values import to_python
+
+    return rows_function(
+        [f"r[{first + number}]" for number in range(len(columns))], [to_python(column.type) for column in columns]
     )
 
 
-def _batches(table: Rows, bound: BoundQuery) -> Iterable[list[tuple[Any, ...]]]:
-    """Rows in the engine's layout, converted and checked, some thousand at a time."""
-    from anomaly_app.errors import DataError, DecodeError
-    from anomaly_app.formats.values import to_internal
+def _batches(table: Rows, bound: BoundQuery) -> Iterator[tuple[list[Row], list[Rejected]]]:
+    """Rows in the engine's layout, converted and checked, some thousand at a time; and those that cannot be read."""
+    from anomaly_app.incoming import no_collection, without
 
     schema = bound.schema
-    names = [name for name, _ in table.columns] or [c.name for c in schema.columns if c.origin is not Origin.PROCTIME]
-    places = {name: place for place, name in enumerate(names)}
-    converters = []
-    for column in schema.columns:
-        place = places.get(column.name) if column.origin is not Origin.PROCTIME else -1
-        if place is None:
+    given = _table(table, schema)
+    names = given.names
+    wanted = [column for column in schema.columns if column.origin is not Origin.PROCTIME]
+    for column in wanted:
+        if column.name not in names and not given.absent_is_null:
             raise DataError(
                 f"the rows of table {bound.source} have no column {column.name!r}; they have {', '.join(names)}"
             )
-        converters.append((place, to_internal(column.type), column))
-    rowtime, per_ms = None, 1
-    if schema.rowtime is not None:
-        rowtime = next(number for number, column in enumerate(schema.columns) if column.name == schema.rowtime)
-        per_ms = units_per_second(schema.columns[rowtime].type) // 1_000
-    batch: list[tuple[Any, ...]] = []
-    position = 0
-    for position, row in enumerate(table.rows):
-        if len(row) != len(names):
-            raise DecodeError(
-                f"row {position + 1} of table {bound.source} has {len(row)} values for {len(names)} columns"
-            )
-        values: list[Any] = []
-        for place, convert, column in converters:
-            if place < 0:
-                values.append(clock.time_ns() // 1_000_000)
-                continue
-            value = row[place]
-            if value is not None and convert is not None:
-                try:
-                    value = convert(value)
-                except DecodeError as error:
-                    where = f"row {position + 1} of table {bound.source}, column {column.name} ({column.type})"
-                    raise DecodeError(f"{where}: {error}") from error
-            values.append(value)
-        if rowtime is not None:
-            time = values[rowtime]
-            if time is None:
-                raise DecodeError(f"row {position + 1} of table {bound.source}: rowtime {schema.rowtime} is NULL")
-            time //= per_ms
-        else:
-            time = values[-1] if schema.proctime is not None else 0
-        batch.append((time, position, *values))
-        if len(batch) >= BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    proctime = next((number for number, c in enumerate(schema.columns) if c.origin is Origin.PROCTIME), None)
+    rowtime = next((number for number, column in enumerate(wanted) if column.name == schema.rowtime), None)
+    per_ms = 1 if rowtime is None else units_per_second(wanted[rowtime].type) // 1_000
+    back = _to_python(wanted, 0)
+    for chunk in given.chunks(wanted, BATCH_ROWS):
+        if rowtime is not None and None in chunk.columns[rowtime]:
+            reason = f"the event time {schema.rowtime} is NULL"
+            wrong = {place: reason for place, time in enumerate(chunk.columns[rowtime]) if time is None}
+            shown = {place: back([[column[place] for column in chunk.columns]])[0] for place in wrong}
+            chunk = without(chunk, wrong, shown.__getitem__)
+        with no_collection():
+            rows = _rows(chunk, rowtime, per_ms, proctime)
+        yield rows, chunk.rejected
+
+
+def _rows(chunk: Chunk, rowtime: int | None, per_ms: int, proctime: int | None) -> list[Row]:
+    columns, count = list(chunk.columns), len(chunk.positions)
+    times: Sequence[int] = [0] * count
+    now = clock.time_ns() // 1_000_000
+    if rowtime is not None:
+        times = columns[rowtime] if per_ms == 1 else [time // per_ms for time in columns[rowtime]]
+    elif proctime is not None:
+        times = [now] * count
+    if proctime is not None:
+        columns.insert(proctime, [now] * count)
+    return list(zip(times, chunk.positions, *columns, strict=True))
+
+
+def _table(table: Rows, schema: Schema) -> Table:
+    from anomaly_app.incoming import Table, TupleTable
+
+    if isinstance(table.rows, Table):
+        return table.rows
+    declared = [column.name for column in schema.columns if column.origin is not Origin.PROCTIME]
+    return TupleTable([name for name, _ in table.columns] or declared, table.rows)

@@ -6,7 +6,8 @@ points. The shared suite in :mod:`anomaly_app.testing.detectors` says what every
 
 * the same points give the same verdicts, however they are split into batches and whatever other series do;
 * a series restored from its entries has the same future as one that was never written;
-* a missing value (NaN) is not learnt from; points of one time go in the order in which they came;
+* a missing value (NaN) is not learnt from; an infinite one is an anomaly, and not learnt from either;
+* points of one time go in the order in which they came;
 * what a series holds is bounded, and what :meth:`Detector.changes` gives grows with the points that came in.
 """
 

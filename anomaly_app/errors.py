@@ -10,6 +10,7 @@
     │   └── SqlValidationError     it can be read but means nothing, or nothing that is supported
     ├── DataError                  a record or a value is wrong
     │   ├── DecodeError            bytes that are not what the format or the schema says
+    │   │   └── IgnoredError       and that an option of the format says to let go
     │   └── EvaluationError        an expression fails on a row (a CAST, a division by zero)
     │       └── SkipTargetError    AFTER MATCH SKIP cannot go where it should
     ├── LimitError                 a bound on memory or time was reached
@@ -130,6 +131,12 @@ class DecodeError(DataError):
     """Bytes that the format or the schema does not allow."""
 
     code = "decode"
+
+
+class IgnoredError(DecodeError):
+    """A record that cannot be read, of a table with ``ignore-parse-errors``: counted, and no dead letter."""
+
+    code = "ignored"
 
 
 class EvaluationError(DataError):

@@ -11,7 +11,7 @@ columns are those that the queries of one source read, in an order fixed when th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -110,6 +110,100 @@ class Counters:
         self.counts[reason] = self.counts.get(reason, 0) + number
 
 
+_STRETCH = 32
+"""Rows that are looked at together: hardly ever is one of them behind the watermark."""
+
+
+class Arrivals:
+    """Rows of one batch in order of arrival, for operators that do not wait for the watermark.
+
+    A row takes part before it moves the watermark, which is the greatest time so far less the delay.
+
+    Args:
+        rows: of the batch.
+        watermark: in front of the first one, in ms.
+        highest: greatest event time before it, in ms.
+        delay_ms: bound on disorder in ms; None if the watermark comes from outside, and stands still meanwhile.
+
+    Attributes:
+        times: event times of the rows.
+        watermark: behind the last row.
+        highest: greatest event time behind the last row.
+
+    Example:
+        >>> arrivals = Arrivals([(2_000, 0), (3_200, 1), (900, 2)], watermark=0, highest=0, delay_ms=1_000)
+        >>> arrivals.behind, arrivals.watermark, list(arrivals.watermarks())
+        ([(2, 2200)], 2200, [0, 1000, 2200])
+    """
+
+    __slots__ = ("_before", "_behind", "_delay", "_in_order", "highest", "rows", "times", "watermark")
+
+    def __init__(self, rows: Sequence[Row], *, watermark: int, highest: int, delay_ms: int | None) -> None:
+        self.rows = rows
+        self._before, self._delay = (watermark, highest), delay_ms
+        self.times = [row[TIME] for row in rows]
+        self._behind: list[tuple[int, int]] | None = None
+        self._in_order: bool | None = None
+        self.watermark, self.highest = watermark, highest
+        if delay_ms is not None and rows:
+            self.highest = max(highest, max(self.times))
+            self.watermark = max(watermark, self.highest - delay_ms)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether no row is earlier than the one before it."""
+        if self._in_order is None:
+            times, first = self.times, self.times[:_STRETCH]
+            self._in_order = first == sorted(first) and times == sorted(times)
+        return self._in_order
+
+    @property
+    def behind(self) -> Sequence[tuple[int, int]]:
+        """Number of each row that is not at least two milliseconds ahead of the watermark, and that watermark.
+
+        All others come in time for whatever ends at their own time or later, however the batch is cut. (One
+        millisecond ahead: a session that would just take the row has ended.)
+        """
+        if self._behind is None:
+            self._behind = self._find_behind()
+        return self._behind
+
+    def _find_behind(self) -> list[tuple[int, int]]:
+        times, delay = self.times, self._delay
+        watermark, highest = self._before
+        if not times or (times[0] if self.in_order else min(times)) > self.watermark + 1:
+            return []
+        if self.in_order and times[0] > watermark + 1 and delay is not None and delay > 1:
+            return []
+        if delay is None:
+            return [(number, watermark) for number, time in enumerate(times) if time <= watermark + 1]
+        behind: list[tuple[int, int]] = []
+        for start in range(0, len(times), _STRETCH):
+            stretch = times[start : start + _STRETCH]
+            latest = max(highest, max(stretch))
+            reached = max(watermark, latest - delay)
+            if min(stretch) > reached + 1:
+                highest, watermark = latest, reached
+                continue
+            for number, time in enumerate(stretch, start):
+                if time <= watermark + 1:
+                    behind.append((number, watermark))
+                if time > highest:
+                    highest = time
+                    if time - delay > watermark:
+                        watermark = time - delay
+        return behind
+
+    def watermarks(self) -> Iterator[int]:
+        """The watermark in front of each row."""
+        (watermark, highest), delay = self._before, self._delay
+        for row in self.rows:
+            yield watermark
+            if delay is not None and row[TIME] > highest:
+                highest = row[TIME]
+                watermark = max(watermark, highest - delay)
+
+
 class Operator(Protocol):
     """One partition of keyed rows in, findings out. Plain synchronous Python; time is data.
 
@@ -119,12 +213,29 @@ class Operator(Protocol):
     problems: list[Problem]
     counters: Counters
 
-    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
-        """Take rows, already in event-time order and none later than ``watermark``, and move time to ``watermark``."""
+    late: list[Row]
+    """Rows that came too late and were dropped since the last time somebody looked; stays empty in operators whose
+    rows come in order, since those never see a late row."""
+
+    def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
+        """Take rows, and move time to ``watermark``.
+
+        Args:
+            rows: in order of event time and none later than ``watermark``; with ``arrivals``, in order of arrival,
+                whatever their times.
+            watermark: in ms; it never falls.
+            arrivals: the same rows, and how the watermark stood in front of each; never for an operator whose factory
+                ``needs_order``. What comes out must be what would come out if the rows came one by one, with time
+                moved between them.
+        """
         ...
 
     def advance(self, watermark: int) -> list[Finding]:
         """Move time without rows: time-outs fire. :data:`MAX_WATERMARK` is the end of a bounded input."""
+        ...
+
+    def due_ms(self) -> int | None:
+        """Time by the clock from which on something is complete though no row has come since; None if nothing is."""
         ...
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
@@ -142,7 +253,8 @@ class Operator(Protocol):
         False if the source is the log: after :meth:`restore` the rows from :meth:`oldest_time` on, up to the
         watermark of the checkpoint, are given to :meth:`process` once more, in one call, and its findings are
         thrown away, because they were written before. The state entries then only hold what the rows cannot tell
-        again, such as how far the matches of a key have consumed its rows.
+        again, such as how far the matches of a key have consumed its rows. Operators whose rows do not come in order
+        keep them.
         """
         ...
 
@@ -170,6 +282,20 @@ class OperatorFactory(Protocol):
     @property
     def output(self) -> Sequence[Column]:
         """Columns of the findings' ``values``."""
+        ...
+
+    @property
+    def detects(self) -> bool:
+        """Whether its rows tell of something found, so that they are alerts even where a table takes them."""
+        ...
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether rows must come in order of event time, as patterns and detectors want them.
+
+        Then they are held back until the watermark has passed them, and late ones are dropped before the operator. If
+        not, rows come as they arrive, and the operator says which were too late for it.
+        """
         ...
 
     def create(self, layout: Layout) -> Operator:

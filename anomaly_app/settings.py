@@ -107,8 +107,6 @@ class KafkaSettings(_Section):
     """Create missing topics of the worker's own."""
     isolation_level: Literal["", "read_uncommitted", "read_committed"] = ""
     """Whether records of aborted transactions are read; empty for that of the job files, else read_uncommitted."""
-    embedded: bool = False
-    """The broker is librdkafka's mock cluster; set only by the demo and the test kit."""
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -17,22 +17,26 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One partition of one plan that this worker has.
 
     Args:
-        plan: name of the plan.
-        topic: its source topic, or the repartition topic.
+        job: name of the job.
+        queries: names of the plan's queries.
+        source: topic that the plan reads.
+        topic: the same, or the repartition topic.
         partition: number of the partition.
         rows: taken since the worker started.
         rows_per_s: over the last seconds.
         lag: records between the worker and the end of the partition; None while unknown.
         watermark_ms: event time up to which the partition is complete, in ms; None before the first row.
         buffered: rows that wait for the watermark.
-        late: rows that came after the watermark had passed them.
+        late: rows that came too late for at least one query.
         rejected: rows with an absurd event time.
         dead_letters: records that could not be decoded, and rows on which a rule failed.
         duplicates: replayed rows that were recognised and dropped.
         repartitioned: the rows come through a repartition topic, so that they have been counted upstream already.
     """
 
-    plan: str
+    job: str
+    queries: tuple[str, ...]
+    source: str
     topic: str
     partition: int
     rows: int = 0
@@ -48,7 +52,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueryStatus(TypedDict):
-    """A query of a job; ``sink`` is a topic, None for a bare SELECT."""
+    """A query of a job; ``sink`` is a topic, None for a bare SELECT; ``late`` rows came too late for it."""
 
     name: str
     description: str
@@ -56,6 +60,7 @@ class QueryStatus(TypedDict):
     routing: str
     sink: str | None
     alerts: int
+    late: int
 
 
 class JobStatus(TypedDict):

@@ -50,6 +50,11 @@ def _spiked(random: np.random.Generator, rows: int, series: int) -> Floats:
     return values
 
 
+def _mostly_one(random: np.random.Generator, rows: int, series: int) -> Floats:
+    dips = np.round(100 - random.exponential(size=(rows, series)), 2)
+    return np.where(random.random((rows, series)) < 0.9, 100.0, dips)
+
+
 FAMILIES: dict[str, Family] = {
     "gauss": lambda random, rows, series: random.normal(size=(rows, series)),
     "AR(1) .8": _ar1,
@@ -58,6 +63,11 @@ FAMILIES: dict[str, Family] = {
     "t3": lambda random, rows, series: random.standard_t(3, (rows, series)),
     "lognormal": lambda random, rows, series: random.lognormal(size=(rows, series)),
     "gauss + 1 % outliers": _spiked,
+    "counts": lambda random, rows, series: random.poisson(2.0, (rows, series)).astype(np.float64),
+    "mostly one value": _mostly_one,
+    "rounded prices": lambda random, rows, series: np.round(
+        100 + np.cumsum(random.normal(scale=0.01, size=(rows, series)), axis=0), 2
+    ),
 }
 """Makers of values of shape (rows, series)."""
 
@@ -75,6 +85,8 @@ DETECTORS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 NORMAL_GOAL, CONFORMAL_GOAL, SHORT_GOAL = (0.85, 1.20), (0.90, 1.15), (0.9, 1.1)
+DISCRETE_GOAL = (0.2, 1.15)
+"""A bound at a value that many rows have excludes what is beyond it, which may be less than the tail."""
 SHORT = (8, 16, 32, 64, 128)
 """Points before the first verdict."""
 
@@ -82,6 +94,8 @@ SHORT = (8, 16, 32, 64, 128)
 def goal(detector: str, family: str) -> tuple[float, float] | None:
     """Bounds that a cell should keep, in percent."""
     if "conformal" in detector and detector.startswith("arima"):
+        if family in {"counts", "mostly one value"}:
+            return DISCRETE_GOAL
         return CONFORMAL_GOAL
     plain = family in {"gauss", "AR(1) .8", "seasonal"} or (family == "random walk" and not detector.startswith("holt"))
     return NORMAL_GOAL if plain and detector.startswith(("arima", "holt")) and "conformal" not in detector else None

@@ -154,7 +154,6 @@ def throughput(kafka: ApacheKafka, folder: str, rows: int, per_window: int, keye
     job = Path(folder, f"{name}.sql")
     job.write_text(JOB.format(topic=name, format=KEYED if keyed else NOT_KEYED))
     with worker(servers, job, folder, name) as process:
-        plan = f"{name}-{name}-sales-user_id-state-changelog"
         while True:
             time.sleep(1.0)
             status = process.get("/api/status") or {}
@@ -167,7 +166,8 @@ def throughput(kafka: ApacheKafka, folder: str, rows: int, per_window: int, keye
         time.sleep(1.0)
         cpu = sum(os.times()[2:4]) if False else _cpu_seconds(process.process.pid)
         process.stop()
-    changelogs = [plan] if keyed else [plan, plan.replace("-state-", "-shuffle-")]
+    topics = asyncio.run(all_topics(servers))
+    changelogs = [topic for topic in topics if topic.startswith(f"{name}-{name}-") and topic.endswith("-changelog")]
     written = [record for topic in changelogs for record in asyncio.run(read(servers, topic))]
     stamps = sorted(record.timestamp for record in written)
     # The first flush of each partition notes where it begins, before any row.
@@ -187,6 +187,12 @@ def throughput(kafka: ApacheKafka, folder: str, rows: int, per_window: int, keye
         "changelog_bytes_per_row": round(changelog_bytes / rows, 2),
         "changelog_records": len(written),
     }
+
+
+async def all_topics(servers: str) -> set[str]:
+    """Names of the topics that there are."""
+    async with AIOKafkaConsumer(bootstrap_servers=servers) as consumer:
+        return set(await consumer.topics())
 
 
 def _cpu_seconds(pid: int) -> float:

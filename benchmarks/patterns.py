@@ -85,8 +85,11 @@ def restart(user: str, rows: list, found: list) -> tuple[int, int]:
     return 0, 0
 
 
-def by_hand(users: dict, batch: list, found: list) -> None:
-    """(TYPICAL+? UNUSUAL) WITHIN 10 s, UNUSUAL if its quantity is over three times the average of TYPICAL."""
+def by_hand(users: dict, batch: list, found: list, within: Any = WITHIN_MS) -> None:
+    """(TYPICAL+? UNUSUAL) WITHIN 10 s, UNUSUAL if its quantity is over three times the average of TYPICAL.
+
+    ``within`` is in the unit of the times.
+    """
     for row in batch:
         at, user, quantity, invoice = row
         run = users.get(user)
@@ -94,7 +97,7 @@ def by_hand(users: dict, batch: list, found: list) -> None:
             users[user] = [[row], quantity, 1]
             continue
         rows, total, count = run
-        while rows and at - rows[0][0] >= WITHIN_MS:
+        while rows and at - rows[0][0] >= within:
             total, count = restart(user, rows, found)
         if not rows:
             rows.append(row)

@@ -48,7 +48,9 @@ class AlertBuilder:
         by_name = {column.name: column for column in plan.layout.columns}
         self._key = _converters([by_name[name] for name in factory.partition_by or ()])
         self._payload = _converters(factory.output)
-        self._columns = _converters(plan.layout.columns)
+        own = [column for column in plan.layout.columns if column.name in factory.reads]
+        self._columns = _converters(own)
+        self._places = [plan.layout.index(column.name) for column in own]
         self._lower = [column.name.lower() for column in factory.output]
         self._width = COLUMNS + len(plan.layout.columns)
 
@@ -96,7 +98,7 @@ class AlertBuilder:
                 # Behind a repartition a row ends with its partition and offset in the source.
                 partition=row[width] if len(row) > width else partition,
                 offset=row[width + 1] if len(row) > width else row[POSITION],
-                values=_convert(self._columns, row[COLUMNS:width]),
+                values=_convert(self._columns, [row[place] for place in self._places]),
             )
             for variable, row in bindings
         ]

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("demo", "run", "generate", "query", "detect", "check", "explain", "config")
-"""Modules beside this one, in the order of the help; each has a function of its own name."""
+COMMANDS = ("demo", "run", "generate", "query", "detect", "check", "explain", "state", "config")
+"""Modules beside this one, in the order of the help; each has a function, or a group of commands, of its own name."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -38,7 +38,11 @@ def create_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     app.callback()(_describe)
     for name in commands:
-        app.command()(getattr(importlib.import_module(f"anomaly_app.cli.{name}"), name))
+        command = getattr(importlib.import_module(f"anomaly_app.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command()(command)
     return app
 
 

@@ -67,6 +67,7 @@ def _queries(job: Job) -> list[dict[str, Any]]:
             "name": query.name,
             "source": plan.source.topic,
             "sink": query.sink.topic if query.sink else None,
+            "alerts": query.alerts.value,
             "partition_by": list(plan.partition_by),
             "routing": plan.routing.value,
             "description": getattr(query.factory, "description", ""),
@@ -82,6 +83,14 @@ def _print(report: dict[str, Any]) -> None:
         return
     print(f"{report['file']}: right (version {report['version']})")
     for query in report["queries"]:
-        print(f"  {query['name']}: {query['source']} -> {query['sink'] or 'alerts only'}: {query['description']}")
+        print(f"  {query['name']}: {query['source']} -> {_where(query)}: {query['description']}")
     for warning in report["warnings"]:
         print(f"  warning: {warning}")
+
+
+def _where(query: dict[str, Any]) -> str:
+    """Where the rows of a query go."""
+    alerts = query["alerts"] != "none"
+    if query["sink"] is None:
+        return "alerts only" if alerts else "nowhere"
+    return str(query["sink"]) if alerts else f"{query['sink']}, no alerts"

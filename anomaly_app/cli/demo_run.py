@@ -85,7 +85,7 @@ class DemoRun:
         servers = self.broker
         if servers is None:
             servers = stack.enter_context(EmbeddedBroker(self.sales.topic, ALERTS)).bootstrap_servers
-        settings = {"kafka.bootstrap_servers": servers, "kafka.embedded": str(self.broker is None).lower()}
+        settings = {"kafka.bootstrap_servers": servers}
         # Settings of the user, such as other jobs, are for other workers.
         async with TopicAdmin(load_settings(settings, config_file=os.devnull, environ={})) as admin:
             topics = (self.sales.topic, ALERTS)

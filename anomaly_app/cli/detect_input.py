@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import DataError
 
 if TYPE_CHECKING:
-    from anomaly_app.cli.files import FileTable
+    from anomaly_app.cli.files import FileTable, Unreadable
     from anomaly_app.detectors import Floats, Integers
 
 _SECONDS_BELOW, _MILLISECONDS_BELOW = 1e11, 1e14
@@ -76,7 +76,9 @@ def read_series(
     from anomaly_app.cli.files import read_table
 
     table = read_table(path)
-    names = [name for name, _ in table.columns]
+    for name in (*values, *by, *(() if time is None else (time,))):
+        table.reach(name)
+    names = table.names
     value_places = [_place(names, value, path) for value in values]
     by_places = [_place(names, name, path) for name in by]
     time_place = _time_place(table, path) if time is None else _place(names, time, path)
@@ -89,12 +91,12 @@ def _collect(
 ) -> Series:
     import numpy as np
 
-    names = [name for name, _ in table.columns]
+    names = table.names
     readers: list[Callable[[Any], float]] = [_category if text else _number for text in texts]
     wrong = _Problems()
     numbers: dict[tuple[Any, ...], int] = {}
     series, times, points, shown = [], [], [], []
-    unreadable = untimed = 0
+    unreadable = untimed = len(table.unreadable)
     for number, row in enumerate(table.rows, 1):
         before = wrong.count
         moment = wrong.read(_milliseconds, row[time], names[time], number)
@@ -126,10 +128,17 @@ def _collect(
         np.array(times, dtype=np.int64)[order],
         np.array(points, dtype=np.float64)[order],
         [shown[place] for place in order.tolist()],
-        wrong.lines(),
+        [*_lines(table.unreadable), *wrong.lines()],
         unreadable,
         untimed,
     )
+
+
+def _lines(unreadable: Sequence[Unreadable]) -> list[str]:
+    if not unreadable:
+        return []
+    line, reason, _ = unreadable[0]
+    return [f"{len(unreadable):,} lines are no rows, the first is line {line}: {reason}"]
 
 
 def _present(points: Sequence[Sequence[float]]) -> int:
@@ -170,7 +179,7 @@ def _number(value: Any) -> float:
             value = text_to_float(value)
         except DataError:
             raise DataError(f"{value!r} is no number") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise DataError(f"{value!r} is no number")
     return float(value)
 
@@ -206,7 +215,7 @@ def _milliseconds(value: Any) -> float:
 
 def _is_text(table: FileTable, place: int) -> bool:
     """Whether a column holds texts, apart from a number here and there."""
-    if table.columns[place][1] not in ("STRING", "BOOLEAN"):
+    if table.type_of(table.names[place]) not in ("STRING", "BOOLEAN"):
         return False
     present = [row[place] for row in table.rows if row[place] is not None]
     return sum(_is_number(value) for value in present) * 2 < len(present)
@@ -221,7 +230,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _time_place(table: FileTable, path: Path) -> int:
+    from anomaly_app.cli.inference import mostly_times
+
     found = [place for place, (_, type_) in enumerate(table.columns) if type_.startswith("TIMESTAMP")]
+    if not found:
+        # A few values that are no times cost their rows, and not the column its kind.
+        texts = [place for place, (_, type_) in enumerate(table.columns) if type_ == "STRING"]
+        found = [place for place in texts if mostly_times(table.values(table.names[place]))]
     if len(found) != 1:
         what = f"{len(found)} TIMESTAMP columns" if found else "no TIMESTAMP column"
         have = ", ".join(name for name, _ in table.columns)

@@ -3,135 +3,315 @@
 from __future__ import annotations
 
 import csv
-import re
+import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anomaly_app.errors import DataError
+from anomaly_app.cli.inference import infer
+from anomaly_app.errors import DataError, DecodeError
+
+if TYPE_CHECKING:
+    from anomaly_app.frames import FrameTable
+    from anomaly_app.incoming import Chunk
+    from anomaly_app.schema import Column
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 Columns = list[tuple[str, str]]
 
 
-class FileTable(NamedTuple):
-    """A table as it was read.
+class Unreadable(NamedTuple):
+    """A line of a file that is no row.
 
     Args:
-        columns: name and SQL type.
-        rows: values as the file has them; SQL casts them.
+        line: its number, from 1.
+        reason: why.
+        text: its beginning.
     """
 
-    columns: Columns
-    rows: list[Sequence[Any]]
+    line: int
+    reason: str
+    text: str
+
+
+_SHOWN = 200
+
+
+class FileTable(ABC):
+    """A table in a file; an :class:`~anomaly_app.incoming.Table`.
+
+    Types that the file does not tell are inferred from the values, once they are asked for.
+
+    Args:
+        names: of the columns.
+        lines: number of the line where each row begins; () if the file has no lines.
+        unreadable: lines that are no rows.
+    """
+
+    absent_is_null = False
+
+    def __init__(self, names: Sequence[str], lines: Sequence[int], unreadable: list[Unreadable]) -> None:
+        self.names, self.lines, self.unreadable = list(names), lines, unreadable
+        self._types: dict[str, str] = {}
+        self._reached: dict[str, list[Any]] = {}
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Rows that it has."""
+
+    @abstractmethod
+    def own_rows(self) -> Sequence[Sequence[Any]]:
+        """Values as the file has them."""
+
+    @property
+    def rows(self) -> Sequence[Sequence[Any]]:
+        """Values as the file has them, and behind them what :meth:`reach` has made columns."""
+        rows = self.own_rows()
+        if not self._reached:
+            return rows
+        return [(*row, *more) for row, *more in zip(rows, *self._reached.values(), strict=True)]
+
+    @abstractmethod
+    def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
+        """See :class:`~anomaly_app.incoming.Table`."""
+
+    @property
+    def columns(self) -> Columns:
+        """Name and SQL type of each column."""
+        return [(name, self.type_of(name)) for name in self.names]
+
+    def values(self, name: str) -> list[Any]:
+        """Values of a column; of a path such as ``meta.temp`` those inside of its objects.
+
+        Raises:
+            KeyError: there is no such column.
+        """
+        if name in self._reached:
+            return self._reached[name]
+        if name in self.names:
+            place = self.names.index(name)
+            return [row[place] for row in self.own_rows()]
+        head, dot, field = name.rpartition(".")
+        if not dot:
+            raise KeyError(name)
+        return [value.get(field) if isinstance(value, dict) else None for value in self.values(head)]
+
+    def reach(self, path: str) -> None:
+        """Make a path into objects, such as ``meta.temp``, a column; nothing else is changed."""
+        if path not in self.names and path.partition(".")[0] in self.names:
+            self._reached[path] = self.values(path)
+            self.names.append(path)
+
+    def type_of(self, name: str) -> str:
+        """SQL type of a column; raises ``KeyError`` if there is no such."""
+        if name not in self._types:
+            self._types[name] = infer(self.values(name))
+        return self._types[name]
+
+    def place(self, number: int) -> str:
+        """Where the row of a number, from 1, stands."""
+        return f"line {self.lines[number - 1]}" if self.lines else f"row {number}"
 
 
 def read_table(path: Path) -> FileTable:
-    """Read a table; types that the file does not tell are inferred from the values.
-
-    An empty field of a CSV file is NULL.
+    """Read a table. A line that is no row costs only itself. An empty field of a CSV file is NULL.
 
     Args:
         path: a file ending in ``.csv`` (with a header), ``.jsonl`` or ``.parquet``.
 
     Raises:
-        DataError: the file cannot be read, or is not what its ending says.
+        DataError: the file cannot be read, is not what its ending says, or no line of it can be read.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: the name of a table's file should end in {', '.join(SUFFIXES)}")
     try:
-        return reader(path)
+        table = reader(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+    if table.unreadable and not len(table):
+        first = table.unreadable[0]
+        raise DataError(f"{path}: no row can be read; the first: line {first.line}: {first.reason}")
+    return table
 
 
-def _read_csv(path: Path) -> FileTable:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
+class _CsvFile(FileTable):
+    def __init__(self, path: Path) -> None:
+        lines, clean = _text_lines(path.read_bytes())
+        records = _records(lines)
+        first, header = next(records, (1, None))
+        if header is None:
+            raise DataError(f"{path} is empty: it should begin with a header, the names of its columns")
+        if isinstance(header, str) or not (clean or _is_clean(header)):
+            wrong = header if isinstance(header, str) else _NO_UTF_8
+            raise DataError(f"{path} cannot be read: line {first}: {wrong}")
+        self._rows: list[Sequence[Any]] = []
+        numbers: list[int] = []
+        unreadable: list[Unreadable] = []
+        for line, record in records:
+            problem = None
+            if isinstance(record, str):
+                problem = record
+            elif record and len(record) != len(header):
+                problem = f"{len(record)} values for {len(header)} columns"
+            elif not (clean or _is_clean(record)):
+                problem = _NO_UTF_8
+            elif record:
+                self._rows.append([value or None for value in record])
+                numbers.append(line)
+            if problem is not None:
+                text = lines[line - 1].rstrip("\r\n")[:_SHOWN]
+                unreadable.append(Unreadable(line, problem, text.encode("utf-8", "replace").decode()))
+        super().__init__(header, numbers, unreadable)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def own_rows(self) -> Sequence[Sequence[Any]]:
+        return self._rows
+
+    def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
+        from anomaly_app.incoming import TupleTable
+
+        return TupleTable(self.names, self._rows).chunks(wanted, size)
+
+
+_NO_UTF_8 = "it is not UTF-8"
+
+
+def _text_lines(data: bytes) -> tuple[list[str], bool]:
+    """Lines of a text, with their ends; and whether all of it is UTF-8."""
+    try:
+        text, clean = data.decode("utf-8-sig"), True
+    except UnicodeDecodeError:
+        text, clean = data.decode("utf-8-sig", "surrogateescape"), False
+    return list(io.StringIO(text, newline="")), clean
+
+
+def _is_clean(record: Iterable[str]) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for value in record for character in value)
+
+
+def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Number of the first line and values of each record; what is wrong in place of the values if they are not CSV."""
+    start = 0
+    while start < len(lines):
+        reader = csv.reader(lines[start:], strict=True)
+        begin = start
         try:
-            header = next(reader, None)
-            if header is None:
-                raise DataError(f"{path} is empty: it should begin with a header, the names of its columns")
-            rows: list[Sequence[Any]] = [[value or None for value in row] for row in reader if row]
+            for record in reader:
+                yield begin + 1, record
+                begin = start + reader.line_num
+            return
         except csv.Error as error:
-            raise DataError(f"{path}, line {reader.line_num}: {error}") from error
-    for number, row in enumerate(rows):
-        if len(row) != len(header):
-            raise DataError(f"{path}, record {number + 1}: {len(row)} values for {len(header)} columns")
-    return FileTable([(name, infer(row[place] for row in rows)) for place, name in enumerate(header)], rows)
+            end = start + reader.line_num
+            # A quote that nobody closes would draw all other lines in.
+            open_quote = end >= len(lines) and end > begin + 1
+            yield begin + 1, "a quote is not closed" if open_quote else str(error)
+            start = begin + 1 if open_quote else end
 
 
-def _read_json_lines(path: Path) -> FileTable:
-    import msgspec
+class _JsonFile(FileTable):
+    """JSON lines, decoded as the worker does it. A field that no record has is NULL, as in the worker."""
 
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
-    records = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    absent_is_null = True
+
+    def __init__(self, path: Path) -> None:
+        import msgspec
+
+        decode = msgspec.json.Decoder(dict[str, Any]).decode
+        self._records: list[dict[str, Any]] = []
+        self._raw: list[bytes] = []
+        numbers: list[int] = []
+        unreadable: list[Unreadable] = []
+        for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
             if line.strip():
                 try:
-                    records.append(decode(line))
-                except msgspec.DecodeError as error:
-                    raise DataError(f"{path}, line {number}: expected a JSON object: {error}") from error
-    names = list(dict.fromkeys(name for record in records for name in record))
-    columns = [(name, infer(record.get(name) for record in records)) for name in names]
-    return FileTable(columns, [[record.get(name) for name in names] for record in records])
+                    self._records.append(decode(line))
+                except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                    text = line[:_SHOWN].decode("utf-8", "replace").rstrip()
+                    unreadable.append(Unreadable(number, f"expected a JSON object: {error}", text))
+                    continue
+                self._raw.append(line)
+                numbers.append(number)
+        names = dict.fromkeys(name for record in self._records for name in record)
+        super().__init__(list(names), numbers, unreadable)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def own_rows(self) -> Sequence[Sequence[Any]]:
+        names = [name for name in self.names if name not in self._reached]
+        return [[record.get(name) for name in names] for record in self._records]
+
+    def values(self, name: str) -> list[Any]:
+        if name in self.names and name not in self._reached:
+            return [record.get(name) for record in self._records]
+        return super().values(name)
+
+    def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
+        from anomaly_app.formats.json import JsonDecoder
+        from anomaly_app.formats.options import JsonOptions
+        from anomaly_app.incoming import Chunk, Rejected
+        from anomaly_app.schema import Column
+
+        try:
+            decoder = JsonDecoder([Column(column.name, column.type) for column in wanted], JsonOptions())
+        except TypeError as error:
+            raise DataError(str(error)) from error
+        for start in range(0, len(self._raw), size):
+            positions: Sequence[int] = range(start, min(start + size, len(self._raw)))
+            rejected: list[Rejected] = []
+            try:
+                rows = decoder.decode_all(self._raw[start : start + size])
+            except Exception:
+                # Whatever it was, the lines are now read one by one, and there only bad data is caught.
+                rows, kept = [], []
+                for place in positions:
+                    try:
+                        rows.append(decoder.decode_one(self._raw[place]))
+                        kept.append(place)
+                    except DecodeError as error:
+                        text = self._raw[place][:_SHOWN].decode("utf-8", "replace").rstrip()
+                        rejected.append(Rejected(place + 1, str(error), (text,)))
+                positions = kept
+            yield Chunk(positions, list(zip(*rows, strict=True)) or [()] * len(wanted), rejected)
 
 
-def _read_parquet(path: Path) -> FileTable:
-    from anomaly_app.frames import columns_and_rows
+class _ParquetFile(FileTable):
+    def __init__(self, path: Path) -> None:
+        from anomaly_app.frames import as_table
 
-    _, parquet = _pyarrow()
-    try:
-        columns, rows = columns_and_rows(parquet.read_table(path))
-    except ValueError as error:  # pyarrow's ArrowInvalid is one
-        raise DataError(f"{path} is no Parquet file: {error}") from error
-    return FileTable(columns, list(rows))
+        _, parquet = _pyarrow()
+        try:
+            frame = as_table(parquet.read_table(path))
+        except ValueError as error:  # pyarrow's ArrowInvalid is one
+            raise DataError(f"{path} is no Parquet file: {error}") from error
+        assert frame is not None, "a table of pyarrow is a frame"
+        self._frame: FrameTable = frame
+        super().__init__([name for name, _ in frame.columns], (), [])
+        self._types = dict(frame.columns)
+        self._rows: list[tuple[Any, ...]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def own_rows(self) -> Sequence[Sequence[Any]]:
+        if self._rows is None:
+            self._rows = self._frame.rows
+        return self._rows
+
+    def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
+        return self._frame.chunks(wanted, size)
 
 
 _READERS: dict[str, Callable[[Path], FileTable]] = {
-    ".csv": _read_csv,
-    ".jsonl": _read_json_lines,
-    ".parquet": _read_parquet,
+    ".csv": _CsvFile,
+    ".jsonl": _JsonFile,
+    ".parquet": _ParquetFile,
 }
-
-_WHOLE = re.compile(r"-?(0|[1-9]\d{0,18})", re.ASCII)
-_REAL = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?", re.ASCII)
-_ZONED = re.compile(_TIME.pattern + r"(Z|[+-]\d\d:?\d\d)", re.ASCII)
-
-
-def infer(values: Iterable[Any]) -> str:
-    """The narrowest SQL type that holds all values, which are texts or what JSON has; NULLs say nothing.
-
-    A number with zeros in front is a text: it is more likely a name than a count.
-
-    Example:
-        >>> infer(["1", "-2", None]), infer(["1", "2.5"]), infer(["007"]), infer(["2026-01-01 09:00:00.000"])
-        ('BIGINT', 'DOUBLE', 'STRING', 'TIMESTAMP(3)')
-    """
-    kinds = {_kind(value) for value in values if value is not None}
-    if len(kinds) == 1:
-        return kinds.pop()
-    return "DOUBLE" if kinds == {"BIGINT", "DOUBLE"} else "STRING"
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "BOOLEAN"
-    if isinstance(value, int):
-        return "BIGINT"
-    if isinstance(value, float):
-        return "DOUBLE"
-    if not isinstance(value, str):
-        raise DataError(f"the type of {type(value).__name__} values cannot be inferred: say the columns' types")
-    if _WHOLE.fullmatch(value):
-        return "BIGINT" if -(1 << 63) <= int(value) < 1 << 63 else "STRING"
-    if _REAL.fullmatch(value) and not re.match(r"-?0\d", value):
-        return "DOUBLE"
-    return "TIMESTAMP(3)" if _TIME.fullmatch(value) else "TIMESTAMP_LTZ(3)" if _ZONED.fullmatch(value) else "STRING"
 
 
 def write_table(

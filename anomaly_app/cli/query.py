@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,8 +14,12 @@ from anomaly_app.cli.options import Dialect, Json, read_sql
 from anomaly_app.cli.output import note, plain, print_csv, print_json, print_table, progress, text
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from anomaly_app import Result, Rows
-    from anomaly_app.cli.files import Columns, FileTable
+    from anomaly_app.cli.files import FileTable
+    from anomaly_app.incoming import Chunk
+    from anomaly_app.schema import Column
 
 NEVER_LATE_MS = 1 << 60
 """A file is complete: without a bound on disorder no row of it can be late."""
@@ -44,6 +48,10 @@ def query(
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     late: Annotated[bool, typer.Option("--late", help="Print the late rows in place of the result's.")] = False,
+    rejected: Annotated[
+        bool,
+        typer.Option("--rejected", help="Print the rows that could not be read, and why, in place of the result's."),
+    ] = False,
     explain_match: Annotated[
         bool, typer.Option("--explain-match", help="Print which source row was which pattern variable.")
     ] = False,
@@ -56,16 +64,20 @@ def query(
 
     Example: anomaly query spikes.sql sales.csv --explain-match
     """
-    from anomaly_app import query as run
+    from anomaly_app.batch import run
+    from anomaly_app.cli.files import read_table
     from anomaly_app.errors import SqlError
 
     if json and csv:
         raise typer.BadParameter("--json or --csv, not both")
     if late and explain_match:
         raise typer.BadParameter("--late or --explain-match, not both: late rows are in no match")
+    if rejected and (late or explain_match):
+        raise typer.BadParameter("--rejected goes without --late and --explain-match")
     body, name = read_sql(sql)
     if rows is not None and table:
         raise typer.BadParameter("give the rows as FILE or with --table, not both")
+    files: dict[str, FileTable] = {}
     with progress("rows") as bar:
         tables = {}
         for given in [f"{_table_of(body, name)}={rows}"] if rows is not None else table or ():
@@ -74,15 +86,76 @@ def query(
                 raise typer.BadParameter(
                     f"{given!r} should be NAME=FILE, such as sales=sales.csv", param_hint="--table"
                 )
-            tables[known] = _table(Path(path), columns, rowtime, delay, proctime)
-            all_rows = tables[known].rows
-            tables[known].rows = bar.track(all_rows, total=len(all_rows), description=path)
+            file = files[known] = read_table(Path(path))
+            declared = known.replace("`", "").lower() in _declared_tables(body)
+            tables[known] = _table(file, path, declared, columns, rowtime, delay, proctime)
+            tables[known].rows = _Watched(file, bar, path)
         try:
             result = run(body, tables, dialect=dialect)
         except SqlError as error:
             note(f"anomaly: {name}: {error}")
             raise typer.Exit(2) from error
-    _print(result, json, csv, late, explain_match)
+    bad = _bad(result, files)
+    if rejected and not json:
+        (print_csv if csv else print_table)(["where", "reason", "row"], [list(each) for each in bad])
+    else:
+        _print(result, json, csv, late, explain_match, bad)
+    if bad and not json:
+        shown = "" if rejected else f", the first: {bad[0].where}: {bad[0].reason} (--rejected shows all)"
+        note(f"rejected: {len(bad):,}{shown}")
+    if bad and not result.read:
+        note("anomaly: no row can be read")
+        raise typer.Exit(2)
+
+
+class _Bad(NamedTuple):
+    """A row or line of a file that could not be read."""
+
+    where: str
+    reason: str
+    row: str
+
+
+def _bad(result: Result, files: Mapping[str, FileTable]) -> list[_Bad]:
+    """All of them, by file in the order of their lines."""
+    found: list[_Bad] = []
+    for name, file in files.items():
+        prefix = f"{name}, " if len(files) > 1 else ""
+        lines = [(line, _Bad(f"{prefix}line {line}", reason, text)) for line, reason, text in file.unreadable]
+        for row in result.rejected:
+            if row.table == name:
+                values = ",".join("" if value is None else str(value) for value in row.values)
+                line = file.lines[row.number - 1] if file.lines else row.number
+                lines.append((line, _Bad(prefix + file.place(row.number), row.reason, values)))
+        found += [bad for _, bad in sorted(lines, key=lambda each: each[0])]
+    return found
+
+
+class _Watched:
+    """A file whose rows are counted by a progress bar as they are read."""
+
+    def __init__(self, file: FileTable, bar: Progress, path: str) -> None:
+        self._file, self._bar = file, bar
+        self._task = bar.add_task(path, total=len(file))
+        self.names, self.absent_is_null = file.names, file.absent_is_null
+
+    def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
+        for chunk in self._file.chunks(wanted, size):
+            yield chunk
+            self._bar.advance(self._task, len(chunk.positions) + len(chunk.rejected))
+
+
+def _declared_tables(body: str) -> set[str]:
+    """Names of the CREATE TABLE statements of a text; its mistakes are found when it runs."""
+    from anomaly_app.errors import SqlError
+    from anomaly_app.sql import parse_statements
+    from anomaly_app.sql.statements import CreateTable
+
+    try:
+        statements = parse_statements(body)
+    except SqlError:
+        return set()
+    return {".".join(each.path).lower() for each in statements if isinstance(each, CreateTable)}
 
 
 def _table_of(body: str, name: str) -> str:
@@ -100,21 +173,52 @@ def _table_of(body: str, name: str) -> str:
     return next((part.source.name for part in queries if isinstance(part, Select)), "rows")
 
 
-def _table(path: Path, columns: str | None, rowtime: str | None, delay: str | None, proctime: str | None) -> Rows:
+def _table(
+    file: FileTable,
+    path: str,
+    declared: bool,
+    columns: str | None,
+    rowtime: str | None,
+    delay: str | None,
+    proctime: str | None,
+) -> Rows:
+    """The rows of a file with types and event time, where a CREATE TABLE has not ``declared`` them."""
     from anomaly_app import Rows
-    from anomaly_app.cli.files import read_table
 
-    file = read_table(path)
-    types = file.columns if columns is None else _declared(columns, file, path)
     bound = NEVER_LATE_MS if delay is None else _milliseconds(delay)
-    if rowtime is None and proctime is None:
-        times = [name for name, type_ in types if type_.startswith("TIMESTAMP")]
-        rowtime = times[0] if len(times) == 1 else None
-    return Rows(types, file.rows, rowtime, bound if rowtime else 0, proctime)
+    if declared:
+        return Rows()
+    said = {} if columns is None else _declared(columns, file, path)
+    types = {name: said.get(name) or file.type_of(name) for name in file.names}
+    if proctime is None or rowtime is not None:
+        rowtime = _event_time(file, types, said, rowtime)
+    return Rows(list(types.items()), (), rowtime, bound if rowtime else 0, proctime)
 
 
-def _declared(columns: str, file: FileTable, path: Path) -> Columns:
-    """Types of ``--columns`` in the order of the file; columns that it does not name keep the inferred one."""
+def _event_time(file: FileTable, types: dict[str, str], said: Mapping[str, str], rowtime: str | None) -> str | None:
+    """The event-time column: ``rowtime``, or else the only TIMESTAMP; its type too if some of its values are no times.
+
+    A column is a column of times if most values are: the others cost their rows, and not the type of all.
+    """
+    from anomaly_app.cli.inference import mostly_times
+
+    if rowtime is not None:
+        if types.get(rowtime) == "STRING" and rowtime not in said:
+            types[rowtime] = mostly_times(file.values(rowtime)) or "TIMESTAMP(3)"
+        return rowtime
+    times = {name: type_ for name, type_ in types.items() if type_.startswith("TIMESTAMP")}
+    if not times:
+        texts = [name for name, type_ in types.items() if type_ == "STRING" and name not in said]
+        mostly = {name: mostly_times(file.values(name)) for name in texts}
+        times = {name: type_ for name, type_ in mostly.items() if type_ is not None}
+    if len(times) != 1:
+        return None
+    types.update(times)
+    return next(iter(times))
+
+
+def _declared(columns: str, file: FileTable, path: str) -> dict[str, str]:
+    """Types of ``--columns``, for columns of the file; those that it does not name are inferred."""
     from anomaly_app.errors import SqlError
     from anomaly_app.sql import parse_statements
     from anomaly_app.sql.statements import CreateTable
@@ -127,10 +231,10 @@ def _declared(columns: str, file: FileTable, path: Path) -> Columns:
         raise typer.BadParameter("expected names and types of columns", param_hint="--columns")
     declared = {column.name: str(column.type) for column in statement.columns}
     for name in declared:
-        if name not in dict(file.columns):
-            have = ", ".join(name for name, _ in file.columns)
+        if name not in file.names:
+            have = ", ".join(file.names)
             raise typer.BadParameter(f"{path} has no column {name!r}; it has {have}", param_hint="--columns")
-    return [(name, declared.get(name, type_)) for name, type_ in file.columns]
+    return declared
 
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
@@ -143,12 +247,13 @@ def _milliseconds(delay: str) -> int:
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _print(result: Result, json: bool, csv: bool, late: bool, explain_match: bool) -> None:
+def _print(result: Result, json: bool, csv: bool, late: bool, explain_match: bool, bad: Sequence[_Bad]) -> None:
     if json:
         described = [{"name": name, "type": type_} for name, type_ in result.columns]
         rows = [_object(result.columns, row) for row in result.rows]
         lates = [_object(result.late_columns, row) for row in result.late]
-        print_json({"columns": described, "rows": rows, "late": lates} | (_matches(result) if explain_match else {}))
+        document = {"columns": described, "rows": rows, "late": lates, "rejected": [each._asdict() for each in bad]}
+        print_json(document | (_matches(result) if explain_match else {}))
         return
     columns, table = (result.late_columns, result.late) if late else (result.columns, result.rows)
     show = print_csv if csv else print_table

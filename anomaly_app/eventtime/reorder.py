@@ -42,6 +42,12 @@ class ReorderBuffer:
         """Take rows in arrival order, move the watermark, and give back those that are late."""
         if not rows:
             return []
+        if self._delay:
+            times = [row[TIME] for row in rows]
+            if times[0] > self.watermark and times == sorted(times):
+                # In order already, as most rows come: none is late, since none is behind the one before it.
+                self._append(rows, times[0], times[-1])
+                return []
         late: list[Row] = []
         waiting, before = self.waiting, len(self.waiting)
         watermark, highest, delay = self.watermark, self.highest, self._delay
@@ -62,6 +68,14 @@ class ReorderBuffer:
         self.watermark, self.highest = watermark, highest
         self._sorted = self._sorted and len(waiting) == before
         return late
+
+    def _append(self, rows: Sequence[Row], first: int, last: int) -> None:
+        waiting = self.waiting
+        self._sorted = self._sorted and (not waiting or waiting[-1][TIME] <= first)
+        waiting += rows
+        if last > self.highest:
+            self.highest = last
+            self.watermark = max(self.watermark, last - (self._delay or 0))
 
     def advance(self, watermark: int) -> None:
         """Move the watermark from outside (idleness, upstream partitions, end of input); it never falls."""

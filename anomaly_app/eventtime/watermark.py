@@ -44,6 +44,10 @@ class UpstreamWatermarks:
         self._idle.add(upstream)
         return self._combine()
 
+    def watermark(self, upstream: int) -> int:
+        """What a partition has told of itself."""
+        return self._watermarks.get(upstream, MIN_WATERMARK)
+
     def snapshot(self) -> dict[int, int]:
         """Watermark of every upstream partition; idle ones count as any other when it is restored."""
         return dict(self._watermarks)

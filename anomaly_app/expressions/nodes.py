@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from anomaly_app.expressions.tokens import Span
@@ -195,6 +195,24 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
     for child in children(node):
         yield from walk(child)
+
+
+def rewrite(value: Any, change: Callable[[ColumnRef], Node]) -> Any:
+    """A tree with other nodes in place of its column references.
+
+    Example:
+        >>> from anomaly_app.expressions.parser import parse_expression
+        >>> tree = rewrite(parse_expression("1 + a"), lambda ref: ColumnRef(ref.span, ("A", *ref.parts)))
+        >>> [part.parts for part in walk(tree) if isinstance(part, ColumnRef)]
+        [('A', 'a')]
+    """
+    if isinstance(value, ColumnRef):
+        return change(value)
+    if isinstance(value, tuple) and not isinstance(value, Span):
+        return tuple([rewrite(part, change) for part in value])
+    if not isinstance(value, Node):
+        return value
+    return replace(value, **{field.name: rewrite(getattr(value, field.name), change) for field in fields(value)})
 
 
 def shape(value: Any) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anomaly_app.errors import SqlSyntaxError
+from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.call_syntax import DIFFERENCE, OVERLAPS, inside_of
 from anomaly_app.expressions.literals import LiteralParser
 from anomaly_app.expressions.reader import RESERVED
+from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import BOOLEAN, DataType, Kind
 
@@ -89,10 +90,8 @@ class ExpressionParser(LiteralParser):
                 node = n.Between(self.span_from(start), node, low, high, negated, symmetric)
             elif self.accept("IN"):
                 self.expect("(")
-                if self.at("SELECT"):
-                    raise SqlSyntaxError(
-                        "a subquery is not supported here: list the values", self.text, *self.token.span
-                    )
+                if self.at("SELECT") or self.at("WITH"):
+                    raise SqlValidationError(refusal("IN (SELECT …)"), self.text, *self.token.span)
                 items = self.listed(self.expression)
                 self.expect(")")
                 node = n.InList(self.span_from(start), node, items, negated)
@@ -148,6 +147,8 @@ class ExpressionParser(LiteralParser):
 
     def _primary(self) -> n.Node:
         token, start = self.token, self.token.span.start
+        if self.at("EXISTS", "("):
+            raise SqlValidationError(refusal("EXISTS (SELECT …)"), self.text, *token.span)
         if token.kind == "number":
             self.take()
             return self.number(token, token.span)
@@ -158,8 +159,8 @@ class ExpressionParser(LiteralParser):
             return n.Literal(token.span, token.value, DataType(Kind.CHAR, len(token.value), nullable=False))
         if token.kind == "sign":
             if self.accept("("):
-                if self.at("SELECT"):
-                    raise SqlSyntaxError("a subquery is not supported here", self.text, *self.token.span)
+                if self.at("SELECT") or self.at("WITH"):
+                    raise SqlValidationError(refusal("a subquery as a value"), self.text, *self.token.span)
                 self.deeper()
                 parts = self.listed(self.expression)
                 self.depth -= 1
@@ -314,6 +315,8 @@ class ExpressionParser(LiteralParser):
         return n.Call(self.span_from(start), name, args, inside.distinct, semantics, inside.words, condition, over)
 
     def _over(self) -> n.Window:
+        if self.token.kind in ("word", "quoted"):
+            raise SqlValidationError(refusal("WINDOW"), self.text, *self.token.span)
         start = self.expect("(").span.start
         partition: tuple[n.Node, ...] = ()
         order: tuple[n.Ordered, ...] = ()
@@ -341,6 +344,8 @@ class ExpressionParser(LiteralParser):
         descending = self.accept("DESC")
         if not descending:
             self.accept("ASC")
+        if self.at("NULLS"):
+            raise SqlValidationError(refusal("NULLS FIRST or LAST"), self.text, *self.token.span)
         return n.Ordered(self.span_from(start), node, descending)
 
 

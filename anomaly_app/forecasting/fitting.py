@@ -10,12 +10,14 @@ import numpy as np
 
 from anomaly_app.detectors import Floats, Integers
 from anomaly_app.forecasting.models import Model
-from anomaly_app.forecasting.step import OUTPUTS, TINIEST, Plan, fields, kernels
+from anomaly_app.forecasting.step import OUTPUTS, TINIEST, USUAL, USUAL_VALUES, Plan, fields, kernels
 
 MANY = 64
 """Series from which on arrays are faster than floats."""
 FAR = 8.0
 """Robust standard deviations beyond which a value of the training of EWMA is cut off: normal ones never are."""
+FIRST_SHARE = 0.25
+"""Share of a usual value behind the training at most: if a season explains it, it is soon forgotten."""
 TRUST = 2.0
 """Points that the first guess of the variance counts for."""
 NORMAL = 1.4826
@@ -67,6 +69,7 @@ class Candidate:
         season = season / unit
         if self.model.name == "ewma":
             state, table, followed = self._sample(plain, base, unit), season, np.zeros(series)
+            self._set_usual(state, values)
         else:
             state, table = self._twice(plain, values, place, base, unit, season)
             followed = np.full(series, 2 * self.plan.season_weight)
@@ -93,9 +96,26 @@ class Candidate:
         for _ in range(2):
             start = self._start(plain, base, unit)
             start[self.index["v"]] = v
+            self._set_usual(start, values)
             state, table = self._run(start, values[first:], place[first:], season.copy())
             v = state[self.index["v"]]
         return state, table
+
+    def _set_usual(self, state: Floats, values: Floats) -> None:
+        """For each tail, the outermost value of the training that is usual."""
+        if self.plan.interval != "conformal":
+            return
+        ordered, count = np.sort(values, axis=0), len(values)
+        for (_, value, share), tail, last in zip(
+            USUAL_VALUES, (self.plan.lower, self.plan.upper), (False, True), strict=True
+        ):
+            times = max(3, math.ceil(max(tail, USUAL) * count))
+            alike = ordered[times - 1 :] == ordered[: count - times + 1]
+            place = len(alike) - 1 - np.argmax(alike[::-1], axis=0) if last else np.argmax(alike, axis=0)
+            outermost = ordered[place, np.arange(values.shape[1])]
+            state[self.index[value]] = outermost
+            often = np.minimum(np.mean(values == outermost, axis=0), FIRST_SHARE)
+            state[self.index[share]] = np.where(alike.any(axis=0), often, 0.0)
 
     def _start(self, plain: Floats, base: Floats, unit: Floats) -> Floats:
         """The state before the first point, or before the first one that has a difference."""

@@ -24,9 +24,9 @@ from anomaly_app.forecasting.symbols import Number, Symbol, Trace
 CHUNK = 10_240
 """Series that go through the operations at once: a buffer has 80 kB, and those in use stay in the cache."""
 
-_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "greater": ">"}
+_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "greater": ">", "equal": "=="}
 _BOTH = {"maximum": ">", "minimum": "<"}
-_BOOLEAN = {"less", "greater"}
+_BOOLEAN = {"less", "greater", "equal"}
 
 
 def _take(table: Floats, index: Floats, out: Floats) -> None:

@@ -10,7 +10,7 @@ from scipy import special
 
 from anomaly_app.forecasting.kernel import Kernel
 from anomaly_app.forecasting.models import Forecast, Model, Surprise
-from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, largest, look_up, smallest, sqrt
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, equal, largest, look_up, smallest, sqrt
 
 OUTLIER = 4.0
 """Standard deviations beyond which a point is not learnt from as it is: 1 in 16,000 of a normal distribution."""
@@ -27,6 +27,13 @@ TINIEST = 1e-18
 """Least variance, in units of the series' scale: a constant series has bounds, and no division is by zero."""
 LONGEST_GAP = 1_000.0
 """Missing points that widen the bounds; more do not."""
+USUAL = 0.05
+"""Share of the rows from which on a value is usual, or that of the tail if it is more: no conformal bound excludes
+it. By Chebyshev's inequality it is not an outlier."""
+USUAL_PACE = 1 / 32
+"""Weight of a row in that share."""
+USUAL_START = 1.02
+"""Share of a value that has just passed a bound, in multiples of what is usual: if it does not come again it is not."""
 HUGE = 1e150
 """Values beyond are treated as infinite: their squares are not numbers any more."""
 FARTHEST = 1e75
@@ -72,6 +79,9 @@ class Plan:
         return (*OUTPUTS, *(f"{line}{step}" for step in range(1, self.path + 1) for line in PATH))
 
 
+USUAL_VALUES = (("low", "low_value", "low_share"), ("high", "high_value", "high_share"))
+"""Of each tail the correction of its bound, a value that comes again and again, and its share of the rows in which the
+bound would exclude it."""
 PATH = ("ahead", "under", "over")
 """Lines of a forecast path."""
 HEADER = ("base", "unit", "n", "v", "gap", "run", "run_sum", "run_squares", "low", "high", "due")
@@ -85,7 +95,8 @@ def fields(model: Model, plan: Plan) -> tuple[str, ...]:
     season = ("season_doubt", "season_pace") if plan.season_weight else ()
     errors = tuple(f"e{number}" for number in range(plan.errors))
     pending = tuple(f"{name}{step}" for step in _pending(plan) for name in ("f", "s"))
-    return (*HEADER, *season, *errors, *pending, *model.fields)
+    usual = tuple(name for names in USUAL_VALUES for name in names[1:]) if plan.interval == "conformal" else ()
+    return (*HEADER, *usual, *season, *errors, *pending, *model.fields)
 
 
 def _pending(plan: Plan) -> range:
@@ -116,8 +127,8 @@ def quantiles(plan: Plan, lost: int) -> tuple[list[float], list[float]]:
 
 def _bounds(
     model: Model, plan: Plan, given: Mapping[str, Symbol]
-) -> tuple[Forecast, Symbol, Symbol, dict[str, Number]]:
-    """The forecast, the variance of its error, the scale of an outlier, and the outputs."""
+) -> tuple[Forecast, Symbol, Symbol, tuple[Symbol, Symbol], dict[str, Number]]:
+    """The forecast, the variance of its error, the scale of an outlier, bounds but for usual values, outputs."""
     base, unit = given["base"], given["unit"]
     forecast = model.forecast(given)
     growth = given["gap"] * forecast.growth
@@ -133,21 +144,32 @@ def _bounds(
     squares: Number = given["e0"]
     for number in range(1, plan.errors):
         squares = squares + given[f"e{number}"]
+    lower, upper = base + unit * (mean - wide * below), base + unit * (mean + wide * above)
+    strict = lower, upper
+    if plan.interval == "conformal":
+        lower = smallest(lower, _usual(plan.lower, given, USUAL_VALUES[0], lower))
+        upper = largest(upper, _usual(plan.upper, given, USUAL_VALUES[1], upper))
     outputs: dict[str, Number] = {
         "forecast": base + unit * mean,
-        "lower": base + unit * (mean - wide * below),
-        "upper": base + unit * (mean + wide * above),
+        "lower": lower,
+        "upper": upper,
         "squares": squares,
         "variance": given["v"],
         "unit": unit,
         "count": given["n"],
     }
-    return forecast, relative, scale, outputs
+    return forecast, relative, scale, strict, outputs
+
+
+def _usual(tail: float, given: Mapping[str, Symbol], names: tuple[str, str, str], bound: Symbol) -> Symbol:
+    """The value of a tail that comes so often that its bound must not exclude it; else the bound."""
+    _, value, share = names
+    return choose(given[share] > max(tail, USUAL), given[value], bound)
 
 
 def _observe(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str, Number]:
     x, base, unit = given["x"], given["base"], given["unit"]
-    forecast, relative, scale, results = _bounds(model, plan, given)
+    forecast, relative, scale, strict, results = _bounds(model, plan, given)
     value = (x - base) / unit
     if "season" in given:
         value = value - given["season"]
@@ -191,7 +213,10 @@ def _observe(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str,
     for number in range(1, plan.errors):
         results[f"e{number}"] = given[f"e{number - 1}"]
     if plan.interval == "conformal":
-        results |= conformal(plan, given, _below(x, results["lower"]), _above(x, results["upper"]))
+        passed = _below(x, results["lower"]), _above(x, results["upper"])
+        held = _above(strict[0], results["lower"]), _below(strict[1], results["upper"])
+        results |= conformal(plan, given, passed, held)
+        results |= _usual_values(plan, given, x, outlier, passed, strict)
     if "season" in given:
         results |= _season(plan, given, point.error)
     results |= _ahead(model, plan, given, changes, results["v"])
@@ -200,7 +225,7 @@ def _observe(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str,
 
 
 def _miss(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str, Number]:
-    forecast, _, scale, results = _bounds(model, plan, given)
+    forecast, _, scale, _, results = _bounds(model, plan, given)
     changes = model.skip(given, forecast, OUTLIER * scale)
     results |= changes
     results["gap"] = smallest(given["gap"] + 1.0, LONGEST_GAP)
@@ -211,21 +236,51 @@ def _miss(model: Model, plan: Plan, given: Mapping[str, Symbol]) -> dict[str, Nu
     return results
 
 
-def conformal(plan: Plan, given: Mapping[str, Symbol], below: Symbol, above: Symbol) -> dict[str, Number]:
+def conformal(
+    plan: Plan, given: Mapping[str, Symbol], passed: tuple[Symbol, Symbol], held: tuple[Symbol, Symbol]
+) -> dict[str, Number]:
     """A bound that was passed moves out, one that was not moves in a little: so it is passed as often as it should be.
 
     In the long run this holds for any bounded series, whatever its distribution. A correction ends where the bound of
-    a long history would be at the forecast: a series at rest for long must not pile up what takes as long to undo.
+    a long history would be at the forecast: a series at rest for long must not pile up what takes as long to undo. A
+    bound that is held out by a usual value does not move in: where many rows have one value, that is the quantile.
 
     Source: Gibbs and Candès, "Adaptive conformal inference under distribution shift", NeurIPS 2021; Angelopoulos,
     Candès and Tibshirani, "Conformal PID control for time series prediction", NeurIPS 2023 (its quantile tracking).
     """
     stride = smallest(largest(EAGER / given["n"], STEP), 1.0)
     corrections: dict[str, Number] = {}
-    for name, outside, tail in (("low", below, plan.lower), ("high", above, plan.upper)):
-        moved = given[name] + stride * choose(outside, 1 - tail, -tail)
+    for (name, *_), outside, out, tail in zip(USUAL_VALUES, passed, held, (plan.lower, plan.upper), strict=True):
+        moved = given[name] + stride * choose(outside, 1 - tail, choose(out, 0.0, -tail))
         corrections[name] = largest(moved, NEAREST + float(special.ndtri(tail)))
     return corrections
+
+
+def _usual_values(
+    plan: Plan,
+    given: Mapping[str, Symbol],
+    x: Symbol,
+    outlier: Symbol,
+    passed: tuple[Symbol, Symbol],
+    strict: tuple[Symbol, Symbol],
+) -> dict[str, Number]:
+    """How often the value that each tail remembers comes when the bound would exclude it, and which one it remembers.
+
+    Only those rows count: a value that is frequent by night is none that is usual by day. A value that has passed the
+    bound is remembered from then on; an outlier is not.
+    """
+    changes: dict[str, Number] = {}
+    sides = zip(USUAL_VALUES, passed, strict, (_above, _below), (plan.lower, plan.upper), strict=True)
+    for (_, value, share), outside, bound, excludes, tail in sides:
+        kept, held = given[value], given[share]
+        comes = choose(outlier, 0.0, choose(equal(x, kept), USUAL_PACE, 0.0))
+        counted = choose(excludes(bound, kept), held - USUAL_PACE * held + comes, held)
+        start = USUAL_START * max(tail, USUAL)
+        fresh = choose(equal(x, kept), largest(counted, start), start)
+        new = choose(outlier, 0.0, choose(outside, 1.0, 0.0)) > 0.5
+        changes[value] = choose(new, x, kept)
+        changes[share] = choose(new, fresh, counted)
+    return changes
 
 
 def _season(plan: Plan, given: Mapping[str, Symbol], error: Symbol) -> dict[str, Number]:

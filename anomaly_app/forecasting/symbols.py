@@ -75,6 +75,11 @@ def clip(value: Symbol, limit: Symbol) -> Symbol:
     return smallest(largest(value, -limit), limit)
 
 
+def equal(one: Symbol, other: Number) -> Symbol:
+    """Whether two numbers are the same."""
+    return one.trace.node("equal", one, other)
+
+
 def choose(condition: Symbol, one: Number, other: Number) -> Symbol:
     """One number where a comparison holds, the other elsewhere; both must be possible everywhere."""
     return condition.trace.node("where", condition, one, other)

@@ -14,10 +14,10 @@ from anomaly_app.errors import DecodeError, RegistryError
 from anomaly_app.formats.avro_flat import Reader, flat_reader
 from anomaly_app.formats.avro_types import AvroSchema, Mismatch, reader
 from anomaly_app.formats.avro_writers import derive, writer
+from anomaly_app.formats.misfit import Convert, Misfit
 from anomaly_app.formats.options import AvroOptions
 from anomaly_app.formats.registry import UNKNOWN_SCHEMA, Registry, RegistryRefusal
 from anomaly_app.formats.rowcode import rows_function
-from anomaly_app.formats.values import Convert
 from anomaly_app.schema import Column, DataType
 
 MAGIC = b"\0"
@@ -47,6 +47,8 @@ class AvroDecoder:
         self._registry = registry
         self._reader_fields = AvroSchema.parse(options.schema).fields() if options.schema else {}
         self._readers: dict[bytes, Reader] = {}
+        self._texts: dict[bytes, str] = {}
+        self._naming: dict[bytes, Reader] = {}
 
     async def prepare(self, payloads: Iterable[bytes | None]) -> None:
         """Fetch the schemas of records, where they are not known yet.
@@ -69,7 +71,7 @@ class AvroDecoder:
             if refusal.status != 404 and refusal.error_code != UNKNOWN_SCHEMA:
                 raise
             return
-        self._readers[head] = self.reader(text, id_)
+        self._readers[head], self._texts[head] = self.reader(text, id_), text
 
     def reader(self, text: str, id_: int) -> Reader:
         """A function that decodes records of one writer's schema; it raises on each if they do not fit the columns."""
@@ -83,7 +85,8 @@ class AvroDecoder:
 
             return refuse
 
-    def _reader(self, schema: AvroSchema) -> Reader:
+    def _reader(self, schema: AvroSchema, *, naming: bool = False) -> Reader:
+        """``naming`` makes errors tell the field, at the cost of a call for each value."""
         fields = schema.fields()
         fetched: list[str] = []
         places: list[str] = []
@@ -104,7 +107,7 @@ class AvroDecoder:
                 place = f"n{number}({place})"
             fetched.append(name)
             places.append(place)
-            converts.append(convert)
+            converts.append(convert if convert is None or not naming else _named(name, convert))
         fetch = flat_reader(schema, fetched, HEADER) or _general_reader(schema, fetched)
         if places == [f"r[{number}]" for number in range(len(places))] and not any(converts):
             return fetch
@@ -138,12 +141,29 @@ class AvroDecoder:
             )
         try:
             return decode(payload)
+        except Misfit:
+            return self._named_reader(payload[:HEADER])(payload)
         except DecodeError:
             raise
         except Exception as error:
             # fastavro lets out whatever a broken record makes it stumble over.
             problem = str(error) or "it ends too early"
             raise DecodeError(f"not a record of schema {int.from_bytes(payload[1:HEADER], 'big')}: {problem}") from None
+
+    def _named_reader(self, head: bytes) -> Reader:
+        if head not in self._naming:
+            self._naming[head] = self._reader(AvroSchema.parse(self._texts[head]), naming=True)
+        return self._naming[head]
+
+
+def _named(name: str, convert: Convert) -> Convert:
+    def named(value: Any) -> Any:
+        try:
+            return convert(value)
+        except Misfit as error:
+            raise DecodeError(f"field {name + error.path!r}: {error.problem}") from None
+
+    return named
 
 
 def _general_reader(schema: AvroSchema, names: Sequence[str]) -> Reader:

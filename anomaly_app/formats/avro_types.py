@@ -12,9 +12,9 @@ import fastavro
 import fastavro.schema
 
 from anomaly_app import conversions as c
-from anomaly_app.errors import DecodeError
 from anomaly_app.floats import to_single
-from anomaly_app.formats.values import Convert, refuse
+from anomaly_app.formats.misfit import Convert, array_of, map_of, misfit, part, row_of
+from anomaly_app.formats.values import refuse
 from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 Node = Any
@@ -163,7 +163,7 @@ def _union_reader(schema: AvroSchema, branches: Sequence[Node], type_: DataType,
         except Mismatch as problem:
             # Only records that hold this branch cannot be read.
             problems.append(problem)
-            found = _refuse_branch(problem)
+            found = _refuse_branch(branch, type_)
         for python in _PYTHON[kind_of(branch)[0]]:
             if converts.get(python, found) is not found:
                 both = shown(list(branches))
@@ -179,11 +179,9 @@ def _union_reader(schema: AvroSchema, branches: Sequence[Node], type_: DataType,
     return convert
 
 
-def _refuse_branch(problem: Mismatch) -> Convert:
-    def convert(value: Any) -> Any:
-        raise DecodeError(str(problem))
-
-    return convert
+def _refuse_branch(branch: Node, type_: DataType) -> Convert:
+    what = shown(branch)
+    return lambda value: misfit(repr(value), what, type_)
 
 
 def _bytes_reader(kind: str, node: Node, type_: DataType, name: str) -> Convert | None:
@@ -241,21 +239,20 @@ def scaled(given: int, wanted: int) -> Convert | None:
 
 def _nested_reader(schema: AvroSchema, kind: str, node: Node, type_: DataType, name: str) -> Convert | None:
     if kind == "array" and type_.kind is Kind.ARRAY and type_.element is not None:
-        element = _part(schema, node["items"], type_.element, name)
-        return lambda value: [element(item) for item in value]
+        return array_of(_part(schema, node["items"], type_.element, name))
     texts = type_.kind is Kind.MAP and type_.key is not None and type_.key.kind in TEXTS
     if kind == "map" and texts and type_.element is not None:
-        element = _part(schema, node["values"], type_.element, name)
-        return lambda value: {key: element(item) for key, item in value.items()}
+        return map_of(_same, _part(schema, node["values"], type_.element, name))
     if kind == "record" and type_.kind is Kind.ROW:
         given = schema.fields_of(node)
         fields: list[tuple[str, Convert]] = []
         for field, field_type in type_.fields:
             if field not in given and not field_type.nullable:
                 raise Mismatch(f"the record {name!r} has no field {field!r}, and it is NOT NULL")
-            part = _part(schema, given[field]["type"], field_type, f"{name}.{field}") if field in given else _nothing
-            fields.append((field, part))
-        return lambda value: tuple([part(value.get(field)) for field, part in fields])
+            convert = _part(schema, given[field]["type"], field_type, f"{name}.{field}") if field in given else _nothing
+            fields.append((field, convert))
+        row, names = row_of(fields), [field for field, _ in fields]
+        return lambda value: row([value.get(field) for field in names])
     raise mismatch(node, type_, name)
 
 
@@ -263,14 +260,9 @@ def _nothing(value: Any) -> None:
     return None
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def _part(schema: AvroSchema, node: Node, type_: DataType, name: str) -> Convert:
-    convert = reader(schema, node, type_, name)
-
-    def part(value: Any) -> Any:
-        if value is None:
-            if not type_.nullable:
-                raise DecodeError(f"field {name!r} is NULL, and it is NOT NULL")
-            return None
-        return value if convert is None else convert(value)
-
-    return part
+    return part(type_, reader(schema, node, type_, name))

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from anomaly_app import conversions as c
 from anomaly_app.formats.avro_types import PER_SECOND, AvroSchema, Mismatch, Node, kind_of, mismatch, scaled, shown
-from anomaly_app.formats.values import Convert
+from anomaly_app.formats.misfit import Convert
 from anomaly_app.schema import TEXTS, TIMESTAMPS, DataType, Kind, units_per_second
 
 NAMESPACE = "org.apache.flink.avro.generated"

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from anomaly_app import conversions as c
-from anomaly_app.errors import DecodeError, EvaluationError
+from anomaly_app.errors import DecodeError, IgnoredError
 from anomaly_app.floats import float_to_text, single_to_text
+from anomaly_app.formats.misfit import UNFIT, Convert, Misfit, array_of, misfit, part, row_of
 from anomaly_app.formats.options import CsvOptions
 from anomaly_app.formats.rowcode import rows_function
 from anomaly_app.formats.texts import from_text, to_text
-from anomaly_app.formats.values import Convert
 from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
-
-_BAD = (csv.Error, EvaluationError, ValueError, ArithmeticError)
 
 LONGEST_PLAIN = 24
 """Jackson quotes longer texts (in UTF-16 units) without looking at them."""
+
+_NESTED = frozenset({Kind.ARRAY, Kind.ROW})
 
 _LARGEST_FIELD = 1 << 27
 csv.field_size_limit(_LARGEST_FIELD)
@@ -54,11 +54,14 @@ class CsvDecoder:
             "quoting": quoting,
             "strict": True,
         }
-        converts = [_reader(columns[number].type, options) for number in wanted]
-        self._converts = [
-            _with_null(convert, columns[n].type, options) for convert, n in zip(converts, wanted, strict=True)
-        ]
-        self._rows = rows_function([f"r[{number}]" for number in wanted], self._converts)
+        types = [columns[number].type for number in wanted]
+        self._converts = [_with_null(_reader(type_, options), type_, options) for type_ in types]
+        # Without what is needed to tell the errors.
+        quick = [_reader(type_, options) if type_.kind in _NESTED else from_text(type_) for type_ in types]
+        self._rows = rows_function(
+            [f"r[{number}]" for number in wanted],
+            [_with_null(convert, type_, options) for convert, type_ in zip(quick, types, strict=True)],
+        )
 
     def decode_all(self, payloads: Sequence[bytes]) -> list[tuple[Any, ...]]:
         """All records of a batch, the quick way; raises if any of them is unusual: use :meth:`decode_one` then."""
@@ -69,19 +72,28 @@ class CsvDecoder:
         return self._rows(lines)
 
     def decode_one(self, payload: bytes) -> tuple[Any, ...] | None:
-        """One record; None for a comment. Raises :class:`DecodeError` saying which column is wrong, and why."""
+        """One record; None for a comment.
+
+        Raises:
+            IgnoredError: it is no line of the table's columns, and such records are to be ignored.
+            DecodeError: saying which column is wrong, and why.
+        """
         try:
             text = str(payload, "utf-8")
             if self._options.allow_comments and text.startswith("#"):
                 return None
             lines = list(csv.reader([text], **self._dialect))
-        except _BAD as error:
-            raise DecodeError(f"not CSV: {error}") from None
+        except (csv.Error, ValueError) as error:
+            raise self._unreadable(f"not CSV: {error}") from None
         fields = lines[0] if lines else []
-        lenient = self._options.ignore_parse_errors
-        if len(fields) != self._arity and not (lenient and fields):
-            raise DecodeError(f"{len(fields)} fields where the table has {self._arity} columns: {text[:80]!r}")
+        # As in Flink, where errors are ignored columns that are missing are NULL, but a line with too many is no row.
+        if len(fields) != self._arity and not (self._options.ignore_parse_errors and 0 < len(fields) < self._arity):
+            problem = f"{len(fields)} fields where the table has {self._arity} columns: {text[:80]!r}"
+            raise self._unreadable(problem)
         return tuple([self._value(fields, place) for place in range(len(self._wanted))])
+
+    def _unreadable(self, problem: str) -> DecodeError:
+        return IgnoredError(problem) if self._options.ignore_parse_errors else DecodeError(problem)
 
     def _value(self, fields: list[str], place: int) -> Any:
         number = self._wanted[place]
@@ -90,11 +102,11 @@ class CsvDecoder:
         try:
             if number < len(fields):
                 value = fields[number] if convert is None else convert(fields[number])
-        except (*_BAD, DecodeError) as error:
-            if not self._options.ignore_parse_errors:
+        except Misfit as error:
+            if not (self._options.ignore_parse_errors and column.type.nullable):
                 empty = not fields[number] and self._options.null_literal is None
                 hint = " (to read empty fields as NULL, set 'csv.null-literal' = '')" if empty else ""
-                raise DecodeError(f"column {column.name}: {error}{hint}") from None
+                raise DecodeError(f"column {column.name}{error.path}: {error.problem}{hint}") from None
         if value is None and not column.type.nullable:
             raise DecodeError(f"column {column.name} is NULL, and it is NOT NULL")
         return value
@@ -109,7 +121,7 @@ def _with_null(convert: Convert | None, type_: DataType, options: CsvOptions) ->
         if text == literal:
             if type_.nullable:
                 return None
-            raise DecodeError("NULL in a column that is NOT NULL")
+            raise Misfit("NULL in a column that is NOT NULL")
         return text if convert is None else convert(text)
 
     return read
@@ -117,24 +129,44 @@ def _with_null(convert: Convert | None, type_: DataType, options: CsvOptions) ->
 
 def _reader(type_: DataType, options: CsvOptions) -> Convert | None:
     if type_.kind is Kind.ARRAY and type_.element is not None:
-        element = _part_reader(type_.element, options)
-        return lambda text: [element(item) for item in text.split(options.array_delimiter)] if text else []
+        array = array_of(_part_reader(type_.element, options))
+        return lambda text: array(text.split(options.array_delimiter)) if text else []
     if type_.kind is Kind.ROW:
-        fields = [_part_reader(field, options) for _, field in type_.fields]
+        row = row_of([(name, _part_reader(field, options)) for name, field in type_.fields])
+        size = len(type_.fields)
 
-        def read_row(text: str) -> tuple[Any, ...]:
-            items = text.split(options.array_delimiter)
-            if len(items) != len(fields):
-                raise DecodeError(f"{len(items)} parts where {type_} has {len(fields)}")
-            return tuple([field(item) for field, item in zip(fields, items, strict=True)])
+        def read_row(text: str) -> Any:
+            items: list[str | None] = [*text.split(options.array_delimiter)]
+            missing = size - len(items)
+            if missing > 0 and options.ignore_parse_errors and text:
+                items += [None] * missing
+            elif missing:
+                raise Misfit(f"{len(items)} parts where {type_} has {size}")
+            return row(items)
 
         return read_row
-    return from_text(type_)
+    return _scalar_reader(type_)
+
+
+def _scalar_reader(type_: DataType) -> Convert | None:
+    read = from_text(type_)
+    if read is None:
+        return None
+
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except Misfit:
+            raise
+        except (*UNFIT, DecodeError):
+            misfit(repr(text), "str", type_)
+
+    return convert
 
 
 def _part_reader(type_: DataType, options: CsvOptions) -> Convert:
     """Of an element of an ARRAY or ROW, which are scalars."""
-    return _with_null(from_text(type_), type_, options) or str
+    return part(type_, _with_null(_scalar_reader(type_), type_, options), ignore=options.ignore_parse_errors)
 
 
 class CsvEncoder:

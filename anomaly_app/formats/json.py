@@ -10,15 +10,16 @@ from typing import Annotated, Any
 import msgspec
 
 from anomaly_app import conversions as c
-from anomaly_app.errors import DecodeError, EvaluationError
+from anomaly_app.errors import DecodeError, EvaluationError, IgnoredError
 from anomaly_app.floats import float_to_text, to_single
+from anomaly_app.formats.json_values import decimal_of, element_of, json_value
+from anomaly_app.formats.misfit import UNFIT, Convert, Misfit
 from anomaly_app.formats.options import JsonOptions
 from anomaly_app.formats.rowcode import rows_function
 from anomaly_app.formats.texts import from_text, to_text
-from anomaly_app.formats.values import Convert, refuse
-from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
+from anomaly_app.schema import APPROXIMATE, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
 
-_BAD = (msgspec.MsgspecError, EvaluationError, ValueError, ArithmeticError, RecursionError)
+_BAD = (msgspec.MsgspecError, DecodeError, RecursionError, *UNFIT)
 
 _TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
 
@@ -48,7 +49,7 @@ class JsonDecoder:
         self._decode = msgspec.json.Decoder(_struct("Record", fields, strict)).decode
         places = [f"r.c{number}" for number in range(len(columns))]
         self._rows = rows_function(places, [_finish(column.type) for column in columns])
-        self._lenient = [_lenient(column.type) for column in columns]
+        self._lenient = [json_value(column.type, options) for column in columns]
         self._decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
 
     def decode_all(self, payloads: Sequence[bytes]) -> list[tuple[Any, ...]]:
@@ -56,7 +57,12 @@ class JsonDecoder:
         return self._rows(map(self._decode, payloads))
 
     def decode_one(self, payload: bytes) -> tuple[Any, ...]:
-        """One record; raises :class:`DecodeError` saying which column is wrong, and why."""
+        """One record.
+
+        Raises:
+            IgnoredError: it is no JSON object, and such records are to be ignored.
+            DecodeError: saying which field is wrong, and why.
+        """
         try:
             return self._rows((self._decode(payload),))[0]
         except _BAD:
@@ -64,10 +70,14 @@ class JsonDecoder:
         try:
             record = self._decode_any(payload)
         except _BAD as error:
-            raise DecodeError(f"not JSON: {error}") from None
+            raise self._unreadable(f"not JSON: {error}") from None
         if not isinstance(record, dict):
-            raise DecodeError(f"a JSON object was expected, not {payload[:80].decode('utf-8', 'replace')!r}")
+            shown = payload[:80].decode("utf-8", "replace")
+            raise self._unreadable(f"a JSON object was expected, not {shown!r}")
         return tuple([self._value(record, number) for number in range(len(self._columns))])
+
+    def _unreadable(self, problem: str) -> DecodeError:
+        return IgnoredError(problem) if self._options.ignore_parse_errors else DecodeError(problem)
 
     def _value(self, record: dict[str, Any], number: int) -> Any:
         column = self._columns[number]
@@ -78,9 +88,9 @@ class JsonDecoder:
         try:
             if value is not None:
                 return self._lenient[number](value)
-        except (*_BAD, DecodeError) as error:
-            if not self._options.ignore_parse_errors:
-                raise DecodeError(f"field {name!r}: {error}") from None
+        except Misfit as error:
+            if not (self._options.ignore_parse_errors and column.type.nullable):
+                raise DecodeError(f"field {name + error.path!r}: {error.problem}") from None
         if not column.type.nullable:
             raise DecodeError(f"field {name!r} is {'NULL' if name in record else 'absent'}, and its column is NOT NULL")
         return None
@@ -108,18 +118,11 @@ def _hint(type_: DataType, name: str, strict: bool) -> Any:
     if kind is Kind.ROW:
         return _struct(name, type_.fields, strict)
     if kind in (Kind.ARRAY, Kind.MAP):
-        element = _element(type_)
+        element = element_of(type_)
         hint: Any = _hint(element, name, strict)
         hint = hint | None if element.nullable else hint
         return list.__class_getitem__(hint) if kind is Kind.ARRAY else dict.__class_getitem__((str, hint))
     return {Kind.BOOLEAN: bool, Kind.DECIMAL: Decimal, Kind.BYTES: bytes}.get(kind, str)
-
-
-def _element(type_: DataType) -> DataType:
-    assert type_.element is not None, "an ARRAY or MAP names the type of its elements"
-    if type_.kind is Kind.MAP and (type_.key is None or type_.key.kind not in TEXTS):
-        raise TypeError("a MAP in JSON has keys of a text type")
-    return type_.element
 
 
 def _finish(type_: DataType) -> Convert | None:
@@ -130,9 +133,9 @@ def _finish(type_: DataType) -> Convert | None:
     if kind is Kind.FLOAT:
         return to_single
     if kind is Kind.DECIMAL:
-        return _decimal(type_)
+        return decimal_of(type_, _same)
     if kind in (Kind.ARRAY, Kind.MAP):
-        element = _finish(_element(type_))
+        element = _finish(element_of(type_))
         return None if element is None else _each(element, kind)
     if kind is Kind.ROW:
         places = [f"r.c{number}" for number in range(len(type_.fields))]
@@ -145,92 +148,6 @@ def _each(element: Convert, kind: Kind) -> Convert:
     if kind is Kind.ARRAY:
         return lambda value: [None if item is None else element(item) for item in value]
     return lambda value: {key: None if item is None else element(item) for key, item in value.items()}
-
-
-def _decimal(type_: DataType) -> Convert:
-    precision, scale = type_.precision or 10, type_.scale or 0
-
-    def convert(value: Decimal) -> Decimal:
-        result = c.rescale(value, scale, precision) if value.is_finite() else None
-        if result is None:
-            refuse(value, type_)
-        return result
-
-    return convert
-
-
-_ENCODE_NUMBERS = msgspec.json.Encoder(decimal_format="number").encode
-
-
-def _lenient(type_: DataType) -> Convert:
-    """From any JSON value that is not null (floats as Decimal) to memory form."""
-    kind = type_.kind
-    if kind in TEXTS:
-        return lambda value: value if isinstance(value, str) else _ENCODE_NUMBERS(value).decode()
-    if kind is Kind.ARRAY:
-        element = _lenient_part(_element(type_))
-        return lambda value: [element(item) for item in value] if isinstance(value, list) else refuse(value, type_)
-    if kind is Kind.MAP:
-        element = _lenient_part(_element(type_))
-        return lambda value: (
-            {key: element(item) for key, item in value.items()} if isinstance(value, dict) else refuse(value, type_)
-        )
-    if kind is Kind.ROW:
-        fields = [(name, _lenient_part(field)) for name, field in type_.fields]
-        return lambda value: (
-            tuple([field(value.get(name)) for name, field in fields])
-            if isinstance(value, dict)
-            else refuse(value, type_)
-        )
-    parse = from_text(type_) or str
-    number = _number(type_)
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, str):
-            return parse(value)
-        if isinstance(value, bool) and kind is Kind.BOOLEAN:
-            return value
-        if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and number is not None:
-            return number(value)
-        refuse(value, type_)
-
-    return convert
-
-
-def _lenient_part(type_: DataType) -> Convert:
-    inner = _lenient(type_)
-
-    def convert(value: Any) -> Any:
-        if value is not None:
-            return inner(value)
-        if not type_.nullable:
-            raise DecodeError(f"NULL for a part of type {type_}")
-        return None
-
-    return convert
-
-
-def _number(type_: DataType) -> Convert | None:
-    if type_.kind in WHOLE_NUMBERS:
-        return lambda value: _cut(value, type_)
-    if type_.kind is Kind.DOUBLE:
-        return float
-    if type_.kind is Kind.FLOAT:
-        return lambda value: to_single(float(value))
-    if type_.kind is Kind.DECIMAL:
-        decimal = _decimal(type_)
-        return lambda value: decimal(Decimal(value))
-    return None
-
-
-def _cut(value: int | Decimal, type_: DataType) -> int:
-    """Without its fraction, as Jackson's ``getIntValue``."""
-    if isinstance(value, Decimal) and value.adjusted() > _MOST_DIGITS:
-        refuse(value, type_)  # int() of 1e999999999 would take all memory
-    return c.whole_in_range(int(value), type_.kind)
-
-
-_MOST_DIGITS = 20
 
 
 class JsonEncoder:
@@ -281,10 +198,10 @@ def _writer(type_: DataType, options: JsonOptions, name: str) -> Convert | None:
     if kind is Kind.DECIMAL and options.plain_decimals:
         return lambda value: msgspec.Raw(format(value, "f").encode())
     if kind is Kind.ARRAY:
-        element = _writer(_element(type_), options, name) or _same
+        element = _writer(element_of(type_), options, name) or _same
         return lambda value: [None if item is None else element(item) for item in value]
     if kind is Kind.MAP:
-        element = _writer(_element(type_), options, name) or _same
+        element = _writer(element_of(type_), options, name) or _same
         return lambda value: {key: None if item is None else element(item) for key, item in _keyed(value, options)}
     if kind is Kind.ROW:
         return _write_row(type_.fields, options, name)

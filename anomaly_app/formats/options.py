@@ -91,6 +91,8 @@ class JsonOptions:
     def parse(cls, options: Mapping[str, str]) -> JsonOptions:
         """From the texts of a WITH clause; raises :class:`OptionError`."""
         standard = _one_of(options, "timestamp-format.standard", ("SQL", "ISO-8601"))
+        if _flag(options, "fail-on-missing-field") and _flag(options, "ignore-parse-errors"):
+            raise OptionError("ignore-parse-errors", "it excludes 'fail-on-missing-field': give only one of them")
         return cls(
             _flag(options, "fail-on-missing-field"),
             _flag(options, "ignore-parse-errors"),

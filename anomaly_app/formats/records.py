@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from anomaly_app.errors import DecodeError, RegistryError
+from anomaly_app.errors import DecodeError, IgnoredError, RegistryError
 from anomaly_app.formats.avro import AvroDecoder, AvroEncoder
 from anomaly_app.formats.csv import CsvDecoder, CsvEncoder
 from anomaly_app.formats.json import JsonDecoder, JsonEncoder
@@ -107,11 +107,13 @@ class Decoded(NamedTuple):
         rows: in the order of the records.
         bad: records that gave none, and why.
         tombstones: how many of these have no value.
+        ignored: how many gave none and are let go, because the format has ``ignore-parse-errors``.
     """
 
     rows: list[Row]
     bad: list[tuple[Record, DecodeError]]
-    tombstones: int
+    tombstones: int = 0
+    ignored: int = 0
 
 
 class RecordDecoder:
@@ -164,13 +166,13 @@ class RecordDecoder:
             arrival_ms: processing time of the batch, and event time of its rows if the table has no rowtime.
         """
         if not records:
-            return Decoded([], [], 0)
+            return Decoded([], [])
         try:
             rows = self._decode_all(records, arrival_ms)
         except Exception:
             # Whatever it was, the records are now read one by one, and there only bad data is caught.
             return self._one_by_one(records, arrival_ms)
-        return Decoded(rows, [], 0)
+        return Decoded(rows, [])
 
     def _decode_all(self, records: Sequence[Record], arrival_ms: int) -> list[Row]:
         values: Any = self._value.decode_all([record.value for record in records])  # type: ignore[misc]
@@ -183,8 +185,8 @@ class RecordDecoder:
         return rows
 
     def _one_by_one(self, records: Sequence[Record], arrival_ms: int) -> Decoded:
-        decoded = Decoded([], [], 0)
-        tombstones = 0
+        decoded = Decoded([], [])
+        tombstones = ignored = 0
         for record in records:
             try:
                 if record.value is None:
@@ -193,9 +195,11 @@ class RecordDecoder:
                 row = self._decode_one(record, record.value, arrival_ms)
                 if row is not None:
                     decoded.rows.append(row)
+            except IgnoredError:
+                ignored += 1
             except DecodeError as error:
                 decoded.bad.append((record, error))
-        return decoded._replace(tombstones=tombstones)
+        return decoded._replace(tombstones=tombstones, ignored=ignored)
 
     def _decode_one(self, record: Record, payload: bytes, arrival_ms: int) -> Row | None:
         value = self._value.decode_one(payload)
@@ -207,6 +211,8 @@ class RecordDecoder:
                 raise DecodeError(f"null key, and columns are read from it: {self._key_names}")
             try:
                 key = self._key.decode_one(record.key)
+            except IgnoredError:
+                raise
             except DecodeError as error:
                 raise DecodeError(f"key: {error}") from None
             if key is None:

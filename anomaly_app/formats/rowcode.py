@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from anomaly_app.formats.values import Convert
+from anomaly_app.formats.misfit import Convert
 
 ROW = "r"
 """Name of the decoded record in a place."""

@@ -13,7 +13,8 @@ from typing import Any
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, EvaluationError
 from anomaly_app.floats import to_single
-from anomaly_app.formats.values import Convert, refuse
+from anomaly_app.formats.misfit import Convert
+from anomaly_app.formats.values import refuse
 from anomaly_app.schema import TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)

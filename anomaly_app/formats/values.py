@@ -8,16 +8,14 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from anomaly_app import conversions as c
-from anomaly_app.errors import DecodeError, EvaluationError
 from anomaly_app.floats import to_single
+from anomaly_app.formats.misfit import UNFIT, Convert, array_of, map_of, misfit, part, row_of
 from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 _UTC = datetime.UTC
 _NAIVE_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (SQL's TIMESTAMP has no zone)
 _AWARE_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=_UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
-
-Convert = Callable[[Any], Any]
 
 
 def to_internal(type_: DataType) -> Convert | None:
@@ -28,7 +26,8 @@ def to_internal(type_: DataType) -> Convert | None:
     ROW, sequences or mappings by field name.
 
     Returns:
-        The function, or None if values pass unchanged. It raises :class:`DecodeError` for a value that does not fit.
+        The function, or None if values pass unchanged. It raises :class:`~anomaly_app.formats.misfit.Misfit` for a
+        value that does not fit.
 
     Example:
         >>> from anomaly_app.schema import INT, TIMESTAMP_3
@@ -36,7 +35,7 @@ def to_internal(type_: DataType) -> Convert | None:
         (1500, 7)
         >>> to_internal(INT)(True)
         Traceback (most recent call last):
-        anomaly_app.errors.DecodeError: True (bool) is not an INT
+        anomaly_app.formats.misfit.Misfit: True (bool) is not an INT
     """
     if type_.kind is Kind.NULL:
         return None
@@ -45,7 +44,7 @@ def to_internal(type_: DataType) -> Convert | None:
     def convert(value: Any) -> Any:
         try:
             return inner(value)
-        except (EvaluationError, ArithmeticError, ValueError):
+        except UNFIT:
             refuse(value, type_)
 
     return convert
@@ -93,11 +92,7 @@ def to_python(type_: DataType) -> Convert | None:
 
 def refuse(value: Any, type_: DataType) -> NoReturn:
     """Raise the error that says that a value does not fit a type."""
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else shown[:77] + "…"
-    name = str(type_.with_nullable(True))
-    article = "an" if name[0] in "AI" else "a"
-    raise DecodeError(f"{shown} ({type(value).__name__}) is not {article} {name}") from None
+    misfit(repr(value), type(value).__name__, type_)
 
 
 def _moments(epoch: datetime.datetime, precision: int) -> Convert:
@@ -294,35 +289,26 @@ def _interval(type_: DataType) -> Convert:
 
 def _nested(type_: DataType) -> Convert:
     """Converter of a part, with NULL allowed where the type allows it."""
-    inner = to_internal(type_) or _same
-
-    def convert(value: Any) -> Any:
-        if value is not None:
-            return inner(value)
-        if not type_.nullable:
-            raise DecodeError(f"NULL for a part of type {type_}")
-        return None
-
-    return convert
+    return part(type_, to_internal(type_))
 
 
 def _array(type_: DataType) -> Convert:
-    element = _nested(_part(type_.element))
+    array = array_of(_nested(_part(type_.element)))
 
     def convert(value: Any) -> Any:
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-            return [element(item) for item in value]
+            return array(value)
         refuse(value, type_)
 
     return convert
 
 
 def _map(type_: DataType) -> Convert:
-    key, item = _nested(_part(type_.key)), _nested(_part(type_.element))
+    entries = map_of(_nested(_part(type_.key)), _nested(_part(type_.element)))
 
     def convert(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key(k): item(v) for k, v in value.items()}
+            return entries(value)
         refuse(value, type_)
 
     return convert
@@ -330,14 +316,14 @@ def _map(type_: DataType) -> Convert:
 
 def _row(type_: DataType) -> Convert:
     names = [name for name, _ in type_.fields]
-    fields = [_nested(field) for _, field in type_.fields]
+    row = row_of([(name, _nested(field)) for name, field in type_.fields])
 
     def convert(value: Any) -> Any:
         if isinstance(value, Mapping):
             value = [value.get(name) for name in names]
-        elif isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != len(fields):
+        elif isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or len(value) != len(names):
             refuse(value, type_)
-        return tuple([field(item) for field, item in zip(fields, value, strict=True)])
+        return row(value)
 
     return convert
 

@@ -12,7 +12,7 @@ from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.detector_functions import has_detectors
 from anomaly_app.jobs.grouping import bind_windows, is_windowed
-from anomaly_app.jobs.model import Job, Plan, Query, Routing, Sink, Source, version_of
+from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.select import CompiledSelect, SelectRule, around_match, chained, is_everything
 from anomaly_app.jobs.sinks import into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
@@ -25,8 +25,16 @@ from anomaly_app.sql import parse_statements
 from anomaly_app.sql.statements import CreateTable, Insert, Select, SetOption, Statement, TableRef
 from anomaly_app.words import parse_duration
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Part of every fingerprint: raised when operators store their state in another way."""
+
+ALERTS = "anomaly.alerts"
+"""Which rows of the statements behind it are alerts: ``all``, ``none`` or ``auto``, the default."""
+
+_OWN = "anomaly."
+"""Begins options that Flink does not know, and accepts."""
+
+_ALERTS = ("all", "none", "auto")
 
 STATE_TTL = "table.exec.state.ttl"
 """Flink's option: how long the state of a key that gets no rows is kept; 0, the default, for ever."""
@@ -173,9 +181,20 @@ class _JobBinder:
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
             raise SqlValidationError(problem, self.text, *(select.levels[0].match or select).span)
         statement = insert if insert is not None else select
-        query = Query(self._name(sink), factory, sink, self._fingerprint(statement, source.schema))
+        fingerprint = self._fingerprint(statement, source, factory.reads)
+        query = Query(self._name(sink), factory, sink, fingerprint, self._alerts(factory, statement))
         keys = factory.partition_by
         self.queries.setdefault((source.name, None if keys is None else tuple(keys)), []).append(query)
+
+    def _alerts(self, factory: OperatorFactory, statement: Statement) -> Alerts:
+        said, bare = self.settings.alerts, isinstance(statement, Select)
+        if said == "none" and bare:
+            problem = f"a SELECT without INSERT INTO, behind SET '{ALERTS}' = 'none': its rows go nowhere"
+            line = self.text.count("\n", 0, statement.span.start) + 1
+            self.warnings.append(f"line {line}: {problem}")
+        if said == "auto":
+            return Alerts.FLAGGED if bare or factory.detects else Alerts.NONE
+        return Alerts(said)
 
     def plans(self) -> tuple[Plan, ...]:
         """Queries of one source and one key together."""
@@ -216,12 +235,14 @@ class _JobBinder:
         self._names.append(_free(base, self._names))
         return self._names[-1]
 
-    def _fingerprint(self, statement: Statement, schema: Schema) -> str:
+    def _fingerprint(self, statement: Statement, source: Source, reads: Sequence[str]) -> str:
+        """What the state of a query depends on: its words, and the columns and the time of what it reads."""
+        schema = source.schema
         words = [f"{token.kind}:{token.value}" for token in tokenize(self.text[slice(*statement.span)])]
-        columns = [f"{column.name} {column.type} {column.origin.value}" for column in schema.columns]
+        columns = [f"{column.name} {column.type} {column.origin.value}" for column in source.columns(reads)]
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
-        parts = [str(STATE_VERSION), self.dialect.value, *time, *columns, *words]
-        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+        parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words]
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -238,14 +259,25 @@ class _Settings:
 
     Attributes:
         ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
+        alerts: which rows are alerts: ``all``, ``none`` or ``auto``.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
         self.ttl_ms: int | None = None
+        self.alerts = "auto"
 
     def take(self, setting: SetOption) -> bool:
-        """Whether the option has a meaning here; an error if its value is wrong."""
+        """Whether the option has a meaning here; an error if its value is wrong, or an option of our own is unknown."""
+        if setting.key == ALERTS:
+            self.alerts = setting.value.lower()
+            if self.alerts not in _ALERTS:
+                problem = f"'{ALERTS}' is '{setting.value}': it must be 'all', 'none' or 'auto'"
+                raise SqlValidationError(problem, self._text, *setting.span)
+            return True
+        if setting.key.startswith(_OWN):
+            problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS])}"
+            raise SqlValidationError(problem, self._text, *setting.span)
         if setting.key != STATE_TTL:
             return False
         ttl = parse_duration(setting.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,9 @@ ENTRY_ROWS = 500
 
 ENTRIES = 2_048
 """Entries at most; beyond, neighbours are merged, so that a replay reads somewhat more."""
+
+
+_event_time = itemgetter(TIME)
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -118,7 +122,7 @@ class ReplayIndex:
         if rows:
             entry = entries[-1]
             entry.rows += len(rows)
-            latest = max(row[TIME] for row in rows)
+            latest = max(map(_event_time, rows))
             if latest > entry.latest:
                 entry.latest = latest
 

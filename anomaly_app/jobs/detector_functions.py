@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.functions import FUNCTIONS
+from anomaly_app.expressions.refused import over_refusal
 from anomaly_app.sql.statements import Select
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def misplaced(node: n.Call) -> str:
         >>> misplaced(parse_expression("UPPER(a)"))
         ''
         >>> misplaced(parse_expression("AVG(a) OVER (ORDER BY ts)"))  # doctest: +ELLIPSIS
-        'AVG … OVER is not supported: OVER is for detectors (...)'
+        "AVG … OVER is not supported: a window that moves on gives AVG of the last 30 seconds, ..."
     """
     if node.over is None:
         if node.name in FUNCTIONS or node.name in AGGREGATES or node.name not in functions():
@@ -87,5 +88,8 @@ def misplaced(node: n.Call) -> str:
 
 def no_detector(node: n.Call) -> str:
     """What is wrong with OVER behind a function that is no detector."""
+    refused = over_refusal(node.name, aggregate=node.name in AGGREGATES)
+    if refused:
+        return refused
     names = ", ".join(sorted(functions()))
     return f"{node.name} … OVER is not supported: OVER is for detectors" + (f" ({names})" if names else "")

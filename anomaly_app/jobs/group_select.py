@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.typed import Code, Dialect, Environment
-from anomaly_app.jobs.select import ColumnScope, table_scope
+from anomaly_app.jobs.select import ColumnScope, CompiledItems, table_scope
 from anomaly_app.jobs.windowing import EDGES, WindowBinder, is_old_window
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.navigation import CONTEXT
@@ -38,6 +38,7 @@ class CompiledGroups:
         output: columns of the output.
         reads: names of the columns read.
         source: of ``finish``, for people.
+        shared: names that several items of the list had, and how many.
     """
 
     program: Program
@@ -45,6 +46,7 @@ class CompiledGroups:
     output: tuple[Column, ...]
     reads: frozenset[str]
     source: str
+    shared: Mapping[str, int]
 
 
 def compile_groups(binder: WindowBinder, layout: Layout, dialect: Dialect) -> CompiledGroups:
@@ -60,30 +62,32 @@ def compile_groups(binder: WindowBinder, layout: Layout, dialect: Dialect) -> Co
     if select.where is not None:
         with env.apart("w"):
             where = ExpressionCompiler(text, rows, env, dialect).condition(select.where, "WHERE")
-    accumulators = Accumulators(env, dialect)
+    windows = binder.windows
+    gap = windows.gap_ms if isinstance(windows, Sessions) else None
+    accumulators = Accumulators(env, dialect, gap_ms=gap, merges=isinstance(windows, Sessions) or windows.shares)
     compiler = ExpressionCompiler(text, _GroupScope(binder, rows, accumulators, env), env, dialect)
     lines = ["def finish(a, start, end):", "    row = a[0]"]
     if select.having is not None:
         condition = compiler.condition(select.having, "HAVING")
         lines += [f"    {line}" for line in accumulators.results()]
         lines += [f"    if not {condition}:", "        return None"]
-    output: list[Column] = []
-    sources: list[str] = []
+    items = CompiledItems()
     for number, item in enumerate(select.items):
         if isinstance(item.expr, n.Star):
             raise binder.fail("* has no meaning with GROUP BY: name keys and aggregates", item.expr)
         code = compiler.value(item.expr)
         name = item.alias or (item.expr.parts[-1] if isinstance(item.expr, n.ColumnRef) else f"EXPR${number}")
-        output.append(Column(name, code.type))
-        sources.append(code.source)
+        items.output.append(Column(items.name(name), code.type))
+        items.sources.append(code.source)
     lines += [f"    {line}" for line in accumulators.results()]
-    lines.append(f"    return ({', '.join(sources)},)")
+    lines.append(f"    return ({', '.join(items.sources)},)")
     keys = [f"row[{layout.index(column.name)}]" for column in binder.keys]
-    gap = binder.windows.gap_ms if isinstance(binder.windows, Sessions) else None
-    program = accumulators.program(keys[0] if len(keys) == 1 else f"({', '.join(keys)})", where, gap)
+    program = accumulators.program(keys[0] if len(keys) == 1 else f"({', '.join(keys)})", where)
     source = "\n".join(lines)
     reads = rows.reads | {column.name for column in binder.keys}
-    return CompiledGroups(program, env.function("finish", source), tuple(output), frozenset(reads), source)
+    return CompiledGroups(
+        program, env.function("finish", source), tuple(items.output), frozenset(reads), source, items.shared
+    )
 
 
 class _RowScope(ColumnScope):

@@ -101,6 +101,7 @@ class GroupRule:
     """
 
     alert_type = "window"
+    needs_order = False
     definitions: Mapping[str, str] = MappingProxyType({})
     pattern_text = ""
 
@@ -120,7 +121,7 @@ class GroupRule:
         self._binder = WindowBinder(self._select, schema, text)
         self._compiled: dict[Layout, CompiledGroups] = {}
         whole = self._compile(Layout(schema.columns))
-        outer = self._outer(whole.output)
+        outer = self._outer(whole)
         output = whole.output if outer is None else outer.output
         self._projection = chained(outer, into(output) if into is not None else None)
         self.output: Sequence[Column] = output if self._projection is None else self._projection.output
@@ -140,7 +141,12 @@ class GroupRule:
         """Rows of one time come in any order."""
 
     def sort_key(self, layout: Layout) -> None:
-        """Rows come in order of time."""
+        """Rows come as they are."""
+
+    @property
+    def detects(self) -> bool:
+        """With HAVING it gives the windows that stand out, else all of them."""
+        return self._select.having is not None
 
     @property
     def time(self) -> str | None:
@@ -203,7 +209,7 @@ class GroupRule:
     def state(self) -> str:
         """What an operator keeps."""
         program = self._compile(Layout(self._schema.columns)).program
-        what = f"{len(program.whole)} numbers" if len(program.whole) != 1 else "one number"
+        what = f"{program.numbers} numbers" if program.numbers != 1 else "one number"
         values = ", and the values of aggregates that need all of them" if program.lists else ""
         return f"of each open group its last row and {what}{values}; no other rows"
 
@@ -226,6 +232,7 @@ class GroupRule:
             compiled.program,
             _followed(compiled.finish, self._projection),
             layout,
+            compiled.reads,
             binder.keys,
             self._schema.rowtime is None,
             self._most_groups,
@@ -237,11 +244,11 @@ class GroupRule:
             known = self._compiled[layout] = compile_groups(self._binder, layout, self._dialect)
         return known
 
-    def _outer(self, columns: Sequence[Column]) -> CompiledSelect | None:
-        """The queries around the groups, over rows of these columns."""
+    def _outer(self, whole: CompiledGroups) -> CompiledSelect | None:
+        """The queries around the groups, over rows of their columns."""
         if not self._around:
             return None
-        groups = CompiledSelect(lambda row: row, tuple(columns), frozenset())
+        groups = CompiledSelect(lambda row: row, whole.output, frozenset(), shared=whole.shared)
         return around(groups, self._around, self._schema, self._text, self._dialect)
 
 

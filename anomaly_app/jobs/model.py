@@ -113,6 +113,15 @@ class Sink:
         return tuple(numbers[name] for name in names)
 
 
+class Alerts(Enum):
+    """Which rows of a query are alerts."""
+
+    NONE = "none"
+    FLAGGED = "flagged"
+    """Those that its operator calls alerts: of a detector the flagged ones, else every one."""
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query of a job.
@@ -121,18 +130,16 @@ class Query:
         name: unique in the job.
         factory: makes its operators.
         sink: where its rows go besides the alerts; None for a bare SELECT.
-        fingerprint: changes when the query does, so that state of another query is never taken for its own.
+        fingerprint: of the text, and of what it reads: names the query's state, so that state of another query is never
+            taken for its own.
+        alerts: which of its rows are alerts.
     """
 
     name: str
     factory: OperatorFactory
     sink: Sink | None
     fingerprint: str
-
-    @property
-    def slot_name(self) -> str:
-        """Prefix of the query's state keys."""
-        return f"{self.name}-{self.fingerprint[:8]}"
+    alerts: Alerts = Alerts.FLAGGED
 
 
 class Routing(Enum):
@@ -151,7 +158,7 @@ class Plan:
     """Queries that share a source, its rows and the way they are routed: decoded once, held back once.
 
     Args:
-        name: unique in the job; names state and the repartition topic.
+        name: unique in the job, for people.
         source: what is read.
         queries: what runs over it.
         layout: columns of a row.
@@ -166,16 +173,38 @@ class Plan:
     routing: Routing = Routing.DIRECT
     partition_by: tuple[str, ...] = ()
 
+    @property
+    def needs_order(self) -> bool:
+        """Whether all queries need their rows in order of event time: then nobody misses a late one."""
+        return all(query.factory.needs_order for query in self.queries)
+
+    @property
+    def slots(self) -> dict[str, str]:
+        """Names of the queries by the names of their state, in order.
+
+        The name of a query's state is its fingerprint, whatever stands beside it in the file. Queries that are word for
+        word the same are numbered.
+        """
+        slots: dict[str, str] = {}
+        for query in self.queries:
+            slot, number = query.fingerprint, 1
+            while slot in slots:
+                number += 1
+                slot = f"{query.fingerprint}-{number}"
+            slots[slot] = query.name
+        return slots
+
     def create_task(self, upstreams: Iterable[int] | None = None) -> PartitionTask:
         """A fresh task for one partition; ``upstreams`` are the source's partitions behind a repartition."""
         slots = [
             QuerySlot(
-                query.slot_name,
+                slot,
                 query.factory.create(self.layout),
+                needs_order=query.factory.needs_order,
                 order_key=query.factory.order_key(self.layout),
                 sort_key=query.factory.sort_key(self.layout),
             )
-            for query in self.queries
+            for slot, query in zip(self.slots, self.queries, strict=True)
         ]
         delay = self.source.schema.watermark_delay_ms
         return PartitionTask(slots, delay_ms=delay, mode=self.source.mode, upstreams=upstreams)

@@ -13,7 +13,7 @@ from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
 from anomaly_app.jobs.detector_functions import misplaced
-from anomaly_app.operators import TIME, Counters, Finding, Layout, Problem, Row
+from anomaly_app.operators import TIME, Arrivals, Counters, Finding, Layout, Problem, Row
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.schema import Column, Schema
@@ -31,12 +31,14 @@ class CompiledSelect:
         output: columns of the output.
         reads: names of the columns read.
         origins: output columns that are a column of the table as it is, and which.
+        shared: names that several items of the list had, and how many: nobody can tell which one is meant.
     """
 
     apply: Apply
     output: tuple[Column, ...]
     reads: frozenset[str]
     origins: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, int] = field(default_factory=dict)
 
 
 Into = Callable[[Sequence[Column]], CompiledSelect | None]
@@ -44,10 +46,12 @@ Into = Callable[[Sequence[Column]], CompiledSelect | None]
 
 
 def chained(first: CompiledSelect | None, second: CompiledSelect | None) -> CompiledSelect | None:
-    """One projection behind another."""
-    if first is None or second is None:
-        return first or second
-    return CompiledSelect(_both(first.apply, second.apply), second.output, first.reads, second.origins)
+    """One projection behind another, where there are."""
+    return first or second if first is None or second is None else _chained(first, second)
+
+
+def _chained(first: CompiledSelect, second: CompiledSelect) -> CompiledSelect:
+    return CompiledSelect(_both(first.apply, second.apply), second.output, first.reads, second.origins, second.shared)
 
 
 def _both(inner: Apply, outer: Apply) -> Apply:
@@ -72,6 +76,7 @@ class ColumnScope:
         text: the whole statement, for errors.
         origins: columns that are a column of the table that is read, and which.
         rowtime: what ``$rowtime`` means; a column, or why there is none.
+        shared: names that stand for several columns, and how many.
         dialect: the standard does not tell capital letters from small ones.
     """
 
@@ -84,11 +89,12 @@ class ColumnScope:
         *,
         origins: Mapping[str, str] = MappingProxyType({}),
         rowtime: Column | str = f"{ROWTIME} is of a table",
+        shared: Mapping[str, int] = MappingProxyType({}),
         dialect: Dialect = Dialect.FLINK,
     ) -> None:
         self.columns, self.index, self.text = columns, index, text
         self.qualifiers = {name.upper() for name in qualifiers}
-        self.origins, self.rowtime, self.dialect = origins, rowtime, dialect
+        self.origins, self.rowtime, self.shared, self.dialect = origins, rowtime, shared, dialect
         self.reads: set[str] = set()
 
     def column(self, node: n.ColumnRef) -> Code:
@@ -113,6 +119,8 @@ class ColumnScope:
     def find(self, node: n.ColumnRef) -> Column:
         """The column that a reference names, or begins with; raises ``SqlValidationError``."""
         name = self._parts(node)[0]
+        if name in self.shared:
+            raise SqlValidationError(f"column {name!r} is there {self.shared[name]} times", self.text, *node.span)
         found = [column for column in self.columns if column.name == name]
         if not found and self.dialect is Dialect.STANDARD:
             found = [column for column in self.columns if column.name.lower() == name.lower()]
@@ -178,7 +186,9 @@ def subquery_scope(inner: CompiledSelect, alias: str | None, schema: Schema, tex
         problem = f"{ROWTIME} is of the table: the subquery gives it as {time}"
     places = {column.name: place for place, column in enumerate(inner.output)}
     names = [alias] if alias else []
-    return ColumnScope(inner.output, places.__getitem__, names, text, origins=inner.origins, rowtime=problem)
+    return ColumnScope(
+        inner.output, places.__getitem__, names, text, origins=inner.origins, rowtime=problem, shared=inner.shared
+    )
 
 
 def compile_select(select: Select, scope: ColumnScope, dialect: Dialect) -> CompiledSelect:
@@ -195,7 +205,7 @@ def compile_select(select: Select, scope: ColumnScope, dialect: Dialect) -> Comp
         lines += [f"    if not {compiler.condition(select.where, 'WHERE')}:", "        return None"]
     lines.append(f"    return ({', '.join(items.sources)},)")
     apply = env.function("project", "\n".join(lines))
-    return CompiledSelect(apply, tuple(items.output), frozenset(scope.reads), items.origins)
+    return CompiledSelect(apply, tuple(items.output), frozenset(scope.reads), items.origins, items.shared)
 
 
 def compile_levels(levels: Sequence[Select], scope: ColumnScope, schema: Schema, dialect: Dialect) -> CompiledSelect:
@@ -219,7 +229,7 @@ def around(
     """A projection with queries around it; arguments as in :func:`compile_levels`."""
     for level in levels:
         outer = compile_select(level, subquery_scope(inner, level.table.alias, schema, text), dialect)
-        inner = CompiledSelect(_both(inner.apply, outer.apply), outer.output, inner.reads, outer.origins)
+        inner = _chained(inner, outer)
     return inner
 
 
@@ -231,11 +241,20 @@ class CompiledItems:
         output: its columns.
         sources: source of each, in which the row is called ``row``.
         origins: columns that are a column of the table as it is, and which.
+        shared: names that several columns would have, and how many.
     """
 
     output: list[Column] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, int] = field(default_factory=dict)
+
+    def name(self, wanted: str) -> str:
+        """A column's name; with a number behind it if another column has it."""
+        free = free_name(wanted, self.output)
+        if free != wanted:
+            self.shared[wanted] = self.shared.get(wanted, 1) + 1
+        return free
 
 
 def compile_items(select: Select, scope: ColumnScope, compiler: ExpressionCompiler) -> CompiledItems:
@@ -248,18 +267,33 @@ def compile_items(select: Select, scope: ColumnScope, compiler: ExpressionCompil
                 raise SqlValidationError(problem, scope.text, *item.span)
             for column in _starred(item.expr, scope):
                 scope.reads.add(column.name)
-                items.output.append(Column(column.name, column.type))
+                name = items.name(column.name)
+                items.output.append(Column(name, column.type))
                 items.sources.append(f"row[{scope.index(column.name)}]")
                 if column.name in scope.origins:
-                    items.origins[column.name] = scope.origins[column.name]
+                    items.origins[name] = scope.origins[column.name]
             continue
         code = compiler.value(item.expr)
-        name, origin = _name(item, number), scope.origin(item.expr)
+        name, origin = items.name(_name(item, number)), scope.origin(item.expr)
         items.output.append(Column(name, code.type))
         items.sources.append(code.source)
         if origin is not None:
             items.origins[name] = origin
     return items
+
+
+def free_name(name: str, taken: Iterable[Column]) -> str:
+    """A column's name, with a number behind it if another column has it, as in Flink.
+
+    Example:
+        >>> from anomaly_app.schema import INT
+        >>> free_name("id", [Column("id", INT), Column("id0", INT)])
+        'id1'
+    """
+    names, number, free = {column.name for column in taken}, 0, name
+    while free in names:
+        free, number = f"{name}{number}", number + 1
+    return free
 
 
 def _starred(star: n.Star, scope: ColumnScope) -> Sequence[Column]:
@@ -312,6 +346,8 @@ class SelectRule:
     definitions: Mapping[str, str] = MappingProxyType({})
     pattern_text = ""
     partition_by: Sequence[str] | None = None
+    needs_order = False
+    detects = False
 
     def __init__(
         self,
@@ -342,7 +378,7 @@ class SelectRule:
         return SelectOperator(compiled.apply)
 
     def order_key(self, layout: Layout) -> None:
-        """Rows pass in order of time."""
+        """Rows pass as they come."""
 
     def sort_key(self, layout: Layout) -> None:
         """Rows pass as they come."""
@@ -361,9 +397,10 @@ class SelectOperator:
     def __init__(self, apply: Apply) -> None:
         self._apply = apply
         self.problems: list[Problem] = []
+        self.late: list[Row] = []
         self.counters = Counters()
 
-    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
+    def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Output rows of the rows that WHERE lets pass."""
         findings = []
         for row in rows:
@@ -380,6 +417,9 @@ class SelectOperator:
     def advance(self, watermark: int) -> list[Finding]:
         """Time changes nothing."""
         return []
+
+    def due_ms(self) -> None:
+        """Nothing waits."""
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """Nothing is held."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anomaly_app.errors import EvaluationError, SqlValidationError
+from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.casts import coerce
 from anomaly_app.expressions.typed import Code, Environment, as_decimal
 from anomaly_app.jobs.select import CompiledSelect
@@ -45,11 +46,11 @@ def into_sink(
         if converted is None:
             items = insert.query.items
             span = items[place].span if len(items) == len(columns) else insert.target_span
+            item = items[place].expr if len(items) == len(columns) else None
+            said = column.name if item is None or isinstance(item, n.Star) else text[slice(*item.span)]
             given, wanted = column.type.with_nullable(True), target.type.with_nullable(True)
-            problem = (
-                f"column {place + 1} of the query, {column.name}, is {given}; {target.name} of {table} is {wanted}"
-            )
-            raise SqlValidationError(f"{problem}: CAST({column.name} AS {wanted})", text, *span)
+            problem = f"column {place + 1} of the query, {said}, is {given}; {target.name} of {table} is {wanted}"
+            raise SqlValidationError(f"{problem}: CAST({said} AS {wanted})", text, *span)
         source = converted.source
         if not target.type.nullable and converted.type.nullable:
             source = f"{env.use(not_null)}({source}, {target.name!r})"

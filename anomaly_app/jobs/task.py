@@ -1,4 +1,7 @@
-"""One partition of one source: reorder buffer, then the operators of every query that reads the source.
+"""One partition of one source: event time, then the operators of every query that reads the source.
+
+Operators that need the order of event time stand behind a reorder buffer, which drops late rows; the others get rows
+as they come, and how the watermark stood in front of each.
 
 The task is plain Python without Kafka: the runtime decodes records and feeds rows; ``query()`` and the tests feed
 lists. It also decides what has to be fed again after a crash (see :class:`Checkpoint`).
@@ -13,9 +16,17 @@ from typing import Any
 
 from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead
 from anomaly_app.jobs.checkpoint import ArrivalMark, Checkpoint, ReplayIndex
-from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Finding, Operator, Problem, Row
-from anomaly_app.windows.operator import WindowOperator
-from anomaly_app.windows.piped import PipedOperator
+from anomaly_app.operators import (
+    MAX_WATERMARK,
+    MIN_WATERMARK,
+    POSITION,
+    TIME,
+    Arrivals,
+    Finding,
+    Operator,
+    Problem,
+    Row,
+)
 
 
 class TimeMode(Enum):
@@ -34,12 +45,14 @@ class QuerySlot:
     Args:
         name: of the query, unique in the task; prefixes its state keys.
         operator: fresh.
+        needs_order: the operator takes rows in order of event time, and none that is late.
         order_key: orders rows of equal event time by further ORDER BY columns; None without.
         sort_key: orders all rows of a bounded input before the first is processed; None to work as they come.
     """
 
     name: str
     operator: Operator
+    needs_order: bool = True
     order_key: Callable[[Row], Any] | None = None
     sort_key: Callable[[Row], Any] | None = None
     held: list[Row] = field(default_factory=list)
@@ -51,13 +64,15 @@ class Output:
 
     Args:
         findings: number of the query in the task, and finding, in order of emission.
-        late: rows that came after the watermark had passed them.
+        late: rows that came too late for at least one query, each once.
+        late_for: how many came too late for a query, by its number.
         ahead: rows whose event time is absurdly far in the future.
         problems: number of the query, and rows or matches on which a rule failed.
     """
 
     findings: list[tuple[int, Finding]] = field(default_factory=list)
     late: list[Row] = field(default_factory=list)
+    late_for: dict[int, int] = field(default_factory=dict)
     ahead: list[Row] = field(default_factory=list)
     problems: list[tuple[int, Problem]] = field(default_factory=list)
 
@@ -85,8 +100,12 @@ class PartitionTask:
     ) -> None:
         self.slots = list(slots)
         self.mode = mode
+        # By arrival, rows are in order as they come.
+        self._as_they_come = mode is TimeMode.ROWTIME and not all(slot.needs_order for slot in self.slots)
+        self._in_order = mode is TimeMode.ARRIVAL or any(slot.needs_order for slot in self.slots)
+        self._delay_ms = delay_ms if upstreams is None else None
         self.upstreams = None if upstreams is None else UpstreamWatermarks(upstreams)
-        self._buffer = ReorderBuffer(delay_ms if upstreams is None else None)
+        self._buffer = ReorderBuffer(self._delay_ms)
         self._upstream_offsets: dict[int, int] = {}
         self._index = ReplayIndex()
         self._output = Output()
@@ -158,7 +177,10 @@ class PartitionTask:
             rows = fresh
         if offsets and offsets[-1] > seen:
             self._upstream_offsets[upstream] = offsets[-1]
-        self._take_rows(self._in_arrival_order(rows) if self.mode is TimeMode.ARRIVAL else rows, end)
+        if self.mode is TimeMode.ARRIVAL:
+            rows = self._in_arrival_order(rows)
+        own = self.upstreams.watermark(upstream) if self.upstreams is not None else MIN_WATERMARK
+        self._take_rows(rows, end, own)
 
     def upstream_watermark(self, upstream: int, watermark: int, *, end: int, idle: bool = False) -> None:
         """A control record of an upstream partition: it has reached ``watermark``, or has no rows for now."""
@@ -181,8 +203,7 @@ class PartitionTask:
         """Whether windows over processing time are complete at a time of the clock, though no row has come since."""
         if self.mode is not TimeMode.ARRIVAL or self._replay is not None:
             return False
-        timed = [slot.operator for slot in self.slots if isinstance(slot.operator, WindowOperator | PipedOperator)]
-        dues = [operator.due_ms() for operator in timed]
+        dues = [slot.operator.due_ms() for slot in self.slots]
         return any(due is not None and due <= time_ms for due in dues)
 
     def finish(self) -> None:
@@ -209,16 +230,16 @@ class PartitionTask:
         self._buffer.highest = highest
         return ordered
 
-    def _take_rows(self, rows: Sequence[Row], end: int) -> None:
+    def _take_rows(self, rows: Sequence[Row], end: int, own: int = MIN_WATERMARK) -> None:
+        """Rows in order of arrival; ``own`` is the watermark of the upstream partition that they are of."""
         replay = self._replay
         if replay is None:
             self.next_position = end
-            self._add(rows)
-            self._run(self._release(rows))
+            self._take_new(rows, own)
             return
         old = [row for row in rows if row[POSITION] < replay.next_position]
         self.replayed += len(old)
-        self._add(old)  # those late were reported the first time
+        self._add(old, own)  # those late were reported the first time; what takes rows as they come has them
         if self.mode is TimeMode.ARRIVAL:
             self._replay_rows += old
         if end < replay.next_position:
@@ -226,28 +247,58 @@ class PartitionTask:
             return
         self._end_replay()
         self.next_position = max(end, replay.next_position)
-        new = rows[len(old) :]
-        if new or self._buffer.waiting:
-            self._add(new)
-            self._run(self._release(new))
+        self._take_new(rows[len(old) :], own)
 
-    def _add(self, rows: Sequence[Row]) -> None:
-        if self._replay is None:
-            self.rows += len(rows)
-        if self.mode is TimeMode.ROWTIME:
-            late = self._buffer.add(rows)
-            if self._replay is None:
-                self._output.late += late
-        elif rows:
-            self._buffer.advance(rows[-1][TIME])
+    def _take_new(self, rows: Sequence[Row], own: int) -> None:
+        self.rows += len(rows)
+        arrivals = self._arrivals(rows) if self._as_they_come else None
+        if self._in_order:
+            late = self._add(rows, own)
+            if late:
+                self._note_late(late)
+        elif arrivals is not None:
+            self._buffer.watermark, self._buffer.highest = arrivals.watermark, arrivals.highest
+        self._run(self._release(rows), arrivals)
+
+    def _arrivals(self, rows: Sequence[Row]) -> Arrivals:
+        buffer = self._buffer
+        return Arrivals(rows, watermark=buffer.watermark, highest=buffer.highest, delay_ms=self._delay_ms)
+
+    def _add(self, rows: Sequence[Row], own: int) -> list[Row]:
+        """Take rows for the operators that need their order; gives back those that are late."""
+        if self.mode is TimeMode.ARRIVAL:
+            if rows:
+                self._buffer.advance(rows[-1][TIME])
+            return []
+        late: list[Row] = []
+        if own > self._buffer.watermark:
+            # What a row is must not hang on how far other partitions are: late is what is so in its own.
+            late = [row for row in rows if row[TIME] <= own]
+            rows = [row for row in rows if row[TIME] > own] if late else rows
+        return late + self._buffer.add(rows)
+
+    def _note_late(self, late: list[Row]) -> None:
+        """Rows that the operators behind the buffer do not see."""
+        self._output.late += late
+        for number, slot in enumerate(self.slots):
+            if slot.needs_order:
+                self._output.late_for[number] = self._output.late_for.get(number, 0) + len(late)
 
     def _release(self, rows: Sequence[Row]) -> list[Row]:
         return self._buffer.release() if self.mode is TimeMode.ROWTIME else list(rows)
 
-    def _run(self, rows: list[Row]) -> None:
+    def _run(self, rows: list[Row], arrivals: Arrivals | None = None) -> None:
+        """Give rows to the operators: to those that need their order the ones that are released."""
         watermark = self._buffer.watermark
         for number, slot in enumerate(self.slots):
             operator = slot.operator
+            if self._as_they_come and not slot.needs_order:
+                if arrivals is not None and arrivals.rows:
+                    found = operator.process(arrivals.rows, watermark, arrivals)
+                else:
+                    found = operator.advance(watermark)
+                self._collect(number, operator, found)
+                continue
             if slot.sort_key is not None:
                 slot.held += rows
                 if watermark != MAX_WATERMARK:
@@ -258,11 +309,20 @@ class PartitionTask:
                 ready = sorted(rows, key=slot.order_key) if slot.order_key is not None else rows
             # At the end the last rows come first and then time ends: both may give findings.
             found = operator.process(ready, watermark) if ready else operator.advance(watermark)
-            if found:
-                self._output.findings += [(number, finding) for finding in found]
-            if operator.problems:
-                self._output.problems += [(number, problem) for problem in operator.problems]
-                operator.problems.clear()
+            self._collect(number, operator, found)
+
+    def _collect(self, number: int, operator: Operator, found: Sequence[Finding]) -> None:
+        output = self._output
+        if found:
+            output.findings += [(number, finding) for finding in found]
+        if operator.problems:
+            output.problems += [(number, problem) for problem in operator.problems]
+            operator.problems.clear()
+        if operator.late:
+            output.late_for[number] = output.late_for.get(number, 0) + len(operator.late)
+            known = {row[POSITION] for row in output.late}
+            output.late += [row for row in operator.late if row[POSITION] not in known]
+            operator.late.clear()
 
     # --- state ----------------------------------------------------------------------------------
 
@@ -275,7 +335,8 @@ class PartitionTask:
         if self._replay is not None:
             return self._replay, []  # nothing new has come in: what is stored is still right
         changes: list[tuple[bytes, bytes | None]] = []
-        needed = self._buffer.watermark + 1
+        # What takes rows as they come needs none of them again.
+        needed = self._buffer.watermark + 1 if self._in_order else MAX_WATERMARK
         for slot in self.slots:
             prefix = slot.name.encode() + b"\0"
             changes += [(prefix + key, value) for key, value in slot.operator.changes()]

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly_app.detectors import Floats, Integers
 from anomaly_app.errors import StateError
@@ -23,6 +25,8 @@ from anomaly_app.multivariate.fields import Fields
 from anomaly_app.multivariate.history import History
 from anomaly_app.multivariate.model import Model, grown
 from anomaly_app.multivariate.verdicts import Outliers
+
+Mask: TypeAlias = NDArray[np.bool_]
 
 _GAIN = 0.08
 """What one point too many beyond the bound moves it by, relative: a quarter of a standard deviation."""
@@ -82,6 +86,7 @@ class MultivariateDetector:
     def update(self, series: Integers, times: Integers, points: Floats) -> Outliers:
         """Judge points, then learn from them."""
         told = Outliers(self._fields, times)
+        infinite = np.isinf(points)
         rows = np.flatnonzero(np.isfinite(points).all(axis=1))
         rows = rows[np.argsort(series[rows], kind="stable")]
         own, time = series[rows], times[rows]
@@ -100,14 +105,39 @@ class MultivariateDetector:
         starts = np.flatnonzero(first)
         numbers = self._seen[own] + np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
         turn = self._stretch_of(numbers) - self._stretch_of(self._seen[own])
+        out, out_turn = self._infinite_rows(series, rows, infinite)
         order = np.argsort(turn, kind="stable")
-        ends = np.searchsorted(turn[order], np.arange(1, turn.max(initial=-1) + 2))
+        ends = np.searchsorted(turn[order], np.arange(1, max(turn.max(initial=-1), out_turn.max(initial=-1)) + 2))
         begin = 0
-        for end in ends.tolist():
+        for number, end in enumerate(ends.tolist()):
+            now = out[out_turn == number]
+            told.add_infinite(now, infinite[now], self._center[series[now]] + self._reach[series[now]])
             part = order[begin:end]
-            self._take(told, rows[part], own[part], numbers[part], features[part])
+            if len(part):
+                self._take(told, rows[part], own[part], numbers[part], features[part])
             begin = end
         return told
+
+    def _infinite_rows(self, series: Integers, rows: Integers, infinite: Mask) -> tuple[Integers, Integers]:
+        """Points with an infinite value that are behind the warm-up, and the stretch of the point that is next.
+
+        Args:
+            series: of all points.
+            rows: of the points that count, sorted by series.
+            infinite: which values are, shape (n, width).
+        """
+        out = np.flatnonzero(infinite.any(axis=1))
+        if not len(out):
+            return out, out
+        own = series[rows]
+        first, last = np.searchsorted(own, series[out]), np.searchsorted(own, series[out], side="right")
+        counts = np.array(
+            [np.searchsorted(rows[a:b], row) for a, b, row in zip(first, last, out, strict=True)], dtype=np.int64
+        )
+        seen = self._seen[series[out]]
+        judged = seen + counts >= self._warm_up
+        turn = self._stretch_of(seen + counts) - self._stretch_of(seen)
+        return out[judged], turn[judged]
 
     def _stretch_of(self, numbers: Integers) -> Integers:
         """In which stretch a point is, by its number in its series: 0 is the warm-up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomaly_app.detectors import Floats, Integers
 from anomaly_app.multivariate.fields import Fields
@@ -28,12 +29,21 @@ class Outliers:
         self._score, self._bound, self._ratio = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
         self._parts = np.zeros((n, len(fields.groups)))
         self._flagged: dict[int, tuple[Floats, Floats, Floats]] = {}
+        self._infinite: dict[int, list[str]] = {}
 
     def add(self, rows: Integers, judgement: Judgement, bound: Floats, ratio: Floats) -> None:
         """Judged points; features of one field are added up."""
         self._score[rows], self._bound[rows], self._ratio[rows] = judgement.scores, bound, ratio
         for feature, group in enumerate(self._fields.group.tolist()):
             self._parts[rows, group] += judgement.contributions[:, feature]
+
+    def add_infinite(self, rows: Integers, infinite: NDArray[np.bool_], bound: Floats) -> None:
+        """Points with infinite values: anomalies, whatever the model, and by those values alone."""
+        self._score[rows], self._bound[rows], self._ratio[rows] = np.inf, bound, np.inf
+        for row, fields in zip(rows.tolist(), infinite, strict=True):
+            own = np.flatnonzero(fields)
+            self._parts[row, own] = np.inf
+            self._infinite[row] = [self._fields.names[place] for place in own.tolist()]
 
     def add_flagged(self, rows: Integers, features: Floats, usual: Floats, spread: Floats) -> None:
         """What the explanations of anomalies need."""
@@ -67,6 +77,8 @@ class Outliers:
     def explain(self, number: int) -> str:
         """The score, the bound, and the fields that make the score, the largest first."""
         score, bound = self._score[number], self._bound[number]
+        if number in self._infinite:
+            return f"{', '.join(self._infinite[number])}: infinite"
         if number not in self._flagged:
             known = "no verdict" if np.isnan(score) else f"score {score:.3g}, not above the bound {bound:.3g}"
             return f"no anomaly: {known}"

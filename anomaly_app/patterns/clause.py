@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
@@ -135,6 +135,7 @@ class _Checker:
         program.labels = [self._display(name, clause.pattern) for name in program.labels]
         universal = frozenset(range(len(program.labels)))
         self._subsets(sets)
+        clause = self.clause = self._with_fields(clause, sets)
         conditions = self._conditions(sets)
         names: set[str] = set()
         for measure in clause.measures:
@@ -159,6 +160,27 @@ class _Checker:
             clause, self.text, self.schema, self.dialect, program, sets, universal, conditions, partition, order, rows,
             skip_to, skip_set, unbound,
         )  # fmt: skip
+
+    def _with_fields(self, clause: MatchRecognize, sets: Mapping[str, frozenset[int]]) -> MatchRecognize:
+        """``A.meta.temp`` and ``meta.temp`` as ``(A.meta).temp`` and ``(meta).temp``: fields of a column."""
+
+        def change(ref: n.ColumnRef) -> n.Node:
+            own = 2 if ref.parts[0].upper() in sets else 1
+            if len(ref.parts) <= own:
+                return ref
+            column = self.schema.find(ref.parts[own - 1])
+            if column is None or column.type.kind is not Kind.ROW:
+                return ref
+            node: n.Node = n.ColumnRef(ref.span, ref.parts[:own])
+            for name in ref.parts[own:]:
+                node = n.Field(ref.span, node, name)
+            return node
+
+        return replace(
+            clause,
+            measures=tuple([replace(each, expr=n.rewrite(each.expr, change)) for each in clause.measures]),
+            define=tuple([replace(each, condition=n.rewrite(each.condition, change)) for each in clause.define]),
+        )
 
     def _display(self, name: str, pattern: PatternNode) -> str:
         """As CLASSIFIER() shows a variable: in upper case unless it was quoted."""
@@ -261,6 +283,11 @@ class _Checker:
         return skip.to, sets[skip.variable.upper()]
 
     def _plain_column(self, expr: n.Node, where: str) -> Column:
+        if isinstance(expr, n.ColumnRef) and len(expr.parts) > 1:
+            outer = self.schema.find(expr.parts[0])
+            if outer is not None and outer.type.kind is Kind.ROW:
+                problem = f"{where} takes columns, and {'.'.join(expr.parts)} is a field of one"
+                raise self.fail(expr.span, f"{problem}: make it a column of the table, or of a query below this one")
         if not isinstance(expr, n.ColumnRef) or len(expr.parts) > 2:
             raise self.fail(expr.span, f"{where} takes columns only")
         column = find_column(self.schema, expr.parts[-1], self.text, expr.span)

@@ -104,6 +104,10 @@ class PatternScope:
         """``x`` or ``A.x``: of the last row so far."""
         compiler = ExpressionCompiler(self.checked.text, self, self.env, self.checked.dialect)
         if len(node.parts) > 2:
+            column = self.checked.schema.find(node.parts[1])
+            if column is not None and node.parts[0].upper() in self.checked.sets:
+                problem = f"{column.name} is {column.type.with_nullable(True)}: it has no field {node.parts[2]!r}"
+                raise compiler.fail(node, problem)
             raise compiler.fail(node, "expected a column, or a pattern variable and a column")
         variables = self.checked.universal
         if len(node.parts) == 2:

@@ -8,7 +8,17 @@ from typing import Any
 
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTargetError
 from anomaly_app.expressions.typed import FAILURES
-from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Finding, Problem, Row
+from anomaly_app.operators import (
+    MAX_WATERMARK,
+    MIN_WATERMARK,
+    POSITION,
+    TIME,
+    Arrivals,
+    Counters,
+    Finding,
+    Problem,
+    Row,
+)
 from anomaly_app.patterns.automaton import AutomatonMatcher, fits as has_no_labels
 from anomaly_app.patterns.keys import CLOSED, RESUMABLE, KeyState, RunState
 from anomaly_app.patterns.matcher import BEGINNING, Match, Matcher, Moment
@@ -41,6 +51,7 @@ class PatternOperator:
     def __init__(self, rule: CompiledRule, limits: Limits, *, single_run: bool = True, automaton: bool = True) -> None:
         self.rule, self.limits = rule, limits
         self.problems: list[Problem] = []
+        self.late: list[Row] = []
         self.counters = Counters()
         self.keys: dict[Any, Any] = {}
         self.matcher: Any = _matcher(rule, limits, single_run, automaton)
@@ -55,7 +66,7 @@ class PatternOperator:
 
     # --- the operator contract ----------------------------------------------------------------------
 
-    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
+    def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Take rows in order and move time."""
         if self._store.replays:
             rows = self._store.replay(rows, self.keys)
@@ -95,6 +106,9 @@ class PatternOperator:
         if self._store.replays:
             self._store.replay((), self.keys)
         return self._move(watermark)
+
+    def due_ms(self) -> None:
+        """By the clock nothing is complete: attempts time out with the rows."""
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """State entries put or deleted since the last call."""

@@ -81,6 +81,7 @@ class CompiledRule:
     single_key: bool
     sequence: Callable[[Row], Any]
     # Derived, as attributes because the operator asks for them all the time.
+    reads: frozenset[str] = field(init=False)
     program: Program = field(init=False)
     earliest: bool = field(init=False)
     within_ms: int | None = field(init=False)
@@ -103,6 +104,8 @@ class CompiledRule:
         from anomaly_app.expressions.typed import Dialect
 
         checked, define, measures = self.checked, self.define, self.measures
+        further = [*checked.partition_by, *(order.column for order in checked.order_by)]
+        self.reads = frozenset(define.reads | measures.reads | {column.name for column in further})
         self.program = checked.program
         self.earliest = checked.dialect is Dialect.FLINK
         self.within_ms = checked.clause.within_ms
@@ -147,6 +150,9 @@ class Rule:
         SqlValidationError: the clause means nothing, or nothing that is supported.
     """
 
+    needs_order = True
+    detects = True
+
     def __init__(
         self,
         clause: MatchRecognize,
@@ -170,10 +176,7 @@ class Rule:
         self.output: Sequence[Column] = self._projection.output if self._projection else whole.measures.output
         self.measures = self._measure_texts(whole.measures.output) if in_order or not self._projection else {}
         self._compiled.clear()
-        checked = self.checked
-        needed = whole.define.reads | whole.measures.reads | {column.name for column in checked.partition_by}
-        needed |= {order.column.name for order in checked.order_by}
-        self.reads: Sequence[str] = tuple(column.name for column in schema.columns if column.name in needed)
+        self.reads: Sequence[str] = tuple(column.name for column in schema.columns if column.name in whole.reads)
 
     # --- the operator contract ----------------------------------------------------------------------
 

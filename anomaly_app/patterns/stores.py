@@ -26,7 +26,7 @@ class _Store:
 
     def __init__(self, rule: CompiledRule, new: Callable[[Any], Any]) -> None:
         self.rule, self.new = rule, new
-        self._rows = RowCodec(rule.layout)
+        self._rows = RowCodec(rule.layout, rule.reads)
         self._keys = KeyCodec(rule.checked.partition_by)
 
     @property

@@ -44,6 +44,7 @@ class Overview:
                     "source": pipeline.source.topic,
                     "sink": output.topic or None,
                     "alerts": output.alerts,
+                    "late": output.late,
                     "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
                 }
                 for pipeline in own
@@ -66,10 +67,12 @@ class Overview:
         return self._worker.feed.subscribe()
 
     def counters(self) -> dict[str, int]:
-        """What operators dropped or bounded, and repeats that a replay did not write again."""
+        """What operators dropped or bounded, unreadable records let go, and repeats that were not written again."""
         total: dict[str, int] = {"repeated_outputs": self._worker.writer.repeated}
         for stages in self._worker.stages.values():
             for stage in stages:
+                if stage.ignored:
+                    total["unreadable_ignored"] = total.get("unreadable_ignored", 0) + stage.ignored
                 if isinstance(stage, DetectStage):
                     for slot in stage.task.slots:
                         for reason, number in slot.operator.counters.counts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class QueryOutput:
         encoder: of its result rows; None without a sink.
         topic: of the sink; "" without.
         alerts: how many there were.
+        late: rows that came too late for it.
     """
 
     query: Query
@@ -46,6 +48,7 @@ class QueryOutput:
     encoder: RecordEncoder | None
     topic: str
     alerts: int = 0
+    late: int = 0
 
 
 class Pipeline:
@@ -57,15 +60,18 @@ class Pipeline:
         settings: of the worker.
         partitions: of the source topic.
         registries: for Avro.
+        sized: topics get as many partitions as wanted; else all have as many as the source.
     """
 
-    def __init__(self, job: Job, plan: Plan, settings: Settings, partitions: int, registries: Registries) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, settings: Settings, partitions: int, registries: Registries, *, sized: bool = True
+    ) -> None:
         self.job, self.plan, self.partitions = job, plan, partitions
-        self.name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{job.name}-{plan.name}")
         self.source = plan.source
         self.repartitioned = plan.routing is not Routing.DIRECT and partitions > 1
+        self.name = self._name(settings.worker.app_id)
         self.downstream = settings.worker.repartition_partitions or partitions
-        if plan.routing is Routing.SINGLE and not settings.kafka.embedded:  # there every topic has the same number
+        if plan.routing is Routing.SINGLE and sized:
             self.downstream = 1
         self.repartition_topic = f"{settings.worker.app_id}-{self.name}-repartition"
         self.late_topic, self.dead_letter_topic = f"{plan.source.topic}.late", f"{plan.source.topic}.dlq"
@@ -85,6 +91,16 @@ class Pipeline:
             )
             for query in plan.queries
         ]
+
+    def _name(self, app_id: str) -> str:
+        """Names the plan's tables and topics: the same only while positions in them mean the same.
+
+        Its last two parts tell the job of the worker, and what is read in which way.
+        """
+        job, source, keys = self.job.name, self.source, self.plan.queries[0].factory.partition_by
+        words = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([job, source.name.rpartition(".")[2], *(keys or ())]))
+        way = [source.name, source.topic, str(self.repartitioned), "" if keys is None else repr(tuple(keys))]
+        return f"{words}-{job_mark(app_id, job)}-{_digest(*way)}"
 
     @property
     def detect_topic(self) -> str:
@@ -128,3 +144,17 @@ class Pipeline:
             shown = f"{row[TIME]} ms"
         hours = self.max_ahead_ms / 3_600_000
         return DataError(f"event time {shown} is more than {hours:g} h ahead of the clock (worker.max_ahead_s)")
+
+
+def job_mark(app_id: str, job: str) -> str:
+    """Tells names of tables and topics of a worker's job from those of others.
+
+    Example:
+        >>> job_mark("anomaly", "unusual_sales")
+        '21107e0a'
+    """
+    return _digest(app_id, job)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()

@@ -16,7 +16,7 @@ from anomaly_app.errors import DecodeError
 from anomaly_app.eventtime import ReorderBuffer, split_ahead
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.task import TimeMode
-from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Row
+from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Arrivals, Row
 from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, partition_of
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
 from anomaly_app.runtime.pipeline import Pipeline
@@ -48,6 +48,8 @@ class ShuffleStage(Stage):
         self.position = checkpoint.next_position
         self._partition_of = partition_of(pipeline.plan.layout, pipeline.plan.partition_by, pipeline.downstream)
         self._waiting: list[list[Row]] = [[] for _ in range(pipeline.downstream)]
+        self._cuts: list[list[tuple[int, int]]] = [[] for _ in range(pipeline.downstream)]
+        """Where downstream must know a watermark before the next row: numbers of waiting rows, and watermarks."""
         self._idle_told: float | None = None
         self.shuffled = 0
 
@@ -59,29 +61,56 @@ class ShuffleStage(Stage):
         """Decode a batch and sort its rows by where they belong."""
         pipeline = self.pipeline
         decoded = pipeline.decode(records, now_ms)
+        self.ignored += decoded.ignored
         for record, error in decoded.bad:
             self.dead_letters += 1
             self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))
         rows: Sequence[Row] = decoded.rows
+        behind: Sequence[tuple[int, int]] = ()
         if self._rowtime:
             rows, ahead = split_ahead(rows, now_ms + pipeline.max_ahead_ms)
-            late = self._buffer.add(rows)
+            late: Sequence[Row] = ()
+            if pipeline.plan.needs_order:
+                late = self._buffer.add(rows)
+                # Order is made downstream; here the buffer only judges lateness and moves the watermark.
+                rows, self._buffer.waiting = self._buffer.waiting, []
+            else:
+                behind = self._move_time(rows)
             if late or ahead:
                 self._set_apart(records, late, ahead)
-            # Order is made downstream; here the buffer only judges lateness and moves the watermark.
-            rows, self._buffer.waiting = self._buffer.waiting, []
         elif rows:
             self._buffer.advance(rows[-1][TIME])
         partition_of, waiting = self._partition_of, self._waiting
-        for row in rows:
+        first = 0
+        for number, watermark in behind:
+            for row in rows[first:number]:
+                waiting[partition_of(row)].append(row)
+            self._cut(partition_of(rows[number]), watermark)
+            first = number
+        for row in rows[first:] if first else rows:
             waiting[partition_of(row)].append(row)
         self.shuffled += len(rows)
+
+    def _move_time(self, rows: Sequence[Row]) -> Sequence[tuple[int, int]]:
+        """Move the watermark; gives the rows that are behind it, which pass: a query may still take them."""
+        buffer, delay = self._buffer, self.pipeline.source.schema.watermark_delay_ms
+        arrivals = Arrivals(rows, watermark=buffer.watermark, highest=buffer.highest, delay_ms=delay)
+        buffer.watermark, buffer.highest = arrivals.watermark, arrivals.highest
+        return arrivals.behind
+
+    def _cut(self, target: int, watermark: int) -> None:
+        """The next row for a partition downstream is behind the watermark: that must be known there by then."""
+        cuts = self._cuts[target]
+        if watermark > (cuts[-1][1] if cuts else self._told):
+            cuts.append((len(self._waiting[target]), watermark))
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
         pipeline = self.pipeline
         self.late += len(late)
         self.rejected += len(ahead)
+        for output in pipeline.outputs:
+            output.late += len(late)
         for row in late:
             self._records.append(raw(pipeline.late_topic, by_offset[row[POSITION]], []))
         for row in ahead:
@@ -108,7 +137,8 @@ class ShuffleStage(Stage):
             if what is What.IDLE:
                 frames = [self.pipeline.frames.encode(self.partition, watermark, rows, what)]
             else:
-                frames = self.pipeline.frames.encode_all(self.partition, before, watermark, rows)
+                frames = self._frames(rows, self._cuts[target], before, watermark)
+                self._cuts[target] = []
             flush.records += [self._frame(target, data) for data in frames]
             if rows:
                 self._waiting[target] = []
@@ -119,6 +149,14 @@ class ShuffleStage(Stage):
             highest=self._buffer.highest,
             resume=Mark(position=self.position),
         )
+
+    def _frames(self, rows: Sequence[Row], cuts: Sequence[tuple[int, int]], before: int, watermark: int) -> list[bytes]:
+        frames: list[bytes] = []
+        first = 0
+        for number, reached in cuts:
+            frames += self.pipeline.frames.encode_all(self.partition, before, reached, rows[first:number])
+            first, before = number, reached
+        return frames + self.pipeline.frames.encode_all(self.partition, before, watermark, rows[first:])
 
     def _frame(self, target: int, data: bytes) -> Outgoing:
         return Outgoing(self.pipeline.repartition_topic, b"%d" % target, data, [], partition=target)
@@ -132,7 +170,9 @@ class ShuffleStage(Stage):
         """For the page: what downstream does not show."""
         watermark = self._buffer.watermark
         return PartitionStatus(
-            plan=self.pipeline.name,
+            job=self.pipeline.job.name,
+            queries=tuple(query.name for query in self.pipeline.plan.queries),
+            source=self.pipeline.source.topic,
             topic=self.topic,
             partition=self.partition,
             rows=self.shuffled,
@@ -182,6 +222,7 @@ class MergeStage(DetectStage):
                     self._ended.add(frame.upstream)
             task.upstream_watermark(frame.upstream, frame.watermark, end=end, idle=frame.what == What.IDLE)
         output = task.take()
+        self.count_late(output)
         for row in output.late:
             self.late += 1
             record = self.pipeline.row_writer.write(self.pipeline.late_topic, [row], self.place(row), [], "late")

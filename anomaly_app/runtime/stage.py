@@ -17,7 +17,8 @@ from anomaly_app.alerts.record import Alert
 from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import EvaluationError
 from anomaly_app.jobs.checkpoint import Checkpoint
-from anomaly_app.jobs.task import PartitionTask
+from anomaly_app.jobs.model import Alerts
+from anomaly_app.jobs.task import Output, PartitionTask
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, error_headers, raw, result, size
@@ -93,6 +94,11 @@ class Stage:
         partition: of that topic.
         epoch: of the seek that it began with.
         end: for a bounded run, the offset at which it ends; None to go on for ever.
+
+    Attributes:
+        queries: whose state it writes: names of the state, and what to call them.
+        left_behind: entries of queries that the job has no more, to be deleted after the next checkpoint.
+        stored: it has written a checkpoint.
     """
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None) -> None:
@@ -111,7 +117,10 @@ class Stage:
         self.pending_rows = 0
         self.replays: Replays | None = None
         self.gone = asyncio.Event()
-        self.rejected = self.dead_letters = self.late = 0
+        self.queries: dict[str, str] = {}
+        self.left_behind: list[bytes] = []
+        self.stored = False
+        self.rejected = self.dead_letters = self.late = self.ignored = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
         self._records: list[Outgoing] = []
@@ -231,6 +240,7 @@ class DetectStage(Stage):
     ) -> None:
         super().__init__(pipeline, topic, partition, epoch, end)
         self.task = task
+        self.queries = {slot: f"{pipeline.job.name}/{name}" for slot, name in pipeline.plan.slots.items()}
         self._findings: list[tuple[int, Finding]] = []
 
     async def prepare(self, records: Sequence[Any]) -> None:
@@ -242,6 +252,7 @@ class DetectStage(Stage):
         pipeline, task = self.pipeline, self.task
         decoded = pipeline.decode(records, now_ms)
         replay_end = task.replay_end
+        self.ignored += decoded.ignored
         for record, error in decoded.bad:
             if record.offset >= replay_end:
                 self.dead_letters += 1
@@ -250,8 +261,14 @@ class DetectStage(Stage):
         task.process(decoded.rows, end=end, latest_ms=now_ms + pipeline.max_ahead_ms)
         output = task.take()
         if output.late or output.ahead:
+            self.count_late(output)
             self._set_apart(records, output.late, output.ahead)
         self.keep(output.findings, output.problems)
+
+    def count_late(self, output: Output) -> None:
+        """By query: one may still take a row that is too late for another."""
+        for number, count in output.late_for.items():
+            self.pipeline.outputs[number].late += count
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
@@ -312,7 +329,8 @@ class DetectStage(Stage):
                 else:
                     id_ = output.builder.id(finding, partition=partition, offset=offset)
                     flush.records.append(result(output.topic, key, value, id_))
-            if not finding.alert:
+            alerts = output.query.alerts
+            if alerts is Alerts.NONE or not (finding.alert or alerts is Alerts.ALL):
                 continue
             alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
             encoded = encode_alert(alert)
@@ -339,7 +357,9 @@ class DetectStage(Stage):
         task = self.task
         watermark = task.watermark
         return PartitionStatus(
-            plan=self.pipeline.name,
+            job=self.pipeline.job.name,
+            queries=tuple(query.name for query in self.pipeline.plan.queries),
+            source=self.pipeline.source.topic,
             topic=self.topic,
             partition=self.partition,
             rows=task.rows,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError, for_code
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerError, BrokerRefusal
@@ -23,6 +23,9 @@ CHANGELOG = {"cleanup.policy": "compact"}
 """State by key: the last value of each key is kept."""
 FOREVER = {"retention.ms": "-1"}
 """Retention goes by record time; replayed rows would be deleted under a running reader."""
+
+MOCK_CLUSTER = "mockCluster"
+"""Begins the cluster id of librdkafka's mock cluster, the broker of the demo and of tests."""
 
 _TOPIC_EXISTS = 36
 _QUIET = ("aiokafka.conn", "aiokafka.client", "aiokafka", "aiokafka.admin.client")
@@ -60,6 +63,9 @@ class TopicAdmin:
     def __init__(self, loaded: LoadedSettings) -> None:
         self._loaded = loaded
         self._admin: Any = None
+        self.makes_topics = True
+        """Whether topics are created by request, with as many partitions as wanted. The mock cluster of librdkafka
+        makes one when it is first asked for, with a number of its own."""
 
     async def __aenter__(self) -> TopicAdmin:
         servers = ",".join(bootstrap_servers(self._loaded))
@@ -80,6 +86,12 @@ class TopicAdmin:
                 hint = " – is the broker running, and is this its address and protocol?"
                 raise BrokerError(f"no broker answers at {where}, {protocol}{hint} {reason}".rstrip()) from error
         self._admin = admin
+        try:
+            cluster = await self._ask(admin.describe_cluster())
+        except BaseException:
+            await admin.close()
+            raise
+        self.makes_topics = not str(cluster["cluster_id"]).startswith(MOCK_CLUSTER)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -87,11 +99,22 @@ class TopicAdmin:
 
     async def partitions(self, names: Sequence[str]) -> dict[str, int]:
         """Number of partitions of those topics that exist."""
-        if self._loaded.settings.kafka.embedded:
-            # The mock cluster makes a topic when it is first asked for.
+        if not self.makes_topics:
             return {topic["topic"]: len(topic["partitions"]) for topic in await self._describe(names)}
-        found = {topic["topic"]: len(topic["partitions"]) for topic in await self._describe(None)}
+        found = await self.names()
         return {name: found[name] for name in names if name in found}
+
+    async def names(self) -> dict[str, int]:
+        """Number of partitions of every topic that there is."""
+        return {topic["topic"]: len(topic["partitions"]) for topic in await self._describe(None)}
+
+    async def members(self, group: str) -> int:
+        """How many workers are in a group now; 0 if the broker cannot tell, as the mock cluster."""
+        try:
+            (answer,) = await self._ask(self._admin.describe_consumer_groups([group]))
+        except IncompatibleBrokerVersion:
+            return 0
+        return sum(len(described[5]) for described in answer.groups)
 
     async def sources(self, names: Sequence[str]) -> dict[str, int]:
         """Number of partitions of topics that must exist.
@@ -102,7 +125,7 @@ class TopicAdmin:
         found = await self.partitions(names)
         for name in names:
             if name not in found:
-                known = sorted(topic["topic"] for topic in await self._describe(None))
+                known = sorted(await self.names())
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 problem = f"topic {name!r} does not exist, or the user may not see it{hint}"
@@ -142,7 +165,7 @@ class TopicAdmin:
 
     async def purge(self, before: Mapping[tuple[str, int], int]) -> None:
         """Delete records below an offset, by (topic, partition)."""
-        if before and not self._loaded.settings.kafka.embedded:
+        if before and self.makes_topics:
             records = {TopicPartition(*tp): RecordsToDelete(offset) for tp, offset in before.items()}
             await self._ask(self._admin.delete_records(records))
 
@@ -163,6 +186,8 @@ class TopicAdmin:
     async def _ask(self, request: Any) -> Any:
         try:
             return await asyncio.wait_for(request, CONNECT_TIMEOUT_MS / 1000)
+        except IncompatibleBrokerVersion:
+            raise
         except (KafkaError, TimeoutError, OSError) as error:
             final = refusal(error, self._loaded.settings.kafka.sasl_username)
             if final is not None:

@@ -9,9 +9,10 @@ import time
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from anomaly_app.errors import BrokerError
+from anomaly_app.errors import BrokerError, StateError
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.runtime.leftovers import forget_vanished
 from anomaly_app.runtime.repartition import MergeStage
 from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.runtime.topics import TopicAdmin
@@ -147,6 +148,27 @@ class Watch:
                     continue
                 if not stage.gone.is_set():
                     stage.observe([ends[place] for place in places], time.time_ns() // 1_000_000)
+
+    async def clear_up(self) -> None:
+        """Once all partitions have a checkpoint of this run, delete the state of plans that the jobs have no more."""
+        worker = self._worker
+        while True:
+            await asyncio.sleep(TICK_S)
+            stages = [stage for own in worker.stages.values() for stage in own]
+            if worker.trouble or worker.revoking or not stages or not all(stage.stored for stage in stages):
+                continue
+            try:
+                gone = await forget_vanished(
+                    worker.loaded,
+                    [pipeline.name for pipeline in worker.pipelines],
+                    [job.name for job in worker.bound_jobs],
+                )
+            except (BrokerError, KafkaError, StateError) as error:
+                log.warning("state of earlier queries is not deleted, the next start tries again: %s", error)
+                return
+            for plan in gone:
+                log.info("the state of %s is deleted: no query of its job needs it", plan)
+            return
 
     async def watch_progress(self) -> None:
         """Stop the process if rows are there and none are read: Faust's consumer is known to stall (175, 523, 532)."""

@@ -29,7 +29,7 @@ from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import AlertFeed
-from anomaly_app.tables.state import Entries, StateTable, Stored, steps
+from anomaly_app.tables.state import Entries, StateTable, Stored, owner, steps
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
 """Between two questions to a registry that is away: twice as long each time."""
 SHUFFLE_INTERVAL_S = 0.02
 """Between two flushes of a partition to its repartition topic: each writes a frame to every partition downstream."""
+
+DELETED_AT_ONCE = 5_000
+"""Entries of one write when the state of a query is deleted."""
 
 Place = tuple[str, int]
 
@@ -166,8 +169,17 @@ class Worker:
         await self.writer.write(flush.records)
         if flush.checkpoint is not None:
             table = self.tables[self.state_name(stage.pipeline, isinstance(stage, ShuffleStage))]
-            for entries in steps(Stored(flush.checkpoint, self._outputs(stage)), flush.changes):
+            stored = Stored(flush.checkpoint, self._outputs(stage), queries=stage.queries)
+            for entries in steps(stored, flush.changes):
                 await self._store(table, stage.partition, entries)
+            stage.stored = True
+            if stage.left_behind:
+                # The checkpoint that names their owner no more is durable. A crash on the way leaves some: they are
+                # recognised as nobody's then.
+                gone, stage.left_behind = stage.left_behind, []
+                for first in range(0, len(gone), DELETED_AT_ONCE):
+                    part = gone[first : first + DELETED_AT_ONCE]
+                    await self._store(table, stage.partition, [(key, None) for key in part])
         for pending in flush.batches:
             pending.done()
         for alert in flush.alerts:
@@ -246,6 +258,10 @@ class Worker:
                     log.warning("%s[%d]: offsets %d to %d are gone (retention)", *tp, position, first - 1)
                     position = first
                 stage.highwater = end
+                owners = {name.encode() for name in stage.queries}
+                stage.left_behind = [key for key in entries if owner(key) not in owners]
+                if stored is not None and stored.queries != stage.queries:
+                    stage.touch()  # the job was changed: its state is to say so soon
                 stages.append(stage)
                 starts.append(position)
                 if stored is None:

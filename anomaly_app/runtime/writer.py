@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.partitioner import DefaultPartitioner
@@ -108,17 +108,24 @@ class OutputWriter:
 
 
 async def read_ids(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]]) -> set[str]:
-    """Ids in the records of a topic.
+    """Ids in the records of a topic; arguments as of :func:`read_ranges`."""
+    ids: set[str] = set()
+    async for record in read_ranges(consumer, topic, ranges):
+        ids.update(value.decode() for name, value in record.headers if name == ID_HEADER)
+    return ids
+
+
+async def read_ranges(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]]) -> AsyncIterator[Any]:
+    """Records of a topic.
 
     Args:
         consumer: a started aiokafka consumer without a group, of its own.
         topic: to read.
         ranges: first offset, and offset behind the last, by partition.
     """
-    ids: set[str] = set()
     ends = {TopicPartition(topic, partition): end for partition, (start, end) in ranges.items() if start < end}
     if not ends:
-        return ids
+        return
     consumer.assign(list(ends))
     for place in ends:
         consumer.seek(place, ranges[place.partition][0])
@@ -126,9 +133,8 @@ async def read_ids(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, in
     while left:
         for records in (await consumer.getmany(*left, timeout_ms=500)).values():
             for record in records:
-                ids.update(value.decode() for name, value in record.headers if name == ID_HEADER)
+                yield record
         for place in list(left):
             # Markers of transactions leave gaps: the position tells how far it is, not the last record.
             if await consumer.position(place) >= ends[place]:
                 left.discard(place)
-    return ids

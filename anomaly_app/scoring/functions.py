@@ -8,7 +8,7 @@ from typing import Any
 from anomaly_app.detectors import Detector, DetectorFunction, Entries, Floats, Integers
 from anomaly_app.schema import DOUBLE
 from anomaly_app.scoring.options import OPTIONS, THRESHOLD, check_together
-from anomaly_app.scoring.scorer import LARGEST, AnomalyScorer
+from anomaly_app.scoring.scorer import AnomalyScorer
 
 
 class Scores:
@@ -68,7 +68,7 @@ class ScorerBank:
         scores: list[float | None] = []
         reasons: dict[int, str] = {}
         for number, time, value in zip(series.tolist(), times.tolist(), points[:, 0].tolist(), strict=True):
-            if not -LARGEST <= value <= LARGEST:
+            if value != value:
                 scores.append(None)
                 continue
             scorer = self._scorers[number]

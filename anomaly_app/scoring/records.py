@@ -108,7 +108,7 @@ class Records:
         halfway: margin in standard deviations that gives a half.
     """
 
-    __slots__ = ("halfway", "horizon", "margin", "peaks", "sign")
+    __slots__ = ("halfway", "horizon", "limits", "margin", "peaks", "sign")
 
     def __init__(self, horizons: Sequence[tuple[int, float]], sign: int, halfway: float) -> None:
         self.sign, self.halfway = sign, halfway
@@ -116,6 +116,8 @@ class Records:
         self.horizon, self.margin = 0, 0.0
         """Rows of the longest horizon that the value last scored exceeded, and by how many standard deviations it did;
         infinite if they were one."""
+        self.limits: tuple[float, ...] = ()
+        """For each horizon, the largest before the value that last scored."""
 
     def score(self, row: int, value: float, deviation: float, signal: Floats, base: int) -> float:
         """Score a value, then learn it.
@@ -132,11 +134,26 @@ class Records:
         if signed <= shortest.before(row, signal, base):
             shortest.add(row, signed)
             return 0.0  # the longer horizons hold something at least as large, and need not learn it
-        score = 0.0
-        for peak, weight in self.peaks:
-            above = signed - peak.before(row, signal, base)
+        limits = tuple(peak.before(row, signal, base) for peak, _ in self.peaks)
+        score = self.beyond(value, deviation, limits)
+        if score > 0.0:
+            self.limits = limits
+        for peak, _ in self.peaks:
+            peak.add(row, signed)
+        return score
+
+    def beyond(self, value: float, deviation: float, limits: Sequence[float]) -> float:
+        """The score of a value against limits that were the largest of the horizons; nothing is learnt.
+
+        Args:
+            value: not NaN.
+            deviation: see :meth:`score`.
+            limits: of each horizon, with the sign of the records.
+        """
+        signed, score = value if self.sign > 0 else -value, 0.0
+        for (peak, weight), limit in zip(self.peaks, limits, strict=True):
+            above = signed - limit
             if deviation >= 0.0 and 0.0 < above < math.inf:
                 self.horizon, self.margin = peak.horizon, above / deviation if deviation > 0.0 else math.inf
                 score += weight * above / (above + self.halfway * deviation)
-            peak.add(row, signed)
         return score

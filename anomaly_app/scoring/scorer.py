@@ -6,7 +6,7 @@ import math
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,8 @@ the last values to all earlier ones, and that of a longer shape."""
 
 _SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (CHANGE, 1), (CHANGE, -1), (SHAPE, 1), (LONG_SHAPE, 1))
 """Signal and sign of what can give a score."""
+_LEVELS = (VALUE, MEAN)
+"""Signals that stay where they are after a shift; a change and a new shape are over by themselves."""
 _OF_SIGNAL = ((0, 1), (2, 3), (4, 5), (6,), (7,))
 
 HALFWAY = (1.0, 2.0, 4.0, 1.0, 4.0)
@@ -41,24 +43,50 @@ SHARPNESS = 3.0 / 8.0
 SHAPES_AFTER = 5
 """Lengths of a subsequence that are seen before distances count: the first have little to be compared with."""
 LARGEST = 1e75
-"""Values beyond are taken for missing ones: products of a few of them are no numbers."""
+"""Values beyond are taken for infinite: products of a few of them are no numbers."""
 SAME = 1e-10
 """Differences below that part of a value are rounding."""
 CONSTANT = 1e6
 """Margins from there on come of values that never differed."""
 SAME_SHAPE = 0.01
 """Differences of distances of shapes below that are nothing; the unit is the standard deviation of the series."""
+ALERT = 0.5
+"""Score from which on an event has been told."""
+LASTING = 2.0
+"""How many times farther than a new level the means after it have to be out for the same score: what lasts is asked for
+later than it was, and a series that comes and goes with the day is not to be told again."""
 BLOCK = 32
 """Rows in a state entry."""
 ROW_BYTES = 8 * len(HALFWAY)
 """Of the signals of a row in the state."""
 
-_VERSION = 2
-_HEAD = struct.Struct(f"<B{len(OPTIONS)}IQd" + "Qdd" * len(HALFWAY))
+_VERSION = 3
+_HEAD = struct.Struct(f"<BI{len(OPTIONS)}IQdQb" + "Qdd" * len(HALFWAY))
+_HELD = struct.Struct("<BQQdddd")
 _HEARD = struct.Struct("<Qd")
 _NUMBER = struct.Struct("<Q")
 HEAD = b"head"
 """Name of the entry that is not a block."""
+
+
+class Held(NamedTuple):
+    """The score of a new level that was attenuated, until it is known whether the level lasts.
+
+    Args:
+        source: what gave it, its place in ``_SOURCES``.
+        row: where it was.
+        until: row at which what attenuates it is over.
+        score: what it was.
+        half, recent, history: what it exceeded, see :attr:`Records.limits`.
+    """
+
+    source: int
+    row: int
+    until: int
+    score: float
+    half: float
+    recent: float
+    history: float
 
 
 class AnomalyScorer:
@@ -67,8 +95,8 @@ class AnomalyScorer:
     What scores is told in :mod:`anomaly_app.scoring`. Within ``refractory`` values after a score whatever is not higher
     is attenuated, the closer the more, so that one event is told once. From about 0.5 on a score is worth an alert.
 
-    Only the order of the values counts, not the distances in time. A missing value (NaN, infinite, or beyond ±1e75)
-    scores 0 and changes nothing. While there are not more than ``warmup`` values the score is 0.
+    Only the order of the values counts, not the distances in time. A missing value (NaN) scores 0, an infinite one (or
+    one beyond ±1e75) scores 1; both change nothing. While there are not more than ``warmup`` values the score is 0.
 
     Args:
         **options: :data:`anomaly_app.scoring.options.OPTIONS`; the defaults are for series of which nothing is known.
@@ -112,8 +140,11 @@ class AnomalyScorer:
         self._discords: list[Discord | None] = [None, None]
         self._floor = 0.0
         self._heard: deque[tuple[int, float]] = deque()
+        self._held: list[Held] = []
+        self._told = 0, 0  # the last row that was told, and in which direction it went
         self._asleep = False
-        self._best, self._source = 0.0, 0
+        self._best, self._source, self._infinite = 0.0, 0, False
+        self._levels: list[tuple[int, float]] = []
 
     def score(self, timestamp_ms: int, value: float) -> float:
         """Score a value, then learn from it.
@@ -126,14 +157,16 @@ class AnomalyScorer:
             From 0 to 1.
         """
         value = float(value)
+        self._infinite = abs(value) > LARGEST
         if not -LARGEST <= value <= LARGEST:
-            return 0.0
+            return 1.0 if self._infinite else 0.0
         if self._asleep:
             self._wake()
         row = self._rows
         if row and rebuilt(row) == row:
             self._rebuild(row)
         self._best = 0.0
+        self._levels.clear()
         self._see(VALUE, row, value)
         self._see(MEAN, row, self._mean(row, self._smoothing))
         slow = FACTOR * self._smoothing
@@ -149,6 +182,8 @@ class AnomalyScorer:
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
+        if self._infinite:
+            return "the value is infinite, or as good as that"
         signal, sign = _SOURCES[self._source]
         record = self._records[self._source]
         high = "high" if sign > 0 else "low"
@@ -183,6 +218,8 @@ class AnomalyScorer:
             deviation = self._deviation(signal)
         for source in _OF_SIGNAL[signal]:
             score = self._records[source].score(row, value, deviation, values, base)
+            if score > 0.0 and signal in _LEVELS:
+                self._levels.append((source, score))
             if score > self._best:
                 self._best, self._source = score, source
         spread.add(value)
@@ -194,17 +231,70 @@ class AnomalyScorer:
         return max(spread.deviation, SAME_SHAPE if signal >= SHAPE else SAME * abs(self._spreads[VALUE].mean))
 
     def _report(self, row: int, score: float) -> float:
-        """The score as it is given out: less if as much was said shortly before."""
+        """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""
         heard = self._heard
         while heard and heard[0][0] < row - self._refractory:
             heard.popleft()
-        if score <= 0.0:
+        lasting = self._lasting(row) if self._held else 0.0
+        if score <= 0.0 and lasting <= 0.0:
             return 0.0
-        while heard and heard[-1][1] < score:
+        while heard and heard[-1][1] < max(score, lasting):
             heard.pop()
         share = (row - heard[-1][0]) / self._refractory if heard else 1.0
+        given = score * share
+        if self._levels and given**SHARPNESS < ALERT:
+            self._hold(row, heard[-1][0] + self._refractory if heard else row)
+        if lasting > given:
+            given = score = lasting
         heard.append((row, score))
-        return float((score * share) ** SHARPNESS)
+        given **= SHARPNESS
+        if given >= ALERT:
+            signal, sign = _SOURCES[self._source]
+            self._told = row, sign if signal < SHAPE else 0
+            if signal == MEAN:
+                self._let_go(sign, row - self._smoothing, row)
+        return float(given)
+
+    def _hold(self, row: int, until: int) -> None:
+        """Keep the new levels of a row until what attenuates their scores is over, if none as far out is kept."""
+        if until > row:
+            for source, score in self._levels:
+                sign = _SOURCES[source][1]
+                new = all(held.source != source or held.score < score for held in self._held)
+                if new and not self._goes_on(row, sign):
+                    self._held.append(Held(source, row, until, score, *self._records[source].limits))
+
+    def _goes_on(self, row: int, sign: int) -> bool:
+        """Whether a row belongs to what was told in the same direction just before: a shift that goes on since then."""
+        told, direction = self._told
+        if direction != sign or row - told > self._smoothing:
+            return False
+        between = row - told - 1
+        if not between or told < self._smoothing:
+            return True
+        moved = self._mean(row - 1, between) - self._mean(told - 1, self._smoothing)
+        return sign * moved > self._deviation(VALUE)
+
+    def _lasting(self, row: int) -> float:
+        """The score of what was attenuated until now and has lasted: that of the least of its means since then."""
+        over = [held for held in self._held if held.until <= row]
+        if over:
+            self._held = [held for held in self._held if held.until > row]
+        best = 0.0
+        for held in over:
+            signal, sign = _SOURCES[held.source]
+            length = min(self._smoothing, row - held.row)
+            means = [sign * self._mean(end, length) for end in range(row, held.row + length - 1, -length)]
+            record = self._records[held.source]
+            score = record.beyond(sign * min(means), LASTING * self._deviation(signal), held[-len(WEIGHTS) :])
+            if score > max(best, self._best):
+                best, self._source = score, held.source
+                self._let_go(sign, held.row, held.row + self._smoothing)
+        return best
+
+    def _let_go(self, sign: int, first: int, last: int) -> None:
+        """A mean that was told has told of all that it moved through in its direction."""
+        self._held = [held for held in self._held if _SOURCES[held.source][1] != sign or not first <= held.row <= last]
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
@@ -318,23 +408,31 @@ class AnomalyScorer:
 
     def _head(self) -> bytes:
         spreads = [part for spread in self._spreads for part in (spread.count, spread.mean, spread.variance)]
-        head = _HEAD.pack(_VERSION, *self.options.values(), self._rows, self._floor, *spreads)
-        return head + b"".join(_HEARD.pack(*heard) for heard in self._heard)
+        head = _HEAD.pack(
+            _VERSION, len(self._held), *self.options.values(), self._rows, self._floor, *self._told, *spreads
+        )
+        held = b"".join(_HELD.pack(*held) for held in self._held)
+        return head + held + b"".join(_HEARD.pack(*heard) for heard in self._heard)
 
     def _read(self, head: bytes) -> None:
         """Take a head back, and make room for the rows."""
-        if len(head) < _HEAD.size or (len(head) - _HEAD.size) % _HEARD.size or head[0] != _VERSION:
+        if len(head) < _HEAD.size or head[0] != _VERSION:
             raise StateError(f"the state of a scorer is not of version {_VERSION}, or it is damaged")
-        _, *parts = _HEAD.unpack_from(head)
+        _, count, *parts = _HEAD.unpack_from(head)
+        held, heard = _HEAD.size, _HEAD.size + count * _HELD.size
+        if len(head) < heard or (len(head) - heard) % _HEARD.size:
+            raise StateError(f"the state of a scorer is not of version {_VERSION}, or it is damaged")
         count = len(OPTIONS)
         options = dict(zip(self.options, parts[:count], strict=True))
         if options != self.options:
             raise StateError(f"the state is that of a scorer with {options}, but this one has {self.options}")
         self._take(options)
-        self._rows, self._floor = parts[count : count + 2]
-        for spread, k in zip(self._spreads, range(count + 2, len(parts), 3), strict=True):
+        self._rows, self._floor, told, direction = parts[count : count + 4]
+        self._told = told, direction
+        for spread, k in zip(self._spreads, range(count + 4, len(parts), 3), strict=True):
             spread.count, spread.mean, spread.variance = parts[k : k + 3]
-        self._heard.extend(_HEARD.iter_unpack(head[_HEAD.size :]))
+        self._held = [Held(*each) for each in _HELD.iter_unpack(head[held:heard])]
+        self._heard.extend(_HEARD.iter_unpack(head[heard:]))
         start = self._rebuilt()
         self._base = max(0, start - self._history)
         self._signals = np.full((len(HALFWAY), start - self._base + OLD), math.nan)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions.nodes import Node
 from anomaly_app.expressions.reader import MAX_DEPTH
+from anomaly_app.expressions.refused import refusal
 from anomaly_app.sql.statements import (
     ColumnDefinition,
     CreateTable,
@@ -22,21 +23,21 @@ from anomaly_app.sql.statements import (
 )
 from anomaly_app.sql.windows_parser import WindowParser
 
-_REFUSED_CLAUSES = {
+_REFUSED = {
     "ORDER": "ORDER BY of a query",
     "LIMIT": "LIMIT",
+    "OFFSET": "OFFSET",
+    "FETCH": "FETCH",
     "UNION": "UNION",
     "INTERSECT": "INTERSECT",
     "EXCEPT": "EXCEPT",
-    "JOIN": "a join",
-    "INNER": "a join",
-    "LEFT": "a join",
-    "RIGHT": "a join",
-    "FULL": "a join",
-    "CROSS": "a join",
+    "MINUS": "EXCEPT",
     "WINDOW": "WINDOW",
     "QUALIFY": "QUALIFY",
+    "PIVOT": "PIVOT",
 }
+"""Words that begin what may follow a table or a condition, and is refused."""
+_JOINS = ("NATURAL", "INNER", "LEFT", "RIGHT", "FULL", "CROSS", "OUTER", "JOIN")
 
 
 class StatementParser(WindowParser):
@@ -103,7 +104,7 @@ class StatementParser(WindowParser):
         self.accept("TEMPORARY")
         if not self.accept("TABLE"):
             if self.token.upper in ("VIEW", "FUNCTION", "CATALOG", "DATABASE", "MODEL"):
-                raise SqlValidationError(f"CREATE {self.token.upper} is not supported", self.text, *self.token.span)
+                raise SqlValidationError(refusal(f"CREATE {self.token.upper}"), self.text, *self.token.span)
             raise self.expected("TABLE")
         quiet = self.accept("IF", "NOT", "EXISTS")
         path = self.path("a table name")
@@ -191,7 +192,7 @@ class StatementParser(WindowParser):
             columns = self.listed(self.identifier)
             self.expect(")")
         if self.at("VALUES"):
-            raise SqlValidationError("INSERT … VALUES is not supported: insert a query", self.text, *self.token.span)
+            raise SqlValidationError(refusal("INSERT … VALUES"), self.text, *self.token.span)
         query = self._query()
         return Insert(self.span_from(start), path, target, columns, query)
 
@@ -203,7 +204,7 @@ class StatementParser(WindowParser):
         outside = self._named
         self._named = dict(outside)
         if self.at("RECURSIVE"):
-            raise SqlValidationError("WITH RECURSIVE is not supported", self.text, *self.token.span)
+            raise SqlValidationError(refusal("WITH RECURSIVE"), self.text, *self.token.span)
         while True:
             place = self.token.span
             name = self.identifier("a name for a query")
@@ -221,12 +222,12 @@ class StatementParser(WindowParser):
     def _select(self) -> Select:
         start = self.expect("SELECT").span.start
         if self.at("DISTINCT"):
-            raise SqlValidationError("SELECT DISTINCT is not supported", self.text, *self.token.span)
+            raise SqlValidationError(refusal("SELECT DISTINCT"), self.text, *self.token.span)
         self.accept("ALL")
         items = self.listed(self._item)
         self.expect("FROM")
         if self.at("LATERAL"):
-            raise SqlValidationError("table functions are not supported", self.text, *self.token.span)
+            raise SqlValidationError(refusal("LATERAL"), self.text, *self.token.span)
         window = None
         if self.at_window_function():
             path, place, window = self.window_function()
@@ -239,20 +240,36 @@ class StatementParser(WindowParser):
         match = None
         if self.at("MATCH_RECOGNIZE"):
             if isinstance(table, Subquery):
-                problem = "MATCH_RECOGNIZE over a subquery is not supported: name the table in front of it"
+                problem = refusal("MATCH_RECOGNIZE over a subquery")
                 raise SqlValidationError(problem, self.text, *self.token.span)
             match = self.match_recognize()
             match_alias = self._alias()
             if match_alias is not None:
                 match = replace(match, alias=match_alias)
-        if self.at(","):
-            raise SqlValidationError("a join is not supported", self.text, *self.token.span)
+        self._refuse()
         where: Node | None = self.expression() if self.accept("WHERE") else None
         group_by, having = self.grouping()
-        refused = _REFUSED_CLAUSES.get(self.token.upper)
-        if refused:
-            raise SqlValidationError(f"{refused} is not supported", self.text, *self.token.span)
+        self._refuse()
         return Select(self.span_from(start), items, table, match, where, window, group_by, having)
+
+    def _refuse(self) -> None:
+        """An error if what comes next is no part of a query here."""
+        place, clause = self.token.span, ""
+        if self.at(","):
+            clause = "a comma JOIN"
+        elif self.token.upper in _REFUSED:
+            clause = _REFUSED[self.token.upper]
+            self.take()
+            clause += " ALL" if clause == "UNION" and self.at("ALL") else ""
+        elif self.token.upper in _JOINS:
+            words = []
+            while self.token.upper in _JOINS and "JOIN" not in words:
+                words.append(self.take().upper)
+            if "JOIN" not in words:
+                return
+            clause = " ".join([*words, "UNNEST"] if self.at("UNNEST") else words)
+        if clause:
+            raise SqlValidationError(refusal(clause), self.text, *place)
 
     def _table(self) -> TableRef | Subquery:
         start = self.token.span.start
@@ -268,6 +285,8 @@ class StatementParser(WindowParser):
 
     def _subquery(self) -> Subquery:
         start = self.expect("(").span.start
+        if self.at("VALUES"):
+            raise SqlValidationError(refusal("VALUES as a table"), self.text, *self.token.span)
         self.deeper()
         query = self._query()
         self.depth -= 1
@@ -284,7 +303,7 @@ class StatementParser(WindowParser):
         if self.accept("AS"):
             return self.identifier("an alias")
         token = self.token
-        stop = token.upper in _REFUSED_CLAUSES or token.upper == "MATCH_RECOGNIZE"
+        stop = token.upper in _REFUSED or token.upper in _JOINS or token.upper == "MATCH_RECOGNIZE"
         if token.kind == "quoted" or (token.kind == "word" and not stop):
             try:
                 return self.identifier()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.sql.row_pattern_parser import RowPatternParser
 from anomaly_app.sql.windows import KINDS, WindowFunction
@@ -124,6 +125,13 @@ class WindowParser(RowPatternParser):
             raise self.expected(f"the {name} as an interval, such as INTERVAL '5' MINUTE")
         return self.interval()
 
+    def _group(self) -> n.Node:
+        for words in (("GROUPING", "SETS"), ("ROLLUP", "("), ("CUBE", "(")):
+            if self.at(*words):
+                clause = " ".join(word for word in words if word != "(")
+                raise SqlValidationError(refusal(clause), self.text, *self.token.span)
+        return self.expression()
+
     def grouping(self) -> tuple[tuple[n.Node, ...], n.Node | None]:
         """Take GROUP BY and HAVING, if they come next: the items, and the condition."""
         if self.at("HAVING"):
@@ -131,9 +139,5 @@ class WindowParser(RowPatternParser):
         if not self.accept("GROUP"):
             return (), None
         self.expect("BY")
-        for word in ("GROUPING", "ROLLUP", "CUBE"):
-            if self.at(word):
-                problem = f"{word} is not supported: write a query for each set of keys"
-                raise SqlValidationError(problem, self.text, *self.token.span)
-        items = self.listed(self.expression)
+        items = self.listed(self._group)
         return items, self.expression() if self.accept("HAVING") else None

@@ -6,11 +6,15 @@ record under :data:`CHECKPOINT` comes last and says up to where everything else 
 A flush that does not fit one batch could be torn apart by a crash. It is written as a journal first: entries under keys
 of their own, then a checkpoint that counts them, then the entries themselves and a checkpoint that counts none. A
 journal that the checkpoint counts is applied after a crash; another one is thrown away.
+
+The key of an entry begins with the name of its owner: the fingerprint of the query that it is state of. The checkpoint
+names the owners as of then, so that what a query of another version of the job has left is never taken for state: it
+was not kept up with the rows since. It is deleted when a checkpoint no longer names its owner, never before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -40,11 +44,13 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
         outputs: of every topic written, the last acknowledged offset of each of its partitions (-1 for none): what
             this partition writes later stands behind them.
         journal: entries of the journal that belong to the checkpoint.
+        queries: owners of the entries, and what to call them: job and query.
     """
 
     checkpoint: Checkpoint
     outputs: dict[str, list[int]]
     journal: int = 0
+    queries: dict[str, str] = {}
 
 
 class StateTable:
@@ -71,9 +77,10 @@ class StateTable:
         return str(self._table.changelog_topic.get_topic_name())
 
     def read(self, partition: int) -> tuple[Stored | None, dict[bytes, bytes], Entries]:
-        """The checkpoint of a partition (None if it has none), all other entries, and what to write first.
+        """The checkpoint of a partition (None if it has none), the entries of its owners, and what to write first.
 
-        The latter settles the journal of a flush that a crash interrupted.
+        The latter settles the journal of a flush that a crash interrupted, and deletes entries that no checkpoint
+        counts any more.
 
         Raises:
             StateError: the checkpoint is unreadable.
@@ -89,8 +96,21 @@ class StateTable:
                 journal[key] = value
             elif key != store.offset_key:
                 entries[key] = value
+        settle = self._settle(stored, entries, journal)
+        stored = msgspec.structs.replace(stored, journal=0) if stored is not None else None
+        owned = {name.encode() for name in stored.queries} if stored is not None else set()
+        dead = [key for key in entries if owner(key) not in owned]
+        for key in dead:
+            del entries[key]
+        return stored, entries, [*settle, *((key, None) for key in dead)]
+
+    @staticmethod
+    def _settle(
+        stored: Stored | None, entries: dict[bytes, bytes], journal: Mapping[bytes, bytes]
+    ) -> list[tuple[bytes, bytes | None]]:
+        """Apply a journal to the entries; what to write for it."""
         if not journal:
-            return stored, entries, ()
+            return []
         changes: list[tuple[bytes, bytes | None]] = []
         if stored is not None and stored.journal:
             changes = [unpack(journal[_journal_key(number)]) for number in range(stored.journal)]
@@ -101,7 +121,7 @@ class StateTable:
                     entries[key] = value_
             stored = msgspec.structs.replace(stored, journal=0)
         done = [(CHECKPOINT, encode(stored))] if stored is not None else []
-        return stored, entries, [*changes, *done, *((key, None) for key in journal)]
+        return [*changes, *done, *((key, None) for key in journal)]
 
     def write(self, partition: int, entries: Entries, changelog_offset: int) -> None:
         """Store entries (None deletes) together with the changelog offset that they reach."""
@@ -133,6 +153,16 @@ def steps(stored: Stored, changes: Entries) -> list[Entries]:
     journal = [(_journal_key(number), pack(*change)) for number, change in enumerate(changes)]
     counted = msgspec.structs.replace(stored, journal=len(journal))
     return [journal, [(CHECKPOINT, encode(counted))], [*changes, record], [(key, None) for key, _ in journal]]
+
+
+def owner(key: bytes) -> bytes:
+    r"""Name of the query that an entry is state of.
+
+    Example:
+        >>> owner(b"8a3f\0kann")
+        b'8a3f'
+    """
+    return key.partition(b"\0")[0]
 
 
 def _journal_key(number: int) -> bytes:

@@ -5,7 +5,9 @@
     check_contract(lambda: factory.create(layout), rows)
 
 raises AssertionError if the operator's findings depend on how the rows were cut into batches, if state restored after
-any row gives another future, or if ``changes()`` writes more than the rows that came in can explain.
+any row gives another future, or if ``changes()`` writes more than the rows that came in can explain. That is for rows
+in order of event time; :func:`check_arrivals` does the same with rows as they come, late ones among them, for operators
+that do not need the order.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Finding, Operator, Row
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Arrivals, Finding, Operator, Row
 
 Create = Callable[[], Operator]
 
@@ -182,3 +184,90 @@ def check_writes(create: Create, steps: Sequence[Step], *, per_row: int = 4, siz
         written = sum(len(key) + len(value or b"") for key, value in changes)
         allowed = size * (len(changes) + 1)
         assert written <= allowed, f"{written} bytes in {len(changes)} entries: an entry grows with the rows held"
+
+
+# --- rows as they come ----------------------------------------------------------------------------------
+
+Told = list[tuple[Any, ...]]
+"""Findings and late rows of some batches, in order."""
+
+
+def check_arrivals(
+    create: Create,
+    rows: Sequence[Row],
+    *,
+    delay_ms: int,
+    seed: int = 0,
+    splits: int = 3,
+    per_row: int = 4,
+) -> None:
+    """Run the checks for an operator that takes rows as they come.
+
+    Args:
+        create: makes a fresh operator.
+        rows: in order of arrival, which is that of their positions, whatever their event times.
+        delay_ms: bound on disorder: how far the watermark stays behind the greatest event time.
+        seed: of the random batches.
+        splits: how many ways to cut the rows into batches.
+        per_row: entries that a row may cost, see :func:`check_writes`.
+
+    Raises:
+        AssertionError: the operator breaks the contract; the message says how.
+    """
+    one_by_one = cut_into(rows, range(1, len(rows)), delay_ms)
+    expected = arrive(create(), one_by_one)
+    choose = random.Random(seed)
+    for number in range(splits):
+        cuts = sorted(choose.sample(range(1, len(rows)), choose.randrange(len(rows)))) if number and rows else []
+        found = arrive(create(), cut_into(rows, cuts, delay_ms))
+        assert found == expected, f"batches cut at {cuts} give\n{found}\ninstead of\n{expected}"
+    operator, written = create(), 0
+    entries: dict[bytes, bytes] = {}
+    before: Told = []
+    for number, batch in enumerate(one_by_one):
+        before += arrive(operator, [batch], end=False)
+        changes = list(operator.changes())
+        written += len(changes) - 1
+        for key, value in changes:
+            if value is None:
+                entries.pop(key, None)
+            else:
+                entries[key] = value
+        assert written <= per_row * (number + 1 + len(before)), f"{written} entries for {number + 1} rows"
+        restored = create()
+        restored.restore(list(entries.items()))
+        assert not list(restored.changes()), "what has been restored is written again"
+        cuts = sorted(choose.sample(range(number + 2, len(rows)), min(2, max(0, len(rows) - number - 2))))
+        future = arrive(restored, cut_into(rows, [number + 1, *cuts], delay_ms)[1:])
+        both = sorted(before + future, key=lambda one: one[0] == "late")
+        assert both == expected, f"restored behind row {number}:\n{both}\ninstead of\n{expected}"
+    check_ids([tuple(one) for kind, *one in expected if kind == "finding"])
+
+
+def cut_into(rows: Sequence[Row], cuts: Sequence[int], delay_ms: int) -> list[Arrivals]:
+    """Batches of rows, cut in front of these numbers of rows.
+
+    Example:
+        >>> [(batch.rows, batch.watermark) for batch in cut_into([(5_000, 0), (7_000, 1), (6_000, 2)], [1], 500)]
+        [([(5000, 0)], 4500), ([(7000, 1), (6000, 2)], 6500)]
+    """
+    batches: list[Arrivals] = []
+    watermark = highest = MIN_WATERMARK
+    for start, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+        batch = Arrivals(list(rows[start:end]), watermark=watermark, highest=highest, delay_ms=delay_ms)
+        watermark, highest = batch.watermark, batch.highest
+        batches.append(batch)
+    return batches
+
+
+def arrive(operator: Operator, batches: Sequence[Arrivals], *, end: bool = True) -> Told:
+    """Findings and late rows of some batches, and of the end of the input."""
+    found: Told = []
+    late: Told = []
+    for batch in batches:
+        found += [("finding", *told(one)) for one in operator.process(batch.rows, batch.watermark, batch)]
+        late += [("late", row) for row in operator.late]
+        operator.late.clear()
+    if end:
+        found += [("finding", *told(one)) for one in operator.advance(MAX_WATERMARK)]
+    return found + late

@@ -314,14 +314,38 @@ def check_missing(subject: Subject) -> None:
     gap = Stream(np.zeros(300, dtype=np.int64), times, np.full((300, width), np.nan))
     for number, (_, flag, score) in enumerate(run(detector, gap)):
         assert flag is None and score is None, f"missing point {number}: flag {flag!r}, score {score!r}, expected None"
-    for value in (math.inf, -math.inf):
-        (_, flag, _), *_ = run(detector, Stream(gap.series[:1], times[-1:], np.full((1, width), value)))
-        assert flag is not False, f"{value} is no anomaly"
     later = stream.take(slice(rows, len(stream)))
     later = Stream(later.series, later.times + 301 * 3_600_000, np.nan_to_num(later.points, nan=50.0))
     told = run(detector, later)
     assert all(flag is not None for _, flag, _ in told[-200:]), "no verdicts after a gap"
-    assert sum(flag is True for _, flag, _ in told[-200:]) < 100, "a gap or an infinite value spoils what was learnt"
+    assert sum(flag is True for _, flag, _ in told[-200:]) < 100, "a gap spoils what was learnt"
+
+
+def check_infinite(subject: Subject) -> None:
+    """An infinite value is an anomaly with an explanation, and not learnt: all else is as if it were missing."""
+    stream, width = one_series(subject, subject.settled + 100), subject.create().width
+    stream = Stream(stream.series, stream.times, np.nan_to_num(stream.points, nan=50.0))
+    places = np.array([5, subject.settled, subject.settled + 1, subject.settled + 40, subject.settled + 99])
+    values = np.array([math.inf, math.inf, -math.inf, -math.inf, math.inf])
+    infinite, missing = stream.points.copy(), stream.points.copy()
+    field = np.arange(len(places)) % width
+    missing[places, field], infinite[places, field] = np.nan, values
+    wanted = run(fresh(subject), Stream(stream.series, stream.times, missing))
+    for cuts in ((), range(7, len(stream), 7), range(1, len(stream))):
+        told = run(fresh(subject), Stream(stream.series, stream.times, infinite), cuts)
+        for place, value in zip(places.tolist()[1:], values.tolist()[1:], strict=True):
+            _, flag, score = told[place]
+            assert flag is True, f"{value} is no anomaly but {flag!r}"
+            assert score is not None and (score == 1 if subject.probability else score > 1), f"{value} scores {score!r}"
+        rest = [number for number in range(len(stream)) if number not in places]
+        one, other = [wanted[number] for number in rest], [told[number] for number in rest]
+        assert_same(one, other, subject.tolerance, "with infinite values in place of missing ones: row")
+    last = Stream(stream.series, stream.times, infinite)
+    detector = fresh(subject)
+    run(detector, last.take(slice(0, subject.settled)))
+    row = last.take(slice(subject.settled, subject.settled + 1))
+    verdicts = detector.update(row.series, row.times, row.points)
+    assert "inf" in verdicts.explain(0), f"{values[1]} is explained by {verdicts.explain(0)!r}"
 
 
 def check_extremes(subject: Subject) -> None:
@@ -388,6 +412,7 @@ CHECKS: tuple[Check, ...] = (
     check_forget,
     check_grow,
     check_missing,
+    check_infinite,
     check_extremes,
     check_verdicts,
     check_memory,

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from anomaly_app.status import WorkerStatus
+from anomaly_app.status import PartitionStatus, WorkerStatus
 
 _COUNTERS = (
     ("rows", "rows", "Rows taken"),
@@ -17,7 +17,9 @@ _COUNTERS = (
     ("dead_letters", "dead_letters", "Records that could not be decoded and rows on which a rule failed"),
     ("duplicates", "duplicate_rows", "Replayed rows that were recognised and dropped"),
 )
-_PARTITION = ("plan", "topic", "partition")
+_PARTITION = ("job", "query", "topic", "partition", "stage")
+"""Names of people's own: ``topic`` is the source. ``stage`` is ``repartition`` behind a repartition topic, else
+``source``; where rows pass both, each stage counts them."""
 
 
 class StatusCollector(Collector):
@@ -49,9 +51,7 @@ class StatusCollector(Collector):
         yield GaugeMetricFamily("anomaly_healthy", "1 if the worker is healthy", value=float(self._status.healthy()[0]))
 
     def _partitions(self) -> Iterator[Metric]:
-        partitions = [
-            ((status.plan, status.topic, str(status.partition)), status) for status in self._status.partitions()
-        ]
+        partitions = [(_labels(status), status) for status in self._status.partitions()]
         for field, name, help_ in _COUNTERS:
             counter = CounterMetricFamily(f"anomaly_{name}", help_, labels=_PARTITION)
             for labels, status in partitions:
@@ -71,6 +71,11 @@ class StatusCollector(Collector):
         yield lag
         yield buffered
         yield watermark
+
+
+def _labels(status: PartitionStatus) -> tuple[str, ...]:
+    stage = "repartition" if status.repartitioned else "source"
+    return (status.job, ",".join(status.queries), status.source, str(status.partition), stage)
 
 
 def create_registry(status: WorkerStatus) -> CollectorRegistry:

@@ -13,17 +13,23 @@ from typing import Any, TypeAlias
 
 from anomaly_app.expressions.aggregates import Part, compile_aggregate, merged_moments, merged_others
 from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
-from anomaly_app.operators import TIME, Row
+from anomaly_app.operators import POSITION, TIME, Row
 from anomaly_app.schema import APPROXIMATE, DataType, Kind, python_type
 
 Group: TypeAlias = list[Any]
 LAST, START, PLACES = 0, 1, 2
-"""Places in a group: its last row, the start of its slice or session, and the first accumulator."""
+"""Places in a group: its last row by arrival, the time that names it (start of its slice; time of the first row of a
+session), and the first accumulator."""
+LOW, HIGH = 2, 3
+"""Places in a session, in front of the accumulators: its least and greatest time."""
 
 Begin: TypeAlias = Callable[[Any, Row], "Group | None"]
 """From the key of a group that is not touched yet, and its row, to the group; None if there is no room for it."""
 Update: TypeAlias = Callable[[Sequence[Row], Callable[[Any], "Group | None"], Begin, list[tuple[Row, Exception]]], None]
 """(rows, touched group of a key, what to do if there is none, list for failures) of one stretch of rows."""
+
+_BY_ARRIVAL = {"first_value": "first_at", "last_value": "last_at"}
+"""Accumulators that depend on the order of arrival, and those that tell it: positions of their rows."""
 
 
 @dataclass(slots=True)
@@ -60,12 +66,15 @@ class Program:
     Args:
         fresh: a group without rows.
         update: takes rows into groups.
-        merge: takes the second group, which is the later one, into the first.
+        merge: takes the second group into the first; values of aggregates that need all of them go behind.
         copy: a group that can be merged into.
         types: Python types of the accumulators that are written whole, for reading them back.
         whole: their places.
         lists: places of those that hold values, which are written once each.
         list_types: Python types of these values.
+        numbers: how many of the accumulators written whole tell something, and not only where it came from.
+        key: of the group of a row.
+        passes: whether WHERE lets a row pass; raises as an expression does.
         source: for people.
     """
 
@@ -77,6 +86,9 @@ class Program:
     whole: tuple[int, ...]
     lists: tuple[int, ...]
     list_types: tuple[Any, ...]
+    numbers: int
+    key: Callable[[Row], Any]
+    passes: Callable[[Row], bool]
     source: str
 
 
@@ -86,13 +98,19 @@ class Accumulators:
     Args:
         env: names of the generated source.
         dialect: whose semantics.
+        gap_ms: of sessions; None for windows on a grid.
+        merges: groups become one, so that the first and the last of two must be told by their arrival.
     """
 
-    def __init__(self, env: Environment, dialect: Dialect) -> None:
+    def __init__(self, env: Environment, dialect: Dialect, *, gap_ms: int | None, merges: bool) -> None:
         self._env, self._dialect = env, dialect
+        self._gap_ms, self._merges = gap_ms, merges
         self._arguments: dict[tuple[Any, ...], Argument] = {}
         self._initial: list[str] = ["None", "None"]
         self._types: list[Any] = [None, None]
+        if gap_ms is not None:
+            self._initial += ["0", "0"]
+            self._types += [int, int]
         self._lists: list[int] = []
         self._results: dict[tuple[Any, ...], Code] = {}
         self._finish: list[str] = []
@@ -163,6 +181,8 @@ class Accumulators:
             argument.places[part.kind] = (
                 self._values(argument) if part.kind == "values" else self._single(argument, part)
             )
+            if part.kind in _BY_ARRIVAL and self._merges:
+                argument.places[_BY_ARRIVAL[part.kind]] = self._place("0", int)
         return f"a[{argument.places[part.kind]}]"
 
     def _values(self, argument: Argument) -> int:
@@ -180,20 +200,19 @@ class Accumulators:
 
     # --- source -----------------------------------------------------------------------------------
 
-    def program(self, key: str, where: str, gap_ms: int | None = None) -> Program:
+    def program(self, key: str, where: str) -> Program:
         """Write the functions.
 
         Args:
             key: source of the key of ``row``.
             where: condition of WHERE; "" without.
-            gap_ms: of sessions: a later row of the key begins a new one; None for other windows.
         """
         lists, width = tuple(self._lists), len(self._initial)
         whole = tuple(place for place in range(PLACES, width) if place not in lists)
         env = self._env
         parts = [
             f"def fresh():\n    return [{', '.join(self._initial)}]",
-            self._update(key, where, gap_ms),
+            self._update(key, where),
             self._merge(),
             "\n".join(
                 ["def copy(b):", "    a = b[:]", *(f"    a[{k}] = a[{k}].copy()" for k in lists), "    return a"]
@@ -205,9 +224,15 @@ class Accumulators:
         )  # fmt: skip
         types = tuple(self._types[place] for place in whole)
         list_types = tuple(self._types[place] for place in lists)
-        return Program(fresh, update, merge, copy, types, whole, lists, list_types, "\n\n".join(parts))
+        key_of = env.function("key_of", f"def key_of(row):\n    return {key}")
+        passes = env.function("passes", f"def passes(row):\n    return {where or True}")
+        source = "\n\n".join(parts)
+        kinds = [kind for argument in self._arguments.values() for kind in argument.places]
+        positions = sum(kind in _BY_ARRIVAL.values() for kind in kinds)
+        numbers = len(whole) - positions - (0 if self._gap_ms is None else HIGH - LOW + 1)
+        return Program(fresh, update, merge, copy, types, whole, lists, list_types, numbers, key_of, passes, source)
 
-    def _update(self, key: str, where: str, gap_ms: int | None) -> str:
+    def _update(self, key: str, where: str) -> str:
         lines = ["for row in rows:", "    try:"]
         if where:
             lines += [f"        if not {where}:", "            continue"]
@@ -216,15 +241,20 @@ class Accumulators:
                 lines.append(f"        {argument.name} = {argument.value}")
             if argument.keep:
                 lines.append(f"        k{argument.name} = {argument.keep}")
-        lines += [
-            f"        key = {key}",
-            "        a = known(key)",
-            f"        if a is None{_session_over(gap_ms)}:",
-            "            a = begin(key, row)",
-            "            if a is None:",
-            "                continue",
-            "        a[0] = row",
-        ]
+        begin = ["            a = begin(key, row)", "            if a is None:", "                continue"]
+        lines += [f"        key = {key}", "        a = known(key)"]
+        if self._gap_ms is None:
+            lines += ["        if a is None:", *begin, f"        a[{LAST}] = row"]
+        else:
+            # As in Flink, sessions that touch are one: a row just when the gap ends goes on with it.
+            lines += [
+                f"        at = row[{TIME}]",
+                f"        if a is None or not 0 <= at - a[{HIGH}] <= {self._gap_ms}:",
+                *begin,
+                "        else:",
+                f"            a[{HIGH}] = at",
+                f"        a[{LAST}] = row",
+            ]
         for argument in self._arguments.values():
             lines += [f"        {line}" for line in self._take(argument)]
         failures = self._env.constant(FAILURES)
@@ -250,8 +280,11 @@ class Accumulators:
 
     def _steps(self, argument: Argument, kind: str, place: int) -> tuple[list[str], list[str]]:
         """Statements for the first value of a group, and for a further one."""
-        x, part = argument.name, argument.parts[kind]
-        state = f"a[{place}]"
+        x, state = argument.name, f"a[{place}]"
+        if kind in _BY_ARRIVAL.values():
+            position = f"{state} = row[{POSITION}]"
+            return [position], [position] if kind == "last_at" else []
+        part = argument.parts[kind]
         if kind == "values":
             added = f"{state}[{x}] = None" if argument.unique else f"{state}.append({x})"
             return [added], [added]
@@ -275,7 +308,12 @@ class Accumulators:
         return [f"{state} = {part.update(part.initial, x)}"], [f"{state} = {part.update(state, x)}"]
 
     def _merge(self) -> str:
-        lines = ["def merge(a, b):", f"    a[{LAST}] = b[{LAST}]"]
+        last = [f"    if b[{LAST}][{POSITION}] > a[{LAST}][{POSITION}]:", f"        a[{LAST}] = b[{LAST}]"]
+        lines = ["def merge(a, b):", *last]
+        if not self._merges:
+            return "\n".join(lines)
+        if self._gap_ms is not None:
+            lines += [f"    a[{LOW}], a[{HIGH}] = min(a[{LOW}], b[{LOW}]), max(a[{HIGH}], b[{HIGH}])"]
         for argument in self._arguments.values():
             steps = [step for kind, place in argument.places.items() for step in self._joined(argument, kind, place)]
             n = argument.count
@@ -289,7 +327,7 @@ class Accumulators:
         return "\n".join(lines)
 
     def _joined(self, argument: Argument, kind: str, place: int) -> list[str]:
-        """Statements that take an accumulator of the later group ``b`` into that of ``a``; both have values."""
+        """Statements that take an accumulator of the group ``b`` into that of ``a``; both have values."""
         mine, theirs = f"a[{place}]", f"b[{place}]"
         if kind == "values":
             return [f"{mine}.{'update' if argument.unique else 'extend'}({theirs})"]
@@ -298,17 +336,14 @@ class Accumulators:
             helper = self._env.use(merged_moments)
             states = [f"({name}[{n}], {name}[{place}], {name}[{squares}])" for name in "ab"]
             return [f"_, {mine}, a[{squares}] = {helper}({', '.join(states)})"]
-        if kind in ("squares", "first_value"):
+        if kind in ("squares", *_BY_ARRIVAL.values()):
             return []
-        if kind == "last_value":
-            return [f"{mine} = {theirs}"]
+        if kind in _BY_ARRIVAL:
+            at = argument.places[_BY_ARRIVAL[kind]]
+            test = f"if b[{at}] {'<' if kind == 'first_value' else '>'} a[{at}]:"
+            return [test, f"    {mine} = {theirs}", f"    a[{at}] = b[{at}]"]
         if kind in ("min", "max"):
             return [f"if {theirs} {'<' if kind == 'min' else '>'} {mine}:", f"    {mine} = {theirs}"]
         if kind == "others":
             return [f"{mine} = {self._env.use(merged_others)}({mine}, {theirs})"]
         return [f"{mine} = {argument.parts[kind].update(mine, theirs)}"]
-
-
-def _session_over(gap_ms: int | None) -> str:
-    # As in Flink, sessions that touch are one: a row just when the gap ends goes on with it.
-    return "" if gap_ms is None else f" or row[{TIME}] - a[{LAST}][{TIME}] > {gap_ms}"

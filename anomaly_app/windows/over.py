@@ -18,7 +18,7 @@ import numpy as np
 from anomaly_app.detectors import Detector, DetectorFunction, Verdicts
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError
 from anomaly_app.expressions.typed import FAILURES
-from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Counters, Finding, Layout, Problem, Row
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Arrivals, Counters, Finding, Layout, Problem, Row
 from anomaly_app.schema import Column
 from anomaly_app.windows.series import KeyedSeries, Retention
 from anomaly_app.words import duration
@@ -81,6 +81,8 @@ class OverRule:
     """
 
     alert_type = "anomaly"
+    needs_order = True
+    detects = True
 
     def __init__(
         self,
@@ -164,6 +166,7 @@ class OverOperator:
         retention: Retention,
     ) -> None:
         self.problems: list[Problem] = []
+        self.late: list[Row] = []
         self.counters = Counters()
         self._compiled, self._retention = compiled, retention
         self._calls = calls
@@ -177,7 +180,7 @@ class OverOperator:
 
     # --- the operator contract ----------------------------------------------------------------------
 
-    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
+    def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Judge rows, learn from them, and give a finding for each."""
         rows, inputs, points = self._gather(rows)
         findings = self._judge(rows, inputs, points) if rows else []
@@ -188,6 +191,9 @@ class OverOperator:
         """Keys that have been silent for too long are dropped."""
         self._expire(watermark)
         return []
+
+    def due_ms(self) -> None:
+        """A key that expires gives nothing."""
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """State entries of the keys that rows came for, or that were dropped, since the last call."""
@@ -243,7 +249,6 @@ class OverOperator:
                 return []
         numbers, moments = np.array(series, dtype=np.int64), np.array(times, dtype=np.int64)
         values = np.array(points, dtype=np.float64)
-        values[~np.isfinite(values)] = np.nan  # infinity is no measurement, and a model would not survive it
         judged = [
             detector.update(numbers, moments, values[:, columns])
             for detector, columns in zip(self._detectors, self._columns, strict=True)

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from anomaly_app.operators import MAX_WATERMARK, POSITION, Finding, Layout, Operator, OperatorFactory, Problem, Row
+from anomaly_app.operators import (
+    MAX_WATERMARK,
+    POSITION,
+    Arrivals,
+    Finding,
+    Layout,
+    Operator,
+    OperatorFactory,
+    Problem,
+    Row,
+)
 from anomaly_app.schema import Column
 from anomaly_app.windows.over import OverOperator, OverRule
 
 _FIRST, _SECOND = b"1", b"2"
 """Begin the state entries of the two operators."""
-
-
-class TimedOperator(Operator, Protocol):
-    """An operator of windows."""
-
-    def due_ms(self) -> int | None:
-        """Time of arrival from which on a window is complete without another row; None if none is open."""
-        ...
-
-
-class WindowFactory(OperatorFactory, Protocol):
-    """What a bound windowed query is."""
-
-    def create(self, layout: Layout) -> TimedOperator:
-        """A fresh operator for rows of that layout."""
-        ...
 
 
 class PipedRule:
@@ -39,8 +33,10 @@ class PipedRule:
     """
 
     alert_type = "anomaly"
+    needs_order = False
+    detects = True
 
-    def __init__(self, groups: WindowFactory, detectors: OverRule, partition_by: Sequence[str]) -> None:
+    def __init__(self, groups: OperatorFactory, detectors: OverRule, partition_by: Sequence[str]) -> None:
         self.groups, self.detectors = groups, detectors
         self.partition_by: Sequence[str] | None = partition_by
         self.output: Sequence[Column] = detectors.output
@@ -87,14 +83,14 @@ class PipedOperator:
 
     keeps_rows = True
 
-    def __init__(self, first: TimedOperator, second: OverOperator) -> None:
+    def __init__(self, first: Operator, second: OverOperator) -> None:
         self._first, self._second = first, second
-        self.problems, self.counters = first.problems, first.counters
+        self.problems, self.late, self.counters = first.problems, first.late, first.counters
         second.counters = first.counters
 
-    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
+    def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Take rows of the source, and move time."""
-        return self._pass_on(self._first.process(rows, watermark), watermark)
+        return self._pass_on(self._first.process(rows, watermark, arrivals), watermark)
 
     def advance(self, watermark: int) -> list[Finding]:
         """Move time without rows."""

@@ -1,4 +1,4 @@
-"""SESSION windows as an operator: one open session per key."""
+"""SESSION windows as an operator: the open sessions of each key."""
 
 from __future__ import annotations
 
@@ -6,113 +6,216 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from anomaly_app.operators import POSITION, TIME, Finding, Row
-from anomaly_app.windows.accumulators import LAST, START, Group
+from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Finding, Row
+from anomaly_app.windows.accumulators import HIGH, LAST, LOW, START, Group
 from anomaly_app.windows.assign import Sessions
-from anomaly_app.windows.operator import Grouping, WindowOperator
+from anomaly_app.windows.operator import Behind, Grouping, WindowOperator
 from anomaly_app.windows.store import Entries, Stored
 
 
 class SessionOperator(WindowOperator):
-    """SESSION over one partition. Rows come in order of time, so that sessions only grow and never merge."""
+    """SESSION over one partition.
+
+    A key may have several open sessions: those that the watermark has not reached. A row that comes between two of
+    them makes them one.
+    """
 
     def __init__(self, grouping: Grouping, sessions: Sessions) -> None:
         super().__init__(grouping)
         self._gap = sessions.gap_ms
-        self._open: dict[Any, Group] = {}
+        # By arrival, a row of the present millisecond may still belong to a session that ends in it.
+        self._ends_by = 0 if grouping.by_arrival else 1
+        self._open: dict[Any, list[Group]] = {}
+        """In order of time. No row could belong to two of a key, or they would be one."""
         self._dirty: dict[Any, Group] = {}
-        self._stored: dict[Any, Stored] = {}
+        """The latest session of a key, if it changed since it was stored. All rows ask here first."""
+        self._others: dict[tuple[Any, int], Group] = {}
+        """Other sessions that changed, by key and the time that names them."""
+        self._stored: dict[tuple[Any, int], Stored] = {}
+        """Of each session, by key and the time that names it."""
         self._ended: list[tuple[Any, Group]] = []
         self._deleted: Entries = []
         self._timers: list[tuple[int, int, Any]] = []
-        self._timed: set[Any] = set()
-        """Keys with a timer. It may be that of an earlier end, or an earlier session: that shows when it is due."""
+        self._timed: dict[Any, int] = {}
+        """Time of the first timer of a key. It may be that of an earlier end: that shows when it is due."""
         self._number = 0
 
-    def process(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
-        """Take rows in order of time, and move time."""
-        self.update(rows, self._dirty.get, self._begin)
-        return self.advance(watermark)
+    def take(self, rows: Sequence[Row], times: Sequence[int], behind: Behind, *, in_order: bool) -> list[Finding]:
+        """Take rows into sessions; those that end between them are closed in between."""
+        first = 0
+        if behind and self._may_end(min(times), behind[-1][1] + self._ends_by):
+            first = self._take_behind(rows, times, behind)
+        self._fill(rows[first:] if first else rows)
+        return []
 
-    def advance(self, watermark: int) -> list[Finding]:
-        """Move time: sessions end, in order of their ends and last source rows."""
-        self.reached = max(self.reached, self.complete(watermark))
-        self._close_until(self.reached)
+    def _may_end(self, low: int, limit: int) -> bool:
+        """Whether a session may end up to this time, those of rows from ``low`` on included."""
+        return low + self._gap <= limit or bool(self._timers and self._timers[0][0] <= limit)
+
+    def _take_behind(self, rows: Sequence[Row], times: Sequence[int], behind: Behind) -> int:
+        """Find the late rows, and close what ends in front of a row behind the watermark.
+
+        Returns:
+            Number of the first row that is not taken yet.
+        """
+        gap, timers = self._gap, self._timers
+        first = seen = 0
+        low = MAX_WATERMARK  # least time of the rows that are not taken yet
+        for number, reached in behind:
+            if number > seen:
+                low = min(low, *times[seen:number])
+                seen = number
+            limit = reached + self._ends_by
+            if low + gap <= limit or (timers and timers[0][0] <= limit):
+                self._fill(rows[first:number])
+                self._close_until(limit)
+                first, low = number, MAX_WATERMARK
+            row = rows[number]
+            if row[TIME] + gap <= limit:
+                # A session of its own would be over: only one that is still open can take it.
+                self._fill(rows[first:number])
+                first, low = number, MAX_WATERMARK
+                if not self._touched(self.program.key(row), row[TIME]):
+                    self.drop(row)
+                    first = seen = number + 1
+        return first
+
+    def _fill(self, rows: Sequence[Row]) -> None:
+        self.update(rows, self._dirty.get, self._begin)
+
+    def move(self, time: int) -> list[Finding]:
+        """Sessions end, in order of their ends and last source rows."""
+        self.reached = max(self.reached, time)
+        self._close_until(self.reached + self._ends_by)
         if not self._ended:
             return []
         ended, self._ended = self._ended, []
-        ended.sort(key=lambda one: (self._end(one[1]), one[1][LAST][POSITION]))
+        ended.sort(key=lambda one: (one[1][HIGH], one[1][LAST][POSITION]))
         found: list[Finding] = []
         for key, group in ended:
-            self.give_out(found, key, group, group[START], self._end(group), 0)
+            self.give_out(found, key, group, group[LOW], group[HIGH] + self._gap, 0)
         return found
 
     def due_ms(self) -> int | None:
         """Behind the end of a session, or of an earlier one of its key: rows may have come since."""
         return self._timers[0][0] + 1 if self._timers else None
 
-    def _close_until(self, time: int) -> None:
-        """Close the sessions that end at or before a time up to which no row is to come."""
-        timers, open_ = self._timers, self._open
-        # A row at the very end would still belong to the session.
-        while timers and timers[0][0] <= time:
-            due, number, key = timers[0]
-            group = open_.get(key)
-            if group is not None and self._end(group) > due:
-                heapq.heapreplace(timers, (self._end(group), number, key))
-                continue
-            heapq.heappop(timers)
-            self._timed.discard(key)
-            if group is not None:
-                self._close(key, group)
-
     def changes(self) -> Entries:
         """Sessions that changed, and those that are gone."""
         entries, self._deleted = self._deleted, []
-        entries += self.codec.put(self._dirty, self._stored)
+        for changed in ({(key, group[START]): group for key, group in self._dirty.items()}, self._others):
+            entries += self.codec.put(changed, self._stored, [key for key, _ in changed])
         self._dirty.clear()
+        self._others.clear()
         return entries
 
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
         """Take back the entries that ``changes`` has given."""
         groups, _ = self.codec.restore(state)
         for one in groups:
-            self._open[one.key], self._stored[one.key] = one.group, one.stored
-            self._set_timer(one.key, one.group)
+            self._open.setdefault(one.key, []).append(one.group)
+            self._stored[one.key, one.start] = one.stored
+        for key, sessions in self._open.items():
+            sessions.sort(key=lambda group: int(group[LOW]))
+            self._set_timer(key, sessions)
         self.groups_held = len(groups)
 
-    def _end(self, group: Group) -> int:
-        return int(group[LAST][TIME]) + self._gap
+    # --- rows in --------------------------------------------------------------------------------------
+
+    def _touched(self, key: Any, time: int) -> list[Group]:
+        """The open sessions that a row belongs to: none, one or two neighbours."""
+        gap, found = self._gap, list[Group]()
+        for group in reversed(self._open.get(key, ())):
+            if group[HIGH] + gap < time:
+                break
+            if group[LOW] - gap <= time:
+                found.append(group)
+        found.reverse()
+        return found
 
     def _begin(self, key: Any, row: Row) -> Group | None:
-        """The group of a row whose key has no session that was touched lately, or one that has ended."""
-        group = self._open.get(key)
-        if group is not None and row[TIME] > self._end(group):
-            self._close(key, group)
-            group = None
-        if group is None:
-            if self.groups_held >= self.grouping.most_groups:
-                self._close_until(row[TIME] - 1)  # others that would be closed at the end of the batch
+        """The session of a row that does not just go on with the latest of its key, or is the first to change it."""
+        time = row[TIME]
+        sessions = self._open.get(key)
+        if sessions:
+            group = sessions[-1]
+            # Rows in front of it may be about an earlier one, too.
+            if group[LOW] - (self._gap if len(sessions) == 1 else 0) <= time <= group[HIGH] + self._gap:
+                if self._others:
+                    self._others.pop((key, group[START]), None)
+                self._dirty[key] = group
+                if time > group[HIGH]:
+                    group[HIGH] = time
+                elif time < group[LOW]:
+                    group[LOW] = time
+                return group
+        touched = self._touched(key, time)
+        if touched:
+            group = touched[0]
+            sessions = self._open[key]
+            for other in touched[1:]:
+                self.program.merge(group, other)
+                sessions.remove(other)
+                self._forget(key, other)
+            group[LOW], group[HIGH] = min(group[LOW], time), max(group[HIGH], time)
+        else:
             if not self.room(row):
                 return None
-            group = self._open[key] = self.program.fresh()
-            group[START] = row[TIME]
+            group = self.program.fresh()
+            group[START] = group[LOW] = group[HIGH] = time
             group[LAST] = row
-            self._set_timer(key, group)
-        self._dirty[key] = group
+            sessions = self._open.setdefault(key, [])
+            sessions.append(group)
+            if len(sessions) > 1:
+                sessions.sort(key=lambda group: int(group[LOW]))
+        latest = self._dirty.get(key)
+        if latest is not None and latest is not sessions[-1]:
+            self._others[key, latest[START]] = self._dirty.pop(key)
+        self._set_timer(key, sessions)
+        if group is sessions[-1]:
+            self._others.pop((key, group[START]), None)
+            self._dirty[key] = group
+        else:
+            self._others[key, group[START]] = group
         return group
 
-    def _close(self, key: Any, group: Group) -> None:
-        self._ended.append((key, group))
+    # --- sessions out ---------------------------------------------------------------------------------
+
+    def _close_until(self, limit: int) -> None:
+        """Close the sessions that end at or before this time."""
+        timers, gap = self._timers, self._gap
+        while timers and timers[0][0] <= limit:
+            due, _, key = heapq.heappop(timers)
+            if self._timed.get(key) != due:
+                continue  # an earlier one has been set since
+            del self._timed[key]
+            sessions = self._open.get(key)
+            if sessions is None:
+                continue
+            # Each session ends behind all earlier ones of its key.
+            while sessions and sessions[0][HIGH] + gap <= limit:
+                group = sessions.pop(0)
+                self._ended.append((key, group))
+                self._forget(key, group)
+            if sessions:
+                self._set_timer(key, sessions)
+            else:
+                del self._open[key]
+
+    def _forget(self, key: Any, group: Group) -> None:
+        """A session is over, or part of another one."""
         self.groups_held -= 1
-        del self._open[key]
-        self._dirty.pop(key, None)
-        stored = self._stored.pop(key, None)
+        if self._dirty.get(key) is group:
+            del self._dirty[key]
+        self._others.pop((key, group[START]), None)
+        stored = self._stored.pop((key, group[START]), None)
         if stored is not None:
             self._deleted += self.codec.delete(group[START], key, stored)
 
-    def _set_timer(self, key: Any, group: Group) -> None:
-        if key not in self._timed:
-            self._timed.add(key)
+    def _set_timer(self, key: Any, sessions: Sequence[Group]) -> None:
+        """See to it that there is a timer no later than the first end."""
+        end, known = sessions[0][HIGH] + self._gap, self._timed.get(key)
+        if known is None or end < known:
+            self._timed[key] = end
             self._number += 1
-            heapq.heappush(self._timers, (self._end(group), self._number, key))
+            heapq.heappush(self._timers, (end, self._number, key))

@@ -45,6 +45,9 @@ class _Form:
     least: int
 
 
+_LARGEST = "1.7976931348623157E308"
+"""The largest finite DOUBLE. An infinite value is above every threshold, and no part of what it is made from."""
+
 _FORMS: dict[str, _Form] = {
     # S3-06: sample deviation, 0 for a single row.
     "sigma": _Form("AVG({0})", "COALESCE(STDDEV_SAMP({0}), 0E0)", ("avg", "stddev"), 2.5, 3),
@@ -150,11 +153,16 @@ threshold: 4463.79, count: 10)'
         form = _FORMS[self.variant]
         keys = ", ".join(map(_quoted, self.keys))
         value = f"CAST({_quoted(self.value)} AS DOUBLE)"
+        known = f"CASE WHEN {value} >= -{_LARGEST} THEN {value} END"
+        finite = f"CASE WHEN ABS({value}) <= {_LARGEST} THEN {value} END"
         source = ".".join(map(_quoted, table.split(".")))
         deviations = form.deviations if self.deviations is None else self.deviations
         multiple = self._by_key({key: one.deviations for key, one in self.thresholds.items()}, deviations)
         floor = self._by_key({key: one.floor for key, one in self.thresholds.items()}, self.floor)
-        conditions = ["max_value > threshold", f"row_count >= {form.least if self.least is None else self.least}"]
+        conditions = [
+            f"(max_value > threshold OR max_value > {_LARGEST})",
+            f"row_count >= {form.least if self.least is None else self.least}",
+        ]
         if floor:
             conditions.append(f"max_value >= {floor}")
         who = _quoted(self.keys[0]) if len(self.keys) == 1 else f"CONCAT_WS(', ', {', '.join(map(_text, self.keys))})"
@@ -172,11 +180,11 @@ FROM (
       centre + {multiple} * spread AS threshold
     FROM (
       SELECT {keys}, window_start, window_end,
-        MAX({value}) AS max_value, {form.centre.format(value)} AS centre, {form.spread.format(value)} AS spread,
-        COUNT({value}) AS row_count
+        MAX({known}) AS max_value, {form.centre.format(finite)} AS centre, {form.spread.format(finite)} AS spread,
+        COUNT({known}) AS row_count
       FROM TABLE(TUMBLE(TABLE {source}, DESCRIPTOR({_quoted(self.time)}), INTERVAL '{self.size_ms / 1_000}' SECOND))
       GROUP BY {keys}, window_start, window_end
-      HAVING MAX({value}) > MIN({value}))))
+      HAVING MAX({known}) > MIN({known}))))
 WHERE {" AND ".join(conditions)}"""
 
     def _by_key(self, of_keys: Mapping[Any, float | None], otherwise: float | None) -> str:

@@ -8,7 +8,7 @@ one entry ``t``: the end of the last window that was given out, where a slice ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import GenericAlias
@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from anomaly_app.errors import StateError
-from anomaly_app.operators import COLUMNS, Layout
-from anomaly_app.patterns.state import KeyCodec
-from anomaly_app.schema import Column, python_type
+from anomaly_app.operators import Layout
+from anomaly_app.patterns.state import KeyCodec, RowParts
+from anomaly_app.schema import Column
 from anomaly_app.windows.accumulators import LAST, PLACES, START, Group, Program
 
 Entries: TypeAlias = list[tuple[bytes, "bytes | None"]]
@@ -61,35 +61,41 @@ class GroupCodec:
         program: of its groups.
         layout: of its rows.
         keys: columns that key it.
+        reads: names of the columns that it reads.
     """
 
-    def __init__(self, program: Program, layout: Layout, keys: Sequence[Column]) -> None:
+    def __init__(self, program: Program, layout: Layout, keys: Sequence[Column], reads: Collection[str]) -> None:
         self._program, self._single = program, len(keys) == 1
         self._keys = KeyCodec(keys)
-        self._width = COLUMNS + len(layout.columns)
-        row = _tuple((int, int, *(python_type(column.type) for column in layout.columns)))
+        self._rows = RowParts(layout, reads)
         self._encoder = msgspec.msgpack.Encoder()
-        self._groups = _decoder(_tuple((row, tuple[Any, ...], *program.types)))
+        self._groups = _decoder(_tuple((*self._rows.types, *program.types)))
         self._values = _decoder(_tuple([GenericAlias(list, type_) for type_ in program.list_types]))
 
-    def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored]) -> Entries:
-        """Entries of groups that have changed, by key; notes what of them is stored then."""
+    def put(self, groups: Mapping[Any, Group], stored: dict[Any, Stored], keys: Iterable[Any] | None = None) -> Entries:
+        """Entries of groups that have changed; notes what of them is stored then, under what they stand under.
+
+        Args:
+            groups: by key; or by anything, if their keys are given.
+            stored: what of each is stored.
+            keys: of the groups, in their order.
+        """
         entries: Entries = []
-        encode, width, whole, lists = self._encoder.encode, self._width, self._program.whole, self._program.lists
-        for key, group in groups.items():
-            name, row = self._name(group[START], key), group[LAST]
+        encode, split, whole, lists = self._encoder.encode, self._rows.split, self._program.whole, self._program.lists
+        for (known, group), key in zip(groups.items(), groups if keys is None else keys, strict=True):
+            name = self._name(group[START], key)
             state = [group[place] for place in whole] if lists else group[PLACES:]
-            entries.append((GROUP + name, encode((row[:width], row[width:], *state))))
+            entries.append((GROUP + name, encode((*split(group[LAST]), *state))))
             if not lists:
-                stored[key] = _ALL
+                stored[known] = _ALL
                 continue
             values = [group[place] for place in lists]
-            before = stored.get(key) or Stored(0, (0,) * len(lists))
+            before = stored.get(known) or Stored(0, (0,) * len(lists))
             new = [list(islice(held, done, None)) for held, done in zip(values, before.lengths, strict=True)]
             if any(new):
                 entries.append((VALUES + name + before.chunks.to_bytes(4, "big"), encode(new)))
                 before = Stored(before.chunks + 1, tuple(map(len, values)))
-            stored[key] = before
+            stored[known] = before
         return entries
 
     def delete(self, start: int, key: Any, stored: Stored) -> Entries:
@@ -131,9 +137,9 @@ class GroupCodec:
         program = self._program
         start = int.from_bytes(name[:8], "big") - _BIAS
         keys = self._keys.decode(name[8:])
-        columns, trailing, *whole = _decode(self._groups, value)
+        own, trailing, mark, others, *whole = _decode(self._groups, value)
         group = program.fresh()
-        group[LAST], group[START] = (*columns, *trailing), start
+        group[LAST], group[START] = self._rows.join(own, trailing, mark, others), start
         for place, state in zip(program.whole, whole, strict=True):
             group[place] = state
         for _, chunk in chunks:

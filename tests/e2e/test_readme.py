@@ -292,8 +292,6 @@ class Reader:
             "ANOMALY_WEB__PORT": self.ports["6066"],
             "ANOMALY_WORKER__IDLE_TIMEOUT_S": "1",
         }
-        if embedded:
-            self.environment["ANOMALY_KAFKA__EMBEDDED"] = "true"
         self.running: list[Background] = []
         self.pages: list[str] = []
         self.done: list[str] = []

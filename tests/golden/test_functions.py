@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import math
-import os
-import re
 import sys
 from collections import Counter
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,88 +12,13 @@ import pytest
 
 from anomaly_app import AnomalyError, Rows, query
 
-HERE = Path(__file__).parent
-GOLDEN = Path(os.environ.get("GOLDEN_CASES", HERE.parents[2] / "shared" / "golden"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))  # where this is run as a script
 
+from golden_cases import GOLDEN, equal, given, known_failures, load, number, one_name, plain, report
 
-def load() -> list[dict[str, Any]]:
-    path = GOLDEN / "functions.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-CASES = load()
+CASES = load("functions")
 TABLES = json.loads((GOLDEN / "functions_tables.json").read_text()) if CASES else {}
-
-
-def known_failures() -> dict[str, str]:
-    lines = (HERE / "known_failures_functions.txt").read_text().splitlines()
-    pairs = [line.partition(" # ") for line in lines if line and not line.startswith("#")]
-    return {name.strip(): reason for name, _, reason in pairs}
-
-
-KNOWN = known_failures()
-
-
-def given(value: Any, type_: str) -> Any:
-    """A value of a table, as ``query`` takes it."""
-    if value is None:
-        return None
-    if type_.startswith(("BYTES", "BINARY", "VARBINARY")):
-        return bytes.fromhex(value[2:-1])
-    if type_.startswith(("FLOAT", "DOUBLE")):
-        return float(value)
-    if type_.startswith("DECIMAL"):
-        return Decimal(value)
-    if type_.startswith("MAP"):
-        return dict(value)
-    return value
-
-
-def plain(value: Any, type_: str) -> Any:
-    """A value as the cases write it."""
-    if isinstance(value, datetime.datetime):
-        digits = 9 if "(9)" in type_ else 6 if any(f"({n})" in type_ for n in (4, 5, 6)) else 3
-        text = value.strftime("%Y-%m-%d %H:%M:%S.") + f"{value.microsecond:06d}"
-        text = text.rjust(26, "0")
-        return text + "000" if digits == 9 else text[: 20 + digits]
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, datetime.time):
-        return value.strftime("%H:%M:%S.") + f"{value.microsecond // 1000:03d}"
-    if isinstance(value, datetime.timedelta):
-        return round(value.total_seconds() * 1000)
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, bytes):
-        return f"x'{value.hex().upper()}'"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return [[plain(k, ""), plain(v, "")] for k, v in value.items()]
-    if isinstance(value, (list, tuple)):
-        return [plain(item, "") for item in value]
-    return value
-
-
-def number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def equal(a: Any, b: Any, type_: str) -> bool:
-    if number(a) and number(b):
-        return a == b or math.isclose(a, b, rel_tol=1e-9)
-    if isinstance(a, list) and isinstance(b, list):
-        if type_.startswith("MAP"):
-            a, b = sorted(a, key=json.dumps), sorted(b, key=json.dumps)
-        return len(a) == len(b) and all(equal(x, y, "") for x, y in zip(a, b, strict=True))
-    return type(a) is type(b) and a == b
-
-
-def one_name(type_: str) -> str:
-    """Types that count as one, under one name."""
-    type_ = type_.replace(" NOT NULL", "")
-    type_ = re.sub(r"\b(VAR)?CHAR\(\d+\)", "STRING", type_)
-    return re.sub(r"\b(VAR)?BINARY\(\d+\)", "BYTES", type_)
+KNOWN = known_failures("known_failures_functions.txt")
 
 
 def whole(type_: str) -> tuple[int, int] | None:
@@ -161,8 +81,8 @@ COMPARED = [case for case in CASES if case["mirror"] in ("exact", "wrap")]
 @pytest.mark.skipif(not CASES, reason=f"no golden cases in {GOLDEN}")
 @pytest.mark.parametrize("case", COMPARED, ids=lambda case: case["name"])
 def test_value_of_flink(case: dict[str, Any]) -> None:
-    verdict, report = judge(case)
-    assert verdict != "wrong" or case["name"] in KNOWN, f"{case['expr']} over {case['table']}\n{report}"
+    verdict, problem = judge(case)
+    assert verdict != "wrong" or case["name"] in KNOWN, f"{case['expr']} over {case['table']}\n{problem}"
     if case["name"] in KNOWN:
         assert verdict != "equal", f"{case['name']} is right now: take it off known_failures_functions.txt"
 
@@ -181,22 +101,5 @@ def test_most_are_answered() -> None:
     assert verdicts["equal"] >= 0.97 * len(answered), verdicts
 
 
-def main() -> None:
-    """Prints what is not equal: ``python tests/golden/test_functions.py [group …]``."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for case in COMPARED:
-        if len(sys.argv) > 1 and case["group"] not in sys.argv[1:]:
-            continue
-        try:
-            verdict, report = judge(case)
-        except Exception as error:
-            verdict, report = "crash", repr(error)
-        counts[case["group"], verdict] += 1
-        if verdict != "equal":
-            print(f"{verdict:8} {case['name']} [{case['table']}] {case['expr']}\n         {report}")
-    for (group, verdict), count in sorted(counts.items()):
-        print(f"{group:14} {verdict:8} {count}")
-
-
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # python tests/golden/test_functions.py [group …]
+    report(COMPARED, judge, lambda case: f"[{case['table']}] {case['expr']}")

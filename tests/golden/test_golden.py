@@ -6,48 +6,21 @@ defines their fields and how to compare.
 
 from __future__ import annotations
 
-import datetime
 import json
-import math
-import os
-from collections import Counter
 from collections.abc import Callable
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from golden_cases import GOLDEN, equal, known_failures, load, plain, unequal_rows
 
 from anomaly_app import AnomalyError, Result, Rows, SqlError, query
 from anomaly_app.patterns import operator
 from anomaly_app.patterns.rule import CompiledRule
 
-HERE = Path(__file__).parent
-GOLDEN = Path(os.environ.get("GOLDEN_CASES", HERE.parents[2] / "shared" / "golden"))
 FILES = ("flink_cases", "flink_fuzz", "sql2016_cases", "sql2016_fuzz")
 
-
-def known_failures() -> dict[str, str]:
-    """Name and reason of the cases that are not right yet."""
-    lines = (HERE / "known_failures.txt").read_text().splitlines()
-    pairs = [line.partition(" # ") for line in lines if line and not line.startswith("#")]
-    return {name.strip(): reason for name, _, reason in pairs}
-
-
-def load() -> list[dict[str, Any]]:
-    cases = []
-    for name in FILES:
-        path = GOLDEN / f"{name}.jsonl"
-        if path.exists():
-            for line in path.read_text().splitlines():
-                case = json.loads(line)
-                case["file"] = name
-                cases.append(case)
-    return cases
-
-
-CASES = load()
-KNOWN = known_failures()
+CASES = load(*FILES)
+KNOWN = known_failures("known_failures.txt")
 
 
 def compared(case: dict[str, Any]) -> bool:
@@ -67,44 +40,11 @@ def run(case: dict[str, Any]) -> Result:
     return query(case["sql"], {table["name"]: rows}, dialect=case["dialect"])
 
 
-def plain(value: Any) -> Any:
-    """A value as the cases write it."""
-    if isinstance(value, datetime.datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S.") + f"{value.microsecond // 1000:03d}"
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, datetime.time):
-        return value.strftime("%H:%M:%S")
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
-
-
-def number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def equal(a: Any, b: Any) -> bool:
-    if number(a) and number(b):
-        return a == b or math.isclose(a, b, rel_tol=1e-9)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return type(a) is type(b) and a == b
-
-
 def by_partition(rows: list[list[Any]], key: list[int]) -> dict[str, list[list[Any]]]:
     partitions: dict[str, list[list[Any]]] = {}
     for row in rows:
         partitions.setdefault(json.dumps([row[column] for column in key]), []).append(row)
     return partitions
-
-
-def rounded(row: list[Any]) -> str:
-    return json.dumps([float(f"{value:.9e}") if number(value) else value for value in row])
 
 
 def check_weak(weak: dict[str, Any], got: list[list[Any]], expected: list[list[Any]]) -> bool:
@@ -129,9 +69,7 @@ def differences(case: dict[str, Any], got: list[list[Any]]) -> list[str]:
     """What is wrong with the rows; empty if nothing is."""
     expected = case["standard_expect"] if case["mirror"] == "superset" else case["expect"]
     if case["key"] is None:
-        missing = Counter(map(rounded, expected))
-        missing.subtract(Counter(map(rounded, got)))
-        return [f"{'missing' if count > 0 else 'unexpected'}: {row}" for row, count in missing.items() if count]
+        return unequal_rows(expected, got)
     loosely = case.get("weak") or [] if case["mirror"] == "tie" else []
     weak = {json.dumps(entry["partition"]): entry for entry in loosely}
     ours, theirs = by_partition(got, case["key"]), by_partition(expected, case["key"])

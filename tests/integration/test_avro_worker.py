@@ -39,7 +39,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     generator = sales()
     if request.param == "embedded":
         with EmbeddedBroker(generator.topic) as broker, RegistryThread() as registry:
-            yield World(broker.bootstrap_servers, registry.url, {"kafka.embedded": "true"})
+            yield World(broker.bootstrap_servers, registry.url, {})
         return
     problem = missing_tools()
     if problem:

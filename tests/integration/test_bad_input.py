@@ -29,7 +29,7 @@ GARBAGE = b"x" * 900_000
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
     with EmbeddedBroker() as embedded:
-        yield Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+        yield Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic))
 
 
 class Poison(NamedTuple):

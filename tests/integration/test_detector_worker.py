@@ -27,7 +27,7 @@ def test_every_row_is_judged_once_across_a_kill(tmp_path: Path) -> None:
     want = sorted(expected(rows, sql=SELECT))
     assert len(want) == len(rows) and 20 < sum(row[3] is True for row in want) < 300
     with EmbeddedBroker() as embedded:
-        broker = Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+        broker = Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic))
         run = Run(broker, tmp_path, "judged")
         table = JOB.partition("CREATE TABLE unusual")[0].format(source=run.topic, format=PLAIN)
         run.job.write_text(table + JUDGED.format(source=run.topic, select=SELECT))

@@ -50,7 +50,7 @@ async def test_records_arrive_with_key_time_and_value(broker: EmbeddedBroker, tm
     broker.touch("plain")
     options = ["--topic", "plain", "--format", "json", "--records", "40", "--seed", "5", "--rate", "0"]
     options += ["--start", "2026-01-01 09:00:00", "--broker", broker.bootstrap_servers]
-    done = run("sales", *options, "--set", "kafka.embedded=true", cwd=tmp_path)
+    done = run("sales", *options, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr.startswith("40 records to plain in ")
     records = await read(broker.bootstrap_servers, "plain", 40)
@@ -65,12 +65,14 @@ async def test_records_arrive_with_key_time_and_value(broker: EmbeddedBroker, tm
 def test_the_rate_is_kept_and_ctrl_c_ends_it(broker: EmbeddedBroker, tmp_path: Path) -> None:
     broker.touch("paced")
     options = ["--topic", "paced", "--format", "csv", "--rate", "200", "--broker", broker.bootstrap_servers]
-    arguments = command("sales", *options, "--set", "kafka.embedded=true")
+    arguments = command("sales", *options)
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
         time.sleep(4)
         os.kill(process.pid, signal.SIGINT)
-        line = process.stderr.read()
+        try:
+            line = process.communicate(timeout=20)[1]
+        finally:
+            process.kill()  # the context manager waits for its end
     assert process.returncode == 130, line
     count, seconds = int(line.split()[0].replace(",", "")), float(line.split()[-2])
     assert "Traceback" not in line

@@ -18,7 +18,7 @@ from anomaly_app.testing.broker import EmbeddedBroker
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
     with EmbeddedBroker() as embedded:
-        yield Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+        yield Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic))
 
 
 def test_ready_stream_and_address(broker: Broker, tmp_path: Path) -> None:

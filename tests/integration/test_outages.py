@@ -28,7 +28,7 @@ def invoices(run: Run) -> Counter[str]:
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[Broker]:
     with EmbeddedBroker() as broker:
-        yield Broker(broker.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: broker.touch(topic))
+        yield Broker(broker.bootstrap_servers, {}, lambda topic: broker.touch(topic))
 
 
 def test_the_worker_waits_for_a_registry_that_is_away(embedded: Broker, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def ended(worker: WorkerProcess, *parts: str, within_s: float = 30) -> None:
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[Broker]:
     with EmbeddedBroker() as broker:
-        yield Broker(broker.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: broker.touch(topic))
+        yield Broker(broker.bootstrap_servers, {}, lambda topic: broker.touch(topic))
 
 
 def avro_run(broker: Broker, folder: Path, registry: RegistryThread) -> tuple[Run, list[Sent], list[Sent]]:

@@ -22,7 +22,7 @@ SILENT = {"alerts.silence_after": f"1 h, sales = {AFTER_S} s"}
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
     with EmbeddedBroker() as broker:
-        yield Broker(broker.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: broker.touch(topic))
+        yield Broker(broker.bootstrap_servers, {}, lambda topic: broker.touch(topic))
 
 
 def silences(run: Run) -> list[dict[str, Any]]:

@@ -60,7 +60,6 @@ def job(folder: Path, text: str | None = None, *, source: str = "sales", format_
 def anomaly_run(folder: Path, servers: str, *options: str, environment: Mapping[str, str] | None = None) -> Ended:
     settings = {
         "ANOMALY_KAFKA__BOOTSTRAP_SERVERS": servers,
-        "ANOMALY_KAFKA__EMBEDDED": "true",
         "ANOMALY_WEB__PORT": "0",
         "ANOMALY_WORKER__DATA_DIR": str(folder / "state"),
         **(environment or {}),
@@ -99,7 +98,7 @@ def test_no_broker_at_the_address(tmp_path: Path, start: Callable[..., Ended]) -
 def test_a_source_topic_that_does_not_exist(kafka: ApacheKafka, tmp_path: Path, start: Callable[..., Ended]) -> None:
     kafka.create_topics({f"orders-{tmp_path.name}": 1})
     missing = job(tmp_path, source=f"order-{tmp_path.name}")
-    environment = {"ANOMALY_WORKER__JOBS": str(missing), "ANOMALY_KAFKA__EMBEDDED": "false"}
+    environment = {"ANOMALY_WORKER__JOBS": str(missing)}
     ended = start(tmp_path, kafka.bootstrap_servers, environment=environment)
     check(ended, f"topic 'order-{tmp_path.name}' does not exist", f"did you mean 'orders-{tmp_path.name}'")
 
@@ -109,7 +108,6 @@ def test_wrong_credentials_and_the_right_ones(tmp_path: Path) -> None:
     with ApacheKafka(sasl={"alice": "secret"}) as kafka:
         kafka.create_topics({"sales": 2})
         settings = {
-            "ANOMALY_KAFKA__EMBEDDED": "false",
             "ANOMALY_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
             "ANOMALY_KAFKA__SASL_USERNAME": "alice",
             "ANOMALY_KAFKA__SASL_PASSWORD": "wrong-word",
@@ -167,12 +165,11 @@ def test_what_the_command_line_and_files_get_wrong(servers: str, tmp_path: Path)
 def test_faust_says_the_same_of_settings_and_jobs(servers: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.sql"
     broken.write_text("SELECT * FORM t;\n")
-    embedded = {"ANOMALY_KAFKA__EMBEDDED": "true"}
     check(
-        faust_worker(tmp_path, servers, {**embedded, "ANOMALY_WORKER__JOBS": str(broken)}),
+        faust_worker(tmp_path, servers, {"ANOMALY_WORKER__JOBS": str(broken)}),
         "broken.sql: line 1, column 15",
     )
-    check(faust_worker(tmp_path, servers, {**embedded, "ANOMALY_WEB__PORT": "-1"}), "web.port", "ANOMALY_WEB__PORT")
+    check(faust_worker(tmp_path, servers, {"ANOMALY_WEB__PORT": "-1"}), "web.port", "ANOMALY_WEB__PORT")
 
 
 def test_addresses_where_somebody_else_listens_or_nobody_answers(servers: str, tmp_path: Path) -> None:
@@ -211,7 +208,6 @@ def test_the_port_of_the_page_is_in_use(servers: str, tmp_path: Path, start: Cal
         port = str(other.getsockname()[1])
         settings = {
             "ANOMALY_WEB__PORT": port,
-            "ANOMALY_KAFKA__EMBEDDED": "true",
             "ANOMALY_WORKER__JOBS": str(job(tmp_path)),
         }
         check(start(tmp_path, servers, environment=settings), "web.port", port, "in use")

@@ -28,7 +28,7 @@ def test_every_window_gives_its_alert_once_across_a_kill(tmp_path: Path) -> None
     assert len(want) > 40
     sent = [Sent(r.key.encode(), msgspec.json.encode(r.value), r.timestamp_ms) for r in records]
     with EmbeddedBroker() as embedded:
-        broker = Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+        broker = Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic))
         run = Run(broker, tmp_path, "transactions")
         job = text.replace("'topic' = 'transactions'", f"'topic' = '{run.topic}'")
         job = job.replace("'unusual.transactions'", f"'{run.topic}.unusual'").replace(
@@ -63,7 +63,7 @@ GROUP BY k, window_start, window_end;
 def test_windows_over_processing_time_end_by_the_clock(tmp_path: Path) -> None:
     """No row comes that would end them; what is counted is each row once, in whichever window it came."""
     with EmbeddedBroker() as embedded:
-        broker = Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+        broker = Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic))
         run = Run(broker, tmp_path, "clock")
         run.job.write_text(PROCTIME.format(topic=run.topic))
         sent = [Sent(None, json.dumps({"k": "ab"[n % 2], "v": n}).encode(), None, n % 4) for n in range(40)]

@@ -25,7 +25,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         yield Broker(kafka.bootstrap_servers, {}, lambda topic: kafka.create_topics({topic: 4}))
         return
     with EmbeddedBroker() as embedded:
-        yield Broker(embedded.bootstrap_servers, {"kafka.embedded": "true"}, lambda topic: embedded.touch(topic))
+        yield Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic), mock=True)
 
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["repartitioned", "keyed"])
@@ -51,7 +51,7 @@ def test_a_bounded_run_gives_the_rows_of_the_query(broker: Broker, tmp_path: Pat
     ("keyed", "within"), [(False, WITHIN), (True, WITHIN), (True, "")], ids=["repartitioned", "keyed", "rows-stored"]
 )
 def test_kill_9_and_restart_give_each_alert_once(broker: Broker, tmp_path: Path, keyed: bool, within: str) -> None:
-    if keyed and "kafka.embedded" in broker.settings:
+    if keyed and broker.mock:
         pytest.skip("enough on Apache Kafka: each takes half a minute")
     run, rows = Run(broker, tmp_path, "killed", keyed=keyed, within=within), sale_rows(40_000, seed=2)
     want = {row[1] for row in expected(rows, within)}

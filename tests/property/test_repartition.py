@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,8 @@ class Downstream:
         self.state: dict[bytes, bytes] = {}
         self.checkpoint: Checkpoint | None = None
         self.written: list[tuple[str, dict[str, Any]]] = []
+        self.queries: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+        self.late: set[bytes] = set()
         self.start()
 
     def start(self) -> None:
@@ -124,8 +126,13 @@ class Downstream:
 
     def _write(self, flush: Any) -> None:
         for record in flush.records:
+            if record.topic == "sales.late":
+                self.late.add(record.value)
+                continue
             assert record.topic == "anomaly.alerts", (record.topic, record.headers)
-            self.written.append((dict(record.headers)[ID_HEADER].decode(), json.loads(record.value)["payload"]))
+            alert = json.loads(record.value)
+            self.written.append((dict(record.headers)[ID_HEADER].decode(), alert["payload"]))
+            self.queries[alert["query"]][alert["id"]] = alert["payload"]
 
     def finish(self) -> None:
         assert self.stage.at_end
@@ -200,3 +207,85 @@ def test_matches_survive_the_repartition(
     want = query(SELECT.format(within=within), tables={"sales": ordered}).rows
     found = {id_: (p["user_id"], p["id"], p["before"]) for down in downs for id_, p in down.written}
     assert Counter(found.values()) == Counter(want)
+
+
+WINDOW = """SELECT user_id, window_end, COUNT(*) AS n, SUM(quantity) AS total, LAST_VALUE(id) AS last FROM
+    TABLE({window}) GROUP BY user_id, window_start, window_end"""
+WINDOWS = [
+    WINDOW.format(window="HOP(TABLE sales, DESCRIPTOR(ts), INTERVAL '0.060' SECOND, INTERVAL '0.120' SECOND)"),
+    WINDOW.format(window="SESSION(TABLE sales PARTITION BY user_id, DESCRIPTOR(ts), INTERVAL '0.070' SECOND)"),
+]
+MIXED_QUERIES = [SELECT.format(within=WITHIN), *WINDOWS]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("queries", [MIXED_QUERIES, WINDOWS], ids=["pattern-and-windows", "windows"])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.sampled_from([0, 0, 0, 20, 60, 100, 200])), max_size=40
+    ),
+    steps=steps_strategy,
+)
+def test_late_rows_survive_the_repartition(
+    queries: list[str], rows: list[tuple[str, int, int]], steps: list[tuple[str, int, int]]
+) -> None:
+    """Rows of one partition, the others being far ahead: each query takes those that it takes without Kafka."""
+    loaded = load_settings({"worker.repartition_partitions": str(DOWNSTREAM), "worker.app_id": "app"}, environ={})
+    job = bind_job(TABLE + "; ".join(queries), name="job", partitions={"sales": UPSTREAM})
+    (plan,) = job.plans
+    pipeline = Pipeline(job, plan, loaded.settings, UPSTREAM, Registries(loaded))
+    sources = [Topic("sales", number) for number in range(UPSTREAM)]
+    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    table = []
+    for number, (user, quantity, ago) in enumerate(rows):
+        ms = 5_000 + number * 30 - ago
+        ts = f"1970-01-01 00:00:{ms // 1000:02d}.{ms % 1000:03d}"
+        table.append((number, user, quantity, ts))
+        value = {"id": number, "user_id": user, "quantity": quantity, "ts": ts}
+        sources[0].add(json.dumps(value).encode())
+    for source in sources[1:]:
+        source.add(json.dumps({"id": -1, "user_id": "z", "quantity": 1, "ts": "1970-01-01 00:01:00.000"}).encode())
+    ups = [Upstream(pipeline, source, targets) for source in sources]
+    downs = [Downstream(pipeline, target) for target in targets]
+    for up in ups[1:]:
+        up.take(1)
+        up.flush(True)
+    for down in downs:
+        down.take(10_000)
+        down.flush(True)
+    for step, where, count in steps:
+        what, _, side = step.partition(" ")
+        one: Any = ups[0] if side == "up" else downs[where % DOWNSTREAM]
+        if what == "take":
+            one.take(count)
+        elif what == "crash":
+            one.start()
+        else:
+            one.flush(what == "flush")
+            if what == "lose":
+                one.start()
+    for up in ups:
+        up.take(10_000)
+        up.flush(True)
+        up.end()
+    for down in downs:
+        down.take(10_000)
+        down.flush(True)
+        down.finish()
+    columns = [("id", "INT"), ("user_id", "STRING"), ("quantity", "INT"), ("ts", "TIMESTAMP(3)")]
+    stream = Rows(columns, table, rowtime="ts", watermark_delay_ms=50)
+    late = set()
+    for bound, sql in zip(plan.queries, queries, strict=True):
+        want = query(sql, tables={"sales": stream})
+        late |= {row[0] for row in want.late}
+        got = [tuple(alert.values()) for down in downs for alert in down.queries[bound.name].values()]
+        shown = [tuple(str(v).replace(" ", "T") + "Z" if hasattr(v, "year") else v for v in row) for row in want.rows]
+        assert Counter(map(shorter, (row for row in got if row[0] != "z"))) == Counter(map(shorter, shown)), sql
+    dropped = {json.loads(value)["id"] for down in downs for value in down.late}
+    assert dropped == late
+
+
+def shorter(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Without the spelling of times."""
+    return tuple(v.replace("T", " ").rstrip("Z").rstrip("0").rstrip(".") if isinstance(v, str) else v for v in row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import statistics
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from anomaly_app.jobs.binder import bind_text
 from anomaly_app.operators import MAX_WATERMARK
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import BIGINT, DOUBLE, INT, STRING, TIMESTAMP_3, Column, Schema
-from anomaly_app.testing.contract import check_contract
+from anomaly_app.testing.contract import check_arrivals, check_contract
 
 COLUMNS = (("k", STRING), ("v", INT), ("x", DOUBLE), ("n", BIGINT), ("ts", TIMESTAMP_3))
 SCHEMA = Schema(tuple(Column(name, type_) for name, type_ in COLUMNS), rowtime="ts")
@@ -93,17 +94,43 @@ def made(rows, *, trailing: tuple[Any, ...] = ()):
 @pytest.mark.parametrize("name", QUERIES)
 @settings(max_examples=25, deadline=None)
 @given(rows=data, seed=st.integers(0, 99))
-def test_contract(name, rows, seed):
-    for schema in (SCHEMA, BY_ARRIVAL):
-        bound = bind_text(QUERIES[name], {"t": schema})
-        check_contract(lambda bound=bound: bound.factory.create(bound.layout), made(rows, trailing=(2, 7)), seed=seed)
+def test_contract_by_arrival(name, rows, seed):
+    bound = bind_text(QUERIES[name], {"t": BY_ARRIVAL})
+    check_contract(lambda: bound.factory.create(bound.layout), made(rows, trailing=(2, 7)), seed=seed)
 
 
-# --- brute force ------------------------------------------------------------------------------------
+delays = st.sampled_from([0, 1, 2, 7, 40])
+disorder = st.lists(st.sampled_from([0, 0, 0, 0, 1, 5, 20, 60]), min_size=25, max_size=25)
+
+
+def in_disorder(rows, back, *, trailing: tuple[Any, ...] = ()):
+    """Rows of which some have the time of long ago."""
+    return [
+        (row[0] - ago, *row[1:6], row[0] - ago, *trailing) for row, ago in zip(made(rows), back, strict=False)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+@pytest.mark.parametrize("name", QUERIES)
+@settings(max_examples=40, deadline=None)
+@given(rows=data, back=disorder, delay_ms=delays, seed=st.integers(0, 99))
+def test_contract_of_rows_as_they_come(name, limit, rows, back, delay_ms, seed):
+    limits = None if limit is None else Limits(groups=limit)
+    bound = bind_text(QUERIES[name], {"t": SCHEMA}, limits=limits)
+    assert not bound.factory.needs_order
+    check_arrivals(
+        lambda: bound.factory.create(bound.layout),
+        in_disorder(rows, back, trailing=(2, 7)),
+        delay_ms=delay_ms,
+        seed=seed,
+    )
+
+
+# --- row by row, as Flink -----------------------------------------------------------------------------
 
 
 def aggregated(values: list[int | None]) -> tuple[Any, ...]:
-    """What :data:`AGGREGATES` says of the values of a group in event-time order."""
+    """What :data:`AGGREGATES` says of the values of a group in order of arrival."""
     v = [value for value in values if value is not None]
     if not v:
         return (len(values), 0, None, None, None, None, None, None, None, 0, None, values, None, None)
@@ -127,70 +154,101 @@ def aggregated(values: list[int | None]) -> tuple[Any, ...]:
     )
 
 
-def brute(rows: list[tuple[int, str, int | None]], windows: Callable[[int], list[tuple[int, int]]]):
-    groups: dict[tuple[int, str, int], list[int | None]] = {}
-    for time, key, value in rows:
-        for start, end in windows(time):
-            groups.setdefault((end, key, start), []).append(value)
-    return {(key, start, end): aggregated(values) for (end, key, start), values in groups.items()}
+class ByHand:
+    """Windows, one row after the other: taken, then the watermark moves, then what is complete comes out."""
+
+    def __init__(self, delay_ms: int) -> None:
+        self.delay_ms, self.watermark = delay_ms, -(10**9)
+        self.open: dict[tuple[str, int, int], list[tuple[int, int | None]]] = {}
+        self.found: dict[tuple[str, int, int], tuple[Any, ...]] = {}
+        self.late: list[int] = []
+
+    def take(self, position: int, time: int, key: str, value: int | None) -> None:
+        if not self.put(position, time, key, value):
+            self.late.append(position)
+        self.move(max(self.watermark, time - self.delay_ms))
+
+    def put(self, position: int, time: int, key: str, value: int | None) -> bool:
+        raise NotImplementedError
+
+    def move(self, watermark: int) -> None:
+        self.watermark = watermark
+        for name in [name for name in self.open if name[2] - 1 <= watermark]:
+            values = [value for _, value in sorted(self.open.pop(name))]
+            assert name not in self.found, "a window comes out once"
+            self.found[name] = aggregated(values)
 
 
-def brute_sessions(rows: list[tuple[int, str, int | None]], gap: int):
-    found = {}
-    for key in {key for _, key, _ in rows}:
-        runs: list[list[tuple[int, int | None]]] = []
-        for time, of_key, value in rows:
-            if of_key == key:
-                if not runs or time - runs[-1][-1][0] > gap:
-                    runs.append([])
-                runs[-1].append((time, value))
-        for run in runs:
-            found[key, run[0][0], run[-1][0] + gap] = aggregated([value for _, value in run])
-    return found
+class GridByHand(ByHand):
+    def __init__(self, delay_ms: int, windows: Callable[[int], list[tuple[int, int]]]) -> None:
+        super().__init__(delay_ms)
+        self.windows = windows
+
+    def put(self, position: int, time: int, key: str, value: int | None) -> bool:
+        names = [(key, *window) for window in self.windows(time) if window[1] - 1 > self.watermark]
+        for name in names:
+            self.open.setdefault(name, []).append((position, value))
+        return bool(names)
+
+
+class SessionsByHand(ByHand):
+    gap = 15
+
+    def put(self, position: int, time: int, key: str, value: int | None) -> bool:
+        start, end = time, time + self.gap
+        touched = [name for name in self.open if name[0] == key and name[1] <= end and name[2] >= start]
+        low, high = min([start, *(n[1] for n in touched)]), max([end, *(n[2] for n in touched)])
+        if high - 1 <= self.watermark:
+            return False
+        values = [(position, value)]
+        for name in touched:
+            values += self.open.pop(name)
+        self.open[key, low, high] = values
+        return True
 
 
 def near(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):  # ARRAY_AGG of windows that became one: in no order worth a promise
+        return sorted(map(str, a)) == sorted(map(str, b))
     return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) if isinstance(a, float) and b is not None else a == b
 
 
-def compare(rows, seed, table, expected_of):
-    """Rows somewhat shuffled within the watermark's delay give the windows of the rows in order."""
-    time, ordered = 10_000, []
-    for gap, key, value in rows:
-        time += gap
-        ordered.append((time, key, value))
-    shuffled = sorted(ordered, key=lambda row: (row[0] + hash((seed, row)) % 40, row[0]))
-    # Rows of one time count in order of arrival.
-    in_order = sorted(shuffled, key=lambda row: row[0])
+def compare(rows, back, by_hand: ByHand, table: str) -> None:
+    """Rows that come in disorder, some of them late."""
+    stream = []
+    for time, position, key, value, *_ in in_disorder(rows, back):
+        time += 10_000
+        by_hand.take(position, time, key, value)
+        stream.append((key, value, f"1970-01-01 00:00:{time // 1000:02}.{time % 1000:03}"))
+    by_hand.move(10**9)
     columns = [("k", "STRING"), ("v", "INT"), ("ts", "TIMESTAMP(3)")]
-    stream = [(key, value, f"1970-01-01 00:00:{time // 1000:02}.{time % 1000:03}") for time, key, value in shuffled]
-    result = query(sql(table), {"t": Rows(columns, stream, rowtime="ts", watermark_delay_ms=40)})
-    assert result.late == []
+    table_rows = Rows(columns, stream, rowtime="ts", watermark_delay_ms=by_hand.delay_ms)
+    result = query(sql(table), {"t": table_rows})
+    assert len(result.late) == len(by_hand.late)
     found = {}
     ends = []
+    midnight = datetime.datetime(1970, 1, 1)
     for key, start, end, *values in result.rows:
-        edges = [round((edge.timestamp() - start.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * 1000)
-                 for edge in (start, end)]  # fmt: skip
-        found[(key, *edges)] = tuple(values)
+        edges = [round((edge - midnight).total_seconds() * 1000) for edge in (start, end)]
+        found[(key, *edges)] = tuple(tuple(v) if isinstance(v, (list, tuple)) else v for v in values)
         ends.append(edges[1])
     assert ends == sorted(ends), "windows come in order of their ends"
-    expected = expected_of(in_order)
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
+    assert found.keys() == by_hand.found.keys()
+    for name, values in by_hand.found.items():
         assert all(map(near, found[name], values)), (name, found[name], values)
 
 
 @pytest.mark.parametrize("kind", GRIDS)
-@settings(max_examples=40, deadline=None)
-@given(rows=data, seed=st.integers(0, 9))
-def test_windows_on_a_grid_are_those_of_brute_force(kind, rows, seed):
-    compare(rows, seed, grid(kind), lambda ordered: brute(ordered, GRIDS[kind][1]))
-
-
 @settings(max_examples=60, deadline=None)
-@given(rows=data, seed=st.integers(0, 9))
-def test_sessions_are_those_of_brute_force(rows, seed):
-    compare(rows, seed, SESSION, lambda ordered: brute_sessions(ordered, 15))
+@given(rows=data, back=disorder, delay_ms=delays)
+def test_windows_on_a_grid_are_those_of_row_by_row(kind, rows, back, delay_ms):
+    compare(rows, back, GridByHand(delay_ms, GRIDS[kind][1]), grid(kind))
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=data, back=disorder, delay_ms=delays)
+def test_sessions_are_those_of_row_by_row(rows, back, delay_ms):
+    compare(rows, back, SessionsByHand(delay_ms), SESSION)
 
 
 # --- the bound --------------------------------------------------------------------------------------

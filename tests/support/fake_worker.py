@@ -36,6 +36,7 @@ class FakeWorker:
                         "routing": "repartition",
                         "sink": "flink.unusual.sales.records",
                         "alerts": self.feed.published,
+                        "late": 0,
                     }
                 ],
             }
@@ -96,5 +97,7 @@ def make_alert(number: int, **changes: Any) -> Alert:
 
 
 def make_partition(number: int, **changes: Any) -> PartitionStatus:
-    fields: dict[str, Any] = {"plan": "sales", "topic": "flink.sales.records", "partition": number}
+    topic = "flink.sales.records"
+    fields: dict[str, Any] = {"job": "unusual_sales", "queries": ("unusual",), "source": topic, "topic": topic}
+    fields["partition"] = number
     return PartitionStatus(**{**fields, **changes})

@@ -66,6 +66,7 @@ class Broker:
     servers: str
     settings: dict[str, object]
     create: Callable[[str], None]
+    mock: bool = False
 
 
 def sale_rows(count: int, seed: int = 1, users: int = 100) -> list[SalesRow]:

@@ -75,7 +75,7 @@ class BandDetector:
                 half = self.options["width"] * math.sqrt(max(squares / count - mean * mean, 0.0))
                 outside = abs(value - mean) > half
                 rows.append((time, value, mean, mean - half, mean + half, outside, count, total))
-            if not missing:
+            if math.isfinite(value):
                 self.state[number] = (count + 1, total + value, squares + value * value)
                 self.changed.add(number)
         return BandVerdicts(rows, self.names)

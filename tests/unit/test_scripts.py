@@ -49,4 +49,4 @@ def test_no_fitting_python_is_said(tmp_path: Path) -> None:
         (tools / name).symlink_to(f"/usr/bin/{name}")
     done = subprocess.run([str(copy)], env={"PATH": str(tools)}, capture_output=True, text=True, timeout=10)
     assert done.returncode == 2
-    assert "Python 3.11 or 3.12 is needed" in done.stderr
+    assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr

@@ -29,6 +29,7 @@ class Factory:
     measures: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     all_rows: bool = False
+    reads: Sequence[str] = ("user_id", "invoice_id", "quantity", "purchase_time")
 
 
 COLUMNS = (
@@ -190,6 +191,7 @@ def test_a_factory_that_tells_nothing_is_enough() -> None:
     class Bare:
         output = (Column("n", BIGINT),)
         partition_by = None
+        reads = ()
 
     row = sale(0, "10")
     assert build(Bare(), Finding((), row[0], (None,), row)).explanation == "At 2025-07-10 14:06:55.000: n NULL."

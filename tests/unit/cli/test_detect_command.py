@@ -220,6 +220,31 @@ def test_a_table_without_or_with_two_times_needs_time() -> None:
         read_series(Path("two.csv"), ["x"], None, [])
 
 
+def test_lines_and_times_that_cannot_be_read_cost_only_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"2026-01-01 00:00:{second:02d},{second % 7}" for second in range(40)]
+    Path("s.csv").write_text("\n".join(["at,x", *lines[:9], "yesterday,5", "torn", *lines[9:]]))
+    assert main(["detect", "s.csv", "--value", "x", "--all", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 40
+    assert "s.csv: 1 lines are no rows, the first is line 12: 1 values for 2 columns" in err
+    assert "column 'at': 1 unreadable, the first in record 10: 'yesterday' is no time" in err
+    assert "42 rows" in err and "2 unreadable" in err
+
+
+def test_fields_of_objects_in_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    records = [
+        {"at": f"2026-01-01 00:00:{n:02d}", "meta": {"site": "ab"[n % 2], "temp": n % 5}, "more": [n]}
+        for n in range(50)
+    ]
+    Path("n.jsonl").write_text("\n".join(map(json.dumps, records)))
+    series = read_series(Path("n.jsonl"), ["meta.temp"], None, ["meta.site"])
+    assert series.keys == [("a",), ("b",)]
+    assert series.points[:, 0].tolist() == [n % 5 for n in range(50)]
+    assert main(["detect", "n.jsonl", "--value", "meta.temp", "--by", "meta.site"]) == 0
+    assert "50 rows of 2 series" in capsys.readouterr().err
+    assert main(["detect", "n.jsonl", "--value", "meta.tmp"]) == 2
+
+
 def test_ctrl_c_ends_with_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -237,3 +262,10 @@ def test_without_matplotlib_it_is_said_how_to_get_it(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["detect", "orders.csv", "--value", "price", *OUTLIERS, "--plot", "a.png"]) == 2
     assert capsys.readouterr().err == "anomaly: --plot needs matplotlib: pip install anomaly-app[plot]\n"
+
+
+def test_infinity_in_a_file_is_read_and_nan_is_missing():
+    from anomaly_app.cli.detect_input import _number
+
+    assert _number("Infinity") == float("inf")
+    assert _number("NaN") != _number("NaN")

@@ -161,3 +161,114 @@ def test_rows_of_one_match_are_explained_together(capsys: pytest.CaptureFixture[
 def test_late_rows_are_in_no_match(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["query", SPIKES, "--table", "sales=sales.csv", "--late", "--explain-match"]) == 2
     assert "late rows are in no match" in capsys.readouterr().err
+
+
+BAD = """\
+device,temp,ts
+d1,20.5,2026-01-01 09:00:00
+d1,21.5,
+d1,22.5,yesterday
+d1,hot,2026-01-01 09:00:20
+d1
+d1,23.5,2026-01-01 09:00:30
+"""
+RISING = (
+    "SELECT * FROM n MATCH_RECOGNIZE (PARTITION BY device ORDER BY ts MEASURES A.temp AS before, B.temp AS now_ "
+    "PATTERN (A B) DEFINE B AS B.temp > A.temp)"
+)
+TABLE = """CREATE TABLE n (device STRING, temp DOUBLE, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+WITH ('connector' = 'kafka', 'topic' = 'n', 'format' = 'json');
+"""
+
+
+def write_bad(suffix: str) -> None:
+    Path("bad.csv").write_text(BAD)
+    lines = []
+    for row in csv.reader(BAD.splitlines()[1:]):
+        record = dict(zip(["device", "temp", "ts"], (value or None for value in row), strict=False))
+        lines.append(json.dumps(record) if len(row) == 3 else "no JSON")
+    Path("bad.jsonl").write_text("\n".join(["", *lines]))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    "how",
+    [[RISING, "--rowtime", "ts", "--columns", "temp DOUBLE"], [RISING, "--columns", "temp DOUBLE"], [TABLE + RISING]],
+)
+def test_a_row_that_cannot_be_read_costs_only_itself(
+    suffix: str, how: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bad(suffix)
+    result = as_json(capsys, *how, "--table", f"n=bad.{suffix}")
+    assert result["rows"] == [{"device": "d1", "before": 20.5, "now_": 23.5}]
+    assert [row["where"] for row in result["rejected"]] == ["line 3", "line 4", "line 5", "line 6"]
+    reasons = [row["reason"] for row in result["rejected"]]
+    assert reasons[0] == "the event time ts is NULL"
+    assert "ts" in reasons[1] and "yesterday" in reasons[1] and "is not a TIMESTAMP(3)" in reasons[1]
+    assert "temp" in reasons[2] and "hot" in reasons[2] and "is not a DOUBLE" in reasons[2]
+    assert main(["query", *how, "--table", f"n=bad.{suffix}"]) == 0
+    assert "rejected: 4, the first: line 3: the event time ts is NULL (--rejected shows all)" in capsys.readouterr().err
+    assert main(["query", *how, "--table", f"n=bad.{suffix}", "--rejected", "--csv"]) == 0
+    shown = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert shown[0] == ["where", "reason", "row"]
+    assert [row[0] for row in shown[1:]] == ["line 3", "line 4", "line 5", "line 6"]
+
+
+def test_a_file_of_which_no_row_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.csv").write_text("device,temp,ts\nd1,1.5,\nd1,2.5,never\n")
+    for more in ([], ["--rejected"]):
+        assert main(["query", RISING, "--table", "n=bad.csv", "--rowtime", "ts", *more]) == 2
+        captured = capsys.readouterr()
+        assert "no row can be read" in captured.err and "Traceback" not in captured.err
+    assert "line 3" in captured.out
+    assert main(["query", RISING, "--table", "n=bad.csv", "--rejected", "--late"]) == 2
+
+
+NESTED = """\
+{"device":"dev-1","at":"2026-01-01T09:00:00","meta":{"site":"north","temp":20.0},"ms":[{"sensor":"a","reading":22.5}]}
+{"device":"dev-1","at":"2026-01-01T09:00:10","meta":{"site":"north","temp":50.0},"ms":[{"sensor":"a","reading":99.5}]}
+{"device":"dev-2","at":"2026-01-01T09:00:20","meta":{"site":"south","temp":null},"ms":[]}
+"""
+NESTED_TYPES = "meta ROW<site STRING, temp DOUBLE>, ms ARRAY<ROW<sensor STRING, reading DOUBLE>>"
+NESTED_TABLE = f"""CREATE TABLE n (device STRING, at TIMESTAMP(3), {NESTED_TYPES}, more MAP<STRING, INT>,
+WATERMARK FOR at AS at) WITH ('connector' = 'kafka', 'topic' = 'n', 'format' = 'json');
+"""
+
+
+@pytest.mark.parametrize("how", ["inferred", "columns", "ddl"])
+def test_objects_and_arrays_of_json_lines(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("n.jsonl").write_text(NESTED)
+    types = ["--columns", NESTED_TYPES] if how == "columns" else []
+    table = NESTED_TABLE if how == "ddl" else ""
+    sql = "SELECT device, meta.site, ms[1].reading AS first_reading, meta.temp FROM n"
+    result = as_json(capsys, table + sql, "--table", "n=n.jsonl", *types)
+    assert [tuple(row.values()) for row in result["rows"]] == [
+        ("dev-1", "north", 22.5, 20.0),
+        ("dev-1", "north", 99.5, 50.0),
+        ("dev-2", "south", None, None),
+    ]
+
+
+def test_declared_types_are_not_inferred(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from anomaly_app.cli import files
+
+    def refuse(values: object) -> str:
+        raise AssertionError("types were inferred")
+
+    monkeypatch.setattr(files, "infer", refuse)
+    Path("n.jsonl").write_text(NESTED)
+    sql = "SELECT meta.site FROM n"
+    assert len(as_json(capsys, NESTED_TABLE + sql, "--table", "n=n.jsonl")["rows"]) == 3
+    types = f"device STRING, at TIMESTAMP(3), {NESTED_TYPES}"
+    assert len(as_json(capsys, sql, "--table", "n=n.jsonl", "--columns", types)["rows"]) == 3
+
+
+def test_json_lines_are_read_as_the_worker_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("n.jsonl").write_text(
+        '{"device": 7, "meta": {"site": {"a": 1}, "temp": "1.5"}, "at": "2026-01-01 09:00:00"}\n'
+    )
+    result = as_json(capsys, NESTED_TABLE + "SELECT device, meta.site, meta.temp, more FROM n", "--table", "n=n.jsonl")
+    assert result["rows"] == [{"device": "7", "site": '{"a":1}', "temp": 1.5, "more": None}]
+    Path("n.jsonl").write_text(NESTED + '{"at": "2026-01-01 09:00:30", "meta": {"temp": "hot"}}\n')
+    result = as_json(capsys, NESTED_TABLE + "SELECT device FROM n", "--table", "n=n.jsonl")
+    assert [row["reason"] for row in result["rejected"]] == ["field 'meta.temp': \"hot\" (string) is not a DOUBLE"]

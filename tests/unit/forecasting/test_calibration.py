@@ -105,3 +105,69 @@ def test_short_history_needs_student(size: int) -> None:
     assert 0.9 - slack(40_000) < rate < 1.1 + slack(40_000)
     if size == 8:
         assert percent_flagged({"model": "ewma", "interval": "normal", "minTrainingSize": 8}, values) > 3
+
+
+def zero_inflated(random: np.random.Generator, shape: tuple[int, int]) -> Values:
+    return random.choice([0.0, 1.0, 2.0, 3.0], shape, p=[0.86, 0.11, 0.025, 0.005])
+
+
+def mostly_full(random: np.random.Generator, shape: tuple[int, int]) -> Values:
+    return np.where(random.random(shape) < 0.9, 100.0, np.round(100 - random.exponential(size=shape), 2))
+
+
+def rounded_prices(random: np.random.Generator, shape: tuple[int, int]) -> Values:
+    return np.round(100 + np.cumsum(random.normal(scale=0.01, size=shape), axis=0), 2)
+
+
+MODELS: list[dict[str, Any]] = [{}, {"model": "ewma"}, {"p": 1, "d": 1, "q": 1}, {"model": "holt-winters", "m": 24}]
+
+
+@pytest.mark.parametrize("options", MODELS, ids=str)
+@pytest.mark.parametrize(
+    ("make", "usual"),
+    [
+        (zero_inflated, [0.0]),
+        (mostly_full, [100.0]),
+        (lambda random, shape: random.choice([0.0, 1.0], shape, p=[0.55, 0.45]), [0.0, 1.0]),
+        (lambda random, shape: random.choice([0.1, 0.2, 0.3], shape, p=[0.3, 0.4, 0.3]), [0.1, 0.2, 0.3]),
+    ],
+    ids=["errors", "availability", "binary", "three"],
+)
+def test_a_value_that_many_rows_have_is_not_flagged(options: dict[str, Any], make: Any, usual: list[float]) -> None:
+    """Its bound was moved in until it was excluded, every two hundred rows."""
+    values = make(np.random.default_rng(4), (2_500, 4))
+    detector = FUNCTIONS[0].create(check_options(FUNCTIONS[0], options), ["x"])
+    detector.grow(4)
+    for row in range(len(values)):
+        flags = detector.update(np.arange(4), np.full(4, row * HALF_HOUR), values[row][:, None]).flags()
+        for value, flag in zip(values[row].tolist(), flags, strict=True):
+            assert not (flag and value in usual), f"{value} is flagged in row {row}"
+
+
+@pytest.mark.parametrize(
+    ("make", "least"),
+    [
+        (lambda random, shape: random.poisson(2.0, shape).astype(np.float64), 0.2),
+        (mostly_full, 0.2),
+        (rounded_prices, 0.9),
+    ],
+    ids=["counts", "mostly one value", "rounded prices"],
+)
+def test_conformal_bounds_of_discrete_values_flag_no_more_than_they_should(make: Any, least: float) -> None:
+    """A heavy tail beside a value that most rows have takes thousands of rows to be learnt: these are not counted."""
+    values = make(np.random.default_rng(22), (4_000, 40))
+    rate = percent_flagged({"p": 1, "d": 1, "q": 1}, values, skipped=3_000)
+    room = slack(1_000 * 40)
+    assert least - room < rate < 1.15 + room
+
+
+def test_zero_by_night_is_an_anomaly_by_day() -> None:
+    """What many rows have is usual only where the bound would exclude it and it comes all the same."""
+    hours = np.arange(24 * 40)
+    values = np.where(hours % 24 < 10, 0.0, 100 + np.random.default_rng(1).normal(size=len(hours)) * 3)
+    values[24 * 38 + 17] = 0.0
+    options = {"model": "holt-winters", "m": 24, "seasonMs": 24 * HALF_HOUR}
+    detector = FUNCTIONS[0].create(check_options(FUNCTIONS[0], options), ["x"])
+    detector.grow(1)
+    told = detector.update(np.zeros(len(hours), dtype=np.int64), hours * HALF_HOUR, values[:, None])
+    assert told.flags()[24 * 38 + 17]

@@ -140,9 +140,12 @@ async def test_reading(schema: Any, value: Any, type_: str, expected: Any) -> No
         (POINT, {"x": 1, "y": None}, "ROW<z INT NOT NULL>", "NOT NULL"),
         (POINT, {"x": 1, "y": None}, "ROW<y STRING NOT NULL>", "NOT NULL"),
         (["null", "int"], None, "INT NOT NULL", "is NULL, and its column is NOT NULL"),
-        (["null", "int", "string"], "x", "INT", "which is no INT"),
+        (["null", "int", "string"], "x", "INT", "field 'c': 'x' (string) is not an INT"),
         (["null", "int", "long"], 5, "BIGINT", None),
         (["null", "double", {"type": "array", "items": "int"}], [1], "STRING", "which is no STRING"),
+        ({"type": "array", "items": "int"}, [1, 300], "ARRAY<TINYINT>", "field 'c[2]': 300 (int) is not a TINYINT"),
+        ({"type": "map", "values": "int"}, {"a": 300}, "MAP<STRING, TINYINT>", "field \"c['a']\": 300 (int)"),
+        (POINT, {"x": 300, "y": None}, "ROW<x TINYINT>", "field 'c.x': 300 (int) is not a TINYINT"),
     ],
 )
 async def test_what_does_not_resolve_is_a_bad_record(schema: Any, value: Any, type_: str, problem: str | None) -> None:

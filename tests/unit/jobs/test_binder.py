@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anomaly_app import SqlValidationError
+from anomaly_app import Rows, SqlValidationError, query
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.jobs.model import Routing
 from anomaly_app.schema import INT, STRING, Column, Schema
@@ -107,6 +107,23 @@ def test_the_fingerprint_sees_what_matters():
     assert of("INSERT INTO found SELECT id, k FROM events WHERE id > 1") != first
 
 
+def test_the_name_of_state_is_the_querys_own():
+    one, two = "SELECT id FROM events WHERE id > 1", "SELECT k FROM events"
+
+    def slots(*queries):
+        (plan,) = job(";".join(queries)).plans
+        return {query.name: slot for slot, query in zip(plan.slots, plan.queries, strict=True)}
+
+    both = slots(one, two)
+    assert slots(two, one) == {"query": both["query-2"], "query-2": both["query"]}
+    assert slots(two) == {"query": both["query-2"]}
+    assert slots(one, one, two) == {
+        "query": both["query"],
+        "query-2": f"{both['query']}-2",
+        "query-3": both["query-2"],
+    }
+
+
 def test_implicit_casts_and_column_lists():
     (plan,) = job("INSERT INTO found (b, a) SELECT k, id FROM events", "a BIGINT, b STRING, c DOUBLE").plans
     operator = plan.queries[0].factory.create(plan.layout)
@@ -165,3 +182,14 @@ def test_one_query_for_rows_in_memory():
         bind_text("SELECT a FROM t; SELECT s FROM t", {"t": table})
     with pytest.raises(SqlValidationError, match="unknown dialect 'oracle'"):
         bind_text("SELECT a FROM t", {"t": table}, "oracle")
+
+
+def test_of_equal_names_the_second_gets_a_number():
+    rows = Rows([("id", "INT"), ("v", "INT")], [(1, 2)])
+    result = query("SELECT id, v AS id, *, id + 1 AS id FROM t", {"t": rows})
+    assert [name for name, _ in result.columns] == ["id", "id0", "id1", "v", "id2"]
+    assert result.rows == [(1, 2, 1, 2, 2)]
+    inner = query("SELECT * FROM (SELECT id, v AS id FROM t)", {"t": rows})
+    assert (inner.columns, inner.rows) == ([("id", "INT"), ("id0", "INT")], [(1, 2)])
+    with pytest.raises(SqlValidationError, match="column 'id' is there 2 times"):
+        query("SELECT id FROM (SELECT id, v AS id FROM t)", {"t": rows})

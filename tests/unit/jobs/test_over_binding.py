@@ -46,7 +46,7 @@ def field(what):
 WRONG = {
     # The call.
     "without OVER": ("SELECT ML_DETECT_ANOMALIES(v, ts) FROM t", "ML_DETECT_ANOMALIES(v, ts)", "it needs OVER ([PARTI"),
-    "an aggregate": (f"SELECT AVG(v) {OVER} FROM t", f"AVG(v) {OVER}", "AVG … OVER is not supported: OVER is for det"),
+    "an aggregate": (f"SELECT AVG(v) {OVER} FROM t", f"AVG(v) {OVER}", "AVG … OVER is not supported: a window"),
     "a function": (f"SELECT ABS(v) {OVER} FROM t", f"ABS(v) {OVER}", "ABS … OVER is not supported"),
     "a misspelled one": (f"SELECT ML_DETECT(v, ts) {OVER} FROM t", f"ML_DETECT(v, ts) {OVER}", "ML_DETECT_ANOMALIES, "),
     "in WHERE": (f"SELECT v FROM t WHERE {CALL}[6]", CALL, "may stand in the SELECT list only"),

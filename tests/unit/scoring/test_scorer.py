@@ -153,15 +153,17 @@ def test_values_are_scored_before_they_are_learnt_and_the_first_score_nothing():
     assert scores(values)[100] > ALERT
 
 
-def test_a_missing_value_scores_nothing_and_changes_nothing():
+def test_a_missing_value_scores_nothing_an_infinite_one_all_and_neither_changes_nothing():
     values = noise(900)
     values[700] = 150
     scorer, told = AnomalyScorer(), []
     for k, value in enumerate(values):
         if k % 7 == 0 or k > 690:
             state = scorer.snapshot()
-            for missing in (math.nan, math.inf, -math.inf, 1e76, -1e300):
-                assert scorer.score(1_000 * k, missing) == 0
+            assert scorer.score(1_000 * k, math.nan) == 0
+            for infinite in (math.inf, -math.inf, 1e76, -1e300):
+                assert scorer.score(1_000 * k, infinite) == 1
+                assert "infinite" in scorer.reason()
             assert scorer.snapshot() == state
         told.append(scorer.score(1_000 * k, value))
     assert told == scores(values).tolist()
@@ -226,3 +228,47 @@ def test_the_state_of_another_scorer_is_refused():
     for damaged in (b"", b"x", state[:-8], state + b"x" * 8, state[:60], b"\0" * 300):
         with pytest.raises(StateError):
             AnomalyScorer().restore(damaged)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("gap", [3, 30, 120, 190])
+@pytest.mark.parametrize(("first", "step"), [(50, -25), (150, 50), (150, -50), (-150, -50)])
+def test_a_shift_that_lasts_is_told_though_a_spike_was_told_just_before(seed, gap, first, step):
+    """Attenuated like everything after a spike, and then never a new extreme again: it was hidden for good."""
+    values = noise(1800, seed)
+    values[1200] += first
+    values[1200 + gap :] += step
+    told = scores(values)
+    assert told[1200] >= 0.8
+    assert told[1200 + gap : 1401].max() >= ALERT
+
+
+def test_a_second_shift_in_the_same_direction_is_told_too():
+    values = noise(1800)
+    values[1200:] += 60
+    values[1230:] += 50
+    assert scores(values)[1390:1410].max() >= ALERT
+
+
+def test_what_does_not_last_stays_attenuated():
+    values = noise(1800)
+    values[1200] += 150
+    values[1230] += 50
+    values[1240:1260] -= 25
+    assert scores(values)[1261:1500].max() < ALERT
+
+
+@pytest.mark.parametrize("cut", [1205, 1300, 1399])
+def test_what_is_held_back_is_part_of_the_state(cut):
+    values = noise(1800)
+    values[1200] += 150
+    values[1210:] -= 25
+    one, other, third = AnomalyScorer(), AnomalyScorer(), AnomalyScorer()
+    for k, value in enumerate(values[:cut]):
+        one.score(k, value)
+    other.restore(one.snapshot())
+    third.load([(name, entry) for name, entry in one.changes() if entry is not None])
+    told = [one.score(k, value) for k, value in enumerate(values[cut:], cut)]
+    assert max(told) >= ALERT
+    assert [other.score(k, value) for k, value in enumerate(values[cut:], cut)] == told
+    assert [third.score(k, value) for k, value in enumerate(values[cut:], cut)] == told

@@ -41,7 +41,8 @@ def apply(store: dict[bytes, bytes], entries: Entries) -> None:
             store[key] = value
 
 
-keys = st.sampled_from([b"a", b"b", b"c", b"d"])
+keys = st.sampled_from([b"q\0a", b"q\0b", b"q\0c", b"r\0d"])
+QUERIES = {"q": "job/one", "r": "job/two"}
 flushes = st.lists(st.lists(st.tuples(keys, st.none() | st.binary(max_size=4)), max_size=6), min_size=1, max_size=4)
 
 
@@ -58,7 +59,7 @@ def test_a_crash_anywhere_leaves_the_state_of_some_flush(
         atomic: list[int] = []
         for number, changes in enumerate(flushes, 1):
             changes = list(dict(changes).items())
-            for step in steps(Stored(Checkpoint(next_position=number), {}), changes):
+            for step in steps(Stored(Checkpoint(next_position=number), {}, queries=QUERIES), changes):
                 written += step
                 if room:
                     atomic.append(len(written))
@@ -102,11 +103,38 @@ def test_the_store_is_rocksdb(tmp_path: Path) -> None:
     fake.data._db_for_partition = lambda partition: database
     app: Any = SimpleNamespace(Table=lambda *args, **kwargs: fake)
     table = StateTable(app, "state", 1)
-    record = (state.CHECKPOINT, encode(Stored(Checkpoint(next_position=7), {"out": [3]})))
-    table.write(0, [(b"a", b"1"), (b"b", b"2"), record], 11)
-    table.write(0, [(b"a", None)], 12)
+    record = (state.CHECKPOINT, encode(Stored(Checkpoint(next_position=7), {"out": [3]}, queries=QUERIES)))
+    table.write(0, [(b"q\0a", b"1"), (b"q\0b", b"2"), record], 11)
+    table.write(0, [(b"q\0a", None)], 12)
     stored, entries, settle = table.read(0)
     assert stored is not None and stored.checkpoint.next_position == 7 and stored.outputs == {"out": [3]}
-    assert entries == {b"b": b"2"} and not settle
+    assert entries == {b"q\0b": b"2"} and not settle
     assert database[b"offset"] == b"12"
     database.close()
+
+
+def test_entries_whose_owner_the_checkpoint_does_not_name_are_nobodys_and_go_first() -> None:
+    """A query that comes back after an edit must not find what it had before: rows have passed meanwhile."""
+    record = encode(Stored(Checkpoint(next_position=7), {}, queries={"q": "job/one"}))
+    stored, entries, settle = table_of({state.CHECKPOINT: record, b"q\0a": b"1", b"r\0d": b"2"}).read(0)
+    assert stored is not None and stored.queries == {"q": "job/one"}
+    assert entries == {b"q\0a": b"1"}
+    assert settle == [(b"r\0d", None)]
+
+
+def test_a_journal_does_not_bring_back_what_nobody_owns() -> None:
+    changes = [(b"q\0a", b"1"), (b"r\0d", b"2")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "BATCH_BYTES", 0)
+        journal, counted, *_ = steps(Stored(Checkpoint(next_position=7), {}, queries={"q": "job/one"}), changes)
+    store: dict[bytes, bytes] = {}
+    apply(store, [*journal, *counted])
+    _, entries, settle = table_of(dict(store)).read(0)
+    apply(store, settle)
+    assert entries == {b"q\0a": b"1"}
+    assert set(store) == {state.CHECKPOINT, b"q\0a"}
+    assert table_of(store).read(0)[1:] == (entries, [])
+
+
+def test_state_without_a_checkpoint_is_nobodys() -> None:
+    assert table_of({b"q\0a": b"1"}).read(0) == (None, {}, [(b"q\0a", None)])

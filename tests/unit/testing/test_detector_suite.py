@@ -82,6 +82,13 @@ class LearningGaps(Plain):
         return super().update(series, times, np.nan_to_num(points, nan=0.0))
 
 
+class Blind(Plain):
+    """Takes infinite values for missing ones."""
+
+    def update(self, series: Integers, times: Integers, points: Floats) -> RobustVerdicts:
+        return super().update(series, times, np.where(np.isinf(points), np.nan, points))
+
+
 class Infinite(Plain):
     """Learns values whose squares are not numbers."""
 
@@ -126,6 +133,7 @@ BROKEN: list[tuple[Callable[[], Any], Check]] = [
     (Clinging, suite.check_forget),
     (Shrinking, suite.check_grow),
     (LearningGaps, suite.check_missing),
+    (Blind, suite.check_infinite),
     (Infinite, suite.check_extremes),
     (Disagreeing, suite.check_verdicts),
     (Hoarding, suite.check_memory),

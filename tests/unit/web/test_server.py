@@ -141,6 +141,24 @@ async def test_metrics(client: Client, worker: FakeWorker) -> None:
     assert samples["anomaly_process_resident_memory_bytes", ""] > 0
 
 
+async def test_metrics_are_labelled_by_names_of_peoples_own(client: Client, worker: FakeWorker) -> None:
+    generated = "anomaly-job-sales-user_id-21107e0a-0c5b1a77-repartition"
+    worker.assigned = [
+        make_partition(3, queries=("unusual", "rare")),
+        make_partition(3, queries=("unusual", "rare"), topic=generated, repartitioned=True),
+    ]
+    text = await (await client.get("/metrics")).text()
+    assert generated not in text
+    labels = [
+        sample.labels
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "anomaly_rows_total"
+    ]
+    own = {"job": "unusual_sales", "query": "unusual,rare", "topic": "flink.sales.records", "partition": "3"}
+    assert labels == [{**own, "stage": "source"}, {**own, "stage": "repartition"}]
+
+
 async def test_metrics_in_the_open_format(client: Client, worker: FakeWorker) -> None:
     response = await client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert response.content_type == "application/openmetrics-text"

@@ -156,5 +156,5 @@ def test_subqueries_need_no_detector():
 
 
 def test_a_wrong_value_is_an_error_as_everywhere():
-    with pytest.raises(DecodeError, match="row 1 of table t, column v"):
+    with pytest.raises(DecodeError, match="no row of table t can be read; the first: row 1: column v"):
         query(f"SELECT {CALL} AS r FROM t", {"t": Rows(COLUMNS, [("x", "much", None, 0, at(0))], rowtime="ts")})

@@ -202,3 +202,21 @@ def _iso(ms: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(ms / 1_000, UTC).isoformat()
+
+
+@pytest.mark.parametrize("variant", ["sigma", "leave-one-out", "robust"])
+def test_an_infinite_value_is_told_and_no_part_of_the_threshold(variant: str) -> None:
+    ordinary = [10.0, 11.0, 12.0, 10.5, 11.5, 10.2, 11.3, 10.9, 11.1, 10.4]
+    (found,) = alerts(rule(variant), u=[*ordinary, math.inf])
+    assert found[3] == math.inf
+    assert math.isfinite(found[6])
+    for other in (-math.inf, math.nan):
+        assert alerts(rule(variant), u=[*ordinary, other]) == []
+
+
+@pytest.mark.parametrize("variant", ["sigma", "leave-one-out", "robust"])
+@pytest.mark.parametrize("other", [0.0, 99.9, 100.1, 1e6])
+@pytest.mark.parametrize("usual", [100.0, 0.1, 99.99999])
+def test_the_value_that_most_rows_have_is_never_told(variant: str, other: float, usual: float) -> None:
+    for found in alerts(rule(variant), u=[usual] * 11 + [other]):
+        assert found[3] != usual

@@ -1,0 +1,21 @@
+"""What the web is told about a worker."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from anomaly_app.formats.records import Decoded
+from anomaly_app.jobs.task import PartitionTask
+from anomaly_app.runtime.overview import Overview
+from anomaly_app.runtime.stage import DetectStage
+
+
+async def test_unreadable_records_that_are_let_go_are_counted() -> None:
+    pipeline: Any = SimpleNamespace(decode=lambda records, now: Decoded([], [], ignored=2), max_ahead_ms=0)
+    stage = DetectStage(pipeline, "t", 0, 0, None, PartitionTask([]))
+    stage.process([SimpleNamespace(offset=0), SimpleNamespace(offset=1)], 5)
+    stage.process([SimpleNamespace(offset=2)], 5)
+    writer = SimpleNamespace(repeated=3)
+    worker: Any = SimpleNamespace(stages={("t", 0): [stage]}, writer=writer)
+    assert Overview(worker).counters() == {"repeated_outputs": 3, "unreadable_ignored": 4}
