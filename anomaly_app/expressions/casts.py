@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from anomaly_app.errors import EvaluationError
 from anomaly_app.expressions import values as v
+from anomaly_app.expressions.nested_casts import NESTED, nested_cast, nested_text
 from anomaly_app.expressions.typed import Code, Environment, as_decimal, null_safe
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
@@ -38,6 +39,8 @@ def cast(env: Environment, code: Code, target: DataType, *, safe: bool = False) 
 
 def may_fail(source: DataType, target: DataType) -> bool:
     """Whether a cast can fail on some value."""
+    if source.kind in NESTED:
+        return True
     if source.kind in TEXTS:
         return target.kind not in TEXTS
     if target.kind in WHOLE_NUMBERS and source.kind in WHOLE_NUMBERS:
@@ -65,6 +68,9 @@ def _cast(env: Environment, code: Code, target: DataType) -> Code | None:
 def _conversion(env: Environment, source: DataType, target: DataType) -> tuple[str, bool] | None:
     """Template of a cast to anything but text, and whether it may give NULL."""
     kind = target.kind
+    if kind in NESTED:
+        template = nested_cast(env, _cast, source, target)
+        return None if template is None else (template, False)
     if kind in WHOLE_NUMBERS:
         return _to_whole(env, source, kind)
     if kind in APPROXIMATE:
@@ -158,6 +164,8 @@ def _to_text(env: Environment, code: Code, target: DataType) -> Code | None:
         build = f"{env.use(v.timestamp_to_text)}({{}}, {code.type.precision or 0})"
     elif kind in templates:
         build = templates[kind]
+    elif kind in NESTED and (nested := nested_text(env, _cast, code.type)) is not None:
+        build = nested
     else:
         return None
     length = target.precision

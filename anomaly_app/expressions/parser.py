@@ -58,9 +58,11 @@ class ExpressionParser(LiteralParser):
                     op = "IS NOT DISTINCT FROM" if negated else "IS DISTINCT FROM"
                     node = self._binary(op, node, self.term())
                     continue
-                what = self.accept_any(("NULL", "TRUE", "FALSE", "UNKNOWN"))
+                what = self.accept_any(("NULL", "TRUE", "FALSE", "UNKNOWN", "JSON"))
                 if not what:
-                    raise self.expected("NULL", "TRUE", "FALSE", "UNKNOWN", "DISTINCT FROM")
+                    raise self.expected("NULL", "TRUE", "FALSE", "UNKNOWN", "JSON", "DISTINCT FROM")
+                if what == "JSON":
+                    what = "JSON " + (self.accept_any(("VALUE", "OBJECT", "ARRAY", "SCALAR")) or "VALUE")
                 node = n.Is(self.span_from(start), node, "NULL" if what == "UNKNOWN" else what, negated)
                 continue
             negated = self.at("NOT") and self.ahead().upper in ("BETWEEN", "IN", "LIKE", "SIMILAR")
@@ -238,7 +240,8 @@ class ExpressionParser(LiteralParser):
             self.expect(")")
         over = self._over() if self.accept("OVER") else None
         args = tuple(inside.args)
-        return n.Call(self.span_from(start), name, args, inside.distinct, semantics, inside.words, condition, over)
+        span = self.span_from(start)
+        return n.Call(span, name, args, inside.distinct, semantics, inside.words, condition, over, inside.json)
 
     def _over(self) -> n.Window:
         if self.token.kind in ("word", "quoted"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -184,4 +184,24 @@ def _common(a: DataType, b: DataType) -> DataType | None:
     if kinds <= TIMESTAMPS or kinds <= TIMESTAMPS | {Kind.DATE}:
         kind = Kind.TIMESTAMP_LTZ if Kind.TIMESTAMP_LTZ in kinds else Kind.TIMESTAMP
         return DataType(kind, max(a.precision or 0, b.precision or 0))
+    if a.kind is b.kind and a.kind in (Kind.ARRAY, Kind.MAP, Kind.ROW):
+        return _common_nested(a, b)
     return a if a.kind is b.kind and a.kind in (Kind.TIME, Kind.BYTES) else None
+
+
+def _common_nested(a: DataType, b: DataType) -> DataType | None:
+    """The common type of two arrays, maps or rows, part by part; the fields keep the names of the first."""
+    if len(a.fields) != len(b.fields):
+        return None
+    key, element = (common_type(part for part in parts if part) for parts in ((a.key, b.key), (a.element, b.element)))
+    fields = [common_type((mine, other)) for (_, mine), (_, other) in zip(a.fields, b.fields, strict=True)]
+    named = [(name, type_) for (name, _), type_ in zip(a.fields, fields, strict=True) if type_ is not None]
+    if key is None or element is None or len(named) < len(fields):
+        return None
+    return replace(
+        a,
+        key=key if a.key else None,
+        element=element if a.element else None,
+        fields=tuple(named),
+        nullable=a.nullable or b.nullable,
+    )
