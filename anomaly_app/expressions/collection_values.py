@@ -101,7 +101,7 @@ def backwards(items: list[Any]) -> list[Any]:
 
 
 def part(items: list[Any], start: int, end: int | None = None) -> list[Any]:
-    """From one place to another, both counted from 1 and included, or from the end if negative; 0 is 1.
+    """From one place to another, both counted from 1 and included, or from the end if negative; 0 is 1 (there, too).
 
     Example:
         >>> part([1, 2, 3], -2), part([1, 2, 3], 0, 2), part([1, 2, 3], 3, 1)
@@ -109,8 +109,8 @@ def part(items: list[Any], start: int, end: int | None = None) -> list[Any]:
     """
     count = len(items)
     first = max(count + start + 1 if start < 0 else start, 1)
-    last = count if end is None else count + end + 1 if end < 0 else max(end, 1)
-    return items[first - 1 : last] if last >= first else []
+    last = count if end is None else count + end + 1 if end < 0 else end
+    return items[first - 1 : last or 1] if (last or 1) >= first else []
 
 
 def arranged(items: list[Any], ascending: bool = True, nulls_first: bool | None = None) -> list[Any]:

@@ -55,6 +55,8 @@ def one(expression: str) -> Any:
         ("ARRAY_SLICE(ai, -2)", [None, 3]),
         ("ARRAY_SLICE(ai, 0, 2)", [3, 1]),
         ("ARRAY_SLICE(ai, -2, 0)", []),
+        ("ARRAY_SLICE(ai, 1, -5)", [3]),
+        ("ARRAY_SLICE(ai, 1, -6)", []),
         ("ARRAY_SLICE(ai, e, NULL)", None),
         ("MAP_VALUES(m)", [1, None]),
         ("MAP_ENTRIES(m)[1].key", "a"),
