@@ -46,8 +46,16 @@ class Path:
         """The value that the path leads to, or the list of values.
 
         Raises:
-            MissingError: there is none.
+            MissingError: there is none; a lax path to several values leads to none of them instead.
         """
+        try:
+            return self._follow(value)
+        except MissingError:
+            if self.lax and any(self.many):
+                return []
+            raise
+
+    def _follow(self, value: Any) -> Any:
         values, several = [value], False
         for step, many in zip(self.steps, self.many, strict=True):
             found: list[Any] = []
@@ -161,7 +169,7 @@ def _bracket(text: str, body: str, place: int) -> tuple[Step, bool, int]:
         return _children, True, found.end()
     if (found := _SLICE.match(body, place)) and (found[1] or found[2]):
         low, high = (int(part) if part else None for part in found.groups())
-        return _slice(slice(low, high)), True, found.end()
+        return _slice(low, high), True, found.end()
     if found := _FILTER.match(body, place):
         condition, end = _condition(text, body, found.end())
         closing = re.compile(r"\s*\)\s*\]").match(body, end)
@@ -216,8 +224,15 @@ def _elements(indexes: list[int]) -> Step:
     return step
 
 
-def _slice(places: slice) -> Step:
-    return lambda value: _list_of(value)[places]
+def _slice(low: int | None, high: int | None) -> Step:
+    def step(value: Any) -> list[Any]:
+        items = _list_of(value)
+        if low is None or high is None:
+            return items[low:high]
+        # With both ends given, the engine counts up from one to the other and takes each as an index.
+        return [items[place] for place in range(low, min(high, len(items))) if place >= -len(items)]
+
+    return step
 
 
 def _children(value: Any) -> list[Any]:
@@ -317,14 +332,24 @@ def _comparison(text: str, body: str, place: int) -> tuple[Callable[[Any], bool]
         try:
             a, b = left(value), right(value)
         except MissingError:
-            return False
-        equal = a == b and isinstance(a, bool) is isinstance(b, bool)
+            return operator == "!="
         if operator in ("==", "!="):
-            return equal is (operator == "==")
+            return _equal(a, b) is (operator == "==")
         numbers = all(isinstance(side, (int, Decimal)) and not isinstance(side, bool) for side in (a, b))
         return (numbers or (isinstance(a, str) and isinstance(b, str))) and _TESTS[operator](a, b)
 
     return test, end
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two values are equal; a text with a number in it equals the number."""
+    if isinstance(a, str) is isinstance(b, str):
+        return a == b and isinstance(a, bool) is isinstance(b, bool)
+    text, other = (a, b) if isinstance(a, str) else (b, a)
+    try:
+        return not isinstance(other, bool) and isinstance(other, (int, Decimal)) and Decimal(text) == other
+    except ArithmeticError:
+        return False
 
 
 def _side(text: str, body: str, place: int) -> tuple[Step, int]:

@@ -133,6 +133,8 @@ class _Translator:
                     raise self.fail("illegal repetition range")
                 self.place = found.end()
                 parts[-1] += found[0]
+                if self.next == "{":
+                    raise self.unsupported("a quantifier of a quantifier")
         return "".join(parts)
 
     def quoted(self) -> list[str]:
@@ -292,6 +294,8 @@ class _Translator:
         negated = self.next == "^"
         if negated:
             self.take()
+        while self.pattern.startswith("&&", self.place):
+            self.place += 2
         sides = [self.class_side(first=True)]
         while self.pattern.startswith("&&", self.place):
             while self.next == "&":

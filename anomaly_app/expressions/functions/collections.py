@@ -30,7 +30,7 @@ from anomaly_app.schema import (
 if TYPE_CHECKING:
     from anomaly_app.expressions.compiler import ExpressionCompiler
 
-_NO_ORDER = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW})
+_NO_ORDER = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW, Kind.BOOLEAN})
 
 
 def _first(types: Sequence[DataType]) -> DataType:

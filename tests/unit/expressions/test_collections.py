@@ -101,12 +101,13 @@ def test_values(call: str, value: Any) -> None:
         ("ARRAY_JOIN(ai, ',')", r"CAST it to ARRAY<STRING>"),
         ("ARRAY_SORT(aa)", "have no order"),
         ("ARRAY_MAX(aa)", "have no order"),
+        ("ARRAY_SORT(ARRAY[TRUE])", "have no order"),
         ("MAP_UNION(m, NULL)", "a bare NULL"),
         ("MAP_FROM_ARRAYS(ss, ai)", "3 keys and 4 values"),
         ("CAST(ss AS ARRAY<INT>)", "'b'"),
         ("CAST(r AS ROW<a INT>)", "cannot be cast"),
         ("CAST(aa AS MAP<STRING, STRING>)", "cannot be cast"),
-        ("TYPEOF(UPPER(k))", "TYPEOF is for"),
+        ("TYPEOF(UPPER(k))", "TYPEOF"),
     ],
 )
 def test_refusals_say_why(call: str, words: str) -> None:

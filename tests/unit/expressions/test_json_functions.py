@@ -143,5 +143,15 @@ def test_steps_on_what_does_not_have_them() -> None:
     ]
 
 
+def test_what_the_engine_does_in_corners_of_paths() -> None:
+    assert one("JSON_QUERY(j, 'lax $.zzz[*].v')") == "[]"
+    assert one("JSON_QUERY(j, '$.zzz[*].v')") is None
+    assert one("JSON_QUERY('[1,2,3,4]', '$[1:-1]')") == "[]"
+    assert one("JSON_QUERY('[1,2,3,4]', '$[:-2]')") == "[1,2]"
+    assert one("JSON_QUERY('[1,2,3,4]', '$[-2:-1]')") == "[3]"
+    assert one("""JSON_QUERY('[{"a":1},{"b":2}]', '$[?(@.a != 5)]')""") == '[{"a":1},{"b":2}]'
+    assert one("""JSON_QUERY('[{"a":"1"},{"a":true}]', '$[?(@.a == 1)]')""") == '[{"a":"1"}]'
+
+
 def test_deeply_nested_json_is_none() -> None:
     assert one("j IS JSON", "[" * 100_000) is False

@@ -141,6 +141,7 @@ def test_java_refuses_an_expression(pattern: str) -> None:
         ("\\h+", "a\u00a0 b", "\u00a0 "),
         ("[a-c[x-z]]+", "axbd", "axb"),
         ("(a)\\2?", "a", "a"),
+        ("[&&a]", "ba", "a"),
     ],
 )
 def test_expressions_of_java(pattern: str, text: str, found: str) -> None:
@@ -150,7 +151,7 @@ def test_expressions_of_java(pattern: str, text: str, found: str) -> None:
     assert match is not None and match[0] == found
 
 
-@pytest.mark.parametrize("pattern", ["\\p{InGreek}", "\\G", "(?<!a+)b"])
+@pytest.mark.parametrize("pattern", ["\\p{InGreek}", "\\G", "o{1}{2}", "(?<!a+)b"])
 def test_what_only_java_can_do_is_an_error_and_not_null(pattern: str) -> None:
     with pytest.raises(EvaluationError, match="not supported"):
         compiled(pattern)
