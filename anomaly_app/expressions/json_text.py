@@ -21,16 +21,11 @@ class NoJsonError(ValueError):
     """The text is no JSON."""
 
 
-def _number(text: str) -> Decimal:
-    number = Decimal(text)
-    return number if number else abs(number)
-
-
 def _constant(name: str) -> Any:
     raise NoJsonError(name)
 
 
-_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_constant)
 
 
 @functools.lru_cache(maxsize=16)
@@ -85,7 +80,7 @@ def write(value: Any) -> str:
         return "{" + ",".join(f"{quoted(key)}:{write(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(write, value)) + "]"
-    return str(value)
+    return str(value or value.copy_abs() if isinstance(value, Decimal) else value)
 
 
 def scalar_text(value: Any) -> str:

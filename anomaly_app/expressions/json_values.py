@@ -84,6 +84,8 @@ def json_value(text: str, path: str, kind: str = "STRING", on_empty: Any = None,
 
 
 def _typed(value: Any, kind: str) -> Any:
+    if kind == "DOUBLE" and isinstance(value, Decimal):
+        return float(value)
     if kind == "BOOLEAN":
         return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
     try:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import TypeAlias
 
 from anomaly_app.errors import EvaluationError
 from anomaly_app.expressions.regexp import compiled
+
+Expression: TypeAlias = "str | re.Pattern[str]"
+"""An expression of Java, or what became of one that is constant."""
+
+
+def _known(pattern: Expression) -> re.Pattern[str] | None:
+    return compiled(pattern) if isinstance(pattern, str) else pattern
 
 
 def _whole_characters(value: str, pattern: re.Pattern[str]) -> None:
@@ -14,34 +22,34 @@ def _whole_characters(value: str, pattern: re.Pattern[str]) -> None:
         raise EvaluationError(f"an expression that fits nothing at all would cut a character of {value!r} in two")
 
 
-def regexp(value: str, pattern: str) -> bool:
+def regexp(value: str, pattern: Expression) -> bool:
     """Whether some place fits; nothing fits an empty expression.
 
     Example:
         >>> regexp("foobar", "o+"), regexp("foobar", ""), regexp("foobar", "[")
         (True, False, False)
     """
-    known = compiled(pattern)
+    known = _known(pattern)
     return bool(pattern) and known is not None and known.search(value) is not None
 
 
-def regexp_replace(value: str, pattern: str, replacement: str) -> str | None:
+def regexp_replace(value: str, pattern: Expression, replacement: str) -> str | None:
     """Every place that fits replaced; the replacement is taken as it stands.
 
     Example:
         >>> regexp_replace("foobar", "(o)o", "$1")
         'f$1bar'
     """
-    known = compiled(pattern)
+    known = _known(pattern)
     if known is None:
         return None
     _whole_characters(value, known)
     return known.sub(lambda _: replacement, value)
 
 
-def regexp_extract(value: str, pattern: str, group: int = 0) -> str | None:
+def regexp_extract(value: str, pattern: Expression, group: int = 0) -> str | None:
     """The group of the first place that fits; NULL without one."""
-    known = compiled(pattern)
+    known = _known(pattern)
     if known is None or not 0 <= group <= known.groups:
         return None
     found = known.search(value)
@@ -49,32 +57,32 @@ def regexp_extract(value: str, pattern: str, group: int = 0) -> str | None:
     return text
 
 
-def regexp_extract_all(value: str, pattern: str, group: int = 1) -> list[str | None] | None:
+def regexp_extract_all(value: str, pattern: Expression, group: int = 1) -> list[str | None] | None:
     r"""The group of every place that fits; NULL if there is no such group.
 
     Example:
         >>> regexp_extract_all("100-200, 300-400", r"(\d+)-(\d+)", 2), regexp_extract_all("foo", "o")
         (['200', '400'], None)
     """
-    known = compiled(pattern)
+    known = _known(pattern)
     if known is None or not 0 <= group <= known.groups:
         return None
     _whole_characters(value, known)
     return [found[group] for found in known.finditer(value)]
 
 
-def regexp_count(value: str, pattern: str) -> int | None:
+def regexp_count(value: str, pattern: Expression) -> int | None:
     """How many places fit."""
-    known = compiled(pattern)
+    known = _known(pattern)
     if known is None:
         return None
     _whole_characters(value, known)
     return sum(1 for _ in known.finditer(value))
 
 
-def regexp_instr(value: str, pattern: str) -> int | None:
+def regexp_instr(value: str, pattern: Expression) -> int | None:
     """The first place that fits, counted in UTF-16 units from 1; 0 without one."""
-    known = compiled(pattern)
+    known = _known(pattern)
     if known is None:
         return None
     found = known.search(value)
@@ -84,7 +92,7 @@ def regexp_instr(value: str, pattern: str) -> int | None:
     return len(before) + sum(character > "\uffff" for character in before) + 1
 
 
-def regexp_substr(value: str, pattern: str) -> str | None:
+def regexp_substr(value: str, pattern: Expression) -> str | None:
     """The first place that fits."""
     return regexp_extract(value, pattern)
 
@@ -106,14 +114,14 @@ def _parts(value: str, pattern: re.Pattern[str], most: int = 0) -> list[str]:
     return parts
 
 
-def str_to_map(value: str, between: str = ",", inside: str = "=") -> dict[str, str | None]:
+def str_to_map(value: str, between: Expression = ",", inside: Expression = "=") -> dict[str, str | None]:
     """Pairs of a text; the separators are regular expressions, a key without a value has NULL.
 
     Example:
         >>> str_to_map("a=1,b,c=")
         {'a': '1', 'b': None, 'c': ''}
     """
-    outer, inner = compiled(between), compiled(inside)
+    outer, inner = _known(between), _known(inside)
     if outer is None or inner is None:
         raise EvaluationError(f"{between if outer is None else inside!r} is not a regular expression")
     result: dict[str, str | None] = {}

@@ -141,6 +141,8 @@ def instr(value: str, part: str, start: int = 1, number: int = 1) -> int:
         >>> instr("hello world", "o", 1, 2), instr("hello world", "o", -5), instr("hello", "l", 0)
         (8, 5, 0)
     """
+    if start == 1 and number == 1:
+        return value.find(part) + 1
     if number <= 0:
         raise EvaluationError("the number of the occurrence that INSTR looks for must be 1 or more")
     if start == 0:
@@ -176,7 +178,9 @@ def right(value: str, count: int) -> str:
 
 
 def _missing(value: str, length: int, pad: str) -> str:
-    missing = max(length - len(value), 0)
+    missing = length - len(value)
+    if missing <= 0:
+        return ""
     _check_length(length)
     return (pad * (missing // len(pad) + 1))[:missing]
 
@@ -190,6 +194,8 @@ def lpad(value: str, length: int, pad: str) -> str | None:
     """
     if length < 0 or not pad:
         return None
+    if value.isascii() and pad.isascii():
+        return (_missing(value, length, pad) + value)[:length]
     text = units(value)
     return characters((_missing(text, length, units(pad)) + text)[:length])
 
@@ -198,6 +204,8 @@ def rpad(value: str, length: int, pad: str) -> str | None:
     """Filled at the right to so many UTF-16 units, or cut; NULL without anything to fill with."""
     if length < 0 or not pad:
         return None
+    if value.isascii() and pad.isascii():
+        return (value + _missing(value, length, pad))[:length]
     text = units(value)
     return characters((text + _missing(text, length, units(pad)))[:length])
 

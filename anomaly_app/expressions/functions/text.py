@@ -10,6 +10,7 @@ from anomaly_app.expressions.functions.registry import (
     Entry,
     Function,
     arguments,
+    compile_entry,
     need,
     need_kinds,
     null_if_bare,
@@ -81,6 +82,15 @@ def _translate(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, codes[:1], lambda a: f"{helper}({a}, {rest})", STRING)
 
 
+_REPLACE = Function(t.replace, "TTT", STRING)
+_REPLACE_PART = Function(str.replace, "TTT", STRING, source=lambda text, old, new: f"{text}.replace({old}, {new})")
+
+
+def _replace(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    part = compiler.value(node.args[1]).constant if len(node.args) > 1 else None
+    return compile_entry(_REPLACE_PART if part else _REPLACE, compiler, node)
+
+
 _TESTS = {"IS_ALPHA": t.is_alpha, "IS_DIGIT": t.is_digit, "IS_DECIMAL": t.is_decimal}
 
 
@@ -111,7 +121,7 @@ FUNCTIONS: Mapping[str, Entry] = {
     "BTRIM": _trim,
     "LTRIM": _trim,
     "RTRIM": _trim,
-    "REPLACE": Function(t.replace, "TTT", STRING),
+    "REPLACE": _replace,
     "POSITION": Function(t.position, "TT", INT),
     "LOCATE": Function(t.locate, "TT?I", INT),
     "INSTR": Function(t.instr, "TT?II", INT),
