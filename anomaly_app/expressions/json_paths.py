@@ -36,11 +36,13 @@ class Path:
         lax: what is missing is empty rather than an error.
         steps: each leads from a value to one value, or to an iterable of them if ``many`` says so.
         many: for each step, whether it leads to several values.
+        several: whether some step does.
     """
 
     lax: bool
     steps: tuple[Step, ...]
     many: tuple[bool, ...]
+    several: bool
 
     def follow(self, value: Any) -> Any:
         """The value that the path leads to, or the list of values.
@@ -48,10 +50,14 @@ class Path:
         Raises:
             MissingError: there is none; a lax path to several values leads to none of them instead.
         """
+        if not self.several:
+            for step in self.steps:
+                value = step(value)
+            return value
         try:
             return self._follow(value)
         except MissingError:
-            if self.lax and any(self.many):
+            if self.lax:
                 return []
             raise
 
@@ -71,7 +77,7 @@ class Path:
                 else:
                     found.append(result)
             values, several = found, several or many
-        return values if several else values[0]
+        return values
 
 
 _MODE = re.compile(r"(strict|lax)\s+(.+)", re.IGNORECASE | re.DOTALL)
@@ -109,7 +115,8 @@ def parse_path(text: str) -> Path:
     if body[0] not in "$@":
         body = "$." + body
     steps = list(_steps(text, body))
-    return Path(lax, tuple(step for step, _ in steps), tuple(many for _, many in steps))
+    many = tuple(several for _, several in steps)
+    return Path(lax, tuple(step for step, _ in steps), many, any(many))
 
 
 def _steps(text: str, body: str) -> Iterator[tuple[Step, bool]]:
