@@ -135,7 +135,7 @@ def locate(part: str, value: str, start: int = 1) -> int:
 
 
 def instr(value: str, part: str, start: int = 1, number: int = 1) -> int:
-    """Place of the ``number``-th occurrence of a part, from ``start`` on, or backwards from there if it is negative.
+    """Place of the ``number``-th occurrence of a part, from ``start`` on; backwards, ending there, if it is negative.
 
     Example:
         >>> instr("hello world", "o", 1, 2), instr("hello world", "o", -5), instr("hello", "l", 0)
@@ -160,11 +160,11 @@ def instr(value: str, part: str, start: int = 1, number: int = 1) -> int:
     if not part:
         return max(place + 2, 0)
     for _ in range(number):
-        place = value.rfind(part, 0, place + len(part)) if place >= 0 else -1
-        if place < 0:
+        found = value.rfind(part, 0, max(place + 1, 0))
+        if found < 0:
             return 0
-        place -= 1
-    return place + 2
+        place = found + len(part) - 2
+    return found + 1
 
 
 def left(value: str, count: int) -> str:

@@ -91,6 +91,7 @@ def _replace(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return compile_entry(_REPLACE_PART if part else _REPLACE, compiler, node)
 
 
+_NUMBERS_THAT_PASS = {"IS_ALPHA": frozenset(), "IS_DIGIT": WHOLE_NUMBERS, "IS_DECIMAL": NUMBERS - {Kind.DECIMAL}}
 _TESTS = {"IS_ALPHA": t.is_alpha, "IS_DIGIT": t.is_digit, "IS_DECIMAL": t.is_decimal}
 
 
@@ -99,7 +100,7 @@ def _is_made_of(compiler: ExpressionCompiler, node: n.Call) -> Code:
     need_kinds(compiler, node, 0, code, TEXTS | NUMBERS, "text or a number")
     never_null = BOOLEAN.with_nullable(False)
     if code.type.kind in NUMBERS:  # Flink looks at the type alone
-        return Code(repr(node.name != "IS_ALPHA" and code.type.kind in WHOLE_NUMBERS), never_null)
+        return Code(repr(code.type.kind in _NUMBERS_THAT_PASS[node.name]), never_null)
     helper = compiler.env.use(_TESTS[node.name])
     if not code.type.nullable:
         return Code(f"{helper}({code.source})", never_null)
