@@ -58,6 +58,12 @@ def _clauses(compiler: ExpressionCompiler, node: n.Call) -> n.JsonClauses:
     return clauses
 
 
+def _returned(clauses: n.JsonClauses) -> DataType:
+    """The type of RETURNING; a VARCHAR without a length is a STRING."""
+    type_ = (clauses.returning or STRING).with_nullable(True)
+    return STRING if type_.kind is Kind.VARCHAR and type_.precision is None else type_
+
+
 def _otherwise(compiler: ExpressionCompiler, behaviour: str, default: n.Node | None, type_: DataType) -> str:
     """Source of what comes instead of a value."""
     if behaviour == "ERROR":
@@ -80,7 +86,7 @@ def _otherwise(compiler: ExpressionCompiler, behaviour: str, default: n.Node | N
 def _json_value(compiler: ExpressionCompiler, node: n.Call) -> Code:
     codes = _text_and_path(compiler, node)
     clauses = _clauses(compiler, node)
-    type_ = (clauses.returning or STRING).with_nullable(True)
+    type_ = _returned(clauses)
     if type_.kind not in _KINDS:
         problem = f"JSON_VALUE cannot return {type_}; it can return STRING, BOOLEAN, INT, BIGINT, DOUBLE"
         raise compiler.fail(clauses, f"{problem}: CAST the STRING that it gives")
@@ -97,7 +103,7 @@ def _json_value(compiler: ExpressionCompiler, node: n.Call) -> Code:
 def _json_query(compiler: ExpressionCompiler, node: n.Call) -> Code:
     codes = _text_and_path(compiler, node)
     clauses = _clauses(compiler, node)
-    type_ = (clauses.returning or STRING).with_nullable(True)
+    type_ = _returned(clauses)
     as_list = (
         type_.kind is Kind.ARRAY and type_.element is not None and type_.element.kind in (Kind.STRING, Kind.VARCHAR)
     )
