@@ -7,13 +7,13 @@ from decimal import Decimal
 
 from anomaly_app.errors import EvaluationError
 from anomaly_app.expressions import cast_values as cv, time_casts
+from anomaly_app.expressions.nested_casts import NESTED, nested_cast, nested_text
 from anomaly_app.expressions.time_casts import TEMPORAL
 from anomaly_app.expressions.typed import Code, Environment, as_decimal, folded, null_safe
 from anomaly_app.expressions.values import wrapped
-from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, STRING, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 _DIGITS_OF = {Kind.TINYINT: 3, Kind.SMALLINT: 5, Kind.INT: 10, Kind.BIGINT: 19}
-_NESTED = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW})
 
 Build = Callable[[str], str]
 """From the source of a value that is not NULL to that of the converted value."""
@@ -40,7 +40,7 @@ def cast(env: Environment, code: Code, target: DataType, *, safe: bool = False) 
 
 def may_fail(source: DataType, target: DataType) -> bool:
     """Whether a cast can fail on some value."""
-    if source.kind in _NESTED:
+    if source.kind in NESTED:
         return target.kind not in TEXTS
     if source.kind in TEXTS:
         return target.kind not in TEXTS | {Kind.BYTES}
@@ -69,6 +69,10 @@ def _same(value: str) -> str:
     return value
 
 
+def _filled(template: str | None) -> Build | None:
+    return None if template is None else _same if template == "{}" else template.format
+
+
 def _calling(env: Environment, helper: Callable[..., object], *rest: object) -> Build:
     name = env.use(helper)
     more = "".join(f", {env.constant(part)}" for part in rest)
@@ -94,12 +98,11 @@ def _conversion(env: Environment, source: DataType, target: DataType) -> tuple[B
         elif source.kind in NUMBERS:
             build = "({} != 0)".format
     elif kind in TEMPORAL:
-        template = time_casts.conversion(env, source, target)
-        build = None if template is None else _same if template == "{}" else template.format
+        build = _filled(time_casts.conversion(env, source, target))
     elif kind is Kind.BYTES and source.kind in TEXTS | {Kind.BYTES}:
         build = _to_bytes(env, source, target)
-    elif kind in _NESTED and source.kind is kind:
-        build = _nested(env, source, target)
+    elif kind in NESTED:
+        build = _filled(nested_cast(env, _cast, source, target))
     return None if build is None else (build, False)
 
 
@@ -191,11 +194,11 @@ def _as_text(env: Environment, source: DataType) -> Build | None:
     if kind in WHOLE_NUMBERS:
         return "str({})".format
     if kind in TEMPORAL:
-        return time_casts.to_text(env, source).format
+        return _filled(time_casts.to_text(env, source))
     if kind is Kind.BYTES:
         return "{}.decode(errors='replace')".format
-    if kind in _NESTED:
-        return _nested_to_text(env, source)
+    if kind in NESTED:
+        return _filled(nested_text(env, _cast, source))
     helpers: dict[Kind, Callable[..., str]] = {
         Kind.BOOLEAN: cv.boolean_to_text,
         Kind.DECIMAL: cv.decimal_to_text,
@@ -203,93 +206,6 @@ def _as_text(env: Environment, source: DataType) -> Build | None:
         Kind.DOUBLE: cv.float_to_text,
     }
     return _calling(env, helpers[kind]) if kind in helpers else None
-
-
-# --- collections ------------------------------------------------------------------------------------
-
-
-def _part(env: Environment, source: DataType | None, target: DataType | None) -> str | None:
-    """Source of a function that casts a part, which may be NULL; None if there is no such cast."""
-    assert source is not None and target is not None, "an ARRAY or MAP names the types of its parts"
-    name = env.temporary()
-    code = _cast(env, Code(name, source.with_nullable(True)), target.with_nullable(True))
-    return None if code is None else f"lambda {name}: {code.source}"
-
-
-def _nested(env: Environment, source: DataType, target: DataType) -> Build | None:
-    element = None if source.element is None else _part(env, source.element, target.element)
-    if source.kind is Kind.ARRAY:
-        return None if element is None else lambda value: f"list(map({element}, {value}))"
-    if source.kind is Kind.MAP:
-        key, helper = _part(env, source.key, target.key), env.use(map_of)
-        return None if key is None or element is None else lambda value: f"{helper}({value}, {key}, {element})"
-    if len(source.fields) != len(target.fields):
-        return None
-    parts = [_part(env, a, b) for (_, a), (_, b) in zip(source.fields, target.fields, strict=True)]
-    if None in parts:
-        return None
-    helper, functions = env.use(row_of), ", ".join(f"{part}" for part in parts)
-    return lambda value: f"{helper}({value}, ({functions},))"
-
-
-def _nested_to_text(env: Environment, source: DataType) -> Build | None:
-    fields = [field for _, field in source.fields]
-    types = [type_ for type_ in (source.key, source.element, *fields) if type_ is not None]
-    parts = [_part(env, type_, STRING) for type_ in types]
-    if None in parts:
-        return None
-    helper = env.use({Kind.ARRAY: array_to_text, Kind.MAP: map_to_text, Kind.ROW: row_to_text}[source.kind])
-    functions = ", ".join(f"{part}" for part in parts)
-    if source.kind is Kind.ROW:
-        functions = f"({functions},)"
-    return lambda value: f"{helper}({value}, {functions})"
-
-
-Convert = Callable[[object], object]
-
-
-def map_of(value: dict[object, object], key: Convert, item: Convert) -> dict[object, object]:
-    """A MAP with converted keys and values."""
-    return {key(k): item(v) for k, v in value.items()}
-
-
-def row_of(value: tuple[object, ...], fields: tuple[Convert, ...]) -> tuple[object, ...]:
-    """A ROW with converted fields."""
-    return tuple([convert(part) for convert, part in zip(fields, value, strict=True)])
-
-
-def _shown(value: object, convert: Convert) -> str:
-    return "NULL" if value is None else str(convert(value))
-
-
-def array_to_text(value: list[object], element: Convert) -> str:
-    """An ARRAY as Flink prints it.
-
-    Example:
-        >>> array_to_text([1, None], str)
-        '[1, NULL]'
-    """
-    return f"[{', '.join([_shown(part, element) for part in value])}]"
-
-
-def map_to_text(value: dict[object, object], key: Convert, item: Convert) -> str:
-    """A MAP as Flink prints it.
-
-    Example:
-        >>> map_to_text({"a": 1, "b": None}, str, str)
-        '{a=1, b=NULL}'
-    """
-    return "{" + ", ".join([f"{_shown(k, key)}={_shown(v, item)}" for k, v in value.items()]) + "}"
-
-
-def row_to_text(value: tuple[object, ...], fields: tuple[Convert, ...]) -> str:
-    """A ROW as Flink prints it.
-
-    Example:
-        >>> row_to_text((1, "x"), (str, str))
-        '(1, x)'
-    """
-    return f"({', '.join([_shown(part, convert) for convert, part in zip(fields, value, strict=True)])})"
 
 
 # --- implicit conversions ---------------------------------------------------------------------------

@@ -15,10 +15,11 @@ from anomaly_app.expressions import arithmetic, nodes as n
 from anomaly_app.expressions.casts import cast, coerce
 from anomaly_app.expressions.comparisons import comparable, compare_unbounded
 from anomaly_app.expressions.functions import FUNCTIONS, compile_function
+from anomaly_app.expressions.json_text import is_json
 from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, folded, guarded, null_safe
-from anomaly_app.schema import APPROXIMATE, BOOLEAN, NUMBERS, TEXTS, DataType, Kind
+from anomaly_app.schema import APPROXIMATE, BOOLEAN, NUMBERS, TEXTS, WHOLE_NUMBERS, DataType, Kind
 
 _COMPARISONS = {"=": "==", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _ORDER = frozenset({"<", "<=", ">", ">="})
@@ -208,10 +209,24 @@ class ExpressionCompiler:
     def _index(self, node: n.Index) -> Code:
         operand, index = self.value(node.operand), self.value(node.index)
         kind = operand.type.kind
+        if index.type.kind is Kind.NULL:
+            raise self.fail(node.index, "a bare NULL has no type, write CAST(NULL AS …)")
         if kind is Kind.ARRAY and operand.type.element is not None:
+            if index.type.kind not in WHOLE_NUMBERS:
+                raise self.fail(node.index, f"an ARRAY is indexed by a whole number, not {index.type.kind.value}")
+            if isinstance(index.constant, int) and index.constant < 1:
+                raise self.fail(node.index, "the elements of an ARRAY are counted from 1")
             helper, type_ = self.env.use(arithmetic.element_at), operand.type.element
-        elif kind is Kind.MAP and operand.type.element is not None:
+        elif kind is Kind.MAP and operand.type.element is not None and operand.type.key is not None:
+            key = common_type([operand.type.key, index.type])
+            converted = coerce(self.env, index, operand.type.key) if key is not None else None
+            if converted is None or (key and key.kind is not operand.type.key.kind and key.kind not in TEXTS):
+                types = f"{operand.type.key.kind.value}, not {index.type.kind.value}"
+                raise self.fail(node.index, f"the keys of this MAP are {types}")
+            index = index if operand.type.key.kind in TEXTS else converted
             helper, type_ = self.env.use(arithmetic.value_at), operand.type.element
+        elif kind is Kind.ROW and isinstance(index.constant, str):
+            return self._field(n.Field(node.span, node.operand, index.constant))
         elif kind is Kind.ROW and isinstance(index.constant, int) and 1 <= index.constant <= len(operand.type.fields):
             place = index.constant - 1
             type_ = operand.type.fields[place][1]
@@ -310,9 +325,18 @@ class ExpressionCompiler:
         if node.what == "NULL":
             source = self.value(node.operand).source
             return f"({source} {'is' if positive else 'is not'} None)"
+        if node.what.startswith("JSON "):
+            return self._is_json(node, positive)
         self.boolean(node.operand, f"the operand of IS {node.what}")
         holds = self._holds(node.operand, node.what == "TRUE")
         return f"({holds})" if positive else f"(not {holds})"
+
+    def _is_json(self, node: n.Is, positive: bool) -> str:
+        code = self.value(node.operand)
+        if code.type.kind not in TEXTS:
+            raise self.fail(node.operand, f"IS JSON needs text, not {code.type.with_nullable(True)}")
+        test = f"{self.env.use(is_json)}({code.source}, {node.what.removeprefix('JSON ')!r})"
+        return test if positive else f"(not {test})"
 
     def _in_list(self, node: n.InList, wanted: bool) -> str:
         operand = self.value(node.operand)

@@ -58,7 +58,7 @@ class Binary(Node):
 
 @dataclass(frozen=True, slots=True)
 class Is(Node):
-    """``IS [NOT] NULL | TRUE | FALSE | UNKNOWN``."""
+    """``IS [NOT] NULL | TRUE | FALSE | UNKNOWN`` or ``IS [NOT] JSON [VALUE | OBJECT | ARRAY | SCALAR]``."""
 
     operand: Node
     what: str
@@ -140,6 +140,29 @@ class Window(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class JsonClauses(Node):
+    """What a JSON function does with what is missing: words behind its arguments.
+
+    Args:
+        returning: type of RETURNING.
+        wrapper: WITHOUT, CONDITIONAL or UNCONDITIONAL.
+        on_empty: what stands before ON EMPTY: NULL, ERROR, DEFAULT, EMPTY ARRAY or EMPTY OBJECT.
+        on_error: what stands before ON ERROR: the same, or TRUE, FALSE, UNKNOWN.
+        default_on_empty: the value of DEFAULT … ON EMPTY.
+        default_on_error: the value of DEFAULT … ON ERROR.
+        on_null: NULL or ABSENT, for members that are NULL.
+    """
+
+    returning: DataType | None = None
+    wrapper: str = "WITHOUT"
+    on_empty: str = ""
+    on_error: str = ""
+    default_on_empty: Node | None = None
+    default_on_error: Node | None = None
+    on_null: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call(Node):
     """A function call.
 
@@ -151,6 +174,7 @@ class Call(Node):
         words: keywords inside the call, such as the unit of EXTRACT or FLOOR … TO.
         filter: condition of ``FILTER (WHERE …)``.
         over: the window, if any.
+        json: words of a JSON function.
     """
 
     name: str
@@ -160,6 +184,7 @@ class Call(Node):
     words: tuple[str, ...] = ()
     filter: Node | None = None
     over: Window | None = None
+    json: JsonClauses | None = None
 
 
 @dataclass(frozen=True, slots=True)

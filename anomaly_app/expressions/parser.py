@@ -43,6 +43,13 @@ class ExpressionParser(LiteralParser):
             equal = self._binary("AND", equal, self._binary("=", one, other))
         return equal
 
+    def _row_in(self, row: n.Call, items: tuple[n.Node, ...], negated: bool) -> n.Node:
+        """``(a, b) IN ((1, 2), …)``: equal to one of the rows, part by part, with NULL as in any condition."""
+        found = self._compared("=", row, items[0])
+        for item in items[1:]:
+            found = self._binary("OR", found, self._compared("=", row, item))
+        return n.Unary(self.span_from(row.span.start), "NOT", found) if negated else found
+
     def _conjunction(self) -> n.Node:
         node = self._negation()
         while self.accept("AND"):
@@ -72,9 +79,11 @@ class ExpressionParser(LiteralParser):
                     op = "IS NOT DISTINCT FROM" if negated else "IS DISTINCT FROM"
                     node = self._binary(op, node, self.term())
                     continue
-                what = self.accept_any(("NULL", "TRUE", "FALSE", "UNKNOWN"))
+                what = self.accept_any(("NULL", "TRUE", "FALSE", "UNKNOWN", "JSON"))
                 if not what:
-                    raise self.expected("NULL", "TRUE", "FALSE", "UNKNOWN", "DISTINCT FROM")
+                    raise self.expected("NULL", "TRUE", "FALSE", "UNKNOWN", "JSON", "DISTINCT FROM")
+                if what == "JSON":
+                    what = "JSON " + (self.accept_any(("VALUE", "OBJECT", "ARRAY", "SCALAR")) or "VALUE")
                 node = n.Is(self.span_from(start), node, "NULL" if what == "UNKNOWN" else what, negated)
                 continue
             negated = self.at("NOT") and self.ahead().upper in ("BETWEEN", "IN", "LIKE", "SIMILAR")
@@ -94,7 +103,10 @@ class ExpressionParser(LiteralParser):
                     raise SqlValidationError(refusal("IN (SELECT …)"), self.text, *self.token.span)
                 items = self.listed(self.expression)
                 self.expect(")")
-                node = n.InList(self.span_from(start), node, items, negated)
+                if isinstance(node, n.Call) and node.name == "ROW":
+                    node = self._row_in(node, items, negated)
+                else:
+                    node = n.InList(self.span_from(start), node, items, negated)
             elif self.at("LIKE") or self.at("SIMILAR"):
                 similar = self.take().upper == "SIMILAR"
                 if similar:
@@ -312,7 +324,8 @@ class ExpressionParser(LiteralParser):
             self.expect(")")
         over = self._over() if self.accept("OVER") else None
         args = tuple(inside.args)
-        return n.Call(self.span_from(start), name, args, inside.distinct, semantics, inside.words, condition, over)
+        span = self.span_from(start)
+        return n.Call(span, name, args, inside.distinct, semantics, inside.words, condition, over, inside.json)
 
     def _over(self) -> n.Window:
         if self.token.kind in ("word", "quoted"):

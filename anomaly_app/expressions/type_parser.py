@@ -55,7 +55,8 @@ class TypeParser(TokenReader):
         type_ = self._bare_type()
         if self.accept("NOT", "NULL"):
             return type_.with_nullable(False)
-        self.accept("NULL")
+        if not self.at("NULL", "ON"):  # as in RETURNING INT NULL ON EMPTY
+            self.accept("NULL")
         return type_
 
     def _bare_type(self) -> DataType:

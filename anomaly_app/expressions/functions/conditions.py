@@ -37,7 +37,7 @@ def _if(compiler: ExpressionCompiler, node: n.Call) -> Code:
 
 
 def _type_of(compiler: ExpressionCompiler, node: n.Call) -> Code:
-    (code,) = arguments(compiler, node, 1)
+    code, *_ = arguments(compiler, node, 1, 2)
     plain = isinstance(node.args[0], (n.Literal, n.ColumnRef, n.Cast))
     if code.type.kind in TEXTS | {Kind.BYTES} and not plain:
         problem = "TYPEOF does not know the length of a text that is computed: CAST it to a type first"

@@ -95,6 +95,11 @@ PARAMS = {
     "L": Param(frozenset({Kind.ARRAY}), "an ARRAY"),
     "M": Param(frozenset({Kind.MAP}), "a MAP"),
     "S": Param(TIMESTAMPS, "a TIMESTAMP"),
+    "G": Param(frozenset({Kind.BIGINT}), "a BIGINT"),
+    "H": Param(frozenset({Kind.TINYINT, Kind.SMALLINT, Kind.INT, Kind.DATE, Kind.TIME}), "a number, text or date"),
+    "E": Param(frozenset({Kind.DOUBLE}), "a DOUBLE"),
+    "F": Param(frozenset({Kind.FLOAT}), "a FLOAT"),
+    "C": Param(frozenset({Kind.DECIMAL}), "a DECIMAL"),
     "A": Param(frozenset(Kind) - {Kind.NULL}, "a value"),
 }
 
@@ -147,6 +152,20 @@ def _compile(form: Function, compiler: ExpressionCompiler, node: n.Call, codes: 
         return f"{helper}({', '.join(names)})"
 
     return null_safe(compiler.env, args, call, type_, nullable=form.nullable)
+
+
+def null_if_bare(function: Function) -> Special:
+    """A function that takes a bare NULL behind its first argument, too."""
+
+    def compile_it(compiler: ExpressionCompiler, node: n.Call) -> Code:
+        codes = [compiler.value(arg) for arg in node.args]
+        least, most = function.bounds()
+        check_count(compiler, node, least, most)
+        if codes[0].type.kind is not Kind.NULL and any(code.type.kind is Kind.NULL for code in codes[1:]):
+            return Code("None", function.type_of([code.type for code in codes]).with_nullable(True))
+        return compile_entry(function, compiler, node)
+
+    return compile_it
 
 
 # --- for functions of their own -----------------------------------------------------------------------
