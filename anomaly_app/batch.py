@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from anomaly_app.errors import DataError, DecodeError, SqlValidationError
-from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Column, Kind, Origin, Schema
+from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Column, Kind, Origin, Schema, units_per_second
 
 if TYPE_CHECKING:
     from anomaly_app.incoming import Chunk, Rejected, Table
@@ -54,7 +54,8 @@ class Result:
     Args:
         columns: name and SQL type of each column.
         rows: tuples in order of emission. TIMESTAMP is a naive ``datetime``, TIMESTAMP_LTZ an aware one, DECIMAL a
-            ``Decimal``.
+            ``Decimal``. A time that Python's own types cannot show (before the year 1, after 9999, with nanoseconds) is
+            its text.
         late: rows of the tables that came too late and were dropped, as tuples of all table columns.
         late_columns: name and SQL type of these.
         rejected: rows of the tables that could not be read, and why.
@@ -257,7 +258,7 @@ def _batches(table: Rows, bound: BoundQuery) -> Iterator[tuple[list[Row], list[R
             )
     proctime = next((number for number, c in enumerate(schema.columns) if c.origin is Origin.PROCTIME), None)
     rowtime = next((number for number, column in enumerate(wanted) if column.name == schema.rowtime), None)
-    per_ms = 1 if rowtime is None or (wanted[rowtime].type.precision or 0) <= 3 else 1_000
+    per_ms = 1 if rowtime is None else units_per_second(wanted[rowtime].type) // 1_000
     back = _to_python(wanted, 0)
     for chunk in given.chunks(wanted, BATCH_ROWS):
         if rowtime is not None and None in chunk.columns[rowtime]:

@@ -12,14 +12,20 @@ import re
 from decimal import Decimal
 
 from anomaly_app.errors import EvaluationError
+from anomaly_app.floats import float_to_text
 from anomaly_app.schema import Kind
+from anomaly_app.times.calendar import DAY_MS as DAY_MS, EPOCH_DAY as EPOCH_DAY
+from anomaly_app.times.texts import (
+    date_to_text as date_to_text,
+    from_fields as from_fields,
+    time_to_text as time_to_text,
+    timestamp_to_text as timestamp_to_text,
+)
 
 DECIMALS = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_UP, Emin=-999_999, Emax=999_999)
 """Room for every intermediate result; results are brought to their type's scale by :func:`rescale`."""
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (SQL's TIMESTAMP has no zone)
-EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
-DAY_MS = 86_400_000
 
 RANGES = {
     Kind.TINYINT: (-(1 << 7), (1 << 7) - 1),
@@ -29,6 +35,7 @@ RANGES = {
 }
 
 _STEPS = [Decimal(1).scaleb(-scale) for scale in range(39)]
+_ZEROS = [Decimal(0).scaleb(-scale) for scale in range(39)]
 
 
 def rescale(value: Decimal, scale: int, precision: int) -> Decimal | None:
@@ -38,11 +45,19 @@ def rescale(value: Decimal, scale: int, precision: int) -> Decimal | None:
         >>> rescale(Decimal("2.345"), 2, 10), rescale(Decimal("123.4"), 1, 3)
         (Decimal('2.35'), None)
     """
-    result = DECIMALS.quantize(value, _STEPS[scale])
-    return result if len(result.as_tuple().digits) <= precision or result.adjusted() + 1 + scale <= precision else None
+    try:
+        result = DECIMALS.quantize(value, _STEPS[scale])
+    except decimal.InvalidOperation:
+        return None
+    if not result:
+        return _ZEROS[scale]  # which has no sign
+    return result if result.adjusted() + 1 + scale <= precision else None
 
 
-_WHOLE = re.compile(r"\s*([+-]?)(\d*)(?:\.(\d*))?\s*\Z", re.ASCII)
+BLANKS = "".join(map(chr, range(33)))
+"""What Java trims."""
+
+_WHOLE = re.compile(r" *([+-]?)(\d*)(?:\.(\d*))? *\Z", re.ASCII)
 
 
 def text_to_whole(value: str, kind: Kind) -> int:
@@ -61,12 +76,8 @@ def text_to_whole(value: str, kind: Kind) -> int:
 
 def text_to_int(value: str) -> int:
     """A text as an INT; the common case, written as it usually is, is quick."""
-    try:
-        number = int(value)
-    except ValueError:
-        return text_to_whole(value, Kind.INT)
-    if -2147483648 <= number <= 2147483647 and "_" not in value:
-        return number
+    if value.isdigit() and value.isascii() and len(value) < 10:
+        return int(value)
     return text_to_whole(value, Kind.INT)
 
 
@@ -78,19 +89,12 @@ def whole_in_range(value: int, kind: Kind) -> int:
     raise EvaluationError(f"CAST: {value} does not fit {kind.value}")
 
 
-def float_to_whole(value: float, kind: Kind) -> int:
-    """A double as a whole number, fraction cut off."""
-    if math.isnan(value) or math.isinf(value):
-        raise EvaluationError(f"CAST: {value} is not a whole number")
-    return whole_in_range(int(value), kind)
-
-
 def text_to_float(value: str) -> float:
     """A text as a double."""
-    text = value.strip()
+    text = value.strip(BLANKS)
     if text in ("Infinity", "+Infinity", "-Infinity", "NaN"):
         return float(text)
-    if not text or not (text[-1].isdigit() or text[-1] == ".") or "_" in text:
+    if not text or not (text[-1].isdigit() or text[-1] == ".") or "_" in text or not text.isascii():
         raise EvaluationError(f"CAST: {value!r} is not a number")
     try:
         return float(text)
@@ -99,9 +103,14 @@ def text_to_float(value: str) -> float:
 
 
 def text_to_decimal(value: str, precision: int, scale: int) -> Decimal | None:
-    """A text as a decimal."""
+    """A text as a decimal; None (NULL) if it has too many digits.
+
+    Example:
+        >>> text_to_decimal(" 1e2 ", 5, 1), text_to_decimal("1e400", 38, 10)
+        (Decimal('100.0'), None)
+    """
     try:
-        number = Decimal(value.strip())
+        number = Decimal(value.strip(BLANKS))
     except decimal.InvalidOperation:
         raise EvaluationError(f"CAST: {value!r} is not a number") from None
     if not number.is_finite() or "_" in value:
@@ -110,10 +119,10 @@ def text_to_decimal(value: str, precision: int, scale: int) -> Decimal | None:
 
 
 def float_to_decimal(value: float, precision: int, scale: int) -> Decimal | None:
-    """A double as a decimal, by its shortest digits."""
-    if math.isnan(value) or math.isinf(value):
+    """A double as a decimal, by the digits that it prints as."""
+    if not math.isfinite(value):
         raise EvaluationError(f"CAST: {value} is not a DECIMAL")
-    return rescale(Decimal(repr(value)), scale, precision)
+    return rescale(Decimal(float_to_text(value)), scale, precision)
 
 
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True}
@@ -133,32 +142,16 @@ def boolean_to_text(value: bool) -> str:
     return "TRUE" if value else "FALSE"
 
 
-def float_to_text(value: float) -> str:
-    """A double as SQL and Java print it.
-
-    Example:
-        >>> float_to_text(1e10), float_to_text(0.5)
-        ('1.0E10', '0.5')
-    """
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    if value == 0 or 1e-3 <= abs(value) < 1e7:
-        text = repr(value)
-        return text if "e" not in text else format(Decimal(text), "f")
-    digits, exponent = f"{Decimal(repr(value)):E}".split("E")
-    digits = digits.rstrip("0") if "." in digits else digits
-    if "." not in digits:
-        digits += ".0"
-    elif digits.endswith("."):
-        digits += "0"
-    return f"{digits}E{int(exponent)}"
-
-
 def decimal_to_text(value: Decimal) -> str:
     """Plain digits."""
     return format(value, "f")
+
+
+def storable(value: int) -> int:
+    """A timestamp that comes in, if stored state can hold it: 64 bits of nanoseconds end in the year 2262."""
+    if -(1 << 63) <= value < 1 << 63:
+        return value
+    raise EvaluationError("a TIMESTAMP(7) to (9) holds the years 1678 to 2261; use TIMESTAMP(6)")
 
 
 _TIMESTAMP = re.compile(
@@ -170,13 +163,15 @@ _MILLISECOND = datetime.timedelta(milliseconds=1)
 
 
 def text_to_timestamp(value: str, precision: int) -> int:
-    """A text as milliseconds (precision up to 3) or microseconds since 1970.
+    """A text in a record as a timestamp since 1970, in the unit of its precision; digits beyond that are cut off.
+
+    More is allowed than by CAST: a ``T``, a zone (the time is then that of UTC), blanks around, no seconds.
 
     Example:
         >>> text_to_timestamp("1970-01-02 00:00:01.5", 3)
         86401500
     """
-    if precision <= 3 and len(value) == 23 and value[4] == value[7] == "-" and value[10] in " T" and value[19] == ".":
+    if precision == 3 and len(value) == 23 and value[4] == value[7] == "-" and value[10] in " T" and value[19] == ".":
         # As timestamps are usually written: the reader in C is quick.
         try:
             return (datetime.datetime.fromisoformat(value) - _EPOCH) // _MILLISECOND
@@ -194,53 +189,22 @@ def text_to_timestamp(value: str, precision: int) -> int:
     if zone and zone != "Z":
         sign = -1 if zone[0] == "-" else 1
         seconds -= sign * (int(zone[1:3]) * 3600 + int(zone[-2:]) * 60)
-    digits = (fraction or "").ljust(9, "0")
-    return seconds * 1_000 + int(digits[:3]) if precision <= 3 else seconds * 1_000_000 + int(digits[:6])
-
-
-def timestamp_to_text(value: int, precision: int) -> str:
-    """``YYYY-MM-DD HH:MM:SS`` with the digits of the precision.
-
-    Example:
-        >>> timestamp_to_text(86401500, 3)
-        '1970-01-02 00:00:01.500'
-    """
-    per_second = 1_000 if precision <= 3 else 1_000_000
-    seconds, fraction = divmod(value, per_second)
-    try:
-        text = (_EPOCH + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
-    except OverflowError:
-        raise EvaluationError(f"{value} is beyond the years that a TIMESTAMP can show") from None
-    text = text.rjust(19, "0")
-    if not precision:
-        return text
-    return f"{text}.{fraction:0{3 if precision <= 3 else 6}d}"[: 20 + precision].ljust(20 + precision, "0")
+    nanos = int((fraction or "").ljust(9, "0"))
+    return storable(from_fields(0, seconds * 1_000_000_000 + nanos, precision))
 
 
 def text_to_date(value: str) -> int:
-    """A text as days since 1970."""
+    """A text in a record as days since 1970."""
     return text_to_timestamp(value, 3) // DAY_MS
-
-
-def date_to_text(value: int) -> str:
-    """``YYYY-MM-DD``."""
-    return datetime.date.fromordinal(value + EPOCH_DAY).isoformat()
 
 
 _TIME = re.compile(r"\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,9}))?)?\s*\Z", re.ASCII)
 
 
 def text_to_time(value: str) -> int:
-    """A text as milliseconds since midnight."""
+    """A text in a record as milliseconds since midnight."""
     found = _TIME.match(value)
     if found is None or int(found[1]) > 23 or int(found[2]) > 59 or int(found[3] or 0) > 59:
         raise EvaluationError(f"CAST: {value!r} is not a TIME")
     millis = int((found[4] or "").ljust(3, "0")[:3])
     return ((int(found[1]) * 60 + int(found[2])) * 60 + int(found[3] or 0)) * 1000 + millis
-
-
-def time_to_text(value: int, precision: int) -> str:
-    """``HH:MM:SS`` with the digits of the precision."""
-    seconds, millis = divmod(value, 1000)
-    text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return text + (f".{millis:03d}"[: 1 + precision] if precision else "")

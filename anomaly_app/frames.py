@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from anomaly_app.errors import DataError
 from anomaly_app.incoming import Chunk, ColumnsConverter
-from anomaly_app.schema import TIMESTAMPS, Column
+from anomaly_app.schema import TIMESTAMPS, Column, units_per_second
 
 _Read: TypeAlias = Callable[[int, int, int, int], Sequence[Any]]
 """Number of a column, from which row to which, and units a second if it is a timestamp that is wanted as a number."""
@@ -58,10 +58,9 @@ class FrameTable:
 
 
 def _units(column: Column) -> int:
-    """Units of a timestamp's memory form a second; 0 if the column is none."""
-    if column.type.kind not in TIMESTAMPS:
-        return 0
-    return 1_000 if (column.type.precision or 0) <= 3 else 1_000_000
+    """Units of a timestamp's memory form a second; 0 if the column is none, or has digits that are to be cut off."""
+    whole = column.type.kind in TIMESTAMPS and column.type.precision in (3, 6, 9)
+    return units_per_second(column.type) if whole else 0
 
 
 def as_table(frame: Any) -> FrameTable | None:

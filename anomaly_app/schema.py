@@ -12,7 +12,7 @@ FLOAT, DOUBLE                          ``float``
 DECIMAL(p, s)                          ``decimal.Decimal`` with exactly s digits behind the point
 DATE                                   ``int``, days since 1970-01-01
 TIME(p)                                ``int``, milliseconds since midnight
-TIMESTAMP(p), TIMESTAMP_LTZ(p)         ``int``, milliseconds since 1970 for p <= 3, else microseconds
+TIMESTAMP(p), TIMESTAMP_LTZ(p)         ``int``, since 1970: milliseconds for p <= 3, microseconds to 6, else nanoseconds
 BYTES, BINARY(n), VARBINARY(n)         ``bytes``
 ARRAY<t>                               ``list``
 MAP<k, v>                              ``dict``
@@ -52,8 +52,8 @@ class Kind(Enum):
     ARRAY = "ARRAY"
     MAP = "MAP"
     ROW = "ROW"
-    INTERVAL_DAY = "INTERVAL DAY TO SECOND"
-    INTERVAL_YEAR = "INTERVAL YEAR TO MONTH"
+    INTERVAL_DAY = "INTERVAL SECOND(3)"
+    INTERVAL_YEAR = "INTERVAL MONTH"
     NULL = "NULL"
 
 
@@ -70,16 +70,18 @@ class DataType:
 
     Args:
         kind: the type root.
-        precision: digits of a DECIMAL, fraction digits of a TIME or TIMESTAMP, length of a CHAR or VARCHAR.
+        precision: digits of a DECIMAL, fraction digits of a TIME or TIMESTAMP, length of a CHAR, VARCHAR, BINARY or
+            VARBINARY.
         scale: digits of a DECIMAL behind the point.
         nullable: False for NOT NULL.
         element: type of the elements of an ARRAY, of the values of a MAP.
         key: type of the keys of a MAP.
         fields: names and types of a ROW.
+        fixed: BYTES of exactly ``precision`` bytes: BINARY(n); with a precision and without this it is VARBINARY(n).
 
     Example:
-        >>> print(DataType(Kind.DECIMAL, 10, 2, nullable=False))
-        DECIMAL(10, 2) NOT NULL
+        >>> print(DataType(Kind.DECIMAL, 10, 2, nullable=False), DataType(Kind.BYTES, 4, fixed=True))
+        DECIMAL(10, 2) NOT NULL BINARY(4)
     """
 
     kind: Kind
@@ -89,6 +91,7 @@ class DataType:
     element: DataType | None = None
     key: DataType | None = None
     fields: tuple[tuple[str, DataType], ...] = ()
+    fixed: bool = False
 
     def __str__(self) -> str:
         name = self.kind.value
@@ -101,6 +104,8 @@ class DataType:
         elif self.kind is Kind.ROW:
             name += "<" + ", ".join(f"`{field}` {type_}" for field, type_ in self.fields) + ">"
         elif self.precision is not None:
+            if self.kind is Kind.BYTES:
+                name = "BINARY" if self.fixed else "VARBINARY"
             name += f"({self.precision})"
         return name if self.nullable else name + " NOT NULL"
 
@@ -114,7 +119,19 @@ BOOLEAN = DataType(Kind.BOOLEAN)
 INT = DataType(Kind.INT)
 BIGINT = DataType(Kind.BIGINT)
 DOUBLE = DataType(Kind.DOUBLE)
+BYTES = DataType(Kind.BYTES)
 TIMESTAMP_3 = DataType(Kind.TIMESTAMP, 3)
+
+
+def units_per_second(type_: DataType) -> int:
+    """Units of a second that a TIMESTAMP or TIMESTAMP_LTZ is held in.
+
+    Example:
+        >>> units_per_second(TIMESTAMP_3), units_per_second(DataType(Kind.TIMESTAMP, 9))
+        (1000, 1000000000)
+    """
+    precision = type_.precision or 0
+    return 1_000 if precision <= 3 else 1_000_000 if precision <= 6 else 1_000_000_000
 
 
 def python_type(type_: DataType) -> Any:

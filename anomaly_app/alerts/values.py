@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from anomaly_app.schema import APPROXIMATE, TEXTS, DataType, Kind
+from anomaly_app.schema import APPROXIMATE, TEXTS, DataType, Kind, units_per_second
 
 Converter: TypeAlias = Callable[[Any], Any]
 
@@ -104,9 +104,11 @@ def _timestamp(type_: DataType, separator: str, zone: str) -> Converter:
     if (type_.precision or 0) <= 3:
         return lambda value: iso_time(value, separator, zone)
 
+    per_micro = units_per_second(type_) // 1_000_000
+
     def micros(value: int) -> str:
         try:
-            moment = _EPOCH + datetime.timedelta(microseconds=value)
+            moment = _EPOCH + datetime.timedelta(microseconds=value // per_micro)
         except OverflowError:
             return str(value)
         return moment.isoformat(separator, "microseconds") + zone

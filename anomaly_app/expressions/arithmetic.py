@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from anomaly_app.conversions import RANGES
 from anomaly_app.expressions import values as v
-from anomaly_app.expressions.casts import cast, in_millis
+from anomaly_app.expressions.casts import as_double, cast
+from anomaly_app.expressions.time_arithmetic import time_arithmetic
 from anomaly_app.expressions.typed import Code, Dialect, Environment, as_decimal, common_type, decimal_type, null_safe
-from anomaly_app.schema import APPROXIMATE, NUMBERS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
-
-_INTERVALS = frozenset({Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR})
+from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, WHOLE_NUMBERS, DataType, Kind
 
 
 def compile_arithmetic(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code | None:
@@ -21,40 +22,115 @@ def compile_arithmetic(env: Environment, dialect: Dialect, op: str, left: Code, 
         other = right if left.type.kind is Kind.NULL else left
         return Code("None", other.type.with_nullable(True)) if other.type.kind in NUMBERS else None
     if not kinds <= NUMBERS:
-        return _temporal(env, dialect, op, left, right)
+        return time_arithmetic(env, op, left, right)
     if kinds & APPROXIMATE:
         return _floats(env, op, left, right)
     if kinds <= WHOLE_NUMBERS:
-        return _whole(env, op, left, right)
+        return _whole(env, dialect, op, left, right)
     return _decimals(env, dialect, op, left, right)
 
 
-def _whole(env: Environment, op: str, left: Code, right: Code) -> Code:
+def negative(env: Environment, code: Code) -> Code:
+    """Source of ``- x`` for a number or an interval."""
+    kind, type_ = code.type.kind, code.type
+    if kind in WHOLE_NUMBERS:
+        low = RANGES[kind][0]
+        value = env.temporary()
+        return null_safe(env, [code], lambda a: f"({value} if ({value} := -{a}) != {-low} else {low})", type_)
+    if kind is Kind.DECIMAL:
+        helper = env.use(v.decimal_negative)
+        return null_safe(env, [code], lambda a: f"{helper}({a})", type_)
+    return null_safe(env, [code], lambda a: f"(-{a})", type_)
+
+
+_SMALL = (1 << 30) - 1
+"""Python compares numbers up to here faster."""
+
+
+def limits(kind: Kind) -> tuple[int, int]:
+    """Between these a whole number is surely in the range of its type; beyond, :func:`~values.wrapped` sees to it."""
+    return (-_SMALL, _SMALL) if kind is Kind.INT else RANGES[kind]
+
+
+def in_range(
+    env: Environment, source: str, kind: Kind, bounds: tuple[int, int], dialect: Dialect = Dialect.FLINK
+) -> str:
+    """Source of a whole number that keeps to its type: it wraps, or (standard dialect) fails.
+
+    Args:
+        env: for helpers.
+        source: of the number.
+        kind: its type.
+        bounds: the least and greatest value it can have.
+        dialect: what happens beyond the type.
+    """
+    low, high = RANGES[kind]
+    above, below = bounds[1] > high, bounds[0] < low
+    if not above and not below:
+        return source
+    value, helper = env.temporary(), env.use(v.wrapped if dialect is Dialect.FLINK else v.in_type)
+    low, high = limits(kind)
+    test = f"{low} <= ({value} := {source}) <= {high}" if above and below else (
+        f"({value} := {source}) <= {high}" if above else f"({value} := {source}) >= {low}"
+    )  # fmt: skip
+    return f"({value} if {test} else {helper}({value}, {env.constant(kind)}))"
+
+
+def _bounds(code: Code) -> tuple[int, int]:
+    return (code.constant, code.constant) if isinstance(code.constant, int) else RANGES[code.type.kind]
+
+
+def _whole(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code:
     wider = common_type([left.type, right.type])
     assert wider is not None
+    (a, b), (c, d) = _bounds(left), _bounds(right)
     if op in "+-*":
-        return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b})", wider)
+        found = {"+": [a + c, b + d], "-": [a - d, b - c], "*": [a * c, a * d, b * c, b * d]}[op]
+        bounds = min(found), max(found)
+        plain = null_safe(env, [left, right], lambda x, y: f"({x} {op} {y})", wider)
+        if RANGES[wider.kind][0] <= bounds[0] and bounds[1] <= RANGES[wider.kind][1]:
+            return plain
+
+        def build(x: str, y: str) -> str:
+            return in_range(env, f"({x} {op} {y})", wider.kind, bounds, dialect)
+
+        safe = null_safe(env, [left, right], build, wider)
+        return replace(safe, unbounded=plain.source) if dialect is Dialect.FLINK else safe
     helper = env.use(v.quotient if op == "/" else v.remainder)
     type_ = wider if op == "/" else right.type
-    return null_safe(env, [left, right], lambda a, b: f"{helper}({a}, {b})", type_)
+    # Only the least number by -1 leaves its type.
+    bounds = (a, -a) if op == "/" and c <= -1 <= d else (0, 0)
+
+    def divide(x: str, y: str) -> str:
+        return in_range(env, f"{helper}({x}, {y})", type_.kind, bounds, dialect)
+
+    return null_safe(env, [left, right], divide, type_)
 
 
 def _floats(env: Environment, op: str, left: Code, right: Code) -> Code:
-    wider = common_type([left.type, right.type])
-    assert wider is not None
-    sides = [cast(env, side, wider) if side.type.kind is Kind.DECIMAL else side for side in (left, right)]
-    args = [side for side in sides if side is not None]
-    if op in "+-*":
-        return null_safe(env, args, lambda a, b: f"({a} {op} {b})", wider)
-    helper = env.use(v.float_quotient if op == "/" else v.float_remainder)
-    return null_safe(env, args, lambda a, b: f"{helper}({a}, {b})", wider)
+    kinds = {left.type.kind, right.type.kind}
+    if Kind.DECIMAL in kinds or not kinds & APPROXIMATE == APPROXIMATE:
+        target = DOUBLE if kinds & {Kind.DECIMAL, Kind.DOUBLE} else DataType(Kind.FLOAT)
+    else:
+        target = left.type.with_nullable(True)  # FLOAT and DOUBLE give the type of the first
+    if target.kind is Kind.FLOAT:
+        helpers = {"+": v.single_sum, "-": v.single_difference, "*": v.single_product}
+        helper = env.use({**helpers, "/": v.single_quotient, "%": v.single_remainder}[op])
+        args = [left, right]
+    else:
+        args = [side if side.type.kind in WHOLE_NUMBERS | {Kind.DOUBLE} else as_double(env, side)
+                for side in (left, right)]  # fmt: skip
+        if op in "+-*":
+            return null_safe(env, args, lambda a, b: f"({a} {op} {b})", target)
+        helper = env.use(v.float_quotient if op == "/" else v.float_remainder)
+    return null_safe(env, args, lambda a, b: f"{helper}({a}, {b})", target)
 
 
 def _decimals(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code:
     (p1, s1), (p2, s2) = as_decimal(left.type), as_decimal(right.type)
     result = {
         "+": lambda: (max(p1 - s1, p2 - s2) + max(s1, s2) + 1, max(s1, s2)),
-        "*": lambda: (p1 + p2, s1 + s2),
+        "*": lambda: (p1 + p2 + (1 if dialect is Dialect.FLINK else 0), s1 + s2),
         "%": lambda: (min(p1 - s1, p2 - s2) + max(s1, s2), max(s1, s2)),
         "/": lambda: _division(dialect, p1, s1, p2, s2),
     }["+" if op == "-" else op]()
@@ -86,40 +162,6 @@ def _division(dialect: Dialect, p1: int, s1: int, p2: int, s2: int) -> tuple[int
         return p1 + s2 + max(s2 - s1, 0), max(s1, s2)
     scale = max(6, s1 + p2 + 1)
     return p1 - s1 + s2 + scale, scale
-
-
-def _temporal(env: Environment, dialect: Dialect, op: str, left: Code, right: Code) -> Code | None:
-    a, b = left.type, right.type
-    if op == "+" and a.kind in _INTERVALS and b.kind not in _INTERVALS:
-        left, right, a, b = right, left, b, a
-    if op in "+-" and a.kind in TIMESTAMPS | {Kind.DATE, Kind.TIME} and b.kind in _INTERVALS:
-        return _shift(env, op, left, right)
-    if a.kind in _INTERVALS and b.kind is a.kind and op in "+-":
-        return null_safe(env, [left, right], lambda x, y: f"({x} {op} {y})", a)
-    if op == "*" and {a.kind, b.kind} & _INTERVALS and {a.kind, b.kind} & WHOLE_NUMBERS:
-        return null_safe(env, [left, right], lambda x, y: f"({x} * {y})", a if a.kind in _INTERVALS else b)
-    if op == "-" and a.kind in TIMESTAMPS and b.kind in TIMESTAMPS:
-        millis = [null_safe(env, [c], lambda x: f"({x} // 1000)", c.type) if not in_millis(c.type) else c
-                  for c in (left, right)]  # fmt: skip
-        return null_safe(env, millis, lambda x, y: f"({x} - {y})", DataType(Kind.INTERVAL_DAY))
-    return None
-
-
-def _shift(env: Environment, op: str, left: Code, right: Code) -> Code | None:
-    """A date, time or timestamp plus or minus an interval."""
-    kind = left.type.kind
-    if right.type.kind is Kind.INTERVAL_YEAR:
-        if kind is Kind.TIME:
-            return None
-        per_day = 1 if kind is Kind.DATE else v.DAY_MS if in_millis(left.type) else v.DAY_MS * 1000
-        helper, sign = env.use(v.add_months), "" if op == "+" else "-"
-        return null_safe(env, [left, right], lambda a, b: f"{helper}({a}, {sign}{b}, {per_day})", left.type)
-    if kind is Kind.DATE:
-        return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b} // {v.DAY_MS})", left.type)
-    if kind is Kind.TIME:
-        return null_safe(env, [left, right], lambda a, b: f"(({a} {op} {b}) % {v.DAY_MS})", left.type)
-    factor = "" if in_millis(left.type) else " * 1000"
-    return null_safe(env, [left, right], lambda a, b: f"({a} {op} {b}{factor})", left.type)
 
 
 def element_at(array: list[Any], index: int) -> Any:

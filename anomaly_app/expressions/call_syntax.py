@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from anomaly_app.expressions.parser import ExpressionParser
 
 
+DIFFERENCE, OVERLAPS = "- INTERVAL", "OVERLAPS ROW"
+"""Names of the calls that ``(a - b) DAY`` and ``(a, b) OVERLAPS (c, d)`` become; nobody can write them as a call."""
+
+
 class Inside(NamedTuple):
     """The inside of a call.
 
@@ -18,11 +22,13 @@ class Inside(NamedTuple):
         args: the arguments.
         words: keywords, such as the unit of EXTRACT, in upper case.
         distinct: DISTINCT was given.
+        json: words of a JSON function.
     """
 
     args: list[n.Node]
     words: tuple[str, ...] = ()
     distinct: bool = False
+    json: n.JsonClauses | None = None
 
 
 Syntax = Callable[["ExpressionParser"], Inside]
@@ -75,6 +81,8 @@ def _position(parser: ExpressionParser) -> Inside:
 
 def _from_for(parser: ExpressionParser) -> Inside:
     args = [parser.expression()]
+    if parser.accept("PLACING"):
+        args.append(parser.expression())
     if parser.accept("FROM"):
         args.append(parser.expression())
         if parser.accept("FOR"):
@@ -92,29 +100,81 @@ def _to_unit(parser: ExpressionParser) -> Inside:
     return Inside(args, words)
 
 
+def _on_null(parser: ExpressionParser) -> str:
+    for word in ("NULL", "ABSENT"):
+        if parser.accept(word, "ON", "NULL"):
+            return word
+    return ""
+
+
 def _json_members(parser: ExpressionParser) -> Inside:
+    start = parser.token.span.start
     args: list[n.Node] = []
     while not parser.at(")"):
-        parser.accept("KEY")
+        if parser.ahead().upper != "VALUE" and parser.ahead().value != ":":
+            parser.accept("KEY")
         args.append(parser.expression())
         if not (parser.accept("VALUE") or parser.accept(":")):
             raise parser.expected("VALUE")
         args.append(parser.expression())
-        if parser.accept_any(("NULL", "ABSENT")):
-            parser.expect("ON", "NULL")
         if not parser.accept(","):
             break
-    return Inside(args)
+    on_null = _on_null(parser)
+    return Inside(args, json=n.JsonClauses(parser.span_from(start), on_null=on_null))
+
+
+def _json_items(parser: ExpressionParser) -> Inside:
+    start = parser.token.span.start
+    nothing = parser.at(")") or parser.at("NULL", "ON", "NULL") or parser.at("ABSENT", "ON", "NULL")
+    args = [] if nothing else list(parser.listed(parser.expression))
+    on_null = _on_null(parser)
+    return Inside(args, json=n.JsonClauses(parser.span_from(start), on_null=on_null))
+
+
+_WRAPPERS = {
+    ("WITHOUT",): "WITHOUT",
+    ("WITH", "CONDITIONAL"): "CONDITIONAL",
+    ("WITH", "UNCONDITIONAL"): "UNCONDITIONAL",
+    ("WITH",): "UNCONDITIONAL",
+}
+_BEHAVIOURS = (("NULL",), ("ERROR",), ("TRUE",), ("FALSE",), ("UNKNOWN",), ("EMPTY", "ARRAY"), ("EMPTY", "OBJECT"))
 
 
 def _json_path(parser: ExpressionParser) -> Inside:
     args = list(parser.listed(parser.expression)) if not parser.at(")") else []
-    words = []
+    start = parser.token.span.start
+    returning = parser.data_type() if parser.accept("RETURNING") else None
+    wrapper = ""
+    for words, kind in _WRAPPERS.items():
+        if not wrapper and parser.accept(*words):
+            wrapper = kind
+            parser.accept("ARRAY")
+            parser.expect("WRAPPER")
+    words_on: dict[str, str] = {}
+    defaults: dict[str, n.Node | None] = {}
     while not parser.at(")"):
-        if parser.token.kind == "end":
-            raise parser.expected(")")
-        words.append(parser.take().value.upper())
-    return Inside(args, tuple(words))
+        default = parser.expression() if parser.accept("DEFAULT") else None
+        behaviour = "DEFAULT" if default is not None else ""
+        for words in _BEHAVIOURS:
+            if not behaviour and parser.accept(*words):
+                behaviour = " ".join(words)
+        if not behaviour:
+            raise parser.expected("NULL", "ERROR", "DEFAULT", ")")
+        parser.expect("ON")
+        when = parser.accept_any(("EMPTY", "ERROR"))
+        if not when or when in words_on:
+            raise parser.expected("EMPTY", "ERROR")
+        words_on[when], defaults[when] = behaviour, default
+    clauses = n.JsonClauses(
+        parser.span_from(start),
+        returning,
+        wrapper or "WITHOUT",
+        words_on.get("EMPTY", ""),
+        words_on.get("ERROR", ""),
+        defaults.get("EMPTY"),
+        defaults.get("ERROR"),
+    )
+    return Inside(args, json=clauses)
 
 
 SYNTAX: dict[str, Syntax] = {
@@ -129,6 +189,7 @@ SYNTAX: dict[str, Syntax] = {
     "CEIL": _to_unit,
     "CEILING": _to_unit,
     "JSON_OBJECT": _json_members,
+    "JSON_ARRAY": _json_items,
     "JSON_VALUE": _json_path,
     "JSON_QUERY": _json_path,
     "JSON_EXISTS": _json_path,

@@ -12,13 +12,17 @@ from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import arithmetic, nodes as n
-from anomaly_app.expressions.casts import cast, coerce, in_millis
+from anomaly_app.expressions.casts import cast, coerce
+from anomaly_app.expressions.comparisons import comparable, compare_unbounded
 from anomaly_app.expressions.functions import FUNCTIONS, compile_function
+from anomaly_app.expressions.json_text import is_json
 from anomaly_app.expressions.text_values import like_matcher
-from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, guarded, null_safe
-from anomaly_app.schema import BOOLEAN, NUMBERS, TEXTS, TIMESTAMPS, DataType, Kind
+from anomaly_app.expressions.tokens import Span
+from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, folded, guarded, null_safe
+from anomaly_app.schema import APPROXIMATE, BOOLEAN, NUMBERS, TEXTS, WHOLE_NUMBERS, DataType, Kind
 
 _COMPARISONS = {"=": "==", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_ORDER = frozenset({"<", "<=", ">", ">="})
 _OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
@@ -95,7 +99,8 @@ class ExpressionCompiler:
         code = self.value(node.operand)
         if code.type.kind not in NUMBERS | {Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR}:
             raise self.fail(node, f"- needs a number, not {code.type.with_nullable(True)}")
-        return null_safe(self.env, [code], lambda x: f"(-{x})", code.type)
+        result = arithmetic.negative(self.env, code)
+        return result if code.constant is None else folded(self.env, result)
 
     def _binary(self, node: n.Binary) -> Code:
         if node.op in ("AND", "OR") or node.op in _COMPARISONS or node.op.startswith("IS "):
@@ -111,14 +116,27 @@ class ExpressionCompiler:
             types = f"{left.type.with_nullable(True)} {node.op} {right.type.with_nullable(True)}"
             hint = ": CAST the text to a number" if Kind.STRING in (left.type.kind, right.type.kind) else ""
             raise self.fail(node, f"{types} is not defined{hint}")
-        return result
+        constant = left.constant is not None and right.constant is not None
+        return folded(self.env, result) if constant else result
 
     def _logic(self, node: n.Node) -> Code:
         nullable = self._may_be_unknown(node)
         truth = self.truth(node)
         if not nullable:
-            return Code(f"bool({truth})" if not _is_boolean(truth) else truth, BOOLEAN.with_nullable(False))
+            return Code(truth if self._gives_bool(node) else f"bool({truth})", BOOLEAN.with_nullable(False))
         return Code(f"(True if {truth} else False if {self.falsity(node)} else None)", BOOLEAN)
+
+    def _gives_bool(self, node: n.Node) -> bool:
+        """Whether the source of :meth:`truth` gives True or False, rather than something truthy or None."""
+        if isinstance(node, n.Is):
+            return node.what == "NULL" or node.negated or self._gives_bool(node.operand)
+        if isinstance(node, n.Unary) and node.op == "NOT":
+            return True
+        if isinstance(node, n.Binary) and node.op in ("AND", "OR"):
+            return self._gives_bool(node.left) and self._gives_bool(node.right)
+        if isinstance(node, (n.Binary, n.Between, n.InList, n.Like)):
+            return True
+        return not self.value(node).type.nullable
 
     def _may_be_unknown(self, node: n.Node) -> bool:
         if isinstance(node, n.Is) or (isinstance(node, n.Binary) and node.op.startswith("IS ")):
@@ -191,10 +209,24 @@ class ExpressionCompiler:
     def _index(self, node: n.Index) -> Code:
         operand, index = self.value(node.operand), self.value(node.index)
         kind = operand.type.kind
+        if index.type.kind is Kind.NULL:
+            raise self.fail(node.index, "a bare NULL has no type, write CAST(NULL AS …)")
         if kind is Kind.ARRAY and operand.type.element is not None:
+            if index.type.kind not in WHOLE_NUMBERS:
+                raise self.fail(node.index, f"an ARRAY is indexed by a whole number, not {index.type.kind.value}")
+            if isinstance(index.constant, int) and index.constant < 1:
+                raise self.fail(node.index, "the elements of an ARRAY are counted from 1")
             helper, type_ = self.env.use(arithmetic.element_at), operand.type.element
-        elif kind is Kind.MAP and operand.type.element is not None:
+        elif kind is Kind.MAP and operand.type.element is not None and operand.type.key is not None:
+            key = common_type([operand.type.key, index.type])
+            converted = coerce(self.env, index, operand.type.key) if key is not None else None
+            if converted is None or (key and key.kind is not operand.type.key.kind and key.kind not in TEXTS):
+                types = f"{operand.type.key.kind.value}, not {index.type.kind.value}"
+                raise self.fail(node.index, f"the keys of this MAP are {types}")
+            index = index if operand.type.key.kind in TEXTS else converted
             helper, type_ = self.env.use(arithmetic.value_at), operand.type.element
+        elif kind is Kind.ROW and isinstance(index.constant, str):
+            return self._field(n.Field(node.span, node.operand, index.constant))
         elif kind is Kind.ROW and isinstance(index.constant, int) and 1 <= index.constant <= len(operand.type.fields):
             place = index.constant - 1
             type_ = operand.type.fields[place][1]
@@ -238,15 +270,16 @@ class ExpressionCompiler:
                 word = "and" if (node.op == "AND") is wanted else "or"
                 return f"({self._holds(node.left, wanted)} {word} {self._holds(node.right, wanted)})"
             if node.op in _COMPARISONS:
-                return self._comparison(node, node.op if wanted else _OPPOSITE[node.op])
+                return self._comparison(node, wanted)
             if node.op.startswith("IS "):
                 return self._distinct(node, (node.op == "IS DISTINCT FROM") is wanted)
         if isinstance(node, n.Is):
             return self._is(node, wanted)
         if isinstance(node, n.Between):
-            low = n.Binary(node.span, ">=", node.operand, node.low)
-            high = n.Binary(node.span, "<=", node.operand, node.high)
-            return self._holds(n.Binary(node.span, "AND", low, high), wanted is not node.negated)
+            inside = _between(node.span, node.operand, node.low, node.high)
+            if node.symmetric:
+                inside = n.Binary(node.span, "OR", inside, _between(node.span, node.operand, node.high, node.low))
+            return self._holds(inside, wanted is not node.negated)
         if isinstance(node, n.InList):
             return self._in_list(node, wanted is not node.negated)
         if isinstance(node, n.Like):
@@ -256,34 +289,32 @@ class ExpressionCompiler:
             return code.source
         return f"(not {code.source})" if not code.type.nullable else f"({code.source} is False)"
 
-    def _comparison(self, node: n.Binary, op: str) -> str:
+    def _comparison(self, node: n.Binary, wanted: bool) -> str:
         left, right = self.comparable(node, self.value(node.left), self.value(node.right))
+        approximate = {left.type.kind, right.type.kind} & APPROXIMATE
+        if node.op in _ORDER and (bounded := compare_unbounded(self.env, node.op, wanted, left, right)):
+            return bounded
         tests, (a, b) = guarded(self.env, [left, right], "is not None")
-        test = f"{a} {_COMPARISONS[op]} {b}"
+        if approximate and n.shape(node.left) == n.shape(node.right):
+            # Flink does not look at the values: a NaN equals itself here.
+            equal = node.op in ("=", "<=", ">=")
+            test = "True" if equal is wanted else "False"
+        elif wanted or not approximate:
+            test = f"{a} {_COMPARISONS[node.op if wanted else _OPPOSITE[node.op]]} {b}"
+        else:
+            # With a NaN all of <, <=, > and >= are false.
+            test = f"not {a} {_COMPARISONS[node.op]} {b}"
         return f"({' and '.join([*tests, test])})"
 
     def comparable(self, node: n.Node, left: Code, right: Code) -> tuple[Code, Code]:
         """Both sides of a comparison in types that Python compares as SQL does; an error if they cannot be compared."""
-        a, b = left.type, right.type
-        kinds = {a.kind, b.kind}
-        if Kind.NULL in kinds or kinds <= NUMBERS or kinds <= TEXTS:
-            return left, right
-        if kinds <= TIMESTAMPS and in_millis(a) == in_millis(b):
-            return left, right
-        if a.kind is b.kind and a.kind not in TIMESTAMPS and a.kind is not Kind.MAP:
-            return left, right
-        target = None
-        if kinds <= TIMESTAMPS | {Kind.DATE}:
-            target = common_type([a, b])
-        elif kinds & TEXTS and self.dialect is Dialect.FLINK:
-            other = b if a.kind in TEXTS else a
-            if other.kind in NUMBERS | TIMESTAMPS | {Kind.DATE, Kind.TIME, Kind.BOOLEAN}:
-                target = other
-        if target is not None:
-            first, second = cast(self.env, left, target), cast(self.env, right, target)
-            if first is not None and second is not None:
-                return first, second
-        raise self.fail(node, f"{a.with_nullable(True)} cannot be compared with {b.with_nullable(True)}")
+        both = comparable(self.env, self.dialect, left, right)
+        ordered = not isinstance(node, n.Binary) or node.op in _ORDER
+        nested = left.type.kind in (Kind.ARRAY, Kind.MAP, Kind.ROW)
+        if both is not None and not (nested and ordered):
+            return both
+        types = f"{left.type.with_nullable(True)} cannot be compared with {right.type.with_nullable(True)}"
+        raise self.fail(node, f"{types}{' by order, only with = and <>' if nested and both else ''}")
 
     def _distinct(self, node: n.Binary, wanted: bool) -> str:
         left, right = self.comparable(node, self.value(node.left), self.value(node.right))
@@ -294,21 +325,31 @@ class ExpressionCompiler:
         if node.what == "NULL":
             source = self.value(node.operand).source
             return f"({source} {'is' if positive else 'is not'} None)"
+        if node.what.startswith("JSON "):
+            return self._is_json(node, positive)
         self.boolean(node.operand, f"the operand of IS {node.what}")
         holds = self._holds(node.operand, node.what == "TRUE")
         return f"({holds})" if positive else f"(not {holds})"
 
+    def _is_json(self, node: n.Is, positive: bool) -> str:
+        code = self.value(node.operand)
+        if code.type.kind not in TEXTS:
+            raise self.fail(node.operand, f"IS JSON needs text, not {code.type.with_nullable(True)}")
+        test = f"{self.env.use(is_json)}({code.source}, {node.what.removeprefix('JSON ')!r})"
+        return test if positive else f"(not {test})"
+
     def _in_list(self, node: n.InList, wanted: bool) -> str:
         operand = self.value(node.operand)
-        literals = [item for item in node.items if isinstance(item, n.Literal) and item.value is not None]
-        same = all(item.type.kind is operand.type.kind or {item.type.kind, operand.type.kind} <= TEXTS
-                   or {item.type.kind, operand.type.kind} <= NUMBERS for item in literals)  # fmt: skip
-        if len(literals) == len(node.items) and same and operand.type.kind not in TIMESTAMPS:
-            members = self.env.constant(frozenset(item.value for item in literals))
-            tests, (name,) = guarded(self.env, [operand], "is not None")
-            word = "in" if wanted else "not in"
-            return f"({' and '.join([*tests, f'{name} {word} {members}'])})"
-        tests = [self._holds(n.Binary(item.span, "=", node.operand, item), wanted) for item in node.items]
+        equals = [n.Binary(item.span, "=", node.operand, item) for item in node.items]
+        members = [self.value(item) for item in node.items]
+        if all(member.constant is not None for member in members):
+            pairs = [self.comparable(equal, operand, member) for equal, member in zip(equals, members, strict=True)]
+            if len({first.type for first, _ in pairs}) == 1 and all(member.constant is not None for _, member in pairs):
+                found = self.env.constant(frozenset(member.constant for _, member in pairs))
+                tests, (name,) = guarded(self.env, [pairs[0][0]], "is not None")
+                word = "in" if wanted else "not in"
+                return f"({' and '.join([*tests, f'{name} {word} {found}'])})"
+        tests = [self._holds(equal, wanted) for equal in equals]
         return f"({(' or ' if wanted else ' and ').join(tests)})"
 
     def _like(self, node: n.Like, wanted: bool) -> str:
@@ -333,9 +374,8 @@ class ExpressionCompiler:
         return f"({' and '.join([*tests, call if wanted else f'not {call}'])})"
 
 
-def _is_boolean(source: str) -> bool:
-    """Whether generated source gives True or False rather than something truthy."""
-    return " and " not in source and " or " not in source and ":=" not in source and "(" not in source[1:]
+def _between(span: Span, operand: n.Node, low: n.Node, high: n.Node) -> n.Binary:
+    return n.Binary(span, "AND", n.Binary(span, ">=", operand, low), n.Binary(span, "<=", operand, high))
 
 
 def unknown_function(name: str) -> str:

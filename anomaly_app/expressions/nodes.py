@@ -61,7 +61,7 @@ class Binary(Node):
 
 @dataclass(frozen=True, slots=True)
 class Is(Node):
-    """``IS [NOT] NULL | TRUE | FALSE | UNKNOWN``."""
+    """``IS [NOT] NULL | TRUE | FALSE | UNKNOWN`` or ``IS [NOT] JSON [VALUE | OBJECT | ARRAY | SCALAR]``."""
 
     operand: Node
     what: str
@@ -70,12 +70,13 @@ class Is(Node):
 
 @dataclass(frozen=True, slots=True)
 class Between(Node):
-    """``x [NOT] BETWEEN low AND high``."""
+    """``x [NOT] BETWEEN low AND high``; SYMMETRIC: or between high and low."""
 
     operand: Node
     low: Node
     high: Node
     negated: bool
+    symmetric: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,29 @@ class Window(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class JsonClauses(Node):
+    """What a JSON function does with what is missing: words behind its arguments.
+
+    Args:
+        returning: type of RETURNING.
+        wrapper: WITHOUT, CONDITIONAL or UNCONDITIONAL.
+        on_empty: what stands before ON EMPTY: NULL, ERROR, DEFAULT, EMPTY ARRAY or EMPTY OBJECT.
+        on_error: what stands before ON ERROR: the same, or TRUE, FALSE, UNKNOWN.
+        default_on_empty: the value of DEFAULT … ON EMPTY.
+        default_on_error: the value of DEFAULT … ON ERROR.
+        on_null: NULL or ABSENT, for members that are NULL.
+    """
+
+    returning: DataType | None = None
+    wrapper: str = "WITHOUT"
+    on_empty: str = ""
+    on_error: str = ""
+    default_on_empty: Node | None = None
+    default_on_error: Node | None = None
+    on_null: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Call(Node):
     """A function call.
 
@@ -156,6 +180,7 @@ class Call(Node):
         words: keywords inside the call, such as the unit of EXTRACT or FLOOR … TO.
         filter: condition of ``FILTER (WHERE …)``.
         over: the window, if any.
+        json: words of a JSON function.
     """
 
     name: str
@@ -165,6 +190,7 @@ class Call(Node):
     words: tuple[str, ...] = ()
     filter: Node | None = None
     over: Window | None = None
+    json: JsonClauses | None = None
 
 
 @dataclass(frozen=True, slots=True)

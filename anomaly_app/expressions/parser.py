@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any
 
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.call_syntax import inside_of
+from anomaly_app.expressions.call_syntax import DIFFERENCE, OVERLAPS, inside_of
 from anomaly_app.expressions.literals import LiteralParser
 from anomaly_app.expressions.reader import RESERVED
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import BOOLEAN, DataType, Kind
+
+WITHOUT_BRACKETS = frozenset({"CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIME", "LOCALTIMESTAMP"})
+"""Functions that may stand without brackets."""
 
 
 class ExpressionParser(LiteralParser):
@@ -37,6 +40,24 @@ class ExpressionParser(LiteralParser):
     def _binary(self, op: str, left: n.Node, right: n.Node) -> n.Binary:
         return n.Binary(Span(left.span.start, right.span.end), op, left, right)
 
+    def _compared(self, op: str, left: n.Node, right: n.Node) -> n.Node:
+        if not isinstance(left, n.Call) or not isinstance(right, n.Call) or not left.name == right.name == "ROW":
+            return self._binary(op, left, right)
+        if op != "=" or len(left.args) != len(right.args) or not left.args:
+            return self._binary(op, left, right)
+        # Rows written out are equal if all their parts are, with NULL as in any condition.
+        equal: n.Node = self._binary("=", left.args[0], right.args[0])
+        for one, other in zip(left.args[1:], right.args[1:], strict=True):
+            equal = self._binary("AND", equal, self._binary("=", one, other))
+        return equal
+
+    def _row_in(self, row: n.Call, items: tuple[n.Node, ...], negated: bool) -> n.Node:
+        """``(a, b) IN ((1, 2), …)``: equal to one of the rows, part by part, with NULL as in any condition."""
+        found = self._compared("=", row, items[0])
+        for item in items[1:]:
+            found = self._binary("OR", found, self._compared("=", row, item))
+        return n.Unary(self.span_from(row.span.start), "NOT", found) if negated else found
+
     def _conjunction(self) -> n.Node:
         node = self._negation()
         while self.accept("AND"):
@@ -58,7 +79,7 @@ class ExpressionParser(LiteralParser):
             start = node.span.start
             op = self.accept_any(("=", "<>", "!=", "<=", ">=", "<", ">"))
             if op:
-                node = self._binary("<>" if op == "!=" else op, node, self.term())
+                node = self._compared("<>" if op == "!=" else op, node, self.term())
                 continue
             if self.accept("IS"):
                 negated = self.accept("NOT")
@@ -66,9 +87,11 @@ class ExpressionParser(LiteralParser):
                     op = "IS NOT DISTINCT FROM" if negated else "IS DISTINCT FROM"
                     node = self._binary(op, node, self.term())
                     continue
-                what = self.accept_any(("NULL", "TRUE", "FALSE", "UNKNOWN"))
+                what = self.accept_any(("NULL", "TRUE", "FALSE", "UNKNOWN", "JSON"))
                 if not what:
-                    raise self.expected("NULL", "TRUE", "FALSE", "UNKNOWN", "DISTINCT FROM")
+                    raise self.expected("NULL", "TRUE", "FALSE", "UNKNOWN", "JSON", "DISTINCT FROM")
+                if what == "JSON":
+                    what = "JSON " + (self.accept_any(("VALUE", "OBJECT", "ARRAY", "SCALAR")) or "VALUE")
                 node = n.Is(self.span_from(start), node, "NULL" if what == "UNKNOWN" else what, negated)
                 continue
             negated = self.at("NOT") and self.ahead().upper in ("BETWEEN", "IN", "LIKE", "SIMILAR")
@@ -81,12 +104,7 @@ class ExpressionParser(LiteralParser):
                 low = self.term()
                 self.expect("AND")
                 high = self.term()
-                place, operand = self.span_from(start), node
-                node = n.Between(place, operand, low, high, negated)
-                if symmetric:
-                    node = n.Binary(
-                        place, "AND" if negated else "OR", node, n.Between(place, operand, high, low, negated)
-                    )
+                node = n.Between(self.span_from(start), node, low, high, negated, symmetric)
             elif self.accept("IN"):
                 self.expect("(")
                 if self.at_query():
@@ -96,7 +114,10 @@ class ExpressionParser(LiteralParser):
                     continue
                 items = self.listed(self.expression)
                 self.expect(")")
-                node = n.InList(self.span_from(start), node, items, negated)
+                if isinstance(node, n.Call) and node.name == "ROW":
+                    node = self._row_in(node, items, negated)
+                else:
+                    node = n.InList(self.span_from(start), node, items, negated)
             elif self.at("LIKE") or self.at("SIMILAR"):
                 similar = self.take().upper == "SIMILAR"
                 if similar:
@@ -125,11 +146,12 @@ class ExpressionParser(LiteralParser):
         op = self.accept_any(("-", "+"))
         if not op:
             return self._postfix()
+        if op == "-" and self.token.kind == "number":
+            token = self.take()
+            return self.number(token, self.span_from(start), negative=True)
         self.deeper()
         operand = self._signed()
         self.depth -= 1
-        if isinstance(operand, n.Literal) and isinstance(operand.value, (int, float, Decimal)) and op == "-":
-            return n.Literal(self.span_from(start), -operand.value, operand.type)
         return n.Unary(self.span_from(start), op, operand) if op == "-" else operand
 
     def _postfix(self) -> n.Node:
@@ -150,7 +172,9 @@ class ExpressionParser(LiteralParser):
         token, start = self.token, self.token.span.start
         if token.kind == "number":
             self.take()
-            return self._number(token)
+            return self.number(token, token.span)
+        if token.kind == "bytes":
+            return self.bytes_literal()
         if token.kind == "text":
             self.take()
             return n.Literal(token.span, token.value, DataType(Kind.CHAR, len(token.value), nullable=False))
@@ -161,10 +185,23 @@ class ExpressionParser(LiteralParser):
                     self.expect(")")
                     return n.ScalarQuery(self.span_from(start), query)
                 self.deeper()
-                node = self.expression()
+                parts = self.listed(self.expression)
                 self.depth -= 1
                 self.expect(")")
+                if len(parts) == 2 and self.at("OVERLAPS"):
+                    return self._overlaps(start, parts)
+                node = parts[0]
+                if len(parts) > 1:
+                    return n.Call(self.span_from(start), "ROW", parts)
+                if isinstance(node, n.Binary) and node.op == "-" and self.unit_ahead():
+                    return self._difference(start, node)
                 return node
+            if self.accept("{", "FN"):  # a function call, as JDBC writes it
+                node = self.expression()
+                self.expect("}")
+                return node
+            if self.at("{"):
+                return self._escaped_temporal()
             if self.accept("*"):
                 return n.Star(token.span)
             raise self.expected("an expression")
@@ -176,16 +213,27 @@ class ExpressionParser(LiteralParser):
             return n.Literal(token.span, word == "TRUE", BOOLEAN.with_nullable(False))
         if self.accept("NULL"):
             return n.Literal(token.span, None, DataType(Kind.NULL))
+        if word == "UNKNOWN" and self.ahead().value not in (".", "("):
+            self.take()
+            return n.Literal(token.span, None, BOOLEAN)
         if word in ("DATE", "TIME", "TIMESTAMP") and self.ahead().kind == "text":
-            return self._temporal(word)
+            self.take()
+            return self._temporal(word, start)
         if word == "EXISTS" and self.ahead().value == "(":
             self.take()
             self.expect("(")
             query = self.subquery()
             self.expect(")")
             return n.Exists(self.span_from(start), query)
-        if word == "INTERVAL" and (self.ahead().kind in ("text", "number") or self.ahead().value == "-"):
+        if word == "INTERVAL" and self.ahead().kind in ("text", "number"):
             return self.interval()
+        if word == "INTERVAL" and self.ahead().value in ("-", "+") and self.ahead(2).kind in ("text", "number"):
+            return self.interval()
+        if word == "INTERVAL" and self.interval_of_ahead():
+            return self._interval_of(start)
+        if word == "PERIOD" and self.ahead().value == "(":
+            self.take()
+            return self._overlaps(start, self._start_and_end())
         if self.accept("CASE"):
             return self._case(start)
         if word in ("CAST", "TRY_CAST") and self.ahead().value == "(":
@@ -193,7 +241,9 @@ class ExpressionParser(LiteralParser):
             self.expect("(")
             operand = self.expression()
             self.expect("AS")
+            self.wide_decimals = True
             type_ = self.data_type()
+            self.wide_decimals = False
             self.expect(")")
             return n.Cast(self.span_from(start), operand, type_, word == "TRY_CAST")
         if word in ("ARRAY", "MAP") and self.ahead().value == "[":
@@ -203,15 +253,45 @@ class ExpressionParser(LiteralParser):
             return self._call(start, word)
         if self.ahead().value == "(" and self.ahead().kind == "sign" and word not in RESERVED - {"LEFT", "RIGHT"}:
             return self._call(start, "")
-        if (
-            word in ("CURRENT_TIMESTAMP", "CURRENT_DATE", "LOCALTIMESTAMP", "CURRENT_TIME")
-            and self.ahead().value != "."
-        ):
+        if word in WITHOUT_BRACKETS and self.ahead().value != ".":
             self.take()
             return n.Call(token.span, word)
         if word in RESERVED or token.kind == "end":
             raise self.expected("an expression")
         return self._column()
+
+    def _interval_of(self, start: int) -> n.Node:
+        """``INTERVAL expression unit``: so many of it."""
+        self.expect("INTERVAL")
+        if self.accept("("):  # a difference in brackets is no interval here, though a unit follows
+            self.deeper()
+            count = self.expression()
+            self.depth -= 1
+            self.expect(")")
+        else:
+            count = self._postfix()
+        type_, one = self.interval_type(self.interval_unit())
+        span = self.span_from(start)
+        return n.Binary(span, "*", count, n.Literal(span, one, type_))
+
+    def _difference(self, start: int, node: n.Binary) -> n.Node:
+        """``(a - b) unit``, the brackets taken."""
+        words = (self.interval_unit(), self.interval_unit() if self.accept("TO") else "")
+        return n.Call(self.span_from(start), DIFFERENCE, (node.left, node.right), words=words)
+
+    def _overlaps(self, start: int, first: Sequence[n.Node]) -> n.Node:
+        """``(start, end or interval) OVERLAPS (start, end or interval)``, the first two taken."""
+        self.expect("OVERLAPS")
+        self.accept("PERIOD")
+        return n.Call(self.span_from(start), OVERLAPS, (*first, *self._start_and_end()))
+
+    def _start_and_end(self) -> tuple[n.Node, n.Node]:
+        self.expect("(")
+        start = self.expression()
+        self.expect(",")
+        end = self.expression()
+        self.expect(")")
+        return start, end
 
     def _column(self) -> n.Node:
         start = self.token.span.start
@@ -232,9 +312,10 @@ class ExpressionParser(LiteralParser):
         operand = None if self.at("WHEN") else self.expression()
         branches = []
         while self.accept("WHEN"):
-            condition = self.expression()
+            conditions = self.listed(self.expression) if operand is not None else (self.expression(),)
             self.expect("THEN")
-            branches.append((condition, self.expression()))
+            result = self.expression()
+            branches += [(condition, result) for condition in conditions]
         if not branches:
             raise self.expected("WHEN")
         otherwise = self.expression() if self.accept("ELSE") else None
@@ -260,7 +341,8 @@ class ExpressionParser(LiteralParser):
             self.expect(")")
         over = self._over() if self.accept("OVER") else None
         args = tuple(inside.args)
-        return n.Call(self.span_from(start), name, args, inside.distinct, semantics, inside.words, condition, over)
+        span = self.span_from(start)
+        return n.Call(span, name, args, inside.distinct, semantics, inside.words, condition, over, inside.json)
 
     def _over(self) -> n.Window:
         if not self.at("("):

@@ -21,8 +21,9 @@ class Token:
     """A token.
 
     Args:
-        kind: ``word``, ``quoted`` (a quoted identifier), ``text``, ``number``, ``sign`` or ``end``.
-        value: identifiers without quotes, texts unescaped, words and signs as written.
+        kind: ``word``, ``quoted`` (a quoted identifier), ``text``, ``bytes``, ``number``, ``sign`` or ``end``.
+        value: identifiers without quotes, texts unescaped, bytes as
+            hexadecimal digits, words and signs as written.
         span: its place.
     """
 
@@ -40,6 +41,9 @@ _TOKEN = re.compile(
     r"""
       (?P<space>\s+|--[^\n]*|/\*.*?\*/)
     | (?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
+    | (?P<prefixed>(?:[uU]&|[nN]|_[A-Za-z][A-Za-z0-9]*)'(?:[^']|'')*')
+    | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*')
+    | (?P<bytes>[xX]'[0-9a-fA-F]*')
     | (?P<word>[^\W\d]\w*|\$\w+)
     | (?P<text>'(?:[^']|'')*')
     | (?P<quoted>`(?:[^`]|``)*`|"(?:[^"]|"")*")
@@ -68,13 +72,40 @@ def tokenize(text: str) -> list[Token]:
         kind, value, end = found.lastgroup or "", found.group(), found.end()
         if kind == "word" and text.startswith("$", place) and place and text[place - 1].isalnum():
             raise _unreadable(text, place)
-        if kind == "text" or kind == "quoted":
+        if kind == "bytes":
+            value = value[2:-1]
+        elif kind == "text" or kind == "quoted":
             value = value[1:-1].replace(value[0] * 2, value[0])
+        elif kind in ("prefixed", "escaped"):
+            kind, value = "text", _text_of(kind, value)
         if kind != "space":
             tokens.append(Token(kind, value, Span(place, end)))
         place = end
     tokens.append(Token("end", "", Span(length, length)))
     return tokens
+
+
+_UNICODE = re.compile(r"\\(?:(\\)|\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def _text_of(kind: str, literal: str) -> str:
+    r"""What a literal with a prefix says: U&'\00e4', e'a\n', n'a' or _UTF8'a'."""
+    prefix, _, inner = literal[:-1].partition("'")
+    inner = inner.replace("''", "'")
+    if kind == "escaped":
+        return _ESCAPE.sub(_escape, inner)
+    if prefix.upper() == "U&":
+        return _UNICODE.sub(lambda found: found[1] or chr(int(found[2] or found[3], 16)), inner)
+    return inner
+
+
+def _escape(found: re.Match[str]) -> str:
+    short, long, octal, hexadecimal, other = found.groups()
+    if other:
+        return _SHORT.get(other, other)
+    return chr(int(octal, 8) if octal else int(short or long or hexadecimal, 16))
 
 
 def _unreadable(text: str, place: int) -> SqlSyntaxError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,11 +31,14 @@ class Code:
         source: evaluates to a value in memory form; to None for NULL, if the type is nullable.
         type: its SQL type.
         constant: the value of a literal (None else); patterns and formats that are literals are prepared once.
+        unbounded: of a whole number that may leave its type, the source before it is brought back ("" else): a
+            comparison has a cheaper way to do that.
     """
 
     source: str
     type: DataType
     constant: Any = None
+    unbounded: str = ""
 
 
 class Environment:
@@ -61,6 +65,8 @@ class Environment:
             return repr(value)
         if isinstance(value, int):
             return repr(value) if value >= 0 else f"({value!r})"
+        if isinstance(value, float) and math.isfinite(value):
+            return repr(value) if math.copysign(1.0, value) > 0 else f"({value!r})"
         name = self._constants.get(id(value))  # which stays its own as long as it is held here
         if name is None:
             name = self._constants[id(value)] = f"_c{len(self.names)}"
@@ -127,6 +133,15 @@ def guarded(env: Environment, args: Iterable[Code], test: str = "is None") -> tu
     return tests, names
 
 
+def folded(env: Environment, code: Code) -> Code:
+    """Source without columns, computed once; as it is if it fails: then it fails on the row."""
+    try:
+        value = env.function("folded", f"def folded():\n    return {code.source}")()
+    except FAILURES:
+        return code
+    return Code(env.constant(value), code.type.with_nullable(value is None), value)
+
+
 _WIDTH = {Kind.TINYINT: 3, Kind.SMALLINT: 5, Kind.INT: 10, Kind.BIGINT: 19}
 _WHOLE_ORDER = [Kind.TINYINT, Kind.SMALLINT, Kind.INT, Kind.BIGINT]
 
@@ -177,11 +192,28 @@ def _common(a: DataType, b: DataType) -> DataType | None:
         return max(a, b, key=lambda t: _WHOLE_ORDER.index(t.kind))
     if kinds <= NUMBERS:
         if kinds & APPROXIMATE:
-            return DataType(Kind.FLOAT) if kinds == {Kind.FLOAT} else DataType(Kind.DOUBLE)
+            return DataType(Kind.FLOAT) if kinds <= WHOLE_NUMBERS | {Kind.FLOAT} else DataType(Kind.DOUBLE)
         (p1, s1), (p2, s2) = as_decimal(a), as_decimal(b)
         scale = max(s1, s2)
         return decimal_type(max(p1 - s1, p2 - s2) + scale, scale)
     if kinds <= TIMESTAMPS or kinds <= TIMESTAMPS | {Kind.DATE}:
         kind = Kind.TIMESTAMP_LTZ if Kind.TIMESTAMP_LTZ in kinds else Kind.TIMESTAMP
         return DataType(kind, max(a.precision or 0, b.precision or 0))
-    return a if a.kind is b.kind and a.kind in (Kind.TIME, Kind.BYTES) else None
+    if kinds == {Kind.TIME}:
+        return max(a, b, key=lambda t: t.precision or 0)
+    if kinds == {Kind.BYTES}:
+        length = max(a.precision, b.precision) if a.precision and b.precision else None
+        return DataType(Kind.BYTES, length)
+    return _common_nested(a, b) if len(kinds) == 1 else None
+
+
+def _common_nested(a: DataType, b: DataType) -> DataType | None:
+    if len(a.fields) != len(b.fields):
+        return None
+    key = common_type([a.key, b.key]) if a.key and b.key else None
+    element = common_type([a.element, b.element]) if a.element and b.element else None
+    fields = [(name, common_type([one, other])) for (name, one), (_, other) in zip(a.fields, b.fields, strict=True)]
+    known = [(name, type_) for name, type_ in fields if type_ is not None]
+    if len(known) < len(fields) or (a.key and key is None) or (a.element and element is None):
+        return None
+    return DataType(a.kind, key=key, element=element, fields=tuple(known)) if a.element or a.fields else None

@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-import datetime
 import decimal
 import math
 from decimal import Decimal
 
 from anomaly_app.conversions import (
-    DAY_MS as DAY_MS,
     DECIMALS as DECIMALS,
-    EPOCH_DAY as EPOCH_DAY,
-    RANGES as RANGES,
-    boolean_to_text as boolean_to_text,
-    date_to_text as date_to_text,
-    decimal_to_text as decimal_to_text,
-    float_to_decimal as float_to_decimal,
-    float_to_text as float_to_text,
-    float_to_whole as float_to_whole,
+    RANGES,
     rescale as rescale,
-    text_to_boolean as text_to_boolean,
-    text_to_date as text_to_date,
-    text_to_decimal as text_to_decimal,
-    text_to_float as text_to_float,
-    text_to_int as text_to_int,
-    text_to_time as text_to_time,
-    text_to_timestamp as text_to_timestamp,
-    text_to_whole as text_to_whole,
-    time_to_text as time_to_text,
-    timestamp_to_text as timestamp_to_text,
-    whole_in_range as whole_in_range,
 )
 from anomaly_app.errors import EvaluationError
+from anomaly_app.floats import to_single, widened
 from anomaly_app.schema import Kind
 
+_QUOTIENTS = decimal.Context(prec=38, rounding=decimal.ROUND_HALF_UP, Emin=-999_999, Emax=999_999)
+"""Flink divides to 38 digits, and then rounds to the scale of the result."""
 
-class IntOfText(dict[str, int]):
-    """INT of a text by subscript; texts seen lately are remembered, as most columns hold few different ones.
+
+def wrapped(value: int, kind: Kind) -> int:
+    """A whole number in the bits of its type, as Java keeps it.
 
     Example:
-        >>> IntOfText()[" 7 "]
-        7
+        >>> wrapped(2147483648, Kind.INT), wrapped(-129, Kind.TINYINT)
+        (-2147483648, 127)
     """
-
-    MOST = 4_096
-
-    def __missing__(self, text: str) -> int:
-        number = text_to_int(text)
-        if len(self) >= self.MOST:
-            self.clear()
-        self[text] = number
-        return number
+    low, high = RANGES[kind]
+    return ((value - low) & (high - low)) + low
 
 
-INT_OF_TEXT = IntOfText()
-"""Of all rules: they cast the same columns."""
+def in_type(value: int, kind: Kind) -> int:
+    """The value if it fits its type; an error if not, as the standard has it."""
+    if wrapped(value, kind) != value:
+        raise EvaluationError(f"{value} does not fit {kind.value}: CAST a side to {_WIDER.get(kind, 'DECIMAL')} before")
+    return value
+
+
+_WIDER = {Kind.TINYINT: "INT", Kind.SMALLINT: "INT", Kind.INT: "BIGINT"}
 
 
 def quotient(a: int, b: int) -> int:
@@ -87,14 +70,14 @@ def float_quotient(a: float, b: float) -> float:
 
 def float_remainder(a: float, b: float) -> float:
     """Remainder of doubles, NaN by zero."""
-    return math.fmod(a, b) if b and not math.isinf(a) else math.nan
+    return math.fmod(a, b) if b and math.isfinite(a) else math.nan
 
 
 def decimal_quotient(a: Decimal, b: Decimal) -> Decimal:
-    """Exact enough to be rescaled."""
+    """To 38 digits."""
     if not b:
         raise EvaluationError("division by zero")
-    return DECIMALS.divide(a, b)
+    return _QUOTIENTS.divide(a, b)
 
 
 def decimal_remainder(a: Decimal, b: Decimal) -> Decimal:
@@ -114,121 +97,41 @@ def decimal_sum(a: Decimal, b: Decimal) -> Decimal:
     return DECIMALS.add(a, b)
 
 
+def decimal_negative(a: Decimal) -> Decimal:
+    """Exact, without a negative zero."""
+    return DECIMALS.minus(a)
+
+
+def single_sum(a: float, b: float) -> float:
+    """Of FLOATs."""
+    return to_single(widened(a) + widened(b))
+
+
+def single_difference(a: float, b: float) -> float:
+    """Of FLOATs."""
+    return to_single(widened(a) - widened(b))
+
+
+def single_product(a: float, b: float) -> float:
+    """Of FLOATs."""
+    return to_single(widened(a) * widened(b))
+
+
+def single_quotient(a: float, b: float) -> float:
+    """Of FLOATs: Infinity and NaN instead of an error.
+
+    Example:
+        >>> single_quotient(1.5, 13), single_quotient(1.0, 0.0)
+        (0.115384616, inf)
+    """
+    return to_single(float_quotient(widened(a), widened(b)))
+
+
+def single_remainder(a: float, b: float) -> float:
+    """Of FLOATs, NaN by zero."""
+    return to_single(float_remainder(widened(a), widened(b)))
+
+
 def decimal_difference(a: Decimal, b: Decimal) -> Decimal:
     """Exact difference."""
     return DECIMALS.subtract(a, b)
-
-
-def power(a: float, b: float) -> float:
-    """A double to a power, as in Java: no error."""
-    try:
-        result = math.pow(a, b)
-    except OverflowError:
-        return math.inf
-    except ValueError:
-        return math.inf if a == 0 else math.nan
-    return result
-
-
-def square_root(a: float) -> float:
-    """NaN below zero."""
-    return math.sqrt(a) if a >= 0 else math.nan
-
-
-def add_months(value: int, months: int, per_day: int) -> int:
-    """A DATE or TIMESTAMP (``per_day`` units a day) some months on; the day is cut to the month's last."""
-    days, rest = divmod(value, per_day)
-    date = datetime.date.fromordinal(days + EPOCH_DAY)
-    index = date.year * 12 + date.month - 1 + months
-    year, month = divmod(index, 12)
-    last = (datetime.date(year + month // 11, (month + 1) % 12 + 1, 1) - datetime.timedelta(days=1)).day
-    moved = datetime.date(year, month + 1, min(date.day, last))
-    return (moved.toordinal() - EPOCH_DAY) * per_day + rest
-
-
-# --- functions ------------------------------------------------------------------------------------
-
-
-def sign(value: float | Decimal) -> float | Decimal:
-    """-1, 0 or 1 in the type of the value."""
-    result = (value > 0) - (value < 0)
-    if isinstance(value, Decimal):
-        return Decimal(result).quantize(value, context=DECIMALS)
-    return float(result) if isinstance(value, float) else result
-
-
-def rounded(value: float | Decimal, digits: int, kind: Kind) -> float | Decimal:
-    """Half away from zero to some digits behind (or, if negative, before) the point.
-
-    Example:
-        >>> rounded(2.675, 2, Kind.DOUBLE), rounded(15, -1, Kind.INT)
-        (2.68, 20)
-    """
-    return _to_digits(value, digits, kind, decimal.ROUND_HALF_UP)
-
-
-def truncated(value: float | Decimal, digits: int, kind: Kind) -> float | Decimal:
-    """Cut off behind some digits."""
-    return _to_digits(value, digits, kind, decimal.ROUND_DOWN)
-
-
-def _to_digits(value: float | Decimal, digits: int, kind: Kind, rounding: str) -> float | Decimal:
-    if isinstance(value, float) and not math.isfinite(value):
-        return value
-    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    exponent = exact.as_tuple().exponent
-    if isinstance(exponent, int) and -exponent <= digits:
-        return value
-    result = exact.quantize(Decimal(1).scaleb(-digits), rounding=rounding, context=DECIMALS)
-    if kind in (Kind.FLOAT, Kind.DOUBLE):
-        return float(result)
-    if kind is Kind.DECIMAL:
-        return result.quantize(Decimal(1), context=DECIMALS) if digits < 0 else result
-    return int(result)
-
-
-def floor(value: float | Decimal) -> float | Decimal:
-    """The next whole number below."""
-    if isinstance(value, Decimal):
-        return value.quantize(Decimal(1), rounding=decimal.ROUND_FLOOR, context=DECIMALS)
-    return float(math.floor(value)) if math.isfinite(value) else value
-
-
-def ceiling(value: float | Decimal) -> float | Decimal:
-    """The next whole number above."""
-    if isinstance(value, Decimal):
-        return value.quantize(Decimal(1), rounding=decimal.ROUND_CEILING, context=DECIMALS)
-    return float(math.ceil(value)) if math.isfinite(value) else value
-
-
-def exponential(value: float) -> float:
-    """E to a power."""
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf
-
-
-def logarithm(value: float) -> float:
-    """Natural logarithm; -Infinity of zero, NaN below."""
-    return math.log(value) if value > 0 else -math.inf if value == 0 else math.nan
-
-
-def logarithm_10(value: float) -> float:
-    """Decimal logarithm."""
-    return math.log10(value) if value > 0 else logarithm(value)
-
-
-def logarithm_2(value: float) -> float:
-    """Binary logarithm."""
-    return math.log2(value) if value > 0 else logarithm(value)
-
-
-def sine(value: float) -> float:
-    """Of radians."""
-    return math.sin(value) if math.isfinite(value) else math.nan
-
-
-def cosine(value: float) -> float:
-    """Of radians."""
-    return math.cos(value) if math.isfinite(value) else math.nan

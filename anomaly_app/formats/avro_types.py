@@ -12,9 +12,10 @@ import fastavro
 import fastavro.schema
 
 from anomaly_app import conversions as c
+from anomaly_app.floats import to_single
 from anomaly_app.formats.misfit import Convert, array_of, map_of, misfit, part, row_of
-from anomaly_app.formats.values import refuse, to_single
-from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.formats.values import refuse
+from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 Node = Any
 """A schema of Avro in JSON, with full names."""
@@ -222,9 +223,9 @@ def _whole_reader(kind: str, logical: str, node: Node, type_: DataType, name: st
     if wanted is Kind.TIME and logical == "time-micros":
         return lambda value: value // 1000
     if wanted in TIMESTAMPS and kind == "long":
-        here = 1_000 if (type_.precision or 0) <= 3 else 1_000_000
-        # A long without a logical type is read in the column's own unit, as Flink does.
-        return scaled(PER_SECOND.get(logical.rpartition("-")[2], here), here)
+        here = units_per_second(type_)
+        # A long without a logical type is read in the column's own unit, as Flink does, which has no nanoseconds there.
+        return scaled(PER_SECOND.get(logical.rpartition("-")[2], min(here, 1_000_000)), here)
     raise mismatch(node, type_, name)
 
 
@@ -233,7 +234,7 @@ def scaled(given: int, wanted: int) -> Convert | None:
     if given == wanted:
         return None
     factor = given // wanted or 1
-    return (lambda value: value // factor) if given > wanted else lambda value: value * (wanted // given)
+    return (lambda value: value // factor) if given > wanted else lambda value: c.storable(value * (wanted // given))
 
 
 def _nested_reader(schema: AvroSchema, kind: str, node: Node, type_: DataType, name: str) -> Convert | None:

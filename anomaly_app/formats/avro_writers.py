@@ -8,7 +8,7 @@ from decimal import Decimal
 from anomaly_app import conversions as c
 from anomaly_app.formats.avro_types import PER_SECOND, AvroSchema, Mismatch, Node, kind_of, mismatch, scaled, shown
 from anomaly_app.formats.misfit import Convert
-from anomaly_app.schema import TEXTS, TIMESTAMPS, DataType, Kind
+from anomaly_app.schema import TEXTS, TIMESTAMPS, DataType, Kind, units_per_second
 
 NAMESPACE = "org.apache.flink.avro.generated"
 """Of the schemas that Flink derives from tables."""
@@ -85,8 +85,8 @@ def writer(schema: AvroSchema, node: Node, type_: DataType, name: str) -> Conver
             raise mismatch(node, type_, name)
         return _decimal_writer(node)
     if type_.kind in TIMESTAMPS and kind == "long":
-        here = 1_000 if (type_.precision or 0) <= 3 else 1_000_000
-        return scaled(here, PER_SECOND.get(logical.rpartition("-")[2], here))
+        here = units_per_second(type_)
+        return scaled(here, PER_SECOND.get(logical.rpartition("-")[2], min(here, 1_000_000)))
     if type_.kind is Kind.TIME and logical == "time-micros":
         return lambda value: value * 1000
     if type_.kind is Kind.ARRAY and kind == "array" and type_.element is not None:

@@ -128,8 +128,10 @@ def _timestamp(precision: int) -> _Quick:
         if kinds != {datetime.datetime} or set(map(_ZONE, values)) != {None}:
             return None
         spans = [value - _EPOCH for value in values]
-        if precision <= 3:
+        if precision == 3:
             return [span.days * 86_400_000 + span.seconds * 1_000 + span.microseconds // 1_000 for span in spans]
-        return [span.days * 86_400_000_000 + span.seconds * 1_000_000 + span.microseconds for span in spans]
+        if precision == 6:
+            return [span.days * 86_400_000_000 + span.seconds * 1_000_000 + span.microseconds for span in spans]
+        return None
 
     return quick

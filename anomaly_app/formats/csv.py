@@ -9,6 +9,7 @@ from typing import Any
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, IgnoredError
+from anomaly_app.floats import float_to_text, single_to_text
 from anomaly_app.formats.misfit import UNFIT, Convert, Misfit, array_of, misfit, part, row_of
 from anomaly_app.formats.options import CsvOptions
 from anomaly_app.formats.rowcode import rows_function
@@ -231,7 +232,7 @@ def _scalar(type_: DataType, options: CsvOptions) -> Callable[[Any], str]:
     if kind in TEXTS | WHOLE_NUMBERS:
         return str
     if kind in APPROXIMATE:
-        return c.float_to_text
+        return single_to_text if kind is Kind.FLOAT else float_to_text
     if kind is Kind.DECIMAL:
         return str if options.scientific_decimals else c.decimal_to_text
     if kind is Kind.BOOLEAN:

@@ -11,12 +11,12 @@ import msgspec
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, EvaluationError, IgnoredError
+from anomaly_app.floats import float_to_text, to_single
 from anomaly_app.formats.json_values import decimal_of, element_of, json_value
 from anomaly_app.formats.misfit import UNFIT, Convert, Misfit
 from anomaly_app.formats.options import JsonOptions
 from anomaly_app.formats.rowcode import rows_function
 from anomaly_app.formats.texts import from_text, to_text
-from anomaly_app.formats.values import to_single
 from anomaly_app.schema import APPROXIMATE, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
 
 _BAD = (msgspec.MsgspecError, DecodeError, RecursionError, *UNFIT)
@@ -194,7 +194,7 @@ def _writer(type_: DataType, options: JsonOptions, name: str) -> Convert | None:
         return to_text(type_, "T" if options.iso_timestamps else " ")
     if kind in APPROXIMATE:
         # JSON has no such numbers; Jackson writes their names.
-        return lambda value: value if math.isfinite(value) else c.float_to_text(value)
+        return lambda value: value if math.isfinite(value) else float_to_text(value)
     if kind is Kind.DECIMAL and options.plain_decimals:
         return lambda value: msgspec.Raw(format(value, "f").encode())
     if kind is Kind.ARRAY:

@@ -10,10 +10,10 @@ import msgspec
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError
+from anomaly_app.floats import to_single
 from anomaly_app.formats.misfit import UNFIT, Convert, Misfit, array_of, map_of, misfit, part, row_of
 from anomaly_app.formats.options import JsonOptions
 from anomaly_app.formats.texts import from_text
-from anomaly_app.formats.values import to_single
 from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, DataType, Kind
 
 _NAMES = {

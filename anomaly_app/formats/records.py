@@ -14,7 +14,7 @@ from anomaly_app.formats.options import AvroOptions, CsvOptions, JsonOptions, pa
 from anomaly_app.formats.raw import RawCodec
 from anomaly_app.formats.registry import Registry
 from anomaly_app.operators import Layout, Row
-from anomaly_app.schema import Column, Origin, Schema
+from anomaly_app.schema import Column, Origin, Schema, units_per_second
 
 Decoder: TypeAlias = JsonDecoder | CsvDecoder | AvroDecoder | RawCodec
 Encoder: TypeAlias = JsonEncoder | CsvEncoder | AvroEncoder | RawCodec
@@ -323,6 +323,9 @@ def _row_function(
     in_value = {column.name: f"v[{number}]" for number, column in enumerate(values)}
     in_key = {column.name: f"k[{number}]" for number, column in enumerate(keys)}
 
+    def per_ms(column: Column) -> int:
+        return units_per_second(column.type) // 1_000
+
     def place(column: Column) -> str:
         if column.origin is Origin.VALUE:
             return in_value[column.name]
@@ -331,11 +334,11 @@ def _row_function(
         if column.origin is Origin.PROCTIME:
             return "now"
         found = _METADATA[column.source_name]
-        return f"{found} * 1000" if column.source_name == "timestamp" and (column.type.precision or 0) > 3 else found
+        return f"{found} * {per_ms(column)}" if column.source_name == "timestamp" and per_ms(column) > 1 else found
 
     time = "now" if rowtime is None else place(rowtime)
-    if rowtime is not None and (rowtime.type.precision or 0) > 3:
-        time = f"({time}) // 1000"
+    if rowtime is not None and per_ms(rowtime) > 1:
+        time = f"({time}) // {per_ms(rowtime)}"
     parts = [time, "m.offset", *map(place, layout)]
     source = (
         "def rows(records, values, keys, now):\n"

@@ -12,9 +12,10 @@ from typing import Any
 
 from anomaly_app import conversions as c
 from anomaly_app.errors import DecodeError, EvaluationError
+from anomaly_app.floats import to_single
 from anomaly_app.formats.misfit import Convert
-from anomaly_app.formats.values import refuse, to_single
-from anomaly_app.schema import TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.formats.values import refuse
+from anomaly_app.schema import TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (SQL's TIMESTAMP has no zone)
@@ -78,8 +79,8 @@ def to_text(type_: DataType, separator: str = " ", zone: str = "Z") -> Callable[
         return c.date_to_text
     if type_.kind is Kind.TIME:
         return _time_text
-    per_second = 1_000 if (type_.precision or 0) <= 3 else 1_000_000
-    digits = 3 if per_second == 1_000 else 6
+    per_second = units_per_second(type_)
+    digits = len(str(per_second)) - 1
     suffix = zone if type_.kind is Kind.TIMESTAMP_LTZ else ""
 
     def write(value: int) -> str:

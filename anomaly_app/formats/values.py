@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from anomaly_app import conversions as c
+from anomaly_app.floats import to_single
 from anomaly_app.formats.misfit import UNFIT, Convert, array_of, map_of, misfit, part, row_of
-from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
 _UTC = datetime.UTC
 _NAIVE_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 (SQL's TIMESTAMP has no zone)
@@ -55,7 +54,8 @@ def to_python(type_: DataType) -> Convert | None:
     """A function from the memory form of a type to Python's own type for it.
 
     TIMESTAMP becomes a naive ``datetime``, TIMESTAMP_LTZ an aware one in UTC, DATE a ``date``, TIME a ``time``, ROW a
-    tuple. A timestamp beyond the years 1 to 9999 stays a number.
+    tuple. A date or timestamp that Python's types cannot show (before the year 1, after 9999, with nanoseconds) becomes
+    its text.
 
     Returns:
         The function, which takes a value that is not None; or None if values pass unchanged.
@@ -68,10 +68,9 @@ def to_python(type_: DataType) -> Convert | None:
     kind = type_.kind
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ):
         epoch = _NAIVE_EPOCH if kind is Kind.TIMESTAMP else _AWARE_EPOCH
-        unit = datetime.timedelta(milliseconds=1) if (type_.precision or 0) <= 3 else _MICROSECOND
-        return lambda value: _shift(epoch, unit, value)
+        return _moments(epoch, type_.precision or 0)
     if kind is Kind.DATE:
-        return lambda value: datetime.date.fromordinal(value + c.EPOCH_DAY)
+        return _to_date
     if kind is Kind.TIME:
         return lambda value: (_NAIVE_EPOCH + datetime.timedelta(milliseconds=value)).time()
     if kind is Kind.ARRAY:
@@ -96,11 +95,25 @@ def refuse(value: Any, type_: DataType) -> NoReturn:
     misfit(repr(value), type(value).__name__, type_)
 
 
-def _shift(epoch: datetime.datetime, unit: datetime.timedelta, value: int) -> Any:
+def _moments(epoch: datetime.datetime, precision: int) -> Convert:
+    unit = datetime.timedelta(milliseconds=1) if precision <= 3 else _MICROSECOND
+    per_unit = 1_000 if precision > 6 else 1
+
+    def convert(value: int) -> Any:
+        count, rest = divmod(value, per_unit)
+        try:
+            return c.timestamp_to_text(value, precision) if rest else epoch + unit * count
+        except OverflowError:
+            return c.timestamp_to_text(value, max(precision, 3))
+
+    return convert
+
+
+def _to_date(value: int) -> Any:
     try:
-        return epoch + unit * value
-    except OverflowError:
-        return value
+        return datetime.date.fromordinal(value + c.EPOCH_DAY)
+    except (OverflowError, ValueError):
+        return c.date_to_text(value)
 
 
 def _same(value: Any) -> Any:
@@ -167,27 +180,6 @@ def _float(type_: DataType) -> Convert:
     return convert
 
 
-def to_single(value: float) -> float:
-    """The nearest 32-bit float, as a Python float with its shortest digits.
-
-    Example:
-        >>> to_single(0.1), to_single(1e300)
-        (0.1, inf)
-    """
-    if not math.isfinite(value):
-        return value
-    try:
-        bits = struct.pack("<f", value)
-    except OverflowError:
-        return math.copysign(math.inf, value)
-    exact: float = struct.unpack("<f", bits)[0]
-    for digits in range(6, 10):
-        short = float(f"{exact:.{digits}g}")
-        if struct.pack("<f", short) == bits:
-            return short
-    return exact
-
-
 def _decimal(type_: DataType) -> Convert:
     precision, scale = type_.precision or 10, type_.scale or 0
 
@@ -231,13 +223,15 @@ def _boolean(type_: DataType) -> Convert:
 
 def _timestamp(type_: DataType) -> Convert:
     precision = type_.precision or 0
-    unit = datetime.timedelta(milliseconds=1) if precision <= 3 else _MICROSECOND
-    per_day = c.DAY_MS if precision <= 3 else c.DAY_MS * 1000
+    unit = datetime.timedelta(milliseconds=1)
+    per_day = 86_400 * units_per_second(type_)
 
     def convert(value: Any) -> Any:
         if isinstance(value, datetime.datetime):
             naive = value if value.tzinfo is None else value.astimezone(_UTC).replace(tzinfo=None)
-            return (naive - _NAIVE_EPOCH) // unit
+            if precision == 3:
+                return (naive - _NAIVE_EPOCH) // unit
+            return c.storable(c.from_fields(0, (naive - _NAIVE_EPOCH) // _MICROSECOND * 1_000, precision))
         if isinstance(value, str):
             return c.text_to_timestamp(value, precision)
         if isinstance(value, datetime.date):

@@ -80,9 +80,8 @@ def bind_text(
     Example:
         >>> from anomaly_app.schema import INT
         >>> bound = bind_text("SELECT a + 1 AS b FROM t WHERE a > 2", {"t": Schema((Column("a", INT),))})
-        >>> bound.factory.output
-        (Column(name='b', type=DataType(kind=<Kind.INT: 'INT'>, precision=None, scale=None, nullable=True, \
-element=None, key=None, fields=()), origin=<Origin.VALUE: 'value'>, field=None),)
+        >>> [(column.name, str(column.type)) for column in bound.factory.output]
+        [('b', 'INT')]
     """
     catalog = Catalog(sql)
     for name, schema in schemas.items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.patterns.keys import CLOSED, COMPLETE, DEAD, NEVER
 from anomaly_app.patterns.program import Edge, State
-from anomaly_app.patterns.single_run_source import FEW_ROWS, RunSource, goes_on
+from anomaly_app.patterns.single_run_source import FEW_ROWS, RunSource, goes_on, tests_in_place
 
 
 class AdvanceSource(RunSource):
@@ -44,7 +44,8 @@ class AdvanceSource(RunSource):
         if self.within_ms is not None:
             self.emit("late = i  # the first row that WITHIN keeps out")
         self._bounds()
-        return "\n".join([self.head, *self.lines, "    try:", "        while True:", *body, *self._failure()])
+        lines = [self.head, *self.lines, "    try:", "        while True:", *body, *self._failure()]
+        return tests_in_place("\n".join(lines))
 
     def _columns(self) -> None:
         if self.special and self.special.values:

@@ -46,6 +46,38 @@ def merged_states(states: Sequence[State]) -> dict[int, int]:
         same = result
 
 
+_CONDITION = re.compile(r"( *)(h\d+) = (.*)")
+
+
+def tests_in_place(source: str) -> str:
+    r"""Conditions that are tested once stand in their tests: Python jumps there without making a bool.
+
+    Example:
+        >>> print(tests_in_place("h0 = a > 1\nif not h0:\n    b()"))
+        if not (a > 1):
+            b()
+    """
+    lines = source.split("\n")
+    places: dict[str, list[int]] = {}
+    for place, line in enumerate(lines):
+        for name in re.findall(r"\bh\d+\b", line):
+            places.setdefault(name, []).append(place)
+    kept: list[str | None] = [*lines]
+    for name, found in places.items():
+        pairs = list(zip(found[::2], found[1::2], strict=False))
+        if len(found) % 2 or not all(_tested_once(name, lines[first : second + 1]) for first, second in pairs):
+            continue
+        for first, second in pairs:
+            condition = lines[first].partition(" = ")[2]
+            kept[first], kept[second] = None, lines[second].replace(name, f"({condition})")
+    return "\n".join(line for line in kept if line is not None)
+
+
+def _tested_once(name: str, lines: list[str]) -> bool:
+    made = _CONDITION.fullmatch(lines[0])
+    return made is not None and lines[1:] in ([f"{made[1]}if {name}:"], [f"{made[1]}if not {name}:"])
+
+
 class RunSource:
     """What both functions share.
 

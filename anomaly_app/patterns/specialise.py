@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from anomaly_app.expressions.values import wrapped
 from anomaly_app.patterns.define import Definitions, TakeSource
 from anomaly_app.patterns.program import Program
 
@@ -286,6 +287,8 @@ class _Rewriter:
             return self._filled(node.body) and self._filled(node.orelse)
         if isinstance(node, ast.Constant):
             return node.value is not None
+        if isinstance(node, ast.Call):
+            return isinstance(node.func, ast.Name) and self.env.names.get(node.func.id) is wrapped
         return isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Compare))
 
 

@@ -6,14 +6,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.functions import collections, conditions, json, numbers, text, time
+from anomaly_app.expressions.functions import (
+    collections,
+    conditions,
+    encodings,
+    json,
+    numbers,
+    regexp,
+    text,
+    time,
+)
 from anomaly_app.expressions.functions.registry import Entry, compile_entry
 from anomaly_app.expressions.typed import Code
 
 if TYPE_CHECKING:
     from anomaly_app.expressions.compiler import ExpressionCompiler
 
-FAMILIES = (numbers, conditions, text, time, json, collections)
+FAMILIES = (numbers, conditions, text, regexp, encodings, time, json, collections)
 """Each has its functions as ``FUNCTIONS``."""
 
 

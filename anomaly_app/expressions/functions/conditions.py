@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.functions.registry import Entry, arguments
 from anomaly_app.expressions.typed import Code
+from anomaly_app.schema import STRING, TEXTS, Kind
 
 if TYPE_CHECKING:
     from anomaly_app.expressions.compiler import ExpressionCompiler
@@ -35,9 +36,19 @@ def _if(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return compiler.value(n.Case(node.span, None, ((node.args[0], node.args[1]),), node.args[2]))
 
 
+def _type_of(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    code, *_ = arguments(compiler, node, 1, 2)
+    plain = isinstance(node.args[0], (n.Literal, n.ColumnRef, n.Cast))
+    if code.type.kind in TEXTS | {Kind.BYTES} and not plain:
+        problem = "TYPEOF does not know the length of a text that is computed: CAST it to a type first"
+        raise compiler.fail(node.args[0], problem)
+    return Code(repr(str(code.type)), STRING, str(code.type))
+
+
 FUNCTIONS: Mapping[str, Entry] = {
     "COALESCE": _coalesce,
     "IFNULL": _coalesce,
     "NULLIF": _nullif,
     "IF": _if,
+    "TYPEOF": _type_of,
 }

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from anomaly_app.expressions import nodes as n, values as v
-from anomaly_app.expressions.functions.registry import Entry, Function, arguments, need
+from anomaly_app.conversions import DECIMALS, RANGES
+from anomaly_app.expressions import nodes as n, number_values as nv
+from anomaly_app.expressions.arithmetic import in_range
+from anomaly_app.expressions.functions.registry import Entry, Function, arguments, check_count, need, need_kinds
 from anomaly_app.expressions.functions.time import compile_floor_to
 from anomaly_app.expressions.typed import Code, decimal_type, null_safe
-from anomaly_app.schema import (
-    APPROXIMATE,
-    DOUBLE,
-    WHOLE_NUMBERS,
-    DataType,
-    Kind,
-)
+from anomaly_app.schema import BYTES, DOUBLE, STRING, WHOLE_NUMBERS, DataType, Kind
 
 if TYPE_CHECKING:
     from anomaly_app.expressions.compiler import ExpressionCompiler
@@ -24,62 +21,96 @@ if TYPE_CHECKING:
 def _abs(compiler: ExpressionCompiler, node: n.Call) -> Code:
     (code,) = arguments(compiler, node, 1)
     need(compiler, node, 0, code, "N")
-    return null_safe(compiler.env, [code], lambda a: f"abs({a})", code.type)
+    env, kind = compiler.env, code.type.kind
+    if kind in WHOLE_NUMBERS:
+        low = RANGES[kind][0]
+        return null_safe(env, [code], lambda a: in_range(env, f"abs({a})", kind, (0, -low)), code.type)
+    absolute = env.use(DECIMALS.abs) if kind is Kind.DECIMAL else "abs"
+    return null_safe(env, [code], lambda a: f"{absolute}({a})", code.type)
 
 
 def _sign(compiler: ExpressionCompiler, node: n.Call) -> Code:
     (code,) = arguments(compiler, node, 1)
     need(compiler, node, 0, code, "N")
-    helper = compiler.env.use(v.sign)
+    kind = code.type.kind
+    if kind in WHOLE_NUMBERS:
+        value = compiler.env.temporary()
+        return null_safe(compiler.env, [code], lambda a: f"((({value} := {a}) > 0) - ({value} < 0))", code.type)
+    helper = compiler.env.use(nv.sign_of_decimal if kind is Kind.DECIMAL else nv.sign_of_float)
     return null_safe(compiler.env, [code], lambda a: f"{helper}({a})", code.type)
 
 
 def _round(compiler: ExpressionCompiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, 2)
     need(compiler, node, 0, codes[0], "N")
-    digits = 0
+    digits: int | None = 0
     if len(codes) == 2:
-        constant = codes[1].constant
-        if not isinstance(constant, int) or isinstance(constant, bool):
-            raise compiler.fail(node.args[1], f"the digits of {node.name} must be a whole number written out")
-        digits = constant
-    type_ = codes[0].type
-    up = node.name == "ROUND"
+        need(compiler, node, 1, codes[1], "I")
+        digits = codes[1].constant
+    type_, up = codes[0].type, node.name == "ROUND"
+    if digits is not None:
+        codes = [codes[0], Code(compiler.env.constant(digits), DataType(Kind.INT, nullable=False), digits)]
+    helper: Callable[..., Any]
+    rest: tuple[Any, ...] = (up,)
     if type_.kind is Kind.DECIMAL:
         assert type_.precision is not None and type_.scale is not None
-        if digits < type_.scale:
+        if digits is not None and digits < type_.scale:
             scale = max(digits, 0)
-            type_ = decimal_type(type_.precision - type_.scale + scale + int(up), scale)
-    helper = compiler.env.use(v.rounded if up else v.truncated)
-    target = compiler.env.constant(type_.kind)
-    return null_safe(compiler.env, codes[:1], lambda a: f"{helper}({a}, {digits}, {target})", type_)
+            type_ = decimal_type(type_.precision - type_.scale + scale + 1, scale)
+        helper, rest = nv.to_digits_decimal, (up, type_.precision, type_.scale)
+    elif type_.kind in WHOLE_NUMBERS:
+        helper, rest = nv.to_digits_whole, (type_.kind, up)
+    else:
+        helper = nv.to_digits_single if type_.kind is Kind.FLOAT else nv.to_digits_float
+    call = compiler.env.use(helper)
+    more = ", ".join(compiler.env.constant(part) for part in rest)
+    overflow = type_.kind is Kind.DECIMAL and digits is None
+    return null_safe(compiler.env, codes, lambda a, b: f"{call}({a}, {b}, {more})", type_, nullable=overflow)
+
+
+_FLOORS = {
+    Kind.DECIMAL: (nv.floor_of_decimal, nv.ceiling_of_decimal),
+    Kind.FLOAT: (nv.floor_of_single, nv.ceiling_of_single),
+    Kind.DOUBLE: (nv.floor_of_float, nv.ceiling_of_float),
+}
 
 
 def _floor(compiler: ExpressionCompiler, node: n.Call) -> Code:
     if node.words:
         return compile_floor_to(compiler, node)
     (code,) = arguments(compiler, node, 1)
-    up = node.name != "FLOOR"
     need(compiler, node, 0, code, "N")
-    if code.type.kind in WHOLE_NUMBERS:
+    kind = code.type.kind
+    if kind in WHOLE_NUMBERS:
         return code
-    type_ = code.type if code.type.kind in APPROXIMATE else DataType(Kind.DECIMAL, code.type.precision, 0)
-    helper = compiler.env.use(v.ceiling if up else v.floor)
+    type_ = DataType(Kind.DECIMAL, code.type.precision, 0) if kind is Kind.DECIMAL else code.type
+    helper = compiler.env.use(_FLOORS[kind][node.name != "FLOOR"])
     return null_safe(compiler.env, [code], lambda a: f"{helper}({a})", type_)
 
 
 def _mod(compiler: ExpressionCompiler, node: n.Call) -> Code:
-    arguments(compiler, node, 2)
+    for place, code in enumerate(arguments(compiler, node, 2)):
+        need(compiler, node, place, code, "N")
     return compiler.value(n.Binary(node.span, "%", *node.args))
 
 
+_ORDERED = frozenset(Kind) - {Kind.NULL, Kind.ARRAY, Kind.MAP, Kind.ROW, Kind.BYTES}
+
+
 def _extreme(compiler: ExpressionCompiler, node: n.Call) -> Code:
-    arguments(compiler, node, 1, None)
+    for place, code in enumerate(arguments(compiler, node, 1, None)):
+        need_kinds(compiler, node, place, code, _ORDERED, "a value that has an order")
     codes = compiler.unify(node.args, f"the arguments of {node.name}")
     if len(codes) == 1:
         return codes[0]
     function = "max" if node.name == "GREATEST" else "min"
     return null_safe(compiler.env, codes, lambda *names: f"{function}({', '.join(names)})", codes[0].type)
+
+
+def _fixed(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    check_count(compiler, node, 0, 0)
+    value = math.e if node.name == "E" else math.pi
+    return Code(repr(value), DOUBLE.with_nullable(False), value)
 
 
 FUNCTIONS: Mapping[str, Entry] = {
@@ -91,14 +122,31 @@ FUNCTIONS: Mapping[str, Entry] = {
     "CEIL": _floor,
     "CEILING": _floor,
     "MOD": _mod,
-    "SQRT": Function(v.square_root, "D", DOUBLE),
-    "POWER": Function(v.power, "DD", DOUBLE),
-    "EXP": Function(v.exponential, "D", DOUBLE),
-    "LN": Function(v.logarithm, "D", DOUBLE),
-    "LOG10": Function(v.logarithm_10, "D", DOUBLE),
-    "LOG2": Function(v.logarithm_2, "D", DOUBLE),
-    "SIN": Function(v.sine, "D", DOUBLE),
-    "COS": Function(v.cosine, "D", DOUBLE),
+    "SQRT": Function(nv.square_root, "D", DOUBLE),
+    "POWER": Function(nv.power, "DD", DOUBLE),
+    "EXP": Function(nv.exponential, "D", DOUBLE),
+    "LN": Function(nv.logarithm, "D", DOUBLE),
+    "LOG": (Function(nv.logarithm, "D", DOUBLE), Function(nv.logarithm_to, "DD", DOUBLE)),
+    "LOG10": Function(nv.logarithm_10, "D", DOUBLE),
+    "LOG2": Function(nv.logarithm_2, "D", DOUBLE),
+    "SIN": Function(nv.sine, "D", DOUBLE),
+    "COS": Function(nv.cosine, "D", DOUBLE),
+    "TAN": Function(nv.tangent, "D", DOUBLE),
+    "COT": Function(nv.cotangent, "D", DOUBLE),
+    "ASIN": Function(nv.arc_sine, "D", DOUBLE),
+    "ACOS": Function(nv.arc_cosine, "D", DOUBLE),
+    "ATAN": Function(math.atan, "D", DOUBLE),
+    "ATAN2": Function(math.atan2, "DD", DOUBLE),
+    "SINH": Function(nv.hyperbolic_sine, "D", DOUBLE),
+    "COSH": Function(nv.hyperbolic_cosine, "D", DOUBLE),
+    "TANH": Function(math.tanh, "D", DOUBLE),
+    "DEGREES": Function(math.degrees, "D", DOUBLE),
+    "RADIANS": Function(math.radians, "D", DOUBLE),
+    "E": _fixed,
+    "PI": _fixed,
+    "BIN": Function(nv.binary, "I", STRING),
+    "HEX": (Function(nv.hexadecimal, "I", STRING), Function(nv.hexadecimal_of_text, "T", STRING)),
+    "UNHEX": Function(nv.unhexadecimal, "T", BYTES, nullable=True),
     "GREATEST": _extreme,
     "LEAST": _extreme,
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.casts import cast
 from anomaly_app.expressions.typed import Code, null_safe
-from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
+from anomaly_app.schema import DOUBLE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 if TYPE_CHECKING:
     from anomaly_app.expressions.compiler import ExpressionCompiler
@@ -88,13 +88,18 @@ class Param:
 PARAMS = {
     "T": Param(TEXTS, "text"),
     "I": Param(WHOLE_NUMBERS, "a whole number"),
-    "D": Param(NUMBERS, "a number", keep=APPROXIMATE, become=DOUBLE),
+    "D": Param(NUMBERS, "a number", keep=frozenset({Kind.DOUBLE}), become=DOUBLE),
     "N": Param(NUMBERS, "a number"),
     "B": Param(frozenset({Kind.BOOLEAN}), "a BOOLEAN"),
     "Y": Param(frozenset({Kind.BYTES}), "BYTES"),
     "L": Param(frozenset({Kind.ARRAY}), "an ARRAY"),
     "M": Param(frozenset({Kind.MAP}), "a MAP"),
     "S": Param(TIMESTAMPS, "a TIMESTAMP"),
+    "G": Param(frozenset({Kind.BIGINT}), "a BIGINT"),
+    "H": Param(frozenset({Kind.TINYINT, Kind.SMALLINT, Kind.INT, Kind.DATE, Kind.TIME}), "a number, text or date"),
+    "E": Param(frozenset({Kind.DOUBLE}), "a DOUBLE"),
+    "F": Param(frozenset({Kind.FLOAT}), "a FLOAT"),
+    "C": Param(frozenset({Kind.DECIMAL}), "a DECIMAL"),
     "A": Param(frozenset(Kind) - {Kind.NULL}, "a value"),
 }
 
@@ -106,13 +111,21 @@ def compile_entry(entry: Entry, compiler: ExpressionCompiler, node: n.Call) -> C
     if not isinstance(entry, tuple):
         return entry(compiler, node)
     codes = [compiler.value(arg) for arg in node.args]
-    fitting = (form for form in entry if _fits(form, codes))
-    return _compile(next(fitting, entry[0]), compiler, node, codes)
+    fitting = [form for form in entry if _fits(form, codes)]
+    if not fitting and not any(_counts(form, len(codes)) for form in entry):
+        bounds = [form.bounds() for form in entry]
+        most = [most for _, most in bounds if most is not None]
+        check_count(compiler, node, min(least for least, _ in bounds), max(most) if len(most) == len(bounds) else None)
+    return _compile((fitting or [form for form in entry if _counts(form, len(codes))])[0], compiler, node, codes)
+
+
+def _counts(form: Function, count: int) -> bool:
+    least, most = form.bounds()
+    return least <= count and (most is None or count <= most)
 
 
 def _fits(form: Function, codes: Sequence[Code]) -> bool:
-    least, most = form.bounds()
-    return least <= len(codes) <= (len(codes) if most is None else most) and all(
+    return _counts(form, len(codes)) and all(
         code.type.kind in PARAMS[form.letter(place)].kinds | {Kind.NULL} for place, code in enumerate(codes)
     )
 
@@ -139,6 +152,20 @@ def _compile(form: Function, compiler: ExpressionCompiler, node: n.Call, codes: 
         return f"{helper}({', '.join(names)})"
 
     return null_safe(compiler.env, args, call, type_, nullable=form.nullable)
+
+
+def null_if_bare(function: Function) -> Special:
+    """A function that takes a bare NULL behind its first argument, too."""
+
+    def compile_it(compiler: ExpressionCompiler, node: n.Call) -> Code:
+        codes = [compiler.value(arg) for arg in node.args]
+        least, most = function.bounds()
+        check_count(compiler, node, least, most)
+        if codes[0].type.kind is not Kind.NULL and any(code.type.kind is Kind.NULL for code in codes[1:]):
+            return Code("None", function.type_of([code.type for code in codes]).with_nullable(True))
+        return compile_entry(function, compiler, node)
+
+    return compile_it
 
 
 # --- for functions of their own -----------------------------------------------------------------------

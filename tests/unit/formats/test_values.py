@@ -144,7 +144,11 @@ def test_to_python() -> None:
     assert python("ARRAY<DATE>", [0, None]) == [dt.date(1970, 1, 1), None]
     assert python("MAP<STRING, DATE>", {"a": 0}) == {"a": dt.date(1970, 1, 1)}
     assert python("ROW<a DATE, b INT>", (0, 1)) == (dt.date(1970, 1, 1), 1)
-    assert python(TIMESTAMP_3, 10**18) == 10**18
+    assert python(TIMESTAMP_3, 10**18) == "+31690708-07-05 01:46:40.000"
+    assert python("TIMESTAMP(0)", -62_135_596_801_000) == "0000-12-31 23:59:59.000"
+    assert python("TIMESTAMP(9)", 1_000) == dt.datetime(1970, 1, 1, 0, 0, 0, 1)
+    assert python("TIMESTAMP(9)", 1) == "1970-01-01 00:00:00.000000001"
+    assert python("DATE", -719_163) == "0000-12-31"
     assert to_python(STRING) is None
     assert to_python(BIGINT) is None
 

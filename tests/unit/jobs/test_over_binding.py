@@ -205,7 +205,7 @@ def test_processing_time_orders_too():
         "ORDER BY ts ASC RANGE UNBOUNDED PRECEDING",
         f"ORDER BY t.ts {FRAME}",
         "ORDER BY $rowtime ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
-        "order by TS range between unbounded preceding and current row",
+        "order by ts range between unbounded preceding and current row",
     ],
 )
 def test_ways_to_write_the_window(window):
