@@ -135,7 +135,7 @@ class Scope:
             )
             problem += f"Rows), and a subquery has to give it, as in SELECT {ROWTIME} AS ts"
             raise self.fail(node, problem)
-        hint = nearest(parts[0], dict.fromkeys(name.visible for name in self.names))
+        hint = nearest(parts[0], dict.fromkeys(one.visible for one in self.names if not one.visible.startswith("$")))
         if not self.names:
             hint = ": there is no FROM"
         raise self.fail(node, f"unknown column {parts[0]!r}{hint}")
