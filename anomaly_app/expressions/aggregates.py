@@ -61,12 +61,14 @@ class Aggregate:
         parts: its components.
         finish: source of the result from the sources of the parts, each a plain name.
         keeps_nulls: NULLs are values too (ARRAY_AGG).
+        floor: source of a whole number that is the result or one less, if that costs less.
     """
 
     type: DataType
     parts: tuple[Part, ...]
     finish: Callable[..., str]
     keeps_nulls: bool = False
+    floor: Callable[..., str] | None = None
 
 
 def _count() -> Part:
@@ -191,7 +193,10 @@ def _averaged(env: Environment, type_: DataType, dialect: Dialect) -> Aggregate:
     if type_.kind in WHOLE_NUMBERS and dialect is Dialect.FLINK:
         # Truncated towards zero; there is a sum only if there is a count.
         return Aggregate(
-            type_, parts, lambda s, n: f"(None if {s} is None else {s} // {n} if {s} >= 0 else -(-{s} // {n}))"
+            type_,
+            parts,
+            lambda s, n: f"(None if {s} is None else {s} // {n} if {s} >= 0 else -(-{s} // {n}))",
+            floor=lambda s, n: f"(None if {s} is None else {s} // {n})",
         )
     result = type_ if type_.kind in APPROXIMATE else DOUBLE
     return Aggregate(result, parts, lambda s, n: f"(None if {s} is None else {s} / {n})")

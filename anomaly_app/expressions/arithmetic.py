@@ -9,7 +9,16 @@ from anomaly_app.conversions import RANGES
 from anomaly_app.expressions import values as v
 from anomaly_app.expressions.casts import as_double, cast
 from anomaly_app.expressions.time_arithmetic import time_arithmetic
-from anomaly_app.expressions.typed import Code, Dialect, Environment, as_decimal, common_type, decimal_type, null_safe
+from anomaly_app.expressions.typed import (
+    FLOOR_SLACK,
+    Code,
+    Dialect,
+    Environment,
+    as_decimal,
+    common_type,
+    decimal_type,
+    null_safe,
+)
 from anomaly_app.schema import APPROXIMATE, DOUBLE, NUMBERS, WHOLE_NUMBERS, DataType, Kind
 
 
@@ -95,7 +104,10 @@ def _whole(env: Environment, dialect: Dialect, op: str, left: Code, right: Code)
             return in_range(env, f"({x} {op} {y})", wider.kind, bounds, dialect)
 
         safe = null_safe(env, [left, right], build, wider)
-        return replace(safe, unbounded=plain.source) if dialect is Dialect.FLINK else safe
+        if dialect is not Dialect.FLINK:
+            return safe
+        floor = _floor_of_product(env, left, right, wider) if op == "*" else ""
+        return replace(safe, unbounded=plain.source, floor=floor)
     helper = env.use(v.quotient if op == "/" else v.remainder)
     type_ = wider if op == "/" else right.type
     # Only the least number by -1 leaves its type.
@@ -105,6 +117,15 @@ def _whole(env: Environment, dialect: Dialect, op: str, left: Code, right: Code)
         return in_range(env, f"{helper}({x}, {y})", type_.kind, bounds, dialect)
 
     return null_safe(env, [left, right], divide, type_)
+
+
+def _floor_of_product(env: Environment, left: Code, right: Code, wider: DataType) -> str:
+    """A floor times a small positive number is a floor again."""
+    number, factor = (right, left.constant) if left.constant is not None else (left, right.constant)
+    near = number.floor and not number.unbounded  # one less at most
+    if not near or factor is None or not 0 < factor <= FLOOR_SLACK or wider.kind not in (Kind.INT, Kind.BIGINT):
+        return ""
+    return null_safe(env, [Code(number.floor, number.type)], lambda x: f"({x} * {factor})", wider).source
 
 
 def _floats(env: Environment, op: str, left: Code, right: Code) -> Code:

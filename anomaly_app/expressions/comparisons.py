@@ -5,7 +5,7 @@ from __future__ import annotations
 from anomaly_app.conversions import RANGES
 from anomaly_app.expressions.arithmetic import limits
 from anomaly_app.expressions.casts import as_double, cast
-from anomaly_app.expressions.typed import Code, Dialect, Environment, common_type, guarded
+from anomaly_app.expressions.typed import FLOOR_SLACK, Code, Dialect, Environment, common_type, guarded
 from anomaly_app.expressions.values import wrapped
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind, units_per_second
 
@@ -105,11 +105,17 @@ def compare_unbounded(env: Environment, op: str, wanted: bool, left: Code, right
         left, right, op = right, left, _MIRRORED[op]
     if not right.unbounded or not _no_wider(left.type.kind, right.type.kind):
         return ""
-    unbounded = Code(right.unbounded, right.type)
-    tests, (a, given) = guarded(env, [left, unbounded], "is not None")
+    tests, (a,) = guarded(env, [left], "is not None")
     first = a
     if not a.isidentifier() and left.constant is None:
         first, a = f"({(name := env.temporary())} := {a})", name
+    if op == ">" and right.floor:
+        # Nearly always it is not: then the floor says so, and that nothing has left its type.
+        some, (floor,) = guarded(env, [Code(right.floor, right.type)], "is not None")
+        tests += [*some, f"not {first} <= {floor} <= {limits(right.type.kind)[1] - FLOOR_SLACK}"]
+        first = a
+    some, (given,) = guarded(env, [Code(right.unbounded, right.type)], "is not None")
+    tests += some
     value = env.temporary()
     low, high = limits(right.type.kind)
     inside, outside = (f">= {low}", f"> {high}") if op[0] == ">" else (f"<= {high}", f"< {low}")

@@ -33,12 +33,19 @@ class Code:
         constant: the value of a literal (None else); patterns and formats that are literals are prepared once.
         unbounded: of a whole number that may leave its type, the source before it is brought back ("" else): a
             comparison has a cheaper way to do that.
+        floor: of a whole number, a cheaper source ("" else) of one that is not greater, and at most
+            :data:`FLOOR_SLACK` less: where that decides a comparison, the number itself is not needed.
     """
 
     source: str
     type: DataType
     constant: Any = None
     unbounded: str = ""
+    floor: str = ""
+
+
+FLOOR_SLACK = 1 << 20
+"""How much less a floor may be."""
 
 
 class Environment:

@@ -209,7 +209,7 @@ class DefineScope(PatternScope):
         reached = f"{self.env.use(label_at)}({labels}, i - ({place} {ref.shift:+d}))"
         return f"(None if {missing} else {reached})" if missing else reached
 
-    def aggregate(self, ref: RowRef, aggregate: Aggregate, value: Code | None, keep: str) -> str:
+    def aggregate(self, ref: RowRef, aggregate: Aggregate, value: Code | None, keep: str) -> Code:
         """Parts of an aggregate, carried from row to row."""
         mine = self.variable in ref.variables
         names = []
@@ -220,7 +220,8 @@ class DefineScope(PatternScope):
             register = Register("part", ref.variables, part=part.kind, value=source, keep=keep)
             self.registers.parts.setdefault(register, part)
             names.append(self._after(register, mine))
-        return aggregate.finish(*names)
+        floor = aggregate.floor(*names) if aggregate.floor is not None else ""
+        return Code(aggregate.finish(*names), aggregate.type, floor=floor)
 
 
 def label_at(labels: tuple[str, ...], back: int) -> str | None:

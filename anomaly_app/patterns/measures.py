@@ -72,7 +72,7 @@ class MeasureScope(PatternScope):
         index = f"{index} {ref.shift:+d}"
         return RowSource(f"{missing} or ({name} := {helper}(rows, {index})) is None", name, f"label({index})")
 
-    def aggregate(self, ref: RowRef, aggregate: Aggregate, value: Code | None, keep: str) -> str:
+    def aggregate(self, ref: RowRef, aggregate: Aggregate, value: Code | None, keep: str) -> Code:
         """An aggregate over a list of values."""
         places, count = self._rows_of(ref)
         some = places if count.startswith("f") else f"{places}[:{count}]"
@@ -94,7 +94,7 @@ class MeasureScope(PatternScope):
             listed = f"[{source} {rows}{test}]"
         steps = [f"({values} := {listed})"]
         steps += [f"({name} := {part.batch(values)})" for name, part in zip(names, aggregate.parts, strict=True)]
-        return f"({', '.join(steps)}, {aggregate.finish(*names)})[-1]"
+        return Code(f"({', '.join(steps)}, {aggregate.finish(*names)})[-1]", aggregate.type)
 
 
 def compile_measures(checked: CheckedClause, layout: Layout) -> Measures:

@@ -82,8 +82,8 @@ class PatternScope:
         """Source that reaches a row."""
         raise NotImplementedError
 
-    def aggregate(self, ref: RowRef, aggregate: Aggregate, value: Code | None, keep: str) -> str:
-        """Source of an aggregate; ``value`` and ``keep`` (a condition, or "") are about the row named ``a``."""
+    def aggregate(self, ref: RowRef, aggregate: Aggregate, value: Code | None, keep: str) -> Code:
+        """An aggregate; ``value`` and ``keep`` (a condition, or "") are about the row named ``a``."""
         raise NotImplementedError
 
     # --- names --------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class PatternScope:
             shown = str(value.type.with_nullable(True)) if value is not None else "rows"
             hint = ": CAST it to a number" if value is not None and value.type.kind in TEXTS else ""
             raise compiler.fail(node, f"{node.name} of {shown} is not defined{hint}")
-        return Code(self.aggregate(ref, aggregate, value, keep), aggregate.type)
+        return self.aggregate(ref, aggregate, value, keep)
 
 
 def _is_classifier(node: n.Node) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_app.patterns.keys import CLOSED, NEVER, PENDING, RESUMABLE
 from anomaly_app.patterns.program import State
-from anomaly_app.patterns.single_run_source import RunSource, tests_in_place
+from anomaly_app.patterns.single_run_source import RunSource, inlined
 from anomaly_app.patterns.specialise import Specialiser
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class AcceptSource(RunSource):
         self.emit(f"        run = states[key] = {self._new}(key)")
         self.indent = 3
         self._leave()
-        return tests_in_place("\n".join(self.lines))
+        return inlined("\n".join(self.lines))
 
     def _leave(self) -> None:
         """Leave the row for ``advance``."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.patterns.keys import CLOSED, COMPLETE, DEAD, NEVER
 from anomaly_app.patterns.program import Edge, State
-from anomaly_app.patterns.single_run_source import FEW_ROWS, RunSource, goes_on, tests_in_place
+from anomaly_app.patterns.single_run_source import FEW_ROWS, RunSource, goes_on, inlined
 
 
 class AdvanceSource(RunSource):
@@ -45,7 +45,7 @@ class AdvanceSource(RunSource):
             self.emit("late = i  # the first row that WITHIN keeps out")
         self._bounds()
         lines = [self.head, *self.lines, "    try:", "        while True:", *body, *self._failure()]
-        return tests_in_place("\n".join(lines))
+        return inlined("\n".join(lines))
 
     def _columns(self) -> None:
         if self.special and self.special.values:

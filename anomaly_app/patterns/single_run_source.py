@@ -49,11 +49,11 @@ def merged_states(states: Sequence[State]) -> dict[int, int]:
 _CONDITION = re.compile(r"( *)(h\d+) = (.*)")
 
 
-def tests_in_place(source: str) -> str:
+def inlined(source: str) -> str:
     r"""Conditions that are tested once stand in their tests: Python jumps there without making a bool.
 
     Example:
-        >>> print(tests_in_place("h0 = a > 1\nif not h0:\n    b()"))
+        >>> print(inlined("h0 = a > 1\nif not h0:\n    b()"))
         if not (a > 1):
             b()
     """
