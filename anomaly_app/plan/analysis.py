@@ -258,6 +258,8 @@ class Analyzer:
                 refuse_subqueries(item.expr, select.text)
                 items.append(item)
                 continue
+            if item.alias is not None:
+                raise self.fail(select, item.span, f"* has no name: AS {item.alias} is for one column")
             if select.group_by:
                 raise self.fail(select, item.span, "* has no meaning with GROUP BY: name keys and aggregates")
             if not relation.names:

@@ -143,7 +143,8 @@ class Scope:
     def _find(self, name: str, qualifier: str | None) -> list[Name] | None:
         found = [one for one in self._folded.get(name.lower(), ()) if qualifier is None or qualifier in one.qualifiers]
         exact = [one for one in found if one.visible == name]
-        return exact or found or None
+        folds = self.dialect is not Dialect.FLINK  # whose names of columns are told apart by case, too
+        return exact or (found if folds else None) or None
 
     def _one(self, found: list[Name], node: n.ColumnRef, name: str) -> Column:
         if len(found) > 1:
