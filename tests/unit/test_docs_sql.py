@@ -1,4 +1,4 @@
-"""docs/sql.md: every line of its tables runs, every example gives what the page shows, every refusal reads as it says."""
+"""docs/sql.md: every line of its tables runs, examples give what the page shows, refusals read as it says."""
 
 from __future__ import annotations
 
