@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import datetime
 
 import pytest
 
@@ -21,12 +22,14 @@ def average(values: tuple[int, ...]) -> int:
 @pytest.mark.parametrize("op", [">", "<=", "<", ">="])
 def test_as_in_java(factor: int, op: str) -> None:
     triples = [(a, b, x) for a in VALUES for b in (a, 0, -8, 5) for x in VALUES]
-    rows = [(k, at, v) for k, values in enumerate(triples) for at, v in enumerate(values)]
+    rows = [(k, at, values[at]) for at in range(3) for k, values in enumerate(triples)]  # in order of time
     sql = f"""SELECT k FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES LAST(B.v) AS v
     AFTER MATCH SKIP PAST LAST ROW PATTERN (A A B)
     DEFINE A AS TRUE, B AS B.v {op} AVG(A.v) * {factor}) AS m"""
     columns = [("k", "INT"), ("ts", "TIMESTAMP(3)"), ("v", "INT")]
-    table = Rows(columns, [(k, f"2024-01-01 00:00:00.{at:03d}", v) for k, at, v in rows], rowtime="ts")
+    start = datetime.datetime(2024, 1, 1)
+    times = [start + datetime.timedelta(milliseconds=number) for number in range(len(rows))]
+    table = Rows(columns, [(k, at, v) for at, (k, _, v) in zip(times, rows, strict=True)], rowtime="ts")
     compare = {">": int.__gt__, "<=": int.__le__, "<": int.__lt__, ">=": int.__ge__}[op]
     expected = {k for k, (a, b, x) in enumerate(triples) if compare(x, ctypes.c_int32(average((a, b)) * factor).value)}
     found = {row[0] for row in query(sql, {"t": table}).rows}
