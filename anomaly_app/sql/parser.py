@@ -147,6 +147,9 @@ class StatementParser(QueryParser):
         start = self.token.span.start
         self.expect("WATERMARK", "FOR")
         column = self.identifier("the event-time column")
+        if self.at("."):
+            problem = f"a field cannot be the event time: name it, as in event_time AS {column}.… before the watermark"
+            raise SqlValidationError(problem, self.text, *self.span_from(start))
         self.expect("AS")
         return WatermarkDefinition(column, self.expression(), self.span_from(start))
 
