@@ -292,6 +292,10 @@ class Builder:
         attached = isinstance(node, WindowAggregate) and node.attached is not None
         return not attached and self.uses.get(id(node), 0) < 2
 
+    def _wanted(self, node: Node) -> list[str]:
+        """Columns of a node that somebody needs."""
+        return [name for name in node.names if name in self.needs[id(node)]]
+
     def node(self, node: Node) -> Built:
         """The vertex of a node; built once."""
         return self._build(node)
@@ -390,7 +394,7 @@ class Builder:
 
     def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
         last = chain[-1]
-        wanted = [name for name in last.names if name in self.needs[id(last)]]
+        wanted = self._wanted(last)
         width = COLUMNS + len(below.layout.columns)
         name = "; ".join(calc.title for calc in chain)
         codes = row_codes(below.layout)
@@ -487,7 +491,8 @@ class Builder:
     def _match(self, node: Match, chain: Sequence[Calc]) -> Built:
         below = self._ordered(self._build(node.input), node.time)
         schema = node.input.schema(node.time)
-        projection = _Projection(chain, chain[-1].names) if chain else None
+        wanted = self._wanted(chain[-1]) if chain else list(node.names)
+        projection = _Projection(chain, wanted) if chain else None
         log = self.log and below.by_source
         rule = Rule(
             node.clause,
@@ -495,7 +500,7 @@ class Builder:
             node.text,
             self.dialect,
             project=projection,
-            in_order=is_everything(chain),
+            in_order=is_everything(chain) and len(wanted) == len(node.columns),
             limits=self.limits,
             reads_log=log,
         )
@@ -540,12 +545,12 @@ class Builder:
         finish = env.function("finish", "\n".join(lines))
         outer = Layout(node.columns)
         if chain:
-            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), chain[-1].names)
+            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), self._wanted(chain[-1]))
             finish = _followed(finish, project)
         self.source["groups"] = program.source
-        columns = [node.input.column(key) for key in node.keys]
+        key_columns = [node.input.column(key) for key in node.keys]
         by_arrival = node.time in node.input.proctimes and node.time not in node.input.rowtimes
-        grouping = Grouping(windows, program, finish, layout, below.reads, columns, by_arrival, self.limits.groups)
+        grouping = Grouping(windows, program, finish, layout, below.reads, key_columns, by_arrival, self.limits.groups)
         in_order = below.in_order
 
         def make() -> Vertex:
@@ -560,7 +565,8 @@ class Builder:
         time: str | None = node.window.time
         for calc in chain:
             time = calc.moved_to(time)
-        return Built(vertex, Layout(last.columns), True, time, False)
+        columns = tuple(last.column(name) for name in self._wanted(last)) if chain else node.columns
+        return Built(vertex, Layout(columns), True, time, False)
 
     def _detect(self, node: Detect, chain: Sequence[Calc]) -> Built:
         below = self._ordered(self._build(node.input), node.time)
@@ -572,8 +578,9 @@ class Builder:
         codes |= {column.name: Code(f"r{k}", column.type) for k, column in enumerate(results)}
         parameters = ", ".join(["row", *(f"r{k}" for k in range(len(results)))])
         if chain:
-            project, _ = compile_calcs(chain, codes, chain[-1].names, parameters=parameters)
-            columns = chain[-1].columns
+            wanted = self._wanted(chain[-1])
+            project, _ = compile_calcs(chain, codes, wanted, parameters=parameters)
+            columns = tuple(chain[-1].column(name) for name in wanted)
         else:
             columns = (*layout.columns, *results)
             env = Environment()
@@ -598,7 +605,7 @@ class _Projection:
 
     def __init__(self, chain: Sequence[Calc], wanted: Sequence[str]) -> None:
         self._chain, self._wanted = chain, wanted
-        self.output: tuple[Column, ...] = chain[-1].columns
+        self.output = tuple(chain[-1].column(name) for name in wanted)
 
     def __call__(self, columns: tuple[Column, ...]) -> _Projection:
         self.apply, _ = compile_calcs(self._chain, row_codes(Layout(columns), 0), self._wanted)
