@@ -267,7 +267,7 @@ class _JobBinder:
         spans = dict.fromkeys([statement.span, *(one.span for one in walk(node) if isinstance(one, Calc))])
         texts = [self.text[slice(*span)] for span in spans]
         words = [f"{token.kind}:{token.value}" for text in texts for token in tokenize(text)]
-        wanted = source.columns({*reads, *([schema.rowtime] if schema.rowtime is not None else [])})
+        wanted = source.columns({*reads, *(schema.computed.keys() & {schema.rowtime})})
         computed = [column.name for column in wanted if column.name in schema.computed]
         wanted += tuple(column for column in schema.sources(wanted) if column not in wanted)
         columns = [f"{column.name} {column.type} {column.origin.value}" for column in wanted]

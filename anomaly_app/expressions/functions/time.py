@@ -101,8 +101,10 @@ def _to_timestamp_ltz(compiler: ExpressionCompiler, node: n.Call) -> Code:
     if digits not in (0, 3):
         raise compiler.fail(node.args[-1], "the precision of TO_TIMESTAMP_LTZ is 0 (seconds) or 3 (milliseconds)")
     factor = 1000 if digits == 0 else 1
-    type_ = DataType(Kind.TIMESTAMP_LTZ, 3)
-    return null_safe(compiler.env, codes[:1], lambda a: f"int({a} * {factor})", type_)
+    # NULL beyond the calendar, as in Flink: mostly microseconds that are taken for milliseconds.
+    first, last, millis = *tv.CALENDAR_MS, compiler.env.temporary()
+    source = f"({millis} if {first} <= ({millis} := int({{}} * {factor})) <= {last} else None)"
+    return null_safe(compiler.env, codes[:1], source.format, DataType(Kind.TIMESTAMP_LTZ, 3), nullable=True)
 
 
 def _unix_timestamp(compiler: ExpressionCompiler, node: n.Call) -> Code:
