@@ -16,8 +16,8 @@ _MILLIS = {"MILLISECOND": 1, "SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_00
 _MILLIS |= {"DAY": v.DAY_MS, "WEEK": 7 * v.DAY_MS}
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
-CALENDAR_MS = (-62_135_596_800_000, 253_402_300_799_999)
-"""The first and the last millisecond of the years 1 to 9999."""
+CALENDAR_MS = (-62_167_219_200_000, 253_402_300_799_999)
+"""The first and the last millisecond of the years 0 to 9999."""
 
 
 def _date(days: int) -> datetime.date:

@@ -26,11 +26,11 @@ class ComputedColumn:
     Example:
         >>> from anomaly_app.schema import BIGINT, STRING
         >>> from anomaly_app.sql import parse_statements
-        >>> text = "CREATE TABLE t (ms BIGINT, name STRING, ts AS TO_TIMESTAMP_LTZ(ms, 3))"
+        >>> text = "CREATE TABLE t (ms BIGINT, name STRING, loud AS UPPER(name))"
         >>> definition = parse_statements(text)[0].columns[2]
         >>> column, computed = computed_column(definition, [Column("ms", BIGINT), Column("name", STRING)], {}, text)
-        >>> str(column.type), sorted(computed.reads), computed.source({"ms": "r[0]"}, {})
-        ('TIMESTAMP_LTZ(3)', ['ms'], '(None if (v1 := r[0]) is None else int(v1 * 1))')
+        >>> str(column.type), sorted(computed.reads), computed.source({"name": "r[1]"}, {})
+        ('STRING', ['name'], '(None if (v1 := r[1]) is None else _upper(v1))')
     """
 
     expression: Expression

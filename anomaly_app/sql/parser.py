@@ -133,6 +133,8 @@ class StatementParser(QueryParser):
         name = self.identifier("a column name")
         if self.accept("AS"):
             computed = self.expression()
+            if self.accept("COMMENT"):
+                self.literal_text()
             return ColumnDefinition(name, None, None, True, computed, self.span_from(start))
         type_ = self.data_type()
         metadata, virtual = None, False

@@ -177,3 +177,12 @@ def test_an_expression_may_read_the_key_the_value_and_metadata_together() -> Non
     assert [(record.offset, str(error)) for record, error in result.bad] == [
         (31, "null key, and columns are read from it: k_id")
     ]
+
+
+@pytest.mark.parametrize("value", [b"1767258000000", b'"1767258000000"'])
+def test_a_number_where_a_time_is_declared_is_told_how_it_becomes_one(value: bytes) -> None:
+    table = source("ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts")
+    ((_, problem),) = decoded(RecordDecoder(table, layout(table)), b'{"ts": %s}' % value)[1]
+    assert problem.endswith(
+        "is not a TIMESTAMP_LTZ(3): read it as BIGINT, and compute the time, as in ts AS TO_TIMESTAMP_LTZ(ms, 3)"
+    )

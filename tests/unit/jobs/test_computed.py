@@ -26,7 +26,9 @@ def schema(columns: str) -> Schema:
 
 
 def test_a_column_may_be_any_expression_over_the_others_wherever_they_stand() -> None:
-    table = schema("big AS v > 50, up AS UPPER(k), f AS r.x[1], k STRING, v INT, r ROW<x ARRAY<INT>>, c AS 'x'")
+    table = schema(
+        "big AS v > 50 COMMENT 'big ones', up AS UPPER(k), f AS r.x[1], k STRING, v INT, r ROW<x ARRAY<INT>>, c AS 'x'"
+    )
     assert [(column.name, str(column.type)) for column in table.columns if column.origin is Origin.COMPUTED] == [
         ("big", "BOOLEAN"), ("up", "STRING"), ("f", "INT"), ("c", "CHAR(1) NOT NULL"),
     ]  # fmt: skip
