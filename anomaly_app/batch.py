@@ -245,27 +245,34 @@ def _to_python(columns: Sequence[Column], first: int) -> Callable[[Sequence[Any]
 
 def _batches(table: Rows, bound: BoundQuery) -> Iterator[tuple[list[Row], list[Rejected]]]:
     """Rows in the engine's layout, converted and checked, some thousand at a time; and those that cannot be read."""
-    from anomaly_app.incoming import no_collection, without
+    from anomaly_app.incoming import ColumnsComputer, no_collection, without
 
     schema = bound.schema
     given = _table(table, schema)
     names = given.names
-    wanted = [column for column in schema.columns if column.origin is not Origin.PROCTIME]
+    wanted = _given_columns(schema)
     for column in wanted:
         if column.name not in names and not given.absent_is_null:
             raise DataError(
                 f"the rows of table {bound.source} have no column {column.name!r}; they have {', '.join(names)}"
             )
+    computer = ColumnsComputer(schema, wanted)
+    back = _to_python(wanted, 0)
+    wanted = [column for column in schema.columns if column.origin is not Origin.PROCTIME]
     proctime = next((number for number, c in enumerate(schema.columns) if c.origin is Origin.PROCTIME), None)
     rowtime = next((number for number, column in enumerate(wanted) if column.name == schema.rowtime), None)
     per_ms = 1 if rowtime is None else units_per_second(wanted[rowtime].type) // 1_000
-    back = _to_python(wanted, 0)
-    for chunk in given.chunks(wanted, BATCH_ROWS):
+    for read in given.chunks(computer.given, BATCH_ROWS):
+
+        def shown(place: int, columns: Sequence[Sequence[Any]] = read.columns) -> tuple[Any, ...]:
+            return back([[column[place] for column in columns]])[0]
+
+        chunk, wrong = computer.compute(read)
         if rowtime is not None and None in chunk.columns[rowtime]:
-            reason = f"the event time {schema.rowtime} is NULL"
-            wrong = {place: reason for place, time in enumerate(chunk.columns[rowtime]) if time is None}
-            shown = {place: back([[column[place] for column in chunk.columns]])[0] for place in wrong}
-            chunk = without(chunk, wrong, shown.__getitem__)
+            reason = f"the event time {schema.told(wanted[rowtime])} is NULL"
+            missing = [place for place, time in enumerate(chunk.columns[rowtime]) if time is None]
+            wrong = {**dict.fromkeys(missing, reason), **wrong}
+        chunk = without(chunk, wrong, shown)
         with no_collection():
             rows = _rows(chunk, rowtime, per_ms, proctime)
         yield rows, chunk.rejected
@@ -284,10 +291,15 @@ def _rows(chunk: Chunk, rowtime: int | None, per_ms: int, proctime: int | None) 
     return list(zip(times, chunk.positions, *columns, strict=True))
 
 
+def _given_columns(schema: Schema) -> list[Column]:
+    """The columns that rows of a table bring; the others come of them, or of the clock."""
+    return [column for column in schema.columns if column.origin not in (Origin.PROCTIME, Origin.COMPUTED)]
+
+
 def _table(table: Rows, schema: Schema) -> Table:
     from anomaly_app.incoming import Table, TupleTable
 
     if isinstance(table.rows, Table):
         return table.rows
-    declared = [column.name for column in schema.columns if column.origin is not Origin.PROCTIME]
+    declared = [column.name for column in _given_columns(schema)]
     return TupleTable([name for name, _ in table.columns] or declared, table.rows)

@@ -182,3 +182,7 @@ class StateError(AnomalyError):
     """Stored state cannot be used."""
 
     code = "state"
+
+
+FAILURES = (AnomalyError, ArithmeticError, ValueError)
+"""What generated source raises on a row that it cannot take: dates beyond the calendar are ValueError in Python."""

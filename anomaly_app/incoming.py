@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import compress, islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from anomaly_app.errors import DataError
+from anomaly_app.errors import FAILURES, DataError
 from anomaly_app.formats.columns import ColumnConvert, column_to_internal
 from anomaly_app.formats.misfit import UNFIT, Misfit, part
 from anomaly_app.formats.values import to_internal
-from anomaly_app.schema import Column
+from anomaly_app.schema import Column, Computed, Origin, Schema
 
 UNREADABLE = (DataError, TypeError, *UNFIT)
 """What a conversion of a column raises if one of its values is not as most are."""
@@ -180,6 +180,65 @@ class ColumnsConverter:
                 problem = f"{where}: {error.problem}" if value is not None else f"{where} is NULL, and it is NOT NULL"
                 wrong.setdefault(place, problem)
         return converted
+
+
+class ColumnsComputer:
+    """Adds the computed columns of a table to its others, column by column.
+
+    Args:
+        schema: of the table.
+        given: the columns that its rows bring.
+    """
+
+    def __init__(self, schema: Schema, given: Sequence[Column]) -> None:
+        self.given = given
+        places = {column.name: number for number, column in enumerate(given)}
+        self._order: list[tuple[str, int | None]] = [
+            (column.name, places.get(column.name)) for column in schema.columns if column.origin is not Origin.PROCTIME
+        ]
+        self._computed = {
+            name: ([places[read] for read in sorted(computed.reads)], _column_function(computed))
+            for name, computed in schema.computed.items()
+        }
+
+    def compute(self, chunk: Chunk) -> tuple[Chunk, dict[int, str]]:
+        """A chunk with all columns of the table; places of the rows for which one failed, and why."""
+        if not self._computed:
+            return chunk, {}
+        wrong: dict[int, str] = {}
+        columns = [
+            chunk.columns[place] if place is not None else self._column(name, chunk, wrong)
+            for name, place in self._order
+        ]
+        return chunk._replace(columns=columns), wrong
+
+    def _column(self, name: str, chunk: Chunk, wrong: dict[int, str]) -> Sequence[Any]:
+        places, compute = self._computed[name]
+        count, reads = len(chunk.positions), [chunk.columns[place] for place in places]
+        try:
+            with no_collection():
+                return compute(count, *reads)
+        except FAILURES:
+            pass
+        values: list[Any] = []
+        for number in range(count):
+            try:
+                values += compute(1, *([column[number]] for column in reads))
+            except FAILURES as error:
+                wrong.setdefault(number, f"computed column {name}: {error}")
+                values.append(None)
+        return values
+
+
+def _column_function(computed: Computed) -> Callable[..., list[Any]]:
+    """A function from a number of rows and the columns that an expression reads to its values."""
+    names: dict[str, Any] = {}
+    reads = {name: f"r{number}" for number, name in enumerate(sorted(computed.reads))}
+    columns = [f"column_{place}" for place in reads.values()]
+    loop = f"{', '.join(reads.values())}, in zip({', '.join(columns)})" if reads else "_ in range(count)"
+    value = computed.source(reads, names)
+    exec(f"def column({', '.join(['count', *columns])}):\n    return [{value} for {loop}]", names)
+    return names["column"]  # type: ignore[no-any-return]
 
 
 def without(chunk: Chunk, wrong: Mapping[int, str], show: Callable[[int], tuple[Any, ...]]) -> Chunk:

@@ -24,10 +24,11 @@ NULL                                   ``None``
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Kind(Enum):
@@ -170,6 +171,8 @@ class Origin(Enum):
     KEY = "key"
     METADATA = "metadata"
     PROCTIME = "proctime"
+    COMPUTED = "computed"
+    """From other columns of the row: see :class:`Computed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,26 @@ class Column:
         return self.field or self.name
 
 
+class Computed(Protocol):
+    """The expression of a computed column."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Names of the columns that it reads; none of them is computed."""
+
+    @property
+    def words(self) -> str:
+        """As written, in one line."""
+
+    def source(self, places: Mapping[str, str], names: dict[str, Any]) -> str:
+        """Python source of its value, in memory form.
+
+        Args:
+            places: source of each column that it reads, by name.
+            names: takes what the source refers to besides.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """Columns of a table in order, with its time attribute.
@@ -205,6 +228,7 @@ class Schema:
         watermark_delay_ms: bound on disorder, in milliseconds.
         proctime: name of the processing-time column, None without.
         primary_key: names of the key columns of an upsert table.
+        computed: expressions of the computed columns, by name.
     """
 
     columns: tuple[Column, ...]
@@ -212,6 +236,19 @@ class Schema:
     watermark_delay_ms: int = 0
     proctime: str | None = None
     primary_key: tuple[str, ...] = ()
+    computed: Mapping[str, Computed] = field(default_factory=dict, compare=False)
+
+    def sources(self, columns: Iterable[Column]) -> tuple[Column, ...]:
+        """The columns that must be read so that these can be had, in the order of the table."""
+        wanted: set[str] = set()
+        for column in columns:
+            wanted |= self.computed[column.name].reads if column.origin is Origin.COMPUTED else {column.name}
+        return tuple(column for column in self.columns if column.name in wanted)
+
+    def told(self, column: Column) -> str:
+        """A column for people: its name, and how it is computed if it is."""
+        computed = self.computed.get(column.name)
+        return column.name if computed is None else f"{column.name}, {computed.words},"
 
     def find(self, name: str) -> Column | None:
         """The column of that name: exact first, then without regard to case if only one fits."""

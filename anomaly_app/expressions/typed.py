@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from anomaly_app.errors import AnomalyError
+from anomaly_app.errors import FAILURES as FAILURES
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
-
-FAILURES = (AnomalyError, ArithmeticError, ValueError)
-"""What generated source raises on a row that it cannot take: dates beyond the calendar are ValueError in Python."""
 
 
 class Dialect(Enum):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from anomaly_app.errors import DecodeError, EvaluationError
-from anomaly_app.schema import DataType
+from anomaly_app.schema import TIMESTAMPS, DataType
 
 Convert = Callable[[Any], Any]
 
@@ -38,16 +38,19 @@ class Misfit(DecodeError):
 
 
 def misfit(shown: str, what: str, type_: DataType) -> NoReturn:
-    """Raise the error that says that a value does not fit.
+    """Raise the error that says that a value does not fit; where a number should be a time, how it becomes one.
 
     Args:
         shown: the value; only its beginning is told.
         what: the kind of thing that it is, in the words of its format.
         type_: that it should have.
     """
+    way = ""
+    if type_.kind in TIMESTAMPS and shown.strip("\"'-").isdigit():
+        way = ": read it as BIGINT, and compute the time, as in ts AS TO_TIMESTAMP_LTZ(ms, 3)"
     shown = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "…"
     name = str(type_.with_nullable(True))
-    raise Misfit(f"{shown} ({what}) is not {'an' if name[0] in 'AI' else 'a'} {name}") from None
+    raise Misfit(f"{shown} ({what}) is not {'an' if name[0] in 'AI' else 'a'} {name}{way}") from None
 
 
 def part(type_: DataType, inner: Convert | None, *, ignore: bool = False) -> Convert:

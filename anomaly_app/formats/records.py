@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from anomaly_app.errors import DecodeError, IgnoredError, RegistryError
+from anomaly_app.errors import FAILURES, DecodeError, IgnoredError, RegistryError
 from anomaly_app.formats.avro import AvroDecoder, AvroEncoder
 from anomaly_app.formats.csv import CsvDecoder, CsvEncoder
 from anomaly_app.formats.json import JsonDecoder, JsonEncoder
@@ -38,6 +38,14 @@ class Record(Protocol):
     @property
     def timestamp(self) -> int:
         """Milliseconds since 1970; -1 for none."""
+
+    @property
+    def timestamp_type(self) -> int | None:
+        """0 for the producer's, 1 for the broker's; anything else for none."""
+
+    @property
+    def headers(self) -> Iterable[tuple[str, bytes | None]] | None:
+        """Name and value of each."""
 
     @property
     def key(self) -> bytes | None:
@@ -130,11 +138,10 @@ class RecordDecoder:
     """
 
     def __init__(self, source: SourceLike, layout: Layout, registry: Registry | None = None) -> None:
-        columns = list(layout.columns)
-        rowtime = next((column for column in source.schema.columns if column.name == source.schema.rowtime), None)
-        if rowtime is not None and rowtime.name not in {column.name for column in columns}:
-            columns.append(rowtime)
-        by_name = {column.name: column for column in source.schema.columns}
+        schema = source.schema
+        rowtime = next((column for column in schema.columns if column.name == schema.rowtime), None)
+        columns = schema.sources([*layout.columns, *([rowtime] if rowtime is not None else [])])
+        by_name = {column.name: column for column in schema.columns}
         values = [column for column in columns if column.origin is Origin.VALUE]
         keys = [column for column in columns if column.origin is Origin.KEY]
         in_value = [by_name[name] for name in source.value_fields]
@@ -144,8 +151,14 @@ class RecordDecoder:
             in_key = [by_name[name] for name in source.key_fields]
             self._key = _decoder(source.key_format, in_key, keys, registry)
         self._key_names = ", ".join(column.name for column in keys)
-        self._rows = _row_function(layout.columns, values, keys, rowtime)
-        self._rowtime = source.schema.rowtime
+        places = _Places(schema, values, keys)
+        self._rows = places.rows_function(layout.columns, rowtime)
+        self._computed = {
+            column.name: places.rows_function((column,), None)
+            for column in (rowtime, *layout.columns)
+            if column is not None and column.origin is Origin.COMPUTED
+        }
+        self._rowtime = schema.told(rowtime) if rowtime is not None else ""
 
     async def prepare(self, records: Iterable[Record]) -> None:
         """Fetch what :meth:`decode` needs for these records: cheap where nothing is missing.
@@ -217,8 +230,14 @@ class RecordDecoder:
                 raise DecodeError(f"key: {error}") from None
             if key is None:
                 return None
+        parts = ((record,), (value,), (key,), arrival_ms)
+        for name, compute in self._computed.items():
+            try:
+                compute(*parts)
+            except FAILURES as error:
+                raise DecodeError(f"computed column {name}: {error}") from None
         try:
-            row = self._rows((record,), (value,), (key,), arrival_ms)[0]
+            row = self._rows(*parts)[0]
         except TypeError:
             row = (None,)
         if row[0] is None:
@@ -313,37 +332,67 @@ def _need(registry: Registry | None) -> Registry:
     return registry
 
 
-_METADATA = {"timestamp": "m.timestamp", "partition": "m.partition", "offset": "m.offset", "topic": "m.topic"}
+_METADATA = {
+    "timestamp": "m.timestamp",
+    "partition": "m.partition",
+    "offset": "m.offset",
+    "topic": "m.topic",
+    "timestamp-type": "timestamp_type(m.timestamp_type)",
+    "headers": "{name: data for name, data in m.headers or ()}",
+}
 
 
-def _row_function(
-    layout: Sequence[Column], values: Sequence[Column], keys: Sequence[Column], rowtime: Column | None
-) -> Callable[[Iterable[Record], Iterable[Any], Iterable[Any], int], list[Row]]:
-    """A function from records, decoded values and decoded keys to rows."""
-    in_value = {column.name: f"v[{number}]" for number, column in enumerate(values)}
-    in_key = {column.name: f"k[{number}]" for number, column in enumerate(keys)}
+def _timestamp_type(number: int | None) -> str:
+    """Kafka's name of what the timestamp of a record tells."""
+    return {0: "CreateTime", 1: "LogAppendTime"}.get(-1 if number is None else number, "NoTimestampType")
 
-    def per_ms(column: Column) -> int:
-        return units_per_second(column.type) // 1_000
 
-    def place(column: Column) -> str:
-        if column.origin is Origin.VALUE:
-            return in_value[column.name]
-        if column.origin is Origin.KEY:
-            return in_key[column.name]
+class _Places:
+    """Where columns stand in a record, as source: ``m`` is the record, ``v`` its decoded value, ``k`` its key.
+
+    Args:
+        schema: of the table.
+        values: the columns of ``v``.
+        keys: the columns of ``k``.
+    """
+
+    def __init__(self, schema: Schema, values: Sequence[Column], keys: Sequence[Column]) -> None:
+        self._schema = schema
+        self._known = {column.name: f"v[{number}]" for number, column in enumerate(values)}
+        self._known |= {column.name: f"k[{number}]" for number, column in enumerate(keys)}
+
+    def rows_function(
+        self, layout: Sequence[Column], rowtime: Column | None
+    ) -> Callable[[Iterable[Record], Iterable[Any], Iterable[Any], int], list[Row]]:
+        """A function from records, decoded values and decoded keys to rows; what is computed is so once a row."""
+        names: dict[str, Any] = {"timestamp_type": _timestamp_type}
+        done: dict[str, str] = {}
+        time = "now" if rowtime is None else self._place(rowtime, names, done)
+        if rowtime is not None and _per_ms(rowtime) > 1:
+            time = f"({time}) // {_per_ms(rowtime)}"
+        parts = [time, "m.offset", *(self._place(column, names, done) for column in layout)]
+        source = (
+            "def rows(records, values, keys, now):\n"
+            f"    return [({', '.join(parts)}) for m, v, k in zip(records, values, keys)]"
+        )
+        exec(source, names)
+        return names["rows"]  # type: ignore[no-any-return]
+
+    def _place(self, column: Column, names: dict[str, Any], done: dict[str, str]) -> str:
+        if column.name in self._known:
+            return self._known[column.name]
         if column.origin is Origin.PROCTIME:
             return "now"
+        if column.origin is Origin.COMPUTED:
+            if column.name in done:
+                return done[column.name]
+            done[column.name] = f"c{len(done)}"
+            computed = self._schema.computed[column.name]
+            inner = {source.name: self._place(source, names, done) for source in self._schema.sources([column])}
+            return f"({done[column.name]} := {computed.source(inner, names)})"
         found = _METADATA[column.source_name]
-        return f"{found} * {per_ms(column)}" if column.source_name == "timestamp" and per_ms(column) > 1 else found
+        return f"{found} * {_per_ms(column)}" if column.source_name == "timestamp" and _per_ms(column) > 1 else found
 
-    time = "now" if rowtime is None else place(rowtime)
-    if rowtime is not None and per_ms(rowtime) > 1:
-        time = f"({time}) // {per_ms(rowtime)}"
-    parts = [time, "m.offset", *map(place, layout)]
-    source = (
-        "def rows(records, values, keys, now):\n"
-        f"    return [({', '.join(parts)}) for m, v, k in zip(records, values, keys)]"
-    )
-    namespace: dict[str, Any] = {}
-    exec(source, namespace)
-    return namespace["rows"]  # type: ignore[no-any-return]
+
+def _per_ms(column: Column) -> int:
+    return units_per_second(column.type) // 1_000

@@ -21,7 +21,7 @@ from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.query import PlannedQuery
-from anomaly_app.schema import Column, Schema
+from anomaly_app.schema import Column, Origin, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
@@ -106,7 +106,7 @@ def bind_text(
     into = None
     if isinstance(statement, Insert):
         sink = catalog.known(statement.path, statement.target_span)
-        columns = catalog.tables[sink].columns
+        columns = tuple(column for column in catalog.tables[sink].columns if column.origin is Origin.VALUE)
         into = into_sink(node.columns, statement, sink, columns, sql), columns
     factory = _planned(node, analyzer, into, limits, settings, sql)
     scan = factory.scan
@@ -266,7 +266,11 @@ class _JobBinder:
         spans = dict.fromkeys([statement.span, *(one.span for one in walk(node) if isinstance(one, Calc))])
         texts = [self.text[slice(*span)] for span in spans]
         words = [f"{token.kind}:{token.value}" for text in texts for token in tokenize(text)]
-        columns = [f"{column.name} {column.type} {column.origin.value}" for column in source.columns(reads)]
+        wanted = source.columns({*reads, *(schema.computed.keys() & {schema.rowtime})})
+        computed = [column.name for column in wanted if column.name in schema.computed]
+        wanted += tuple(column for column in schema.sources(wanted) if column not in wanted)
+        columns = [f"{column.name} {column.type} {column.origin.value}" for column in wanted]
+        columns += [f"{name} AS {schema.computed[name].words}" for name in computed]
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
         parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

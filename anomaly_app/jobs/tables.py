@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import replace
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.expressions.nodes import Binary, Call, ColumnRef, Literal, Node
+from anomaly_app.expressions.nodes import Call
 from anomaly_app.formats import FORMATS, OptionError, format_options, parse_options
 from anomaly_app.formats.check import check_column
+from anomaly_app.jobs.computed import computed_column, watermark_delay
 from anomaly_app.jobs.model import Format, Sink, Source, Startup
 from anomaly_app.jobs.options import CONNECTORS, INSTEAD, TableOptions
-from anomaly_app.schema import TEXTS, TIMESTAMPS, Column, DataType, Kind, Origin, Schema
-from anomaly_app.sql.statements import ColumnDefinition, CreateTable, WatermarkDefinition
+from anomaly_app.schema import TEXTS, TIMESTAMPS, Column, Computed, DataType, Kind, Origin, Schema
+from anomaly_app.sql.statements import ColumnDefinition, CreateTable
 
 METADATA = {
     "timestamp": TIMESTAMPS,
     "partition": frozenset({Kind.INT, Kind.BIGINT}),
     "offset": frozenset({Kind.BIGINT}),
     "topic": TEXTS,
+    "timestamp-type": TEXTS,
+    "headers": frozenset({Kind.MAP}),
 }
 """Metadata keys of a Kafka record that a column may read, and the types that it may have."""
 
-_NOT_READ = ("headers", "leader-epoch", "timestamp-type")
+_NOT_READ = ("leader-epoch",)
+
+_HEADERS = "MAP<STRING, BYTES>"
 
 _PROCTIME = DataType(Kind.TIMESTAMP_LTZ, 3, nullable=False)
 
@@ -44,11 +50,7 @@ def bind_schema(create: CreateTable, text: str) -> Schema:
         >>> schema.rowtime, schema.watermark_delay_ms
         ('ts', 1000)
     """
-    columns: list[Column] = []
-    for definition in create.columns:
-        if any(column.name == definition.name for column in columns):
-            raise SqlValidationError(f"column {definition.name!r} is there twice", text, *definition.span)
-        columns.append(_column(definition, text))
+    columns, computed = _columns(create, text)
     if not columns:
         raise SqlValidationError(f"table {'.'.join(create.path)} has no columns", text, *create.span)
     proctimes = [column.name for column in columns if column.origin is Origin.PROCTIME]
@@ -61,8 +63,41 @@ def bind_schema(create: CreateTable, text: str) -> Schema:
                 f"{name!r} in PRIMARY KEY must be a plain column{_near(name, columns)}", text, *create.span
             )
         columns[place] = replace(columns[place], type=columns[place].type.with_nullable(False))
-    schema = Schema(tuple(columns), proctime=proctimes[0] if proctimes else None, primary_key=tuple(create.primary_key))
-    return schema if create.watermark is None else _with_watermark(schema, create.watermark, text)
+    proctime = proctimes[0] if proctimes else None
+    schema = Schema(tuple(columns), None, 0, proctime, tuple(create.primary_key), computed)
+    if create.watermark is None:
+        return schema
+    time, delay = watermark_delay(create.watermark, columns, text)
+    return replace(schema, rowtime=time.name, watermark_delay_ms=delay)
+
+
+def _columns(create: CreateTable, text: str) -> tuple[list[Column], Mapping[str, Computed]]:
+    """Columns in order, and the expressions of those that are computed: these read the others, wherever they stand."""
+    for number, definition in enumerate(create.columns):
+        if any(other.name == definition.name for other in create.columns[:number]):
+            raise SqlValidationError(f"column {definition.name!r} is there twice", text, *definition.span)
+    nodes = {
+        definition.name: definition.computed
+        for definition in create.columns
+        if definition.computed is not None and not _is_proctime(definition)
+    }
+    sources = {
+        definition.name: _column(definition, text) for definition in create.columns if definition.name not in nodes
+    }
+    columns: list[Column] = []
+    computed: dict[str, Computed] = {}
+    for definition in create.columns:
+        if definition.name in nodes:
+            read = [column for column in sources.values() if column.origin is not Origin.PROCTIME]
+            column, computed[definition.name] = computed_column(definition, read, nodes, text)
+            columns.append(column)
+        else:
+            columns.append(sources[definition.name])
+    return columns, computed
+
+
+def _is_proctime(definition: ColumnDefinition) -> bool:
+    return isinstance(definition.computed, Call) and definition.computed.name == "PROCTIME"
 
 
 def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
@@ -167,10 +202,7 @@ def _near(name: str, columns: list[Column]) -> str:
 def _column(definition: ColumnDefinition, text: str) -> Column:
     name = definition.name
     if definition.computed is not None:
-        if isinstance(definition.computed, Call) and definition.computed.name == "PROCTIME":
-            return Column(name, _PROCTIME, Origin.PROCTIME)
-        problem = f"computed column {name!r}: only AS PROCTIME() is supported; compute other values in the query"
-        raise SqlValidationError(problem, text, *definition.span)
+        return Column(name, _PROCTIME, Origin.PROCTIME)
     type_ = definition.type
     assert type_ is not None, "the parser gives every column a type or an expression"
     if definition.metadata is None:
@@ -182,35 +214,14 @@ def _column(definition: ColumnDefinition, text: str) -> Column:
         near = difflib.get_close_matches(key, list(METADATA), 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise SqlValidationError(f"metadata '{key}' {what}: there are {known}{hint}", text, *definition.span)
-    if type_.kind not in METADATA[key]:
-        wanted = " or ".join(sorted(kind.value for kind in METADATA[key]))
+    fits = type_.kind in METADATA[key]
+    if key == "headers" and fits:
+        fits = type_.key is not None and type_.key.kind in TEXTS
+        fits = fits and type_.element is not None and type_.element.kind is Kind.BYTES
+    if not fits:
+        wanted = _HEADERS if key == "headers" else " or ".join(sorted(kind.value for kind in METADATA[key]))
         raise SqlValidationError(f"metadata '{key}' cannot be read as {type_}: use {wanted}", text, *definition.span)
     return Column(name, type_, Origin.METADATA, key)
-
-
-def _with_watermark(schema: Schema, watermark: WatermarkDefinition, text: str) -> Schema:
-    column = next((column for column in schema.columns if column.name == watermark.column), None)
-    if column is None:
-        hint = _near(watermark.column, list(schema.columns))
-        raise SqlValidationError(f"WATERMARK for unknown column {watermark.column!r}{hint}", text, *watermark.span)
-    if column.type.kind not in TIMESTAMPS or (column.type.precision or 0) > 3 or column.origin is Origin.PROCTIME:
-        problem = f"the event-time column {column.name!r} is {column.type}: it must be TIMESTAMP(3) or TIMESTAMP_LTZ(3)"
-        raise SqlValidationError(problem, text, *watermark.span)
-    delay = _delay_ms(watermark.strategy, column.name)
-    if delay is None:
-        problem = f"a watermark must be {column.name} or {column.name} - INTERVAL '…' SECOND"
-        raise SqlValidationError(problem, text, *watermark.strategy.span)
-    return replace(schema, rowtime=column.name, watermark_delay_ms=delay)
-
-
-def _delay_ms(strategy: Node, column: str) -> int | None:
-    if isinstance(strategy, ColumnRef):
-        return 0 if strategy.parts == (column,) else None
-    if not isinstance(strategy, Binary) or strategy.op != "-" or _delay_ms(strategy.left, column) != 0:
-        return None
-    bound = strategy.right
-    fits = isinstance(strategy.left, ColumnRef) and isinstance(bound, Literal) and bound.type.kind is Kind.INTERVAL_DAY
-    return int(bound.value) if fits and isinstance(bound, Literal) and bound.value >= 0 else None
 
 
 def _options(create: CreateTable, text: str, warnings: list[str]) -> TableOptions:

@@ -155,6 +155,28 @@ class Expand(Vertex):
         return Flow(found, watermark)
 
 
+class Stamp(Vertex):
+    """Adds a column behind the others: the watermark in front of the row, NULL if there is none yet.
+
+    Attributes:
+        fronts: these watermarks, of the rows of the next step; the graph sets them.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.fronts: Sequence[int] = ()
+
+    def run(self, flows: Sequence[Flow]) -> Flow:
+        """All rows, each a column longer."""
+        ((rows, watermark),) = flows
+        width = self.width
+        stamped = [
+            (*row[:width], None if front == MIN_WATERMARK else front, *row[width:])
+            for row, front in zip(rows, self.fronts, strict=True)
+        ]
+        return Flow(stamped, watermark)
+
+
 class Merge(Vertex):
     """UNION ALL: the watermark of all is the least of them.
 
@@ -375,6 +397,7 @@ class GraphOperator:
         for vertex in self.vertices:
             vertex.count_in(self.counters)
         self._last = self.vertices[-1]
+        self._stamps = [vertex for vertex in self.vertices if isinstance(vertex, Stamp)]
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
@@ -390,18 +413,29 @@ class GraphOperator:
         first = 0
         if self._restored:
             self._resume(arrivals.begin if arrivals is not None else MIN_WATERMARK)
+        fronts: Sequence[int] = ()
+        if self._stamps:
+            fronts = list(arrivals.watermarks()) if arrivals is not None else [watermark] * len(rows)
         if arrivals is not None:
             ahead = self.plan.splits_at
             for number, reached in arrivals.behind:
                 if number and rows[number][TIME] <= reached + ahead:
+                    self._stamp(fronts[first:number])
                     found += self.step([Flow(rows[first:number], reached)])
                     first = number
+        self._stamp(fronts[first:])
         return found + self.step([Flow(rows[first:] if first else rows, watermark)])
+
+    def _stamp(self, fronts: Sequence[int]) -> None:
+        """Tell those who ask for it the watermark in front of each row of the next step."""
+        for stamp in self._stamps:
+            stamp.fronts = fronts
 
     def advance(self, watermark: int) -> list[Finding]:
         """Move time without rows."""
         if self._replays:
             self._replay((), watermark)
+        self._stamp(())
         return self.step([Flow((), watermark)])
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:

@@ -198,7 +198,11 @@ class Analyzer:
         node = relation.node
         time = next((name for name in node.names if name in node.rowtimes), None)
         rowtime = node.column(time) if time is not None else None
-        return Scope(relation.text, relation.names, self.dialect, rowtime=rowtime)
+        below = node
+        while isinstance(below, Calc):
+            below = below.input
+        watermarked = node.rowtimes if isinstance(below, Scan) else frozenset()
+        return Scope(relation.text, relation.names, self.dialect, rowtime=rowtime, watermarked=watermarked)
 
     def filtered(self, relation: Relation, condition: n.Node, what: str) -> Relation:
         """A relation with a condition; a bound on ROW_NUMBER() becomes one of the node that numbers."""

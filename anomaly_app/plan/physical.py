@@ -16,6 +16,7 @@ from anomaly_app.operators.graph import (
     GraphPlan,
     Inner,
     Merge,
+    Stamp,
     Transform,
     Vertex,
     VertexPlan,
@@ -42,7 +43,8 @@ from anomaly_app.plan.nodes import (
     WindowAssign,
     walk,
 )
-from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, Column, Kind
+from anomaly_app.plan.scope import WATERMARK
+from anomaly_app.schema import APPROXIMATE, BIGINT, TEXTS, WHOLE_NUMBERS, Column, Kind
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Grid, Sessions
 from anomaly_app.windows.operator import GridOperator, Grouping
@@ -98,7 +100,7 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         for name, item in zip(node.names, node.items, strict=True):
             if name in wanted:
                 names |= item.reads
-        return [(node.input, names)]
+        return [(node.input, names | wanted & {WATERMARK})]
     if isinstance(node, Union):
         names = wanted & set(node.names) or {node.names[0]}
         return [(branch, names | _time_column(branch, row_time(node))) for branch in node.branches]
@@ -216,6 +218,9 @@ class Physical:
     source: dict[str, str]
 
 
+_STAMP = Column(WATERMARK, BIGINT)
+
+
 class Builder:
     """Builds the graph of one query.
 
@@ -251,7 +256,8 @@ class Builder:
         self.layouts = scans or {
             scan.table: Layout(tuple(c for c in scan.columns if c.name in self.needs[id(scan)])) for scan in self.scans
         }
-        self.needs_order = single and len(self.scans) == 1 and self._all_ordered(self.scans[0])
+        stamped = any(WATERMARK in self.needs[id(scan)] for scan in self.scans)
+        self.needs_order = single and len(self.scans) == 1 and not stamped and self._all_ordered(self.scans[0])
         stateful = [node for node in walk(result) if not isinstance(node, (Scan, Calc, Union, ValuesRows))]
         self.log = self.needs_order and len(stateful) == 1
         self.vertices: list[VertexPlan] = []
@@ -369,10 +375,13 @@ class Builder:
 
     def _scan(self, node: Scan) -> Built:
         time = node.source.rowtime or node.source.proctime
-        return Built(
-            -1 - self.scans.index(node), self.layouts[node.table], self.needs_order or not node.rowtimes, time, True,
-            frozenset(self.reads[node.table]),
-        )  # fmt: skip
+        vertex, layout = -1 - self.scans.index(node), self.layouts[node.table]
+        if WATERMARK in self.needs[id(node)]:
+            width = COLUMNS + len(layout.columns)
+            vertex = self.add(lambda: Stamp(width), [vertex], "Watermark")
+            layout = Layout((*layout.columns, _STAMP))
+        in_order = self.needs_order or not node.rowtimes
+        return Built(vertex, layout, in_order, time, True, frozenset(self.reads[node.table]))
 
     def _values(self, node: ValuesRows) -> Built:
         env = Environment()
@@ -416,7 +425,7 @@ class Builder:
 
     def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
         last = chain[-1]
-        wanted = self._wanted(last)
+        wanted = [*self._wanted(last), *self.needs[id(last)] & {WATERMARK}]
         width = COLUMNS + len(below.layout.columns)
         name = "; ".join(calc.title for calc in chain)
         codes = row_codes(below.layout)
@@ -431,7 +440,13 @@ class Builder:
         time = below.time
         for calc in chain:
             time = calc.moved_to(time)
-        return Built(vertex, Layout(tuple(last.column(n) for n in wanted)), below.in_order, time, below.by_source)
+        return Built(
+            vertex,
+            Layout(tuple(_STAMP if n == WATERMARK else last.column(n) for n in wanted)),
+            below.in_order,
+            time,
+            below.by_source,
+        )
 
     def _unnest(self, node: UnnestRows) -> Built:
         below = self._build(node.input)

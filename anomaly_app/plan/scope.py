@@ -15,10 +15,13 @@ from anomaly_app.expressions.typed import Code, Dialect, Environment
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.plan.detector_functions import USE, functions
-from anomaly_app.schema import Column, DataType
+from anomaly_app.schema import TIMESTAMPS, Column, DataType
 
 ROWTIME = "$rowtime"
 """The time attribute of a relation, whatever its column is called."""
+
+WATERMARK = "$watermark"
+"""The column of a scan with the watermark in front of each row, in ms: what CURRENT_WATERMARK reads."""
 
 
 WITH_OVER = ("ROW_NUMBER", "RANK", "DENSE_RANK", "LAG", "LEAD")
@@ -92,6 +95,7 @@ class Scope:
         names: those that there are.
         dialect: whose semantics.
         rowtime: what ``$rowtime`` means; None if there is no event time.
+        watermarked: names of the columns of the input that CURRENT_WATERMARK may be asked of.
     """
 
     def __init__(
@@ -101,7 +105,9 @@ class Scope:
         dialect: Dialect,
         *,
         rowtime: Column | None = None,
+        watermarked: frozenset[str] = frozenset(),
     ) -> None:
+        self.watermarked = watermarked
         self.text, self.names, self.dialect, self.rowtime = text, tuple(names), dialect, rowtime
         self._folded: dict[str, list[Name]] = {}
         for name in self.names:
@@ -220,8 +226,24 @@ class _Bound:
             source = f"(None if {code.source} is None else {source})"
         return Code(source, type_.with_nullable(type_.nullable or code.type.nullable))
 
+    def _watermark(self, node: n.Call) -> Code:
+        """CURRENT_WATERMARK: what the rows in front of this one have raised, NULL in front of the first."""
+        (argument,) = node.args if len(node.args) == 1 else (None,)
+        if not isinstance(argument, n.ColumnRef):
+            raise self._scope.fail(node, "CURRENT_WATERMARK takes the time attribute, as in CURRENT_WATERMARK(ts)")
+        column, fields = self._scope.resolve(argument)
+        if fields or column.name not in self._scope.watermarked:
+            problem = f"{argument.parts[-1]} is not the event time of a table"
+            raise self._scope.fail(argument, f"{problem}: CURRENT_WATERMARK stands over a table, perhaps filtered")
+        self.reads.add(WATERMARK)
+        kind = column.type.kind
+        type_ = DataType(kind, 3) if kind in TIMESTAMPS else DataType(kind)
+        return Code(self._codes(Column(WATERMARK, type_)).source, type_)
+
     def call(self, node: n.Call, compiler: ExpressionCompiler) -> Code | None:
         """Functions of the row only: what is about several rows has been taken out before, or may not stand here."""
+        if node.name == "CURRENT_WATERMARK":
+            return self._watermark(node)
         if node.name in CONTEXT:
             raise compiler.fail(node, f"{node.name} may stand inside MATCH_RECOGNIZE only")
         if node.over is not None:

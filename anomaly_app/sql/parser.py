@@ -133,6 +133,8 @@ class StatementParser(QueryParser):
         name = self.identifier("a column name")
         if self.accept("AS"):
             computed = self.expression()
+            if self.accept("COMMENT"):
+                self.literal_text()
             return ColumnDefinition(name, None, None, True, computed, self.span_from(start))
         type_ = self.data_type()
         metadata, virtual = None, False
@@ -147,6 +149,9 @@ class StatementParser(QueryParser):
         start = self.token.span.start
         self.expect("WATERMARK", "FOR")
         column = self.identifier("the event-time column")
+        if self.at("."):
+            problem = f"a field cannot be the event time: name it, as in event_time AS {column}.… before the watermark"
+            raise SqlValidationError(problem, self.text, *self.span_from(start))
         self.expect("AS")
         return WatermarkDefinition(column, self.expression(), self.span_from(start))
 

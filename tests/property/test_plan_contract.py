@@ -90,6 +90,11 @@ QUERIES = {
     "windows of unnested": f"""SELECT i, COUNT(*) AS n FROM TABLE(TUMBLE(TABLE (
         SELECT i, ts FROM t LEFT JOIN UNNEST(items) AS x (i) ON TRUE), DESCRIPTOR(ts), INTERVAL '0.02' SECOND))
         GROUP BY i, {EDGES}""",
+    "watermark": "SELECT k, v, CURRENT_WATERMARK(ts) AS w FROM t WHERE ts > CURRENT_WATERMARK(ts)",
+    "windows of watermarks": f"""SELECT k, MAX(at) AS m, COUNT(at) AS c FROM TABLE(TUMBLE(TABLE (
+        SELECT *, CURRENT_WATERMARK(ts) AS at FROM t), DESCRIPTOR(ts), INTERVAL '0.02' SECOND)) GROUP BY k, {EDGES}""",
+    "pattern over watermarks": f"""SELECT * FROM (SELECT *, CURRENT_WATERMARK(ts) AS at FROM t)
+        {MATCH.replace('A.v AS a', 'A.at AS a').partition(' ')[2]}""",
     "union": "SELECT k, v FROM t WHERE v > 2 UNION ALL SELECT k, w FROM t WHERE w > 1",
     "union of windows": f"SELECT k, s FROM ({GROUPS}) UNION ALL SELECT 'all', SUM(v) {HOP} GROUP BY {EDGES}",
     "OVER a union": f"SELECT k, SUM(v) {OVER.format(RANGE)} AS s FROM "
