@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import DataType
+
+if TYPE_CHECKING:
+    from anomaly_app.expressions.compiler import ExpressionCompiler
+    from anomaly_app.expressions.typed import Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ class Call(Node):
         words: keywords inside the call, such as the unit of EXTRACT or FLOOR … TO.
         filter: condition of ``FILTER (WHERE …)``.
         over: the window, if any.
+        entry: a function of the user's own that the name means; None for those that there always are.
     """
 
     name: str
@@ -165,6 +170,7 @@ class Call(Node):
     words: tuple[str, ...] = ()
     filter: Node | None = None
     over: Window | None = None
+    entry: Callable[[ExpressionCompiler, Call], Code] | None = None
 
 
 @dataclass(frozen=True, slots=True)
