@@ -12,7 +12,7 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.binder import Settings, bind_query, dialect_of
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, define
-from anomaly_app.jobs.show import OK, Told, describe, show
+from anomaly_app.jobs.show import OK, Told, describe, option, show
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.plan.explain import explain_text
 from anomaly_app.sql import parse_statements
@@ -156,8 +156,8 @@ class Session:
         if isinstance(statement, Describe):
             return _told(describe(statement, catalog, analyzer))
         if isinstance(statement, ListOptions):
-            rows = sorted(self._settings.said.items())
-            return _told(Told([("key", "STRING"), ("value", "STRING")], list(rows)))
+            rows = [(key, option(key, value)) for key, value in sorted(self._settings.said.items())]
+            return _told(Told([("key", "STRING"), ("value", "STRING")], rows))
         if isinstance(statement, Explain):
             plans = [explain_text(self._bound(one).factory) for one in statement.statements]
             return _told(Told([("result", "STRING")], [("\n".join(plans),)]))

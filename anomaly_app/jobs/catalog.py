@@ -152,6 +152,8 @@ class Catalog:
         if name in self.views and view.if_not_exists:
             return
         self._free(name, view.span)
+        if name in self.tables:
+            raise self.fail(f"table {name} is there already", view.span)
         query = self.prepared(view.query)
         if self.current != DEFAULT:
             query = self._with_full_names(query)

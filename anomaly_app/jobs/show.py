@@ -163,15 +163,24 @@ def _create(statement: Show, catalog: Catalog, analyzer: Analyzer) -> str:
         lines.append(f"  CONSTRAINT `PK_{_java_hash(create.primary_key)}` PRIMARY KEY ({keys}) NOT ENFORCED")
     text = f"CREATE {'TEMPORARY ' * create.temporary}TABLE {full} (\n" + ",\n".join(lines) + "\n)"
     if create.options:
-        quoted = [(option.key.replace("'", "''"), _option(option.key, option.value)) for option in create.options]
+        quoted = [(one.key.replace("'", "''"), option(one.key, one.value).replace("'", "''")) for one in create.options]
         text += " WITH (\n" + ",\n".join(f"  '{key}' = '{value}'" for key, value in quoted) + "\n)"
     return text
 
 
-def _option(key: str, value: str) -> str:
-    """A value for people: secrets are not shown."""
-    hidden = re.search(r"password|secret|sasl\.jaas|basic-auth\.user-info|credentials|token", key, re.IGNORECASE)
-    return "****" if hidden else value.replace("'", "''")
+_SECRET = re.compile(
+    "password|secret|api-?key|token|basic-auth|jaas|credential|keystore.key|http-headers", re.IGNORECASE
+)
+
+
+def option(key: str, value: str) -> str:
+    """The value of an option for people: secrets are not shown.
+
+    Example:
+        >>> option("topic", "sales"), option("properties.sasl.jaas.config", "user and password")
+        ('sales', '******')
+    """
+    return "******" if _SECRET.search(key) else value
 
 
 def _definition(column: Column, create: CreateTable) -> str:
