@@ -23,7 +23,7 @@ from anomaly_app.plan.nodes import (
     Rank,
     SortColumn,
 )
-from anomaly_app.plan.scope import Scope, free_name, names_of
+from anomaly_app.plan.scope import Exact, Scope, free_name, names_of
 from anomaly_app.plan.windowing import why_no_time
 from anomaly_app.schema import BIGINT, Column, Kind
 
@@ -81,8 +81,6 @@ def with_calls(
             relation = _over(analyzer, relation, group, known)
 
     def replaced(tree: n.Node) -> n.Node:
-        from anomaly_app.plan.analysis import Exact
-
         def change(part: n.Node) -> n.Node:
             if isinstance(part, n.Call) and part.over is not None:
                 return Exact.to(part.span, known[n.shape(part)])

@@ -11,7 +11,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
 from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows
-from anomaly_app.plan.scope import Expression, Scope, names_of
+from anomaly_app.plan.scope import Exact, Expression, Scope, names_of
 from anomaly_app.plan.windowing import moved
 from anomaly_app.schema import Column, DataType
 from anomaly_app.sql.queries import Ordered, Select, SelectItem, SetOperation, Values
@@ -63,8 +63,6 @@ def _converted(
     scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
     items: list[Expression] = []
     for column, type_ in zip(node.columns, types, strict=True):
-        from anomaly_app.plan.analysis import Exact
-
         ref: n.Node = Exact.to(tree.span, column)
         if column.type.with_nullable(True) != type_.with_nullable(True):
             ref = n.Cast(tree.span, ref, type_, False)
@@ -125,7 +123,7 @@ def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
     if node.updating:
         problem = f"SELECT DISTINCT in windows needs rows that are not taken back: {node.updating}"
         raise analyzer.fail(select, select.span, problem)
-    from anomaly_app.plan.analysis import Exact, Relation
+    from anomaly_app.plan.analysis import Relation
 
     refs = tuple(Exact.to(select.span, column) for column in node.columns)
     items = tuple(SelectItem(ref, ref.column.name, select.span) for ref in refs)
