@@ -9,9 +9,10 @@ from anomaly_app.batch import Result, Rows, as_rows, run_bound, schema_of
 from anomaly_app.errors import SqlError, SqlValidationError
 from anomaly_app.expressions.functions.python import PythonFunction
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.jobs.binder import Settings, bind_query, dialect_of
+from anomaly_app.jobs.binder import bind_query, dialect_of
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, define
+from anomaly_app.jobs.said import Settings
 from anomaly_app.jobs.show import OK, Told, describe, option, show
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.plan.explain import explain_text

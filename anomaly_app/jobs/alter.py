@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from anomaly_app.errors import SqlValidationError
+from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.sql.commands import Alter, Change, DropParts, RenameColumn, ResetOptions, SetOptions
@@ -180,9 +181,16 @@ def _in_use(create: CreateTable, alter: Alter, name: str, span: Span, what: str)
         (create.watermark is not None and create.watermark.column == name, "watermark"),
         (name in create.primary_key, "primary key"),
     )
-    for used, where in uses:
+    computed = [(name in _reads(column), f"computed column {column.name!r}") for column in create.columns]
+    for used, where in (*uses, *computed):
         if used:
             raise _fail(alter, span, f"column {name!r} cannot be {what}: it is in the {where}")
+
+
+def _reads(column: ColumnDefinition) -> set[str]:
+    """Columns that a computed column is made of."""
+    nodes = n.walk(column.computed) if column.computed is not None else ()
+    return {node.parts[0] for node in nodes if isinstance(node, n.ColumnRef)}
 
 
 def _fail(alter: Alter, span: Span, problem: str) -> SqlValidationError:

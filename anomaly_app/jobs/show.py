@@ -131,7 +131,7 @@ def _extras(definition: ColumnDefinition | None) -> str | None:
     if definition is None:
         return None
     if definition.computed is not None:
-        return "AS PROCTIME()"
+        return f"AS {definition.words}"
     if definition.metadata is None:
         return None
     source = "" if definition.metadata == definition.name else f" FROM '{definition.metadata}'"
@@ -227,6 +227,7 @@ def _written(name: str, schema: Schema) -> CreateTable:
             column.name, None if column.origin is Origin.PROCTIME else column.type,
             column.source_name if column.origin is Origin.METADATA else None, column.origin is Origin.METADATA,
             n.Call(NOWHERE, "PROCTIME") if column.origin is Origin.PROCTIME else None, NOWHERE,
+            "PROCTIME()" if column.origin is Origin.PROCTIME else "",
         )
         for column in schema.columns
     )  # fmt: skip

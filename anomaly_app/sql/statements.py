@@ -22,6 +22,7 @@ class ColumnDefinition:
         virtual: the metadata column is not written.
         computed: expression of a computed column.
         span: its place.
+        words: the expression as written.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ColumnDefinition:
     virtual: bool
     computed: Node | None
     span: Span
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

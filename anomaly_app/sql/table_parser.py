@@ -108,7 +108,8 @@ class TableParser(QueryParser):
         name = self.identifier("a column name")
         if self.accept("AS"):
             computed = self.expression()
-            return ColumnDefinition(name, None, None, True, computed, self.span_from(start))
+            words = self.text[slice(*computed.span)]
+            return ColumnDefinition(name, None, None, True, computed, self.span_from(start), words)
         type_ = self.data_type()
         metadata, virtual = None, False
         if self.accept("METADATA"):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from anomaly_app import SqlValidationError
+from anomaly_app.jobs.alter import altered
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.jobs.model import Job
+from anomaly_app.sql import parse_statements
+from anomaly_app.sql.commands import Alter
+from anomaly_app.sql.statements import CreateTable
 
 WITH = "WITH ('connector' = 'kafka', 'topic' = '{}', 'format' = 'json')"
 SALES = f"CREATE TABLE sales (id STRING, qty INT) {WITH.format('sales')};"
@@ -104,3 +108,10 @@ def test_functions_come_from_allowed_modules_only(tmp_path, monkeypatch: pytest.
     two = _job(f"{SALES} {create.replace('one', 'two')} {query}", ("job_functions",)).plans[0].queries
     assert one[0].fingerprint != two[0].fingerprint, "state made by one function is not that of another"
     assert one[1].fingerprint == two[1].fingerprint
+
+
+def test_a_column_that_a_computed_one_is_made_of_stays() -> None:
+    create, alter = parse_statements("CREATE TABLE t (a INT, b AS a + 1, c INT); ALTER TABLE t DROP (c, a)")
+    assert isinstance(create, CreateTable) and isinstance(alter, Alter)
+    with pytest.raises(SqlValidationError, match="column 'a' cannot be dropped: it is in the computed column 'b'"):
+        altered(create, alter)
