@@ -108,7 +108,7 @@ def _order(entry: tuple[Any, int, Row]) -> tuple[Any, int]:
 
 def _oldest(ranked: Sequence[tuple[Any, int, Row]]) -> int:
     """Number of the oldest row: windows are given out in this order, which is the same when they have been restored."""
-    return min(abs(number) for _, number, _ in ranked)
+    return min((abs(number) for _, number, _ in ranked), default=0)
 
 
 KEPT, SEEN = b"h", b"k"

@@ -21,6 +21,10 @@ ROWTIME = "$rowtime"
 """The time attribute of a relation, whatever its column is called."""
 
 
+WITH_OVER = ("ROW_NUMBER", "RANK", "DENSE_RANK", "LAG", "LEAD")
+"""Functions that mean something with OVER only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
     """A name that an expression may use.
@@ -224,6 +228,8 @@ class _Bound:
             raise compiler.fail(node, problem)
         if node.name in AGGREGATES:
             raise compiler.fail(node, f"{node.name} is about many rows, and cannot stand here")
+        if node.name in WITH_OVER:
+            raise compiler.fail(node, f"{node.name} is about rows in their order: it needs OVER (… ORDER BY …)")
         if node.name not in FUNCTIONS and node.name in functions():
             raise compiler.fail(node, f"{node.name} is a detector: it needs {USE}")
         return None

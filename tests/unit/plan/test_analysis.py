@@ -240,3 +240,11 @@ def test_a_view_that_is_read_twice_runs_once() -> None:
     rows = [("a", n, f"2026-01-01 09:00:0{n}") for n in (1, 2)]
     table = Rows([("k", "STRING"), ("v", "INT"), ("ts", "TIMESTAMP(3)")], rows, rowtime="ts")
     assert query(sql, {"t": table}).rows == [("a", 3), ("a", 30)]
+
+
+def test_a_bound_that_no_number_keeps_gives_no_rows() -> None:
+    rows = Rows([("v", "INT"), ("ts", "TIMESTAMP(3)")], [(1, "2026-01-01 09:00:00")], rowtime="ts")
+    for keys, order in ((EDGES, "v"), ("v", "ts")):
+        numbered = f"SELECT v, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY {order}) AS n {TUMBLE}"
+        assert query(f"SELECT v FROM ({numbered}) WHERE n <= 0", {"t": rows}).rows == []
+        assert query(f"SELECT v FROM ({numbered}) WHERE n <= 0 OR n = 1", {"t": rows}).rows == [(1,)]
