@@ -36,8 +36,10 @@ if TYPE_CHECKING:
         SqlValidationError,
         StateError,
     )
+    from anomaly_app.expressions.functions.python import udf
     from anomaly_app.patterns.builder import Pattern
     from anomaly_app.scoring import AnomalyScorer
+    from anomaly_app.session import Session
 
 __version__ = "0.1.0"
 
@@ -54,6 +56,7 @@ __all__ = [
     "RegistryError",
     "Result",
     "Rows",
+    "Session",
     "SettingsError",
     "SkipTargetError",
     "SqlError",
@@ -62,11 +65,13 @@ __all__ = [
     "StateError",
     "__version__",
     "query",
+    "udf",
 ]
 
 _HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith(("Error", "Refusal"))}
 _HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch")
 _HOMES |= {"AnomalyScorer": "anomaly_app.scoring", "Pattern": "anomaly_app.patterns.builder"}
+_HOMES |= {"Session": "anomaly_app.session", "udf": "anomaly_app.expressions.functions.python"}
 
 
 def __getattr__(name: str) -> Any:

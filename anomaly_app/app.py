@@ -331,6 +331,7 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
                 partitions=partitions,
                 bounded=settings.worker.bounded,
                 limits=limits,
+                modules=settings.functions.modules,
             )
         except SqlError as error:
             raise error.in_file(path) from None

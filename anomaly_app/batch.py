@@ -130,14 +130,24 @@ def run(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None,
         if tables is None or len(tables) != 1:
             raise SqlValidationError(f"a {type(sql).__name__} is about one table, but {len(tables or ())} are given")
         sql = sql.sql(next(iter(tables)))
-    given = {name: _as_rows(table) for name, table in (tables or {}).items()}
-    schemas = {name: _schema(rows) for name, rows in given.items() if rows.columns}
-    bound = bind_text(sql, schemas, dialect)
+    given = {name: as_rows(table) for name, table in (tables or {}).items()}
+    schemas = {name: schema_of(rows) for name, rows in given.items() if rows.columns}
+    return run_bound(bind_text(sql, schemas, dialect), given, sql)
+
+
+def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
+    """Run a query that is bound.
+
+    Args:
+        bound: the query.
+        given: the rows of each table, by name.
+        sql: its text, for errors.
+    """
     name = _name_of(bound, given, sql)
     return _run(bound, name, given[name])
 
 
-def _as_rows(table: Any) -> Rows:
+def as_rows(table: Any) -> Rows:
     """The table with what tells its columns: itself, or its frame."""
     from anomaly_app.frames import as_table
     from anomaly_app.incoming import Table
@@ -163,7 +173,8 @@ def _as_rows(table: Any) -> Rows:
 _NEVER_LATE_MS = 1 << 60
 
 
-def _schema(table: Rows) -> Schema:
+def schema_of(table: Rows) -> Schema:
+    """Columns and time attribute of a table that says its columns."""
     from anomaly_app.sql import parse_type
 
     columns = [Column(name, parse_type(type_)) for name, type_ in table.columns]

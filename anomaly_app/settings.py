@@ -190,6 +190,14 @@ class LimitSettings(_Section):
     """Of a query with detectors, in a partition: each has a model."""
 
 
+class FunctionSettings(_Section):
+    """Functions written in Python."""
+
+    modules: Texts = ()
+    """Modules, and packages with all that is in them, from which CREATE FUNCTION may take functions; none for no
+    functions: what is named here runs within the worker."""
+
+
 class Settings(_Section):
     """All settings.
 
@@ -204,6 +212,7 @@ class Settings(_Section):
     alerts: AlertSettings = AlertSettings()
     web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
+    functions: FunctionSettings = FunctionSettings()
 
 
 def _keys() -> dict[str, bool]:

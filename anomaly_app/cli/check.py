@@ -46,7 +46,8 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
 
     report: dict[str, Any] = {"file": str(path), "ok": False}
     try:
-        job = bind_job(path.read_text("utf-8"), name=path.stem, path=str(path), dialect=dialect)
+        modules = loaded.settings.functions.modules
+        job = bind_job(path.read_text("utf-8"), name=path.stem, path=str(path), dialect=dialect, modules=modules)
         replaced = settle(loaded, [job]).warning
     except SqlError as error:
         message = {"code": error.code, "problem": error.problem, "line": error.line, "column": error.column}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomaly_app.cli.options import Dialect, Json, read_sql
+from anomaly_app.cli.options import ConfigFile, Dialect, Json, Set, load, read_sql
 from anomaly_app.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -24,8 +24,13 @@ def explain(
     source: Annotated[bool, typer.Option("--source", help="Print the generated Python too.")] = False,
     dialect: Dialect = "flink",
     json: Json = False,
+    set: Set = None,
+    config: ConfigFile = None,
 ) -> None:
-    """Explain the queries of a job in words: pattern, output, program, strategy, state. Nothing runs.
+    """Explain the queries of a job: in words, and as the plan that runs. Nothing runs.
+
+    The words are about pattern, output, program, strategy and state. The plan has the logical tree, what follows for
+    each node, and the operators.
 
     The text needs a CREATE TABLE for each table; its WITH (…) may be left out.
 
@@ -37,7 +42,7 @@ def explain(
 
     text, name = read_sql(sql)
     try:
-        queries = [_query(*bound) for bound in _bind(text, dialect)]
+        queries = [_query(*bound) for bound in _bind(text, dialect, load(config, set).settings.functions.modules)]
     except SqlError as error:
         note(f"anomaly: {name}: {error}")
         raise typer.Exit(2) from error
@@ -50,7 +55,7 @@ def explain(
         _print(query, source)
 
 
-def _bind(text: str, dialect: str) -> list[tuple[str, str, PlannedQuery, Layout]]:
+def _bind(text: str, dialect: str, modules: Sequence[str]) -> list[tuple[str, str, PlannedQuery, Layout]]:
     """Name, table, operator factory and rows of each query."""
     from anomaly_app.jobs.binder import bind_job, bind_text
     from anomaly_app.sql import parse_statements
@@ -58,16 +63,17 @@ def _bind(text: str, dialect: str) -> list[tuple[str, str, PlannedQuery, Layout]
 
     creates = [statement for statement in parse_statements(text) if isinstance(statement, CreateTable)]
     if creates and not any(create.options for create in creates):
-        bound = bind_text(text, {}, dialect)
+        bound = bind_text(text, {}, dialect, modules=modules)
         return [("query", bound.source, bound.factory, bound.layout)]
-    job = bind_job(text, name="job", dialect=dialect)
+    job = bind_job(text, name="job", dialect=dialect, modules=modules)
     return [(query.name, plan.source.name, query.factory, plan.layout) for plan in job.plans for query in plan.queries]
 
 
 def _query(name: str, table: str, factory: PlannedQuery, layout: Layout) -> dict[str, Any]:
     from anomaly_app.patterns.explain import explain_rule
+    from anomaly_app.plan.explain import explain_plan
 
-    known = {"query": name, "table": table}
+    known = {"query": name, "table": table, "plan": explain_plan(factory)}
     measures = factory.measures
     output = [{"name": c.name, "type": str(c.type), "measure": measures.get(c.name, "")} for c in factory.output]
     if factory.rule is not None and factory.is_rule:
@@ -82,6 +88,8 @@ def _query(name: str, table: str, factory: PlannedQuery, layout: Layout) -> dict
 
 
 def _print(query: dict[str, Any], source: bool) -> None:
+    from anomaly_app.plan.explain import plan_lines
+
     print(f"{query['query']}: rows of {query['table']}\n")
     if "pattern" in query:
         print(f"PATTERN {query['pattern']}\n")
@@ -100,6 +108,8 @@ def _print(query: dict[str, Any], source: bool) -> None:
         if len(states) > MAX_STATES:
             print(f"  … and {len(states) - MAX_STATES:,} more (--json has all)")
     _section("How it runs", _how(query))
+    print()
+    print("\n".join(plan_lines(query["plan"])))
     for name, text in query["source"].items() if source and "source" in query else ():
         print(f"\nGenerated: {name}\n")
         print("\n".join(f"  {line}".rstrip() for line in text.splitlines()))

@@ -198,13 +198,13 @@ class ExpressionCompiler:
         known = self.scope.call(node, self)
         if known is not None:
             return known
-        if node.name not in FUNCTIONS:
+        if node.entry is None and node.name not in FUNCTIONS:
             raise self.fail(node, unknown_function(node.name))
         if node.over is not None:
             raise self.fail(node, "OVER is not supported here")
         if node.filter is not None or node.distinct:
             raise self.fail(node, f"{node.name} is no aggregate: neither DISTINCT nor FILTER is possible")
-        return compile_function(self, node)
+        return node.entry(self, node) if node.entry is not None else compile_function(self, node)
 
     def _index(self, node: n.Index) -> Code:
         operand, index = self.value(node.operand), self.value(node.index)

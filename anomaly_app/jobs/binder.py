@@ -11,35 +11,25 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.catalog import Catalog
+from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
+from anomaly_app.jobs.said import ALERTS, Settings
 from anomaly_app.jobs.sinks import Apply, into_sink
-from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
+from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import Layout
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Column, Origin, Schema
 from anomaly_app.sql import parse_statements
+from anomaly_app.sql.commands import TELLS, Describe, Explain, ListOptions, Reset, Show
 from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
-from anomaly_app.words import parse_duration
 
 STATE_VERSION = 3
 """Part of every fingerprint: raised when operators store their state in another way."""
-
-ALERTS = "anomaly.alerts"
-"""Which rows of the statements behind it are alerts: ``all``, ``none`` or ``auto``, the default."""
-
-_OWN = "anomaly."
-"""Begins options that Flink does not know, and accepts."""
-
-_ALERTS = ("all", "none", "auto")
-
-STATE_TTL = "table.exec.state.ttl"
-"""Flink's option: how long the state of a key that gets no rows is kept; 0, the default, for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,12 @@ class BoundQuery:
 
 
 def bind_text(
-    sql: str, schemas: Mapping[str, Schema], dialect: str = "flink", *, limits: Limits | None = None
+    sql: str,
+    schemas: Mapping[str, Schema],
+    dialect: str = "flink",
+    *,
+    limits: Limits | None = None,
+    modules: Sequence[str] = (),
 ) -> BoundQuery:
     """Bind a text with one query.
 
@@ -73,6 +68,7 @@ def bind_text(
         schemas: tables by name; a CREATE TABLE of the same name comes first.
         dialect: ``flink`` or ``standard``.
         limits: on what the operator may hold.
+        modules: prefixes of the modules from which CREATE FUNCTION may take functions.
 
     Raises:
         SqlError: the text is wrong.
@@ -86,23 +82,45 @@ def bind_text(
     catalog = Catalog(sql)
     for name, schema in schemas.items():
         catalog.add_table(name, schema)
+    settings = Settings(sql)
     queries: list[QueryTree | Insert] = []
-    settings = _Settings(sql)
-    for statement in parse_statements(sql):
-        if isinstance(statement, SetOption):
+    bound: BoundQuery | None = None
+    statements = parse_statements(sql)
+    in_order = any(isinstance(statement, IN_ORDER) for statement in statements)
+    for statement in statements:
+        if isinstance(statement, DEFINITIONS):
+            define(statement, catalog, modules)
+        elif isinstance(statement, (SetOption, Reset)):
             settings.take(statement)
-        elif isinstance(statement, CreateTable):
-            catalog.create_table(statement, bind_schema(statement, sql))
-        elif isinstance(statement, CreateView):
-            catalog.create_view(statement)
+        elif isinstance(statement, TELLS):
+            raise SqlValidationError(f"{_name_of(statement)} stands here in vain: {_TELL}", sql, *statement.span)
         else:
             queries.append(statement)
+            if in_order and len(queries) == 1:  # names may mean something else behind it
+                bound = bind_query(statement, catalog, dialect_of(dialect), settings, limits)
     if len(queries) != 1:
         span = queries[1].span if queries else Span(0, 1)
         raise SqlValidationError(f"expected one SELECT or INSERT, found {len(queries)}", sql, *span)
-    (statement,) = queries
-    analyzer = Analyzer(catalog, _dialect(dialect))
-    node = analyzer.query(statement.query if isinstance(statement, Insert) else statement)
+    return bound or bind_query(queries[0], catalog, dialect_of(dialect), settings, limits)
+
+
+def bind_query(
+    statement: QueryTree | Insert, catalog: Catalog, dialect: Dialect, settings: Settings, limits: Limits | None = None
+) -> BoundQuery:
+    """Bind a query or INSERT over rows in memory.
+
+    Args:
+        statement: of the catalog's text.
+        catalog: what its names mean.
+        dialect: whose semantics.
+        settings: what SET has said.
+        limits: on what the operator may hold.
+
+    Raises:
+        SqlError: a name is unknown, or what is asked makes no sense or is not supported.
+    """
+    sql, analyzer = catalog.text, Analyzer(catalog, dialect)
+    node = analyzer.query(catalog.prepared(statement.query if isinstance(statement, Insert) else statement))
     into = None
     if isinstance(statement, Insert):
         sink = catalog.known(statement.path, statement.target_span)
@@ -114,12 +132,22 @@ def bind_text(
     return BoundQuery(factory, Layout(scan.columns), scan.source, mode, scan.table, scan.span)
 
 
+_TELL = "Session.execute of Python gives its rows, and anomaly explain tells about the queries of a file"
+
+
+def _name_of(statement: object) -> str:
+    """What a statement that only tells is called."""
+    if isinstance(statement, Show):
+        return f"SHOW {statement.what}"
+    return {Describe: "DESCRIBE", Explain: "EXPLAIN", ListOptions: "SET"}[type(statement)]
+
+
 def _planned(
     node: Node,
     analyzer: Analyzer,
     into: tuple[Apply | None, Sequence[Column]] | None,
     limits: Limits | None,
-    settings: _Settings,
+    settings: Settings,
     text: str,
 ) -> PlannedQuery:
     """A query over one table as what runs it."""
@@ -140,6 +168,7 @@ def bind_job(
     partitions: Mapping[str, int] | None = None,
     bounded: bool = False,
     limits: Limits | None = None,
+    modules: Sequence[str] = (),
 ) -> Job:
     """Bind a job file.
 
@@ -151,18 +180,25 @@ def bind_job(
         partitions: number of partitions by topic; a topic that is missing has more than one.
         bounded: all sources are read to their present end only.
         limits: on what the operators may hold.
+        modules: prefixes of the modules from which CREATE FUNCTION may take functions.
 
     Raises:
         SqlError: the text is wrong.
     """
-    binder = _JobBinder(text, _dialect(dialect), partitions or {}, bounded, limits)
+    binder = _JobBinder(text, dialect_of(dialect), partitions or {}, bounded, limits, modules)
     for statement in binder.statements:
-        if isinstance(statement, SetOption):
-            if not binder.settings.take(statement):
+        if isinstance(statement, (SetOption, Reset)):
+            if not binder.settings.take(statement) and isinstance(statement, SetOption):
                 binder.warnings.append(f"SET '{statement.key}' has no meaning here and is ignored")
+        elif isinstance(statement, TELLS):
+            line = text.count("\n", 0, statement.span.start) + 1
+            binder.warnings.append(f"line {line}: {_name_of(statement)} tells nobody anything in a job: {_TELL}")
+        elif isinstance(statement, DEFINITIONS):
+            if binder.in_order:
+                binder.define(statement)
         elif isinstance(statement, Insert):
             binder.add(statement.query, statement)
-        elif not isinstance(statement, (CreateTable, CreateView)):
+        else:
             binder.add(statement, None)
     if not binder.queries:
         raise SqlValidationError("the job has no query: expected INSERT INTO … SELECT …, or SELECT …", text, len(text))
@@ -171,30 +207,46 @@ def bind_job(
 
 class _JobBinder:
     def __init__(
-        self, text: str, dialect: Dialect, partitions: Mapping[str, int], bounded: bool, limits: Limits | None
+        self,
+        text: str,
+        dialect: Dialect,
+        partitions: Mapping[str, int],
+        bounded: bool,
+        limits: Limits | None,
+        modules: Sequence[str],
     ) -> None:
         self.text, self.dialect, self.partitions = text, dialect, partitions
-        self.bounded, self.limits = bounded, limits
+        self.bounded, self.limits, self.modules = bounded, limits, modules
         self.warnings: list[str] = []
-        self.settings = _Settings(text)
+        self.settings = Settings(text)
         self.statements = parse_statements(text)
         self.catalog = Catalog(text)
-        for statement in self.statements:
-            if isinstance(statement, CreateTable):
-                self.catalog.create_table(statement, bind_schema(statement, text))
-            elif isinstance(statement, CreateView):
-                self.catalog.create_view(statement)
         self.analyzer = Analyzer(self.catalog, dialect)
-        for view in self.catalog.views.values():
-            self.analyzer.query(view.query)  # a view that nobody uses must be right too
+        self.in_order = any(isinstance(statement, IN_ORDER) for statement in self.statements)
+        if not self.in_order:
+            for statement in self.statements:
+                if isinstance(statement, DEFINITIONS):
+                    define(statement, self.catalog, modules)
+            for view in self.catalog.views.values():
+                self.analyzer.query(view.query)  # a view that nobody uses must be right too
+        self._used: dict[str, CreateTable] = {}
         self._sources: dict[str, Source] = {}
         self._sinks: dict[str, Sink] = {}
         self.queries: dict[tuple[str, tuple[str, ...] | None], list[Query]] = {}
         self._names: list[str] = []
 
+    def define(self, statement: Definition) -> None:
+        """A statement after which names may mean something else than before."""
+        define(statement, self.catalog, self.modules)
+        self.analyzer = Analyzer(self.catalog, self.dialect)
+        if isinstance(statement, CreateView):
+            view = self.catalog.view(statement.path)
+            assert view is not None, "it has just been made"
+            self.analyzer.query(view.query)  # a view that nobody uses must be right too
+
     def add(self, tree: QueryTree, insert: Insert | None) -> None:
         """Bind a query and note which rows it needs."""
-        node = self.analyzer.query(tree)
+        node = self.analyzer.query(self.catalog.prepared(tree))
         sink = self._sink(insert) if insert is not None else None
         into = None
         if insert is not None and sink is not None:
@@ -245,15 +297,24 @@ class _JobBinder:
         return Routing.REPARTITION
 
     def _source(self, name: str) -> Source:
+        self._note(name, insert=None)
         if name not in self._sources:
             self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
         return self._sources[name]
 
     def _sink(self, insert: Insert) -> Sink:
         name = self.catalog.known(insert.path, insert.target_span)
+        self._note(name, insert)
         if name not in self._sinks:
             self._sinks[name] = bind_sink(self.catalog.creates[name], self.text, self.warnings)
         return self._sinks[name]
+
+    def _note(self, name: str, insert: Insert | None) -> None:
+        """A table is used: all queries of a job must mean the same by its name."""
+        create = self.catalog.creates[name]
+        if self._used.setdefault(name, create) is not create:
+            problem = f"table {name} is another one than for the queries above: a job needs a name for each"
+            raise SqlValidationError(problem, self.text, *(create.span if insert is None else insert.target_span))
 
     def _name(self, sink: Sink | None) -> str:
         base = re.sub(r"[^A-Za-z0-9._-]", "_", sink.name.rpartition(".")[2] if sink is not None else "query")
@@ -272,7 +333,9 @@ class _JobBinder:
         columns = [f"{column.name} {column.type} {column.origin.value}" for column in wanted]
         columns += [f"{name} AS {schema.computed[name].words}" for name in computed]
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
-        parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words]
+        said = {token.value.upper() for text in texts for token in tokenize(text)}
+        own = [f"{name} {one.origin} {one.returns}" for name, one in self.catalog.functions.items() if name in said]
+        parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words, *own]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -285,41 +348,8 @@ def _free(name: str, taken: Sequence[str]) -> str:
     return free
 
 
-class _Settings:
-    """What SET says, for the statements behind it.
-
-    Attributes:
-        ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
-        alerts: which rows are alerts: ``all``, ``none`` or ``auto``.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self.ttl_ms: int | None = None
-        self.alerts = "auto"
-
-    def take(self, setting: SetOption) -> bool:
-        """Whether the option has a meaning here; an error if its value is wrong, or an option of our own is unknown."""
-        if setting.key == ALERTS:
-            self.alerts = setting.value.lower()
-            if self.alerts not in _ALERTS:
-                problem = f"'{ALERTS}' is '{setting.value}': it must be 'all', 'none' or 'auto'"
-                raise SqlValidationError(problem, self._text, *setting.span)
-            return True
-        if setting.key.startswith(_OWN):
-            problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS])}"
-            raise SqlValidationError(problem, self._text, *setting.span)
-        if setting.key != STATE_TTL:
-            return False
-        ttl = parse_duration(setting.value)
-        if ttl is None:
-            problem = f"'{STATE_TTL}' is '{setting.value}': it must be a duration such as '30 d' or '12 h', or '0'"
-            raise SqlValidationError(problem, self._text, *setting.span)
-        self.ttl_ms = ttl or None
-        return True
-
-
-def _dialect(name: str) -> Dialect:
+def dialect_of(name: str) -> Dialect:
+    """The dialect of a name; raises ``SqlValidationError`` if there is none."""
     try:
         return Dialect(name)
     except ValueError:

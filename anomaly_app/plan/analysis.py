@@ -339,7 +339,7 @@ class Analyzer:
             raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *ref.as_of.span)
         view = self.catalog.view(ref.path)
         if view is not None:
-            return self._named(self._view(view), ref.alias, ref.path, ref.columns, ref.span, text)
+            return self._named(self.view(view), ref.alias, ref.path, ref.columns, ref.span, text)
         found = self.catalog.table(ref.path)
         if found is None:
             raise self._unknown(ref, text)
@@ -361,7 +361,8 @@ class Analyzer:
         hint = nearest(ref.name, known) if known else ": CREATE TABLE it first"
         return SqlValidationError(f"unknown table {ref.name!r}{hint}", text, *ref.span)
 
-    def _view(self, view: CreateView) -> Node:
+    def view(self, view: CreateView) -> Node:
+        """The node of a view; the same one if it is asked for again."""
         known = self._views.get(view.path)
         if known is not None:
             return known

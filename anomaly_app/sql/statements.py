@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from anomaly_app.expressions.nodes import Node
@@ -21,6 +22,7 @@ class ColumnDefinition:
         virtual: the metadata column is not written.
         computed: expression of a computed column.
         span: its place.
+        words: the expression as written.
     """
 
     name: str
@@ -29,15 +31,17 @@ class ColumnDefinition:
     virtual: bool
     computed: Node | None
     span: Span
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WatermarkDefinition:
-    """``WATERMARK FOR column AS strategy``."""
+    """``WATERMARK FOR column AS strategy``; ``words`` is the strategy as written."""
 
     column: str
     strategy: Node
     span: Span
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,23 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Like:
+    """``LIKE path [(INCLUDING | EXCLUDING | OVERWRITING part …)]``.
+
+    Args:
+        span: its place.
+        path: of the table whose parts are taken.
+        wishes: ``INCLUDING``, ``EXCLUDING`` or ``OVERWRITING`` by part.
+    """
+
+    span: Span
+    path: tuple[str, ...]
+    wishes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class CreateTable:
-    """CREATE TABLE."""
+    """CREATE TABLE; ``text`` is the whole text that it stands in."""
 
     span: Span
     path: tuple[str, ...]
@@ -60,6 +79,9 @@ class CreateTable:
     primary_key: tuple[str, ...]
     options: tuple[Option, ...]
     if_not_exists: bool
+    like: Like | None = None
+    temporary: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +114,4 @@ class CreateView:
     query: QueryTree
     if_not_exists: bool
     text: str
-
-
-Statement = CreateTable | CreateView | Insert | QueryTree | SetOption
+    temporary: bool = False

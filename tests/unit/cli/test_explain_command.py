@@ -80,3 +80,26 @@ def test_what_is_wrong_is_pointed_at(capsys: pytest.CaptureFixture[str]) -> None
         main(["explain", f"{TABLE} SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE C AS 1 = 1)"]) == 2
     )
     assert "C is defined but not in PATTERN" in capsys.readouterr().err
+
+
+def test_the_plan_stands_behind_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    text = out(capsys, SALES)
+    assert text.index("How it runs") < text.index("== Logical plan ==\n[1] Project user_id,")
+    assert "\n  [2] Match (TYPICAL_SALE+? UNUSUAL_SALE) by user_id\n    [3] Scan SalesRecordTable, watermark" in text
+    assert "\n    state    rows of open matches; bounded by WITHIN\n" in text
+    (query,) = json.loads(out(capsys, SALES, "--json"))
+    assert [node["node"] for node in query["plan"]["nodes"]] == ["Calc", "Match", "Scan"]
+    assert query["plan"]["distributed_by"] == ["user_id"]
+
+
+def test_functions_of_allowed_modules_are_known(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "explained_functions.py").write_text("def same(a: int) -> int:\n    return a\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    sql = (
+        f"{TABLE} CREATE FUNCTION same AS 'explained_functions.same' LANGUAGE PYTHON; SELECT k FROM t WHERE same(a) > 1"
+    )
+    assert main(["explain", sql]) == 2
+    assert "functions.modules allows no module" in capsys.readouterr().err
+    assert "where same(a) > 1" in out(capsys, sql, "--set", "functions.modules=explained_functions")

@@ -1,0 +1,73 @@
+"""What SET has said, for the statements behind it."""
+
+from __future__ import annotations
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.patterns.clause import nearest
+from anomaly_app.sql.commands import Reset
+from anomaly_app.sql.statements import SetOption
+from anomaly_app.words import parse_duration
+
+ALERTS = "anomaly.alerts"
+"""Which rows of the statements behind it are alerts: ``all``, ``none`` or ``auto``, the default."""
+
+_OWN = "anomaly."
+"""Begins options that Flink does not know, and accepts."""
+
+_ALERTS = ("all", "none", "auto")
+
+STATE_TTL = "table.exec.state.ttl"
+"""Flink's option: how long the state of a key that gets no rows is kept; 0, the default, for ever."""
+
+
+class Settings:
+    """What SET says, for the statements behind it.
+
+    Attributes:
+        text: of the statements, for errors.
+        said: every option that is set, and its value.
+        ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
+        alerts: which rows are alerts: ``all``, ``none`` or ``auto``.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.said: dict[str, str] = {}
+        self.ttl_ms: int | None = None
+        self.alerts = "auto"
+
+    def take(self, setting: SetOption | Reset) -> bool:
+        """Whether the option has a meaning here; an error if its value is wrong, or an option of our own is unknown."""
+        if isinstance(setting, Reset):
+            return self._reset(setting)
+        known = self._take(setting)
+        self.said[setting.key] = setting.value
+        return known
+
+    def _reset(self, reset: Reset) -> bool:
+        for key in [reset.key] if reset.key is not None else list(self.said):
+            self.said.pop(key, None)
+            if key == ALERTS:
+                self.alerts = "auto"
+            elif key == STATE_TTL:
+                self.ttl_ms = None
+        return reset.key is None or reset.key in (ALERTS, STATE_TTL)
+
+    def _take(self, setting: SetOption) -> bool:
+        if setting.key == ALERTS:
+            self.alerts = setting.value.lower()
+            if self.alerts not in _ALERTS:
+                problem = f"'{ALERTS}' is '{setting.value}': it must be 'all', 'none' or 'auto'"
+                raise SqlValidationError(problem, self.text, *setting.span)
+            return True
+        if setting.key.startswith(_OWN):
+            problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS])}"
+            raise SqlValidationError(problem, self.text, *setting.span)
+        if setting.key != STATE_TTL:
+            return False
+        ttl = parse_duration(setting.value)
+        if ttl is None:
+            problem = f"'{STATE_TTL}' is '{setting.value}': it must be a duration such as '30 d' or '12 h', or '0'"
+            raise SqlValidationError(problem, self.text, *setting.span)
+        self.ttl_ms = ttl or None
+        return True
