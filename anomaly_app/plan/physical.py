@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,7 +204,6 @@ class Builder:
         limits: on what operators may hold.
         ttl_ms: after which the state of silent keys may be dropped; None for never.
         scans: layout of the rows of each table, by name; those of the columns that are needed, if left out.
-        single: the graph has one input, whose rows are taken from a log that can be read again.
     """
 
     def __init__(
@@ -213,9 +212,7 @@ class Builder:
         dialect: Dialect,
         limits: Limits | None = None,
         ttl_ms: int | None = None,
-        scans: dict[str, Layout] | None = None,
-        *,
-        single: bool = True,
+        scans: Mapping[str, Layout] | None = None,
     ) -> None:
         self.result, self.dialect, self.limits, self.ttl_ms = result, dialect, limits or Limits(), ttl_ms
         self.needs = needed_columns(result)
@@ -230,7 +227,7 @@ class Builder:
         self.layouts = scans or {
             scan.table: Layout(tuple(c for c in scan.columns if c.name in self.needs[id(scan)])) for scan in self.scans
         }
-        self.needs_order = single and len(self.scans) == 1 and self._all_ordered(self.scans[0])
+        self.needs_order = len(self.scans) == 1 and self._all_ordered(self.scans[0])
         stateful = [node for node in walk(result) if not isinstance(node, (Scan, Calc, Union, ValuesRows))]
         self.log = self.needs_order and len(stateful) == 1
         self.vertices: list[VertexPlan] = []
@@ -423,11 +420,8 @@ class Builder:
             made = f"*item, {number}"
         else:
             loop, made = "enumerate(value, 1)", f"item, {number}"
-        origin = "" if below.by_source else f"*row[{width}:]"
-        if not below.by_source:
-            origin = f"numbered(row[{width}], n)"
+        behind = f"*row[{width}:]," if below.by_source else f"*numbered(row[{width}:], n),"
         env.names["numbered"] = _numbered
-        behind = f"{origin}," if not below.by_source else f"*row[{width}:],"
         lines = [
             "def expand(row):",
             f"    value = {value}",
@@ -453,8 +447,7 @@ class Builder:
             head, behind, slice_ = row[:width], row[width:], windows.slice(row[TIME])
             found = []
             for n, end in enumerate(range(slice_ + windows.step_ms, windows.last_end(slice_) + 1, windows.step_ms)):
-                tail = (_numbered(behind[0], n),) if len(behind) == 1 else behind
-                found.append((*head, windows.start(end), end, end - 1, *tail))
+                found.append((*head, windows.start(end), end, end - 1, *_numbered(behind, n)))
             return found
 
         vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
@@ -638,10 +631,12 @@ def _no_column(name: str) -> Code:
     raise AssertionError(f"a constant reads {name}")
 
 
-def _numbered(origin: Any, number: int) -> tuple[Any, ...]:
-    """The origin of one of several rows made of one."""
-    path, *place = origin
-    return ((*path, number), *place)
+def _numbered(behind: Sequence[Any], number: int) -> Sequence[Any]:
+    """What stands behind the columns of one of several rows made of one: a derived row has its origin there."""
+    if len(behind) != 1:
+        return behind
+    path, *place = behind[0]
+    return (((*path, number), *place),)
 
 
 def main_node(result: Node) -> Node:
