@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 from decimal import Decimal
 
-from anomaly_app.errors import SqlSyntaxError
+from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Token
 from anomaly_app.expressions.type_parser import TypeParser
@@ -65,8 +66,12 @@ class LiteralParser(TypeParser):
         if self.token.kind not in ("text", "number"):
             raise self.expected("a number in quotes, as in INTERVAL '10' SECOND")
         token = self.take()
-        unit = self._unit()
-        until = self._unit() if self.accept("TO") else ""
+        unit, digits = self._unit()
+        until, _ = self._unit() if self.accept("TO") else ("", 0)
+        leading = _LEADING.match(token.value)
+        if leading is not None and len(leading[1]) > digits:
+            problem = f"an interval of {unit} has {digits} digits at most: write {unit}({len(leading[1])}) for more"
+            raise SqlValidationError(problem, self.text, *token.span)
         if until:
             millis = _compound_interval(token.value, unit, until)
         elif unit in _MONTHS:
@@ -82,18 +87,24 @@ class LiteralParser(TypeParser):
             raise SqlSyntaxError(f"{token.value!r} is not an interval of {unit}", self.text, *token.span)
         return n.Literal(self.span_from(start), sign * millis, DataType(Kind.INTERVAL_DAY, nullable=False))
 
-    def _unit(self) -> str:
+    def _unit(self) -> tuple[str, int]:
+        """A unit, and how many digits its number may have: two, if nothing else is said."""
         word = self.token.upper
         unit = word[:-1] if word.endswith("S") else word
         if unit not in _UNITS and unit not in _MONTHS:
             raise self.expected("SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "YEAR")
         self.take()
+        digits = 9 if unit == "MILLISECOND" else 2
         if self.accept("("):
-            self.whole_number()
+            digits = self.whole_number()
             if self.accept(","):
                 self.whole_number()
             self.expect(")")
-        return unit
+        return unit, digits
+
+
+_LEADING = re.compile(r"\s*[-+]?0*(\d+)")
+"""The digits of the first number of an interval that count."""
 
 
 def _parse_decimal(text: str) -> Decimal | None:

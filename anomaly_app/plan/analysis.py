@@ -12,7 +12,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect, common_type
-from anomaly_app.plan import grouping, matching, over, sets, unnesting, windowing
+from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, windowing
 from anomaly_app.plan.nodes import Calc, Node, Scan
 from anomaly_app.plan.scope import Expression, Name, Scope, free_name, names_of
 from anomaly_app.schema import Column, Schema
@@ -171,10 +171,10 @@ class Analyzer:
     # --- SELECT ---------------------------------------------------------------------------------------
 
     def _select(self, select: Select) -> Node:
-        relation = self._from(select)
+        relation = self.source(select)
         if select.where is not None:
             relation = self.filtered(relation, select.where, "WHERE")
-        items = self._starred(select, relation)
+        items = self.starred(select, relation)
         calls = [*(item.expr for item in items), *([select.qualify] if select.qualify is not None else [])]
         replaced: Callable[[n.Node], n.Node] = _same
         if select.group_by or select.having is not None or any(map(grouping.has_aggregates, calls)):
@@ -202,6 +202,10 @@ class Analyzer:
 
     def filtered(self, relation: Relation, condition: n.Node, what: str) -> Relation:
         """A relation with a condition; a bound on ROW_NUMBER() becomes one of the node that numbers."""
+        relation, left = joining.window_filtered(self, relation, condition)
+        if left is None:
+            return relation
+        condition = left
         refuse_subqueries(condition, relation.text)
         scope = self.scope(relation)
         if what == "WHERE":
@@ -249,7 +253,7 @@ class Analyzer:
         )  # fmt: skip
         return relation.over(calc), tuple(names)
 
-    def _starred(self, select: Select, relation: Relation) -> list[SelectItem]:
+    def starred(self, select: Select, relation: Relation) -> list[SelectItem]:
         """The SELECT list with its stars written out."""
         scope = self.scope(relation)
         items: list[SelectItem] = []
@@ -304,7 +308,8 @@ class Analyzer:
 
     # --- FROM -----------------------------------------------------------------------------------------
 
-    def _from(self, select: Select) -> Relation:
+    def source(self, select: Select) -> Relation:
+        """What stands in the FROM of a SELECT, with its windows or its row pattern."""
         if select.table is None:
             return Relation(sets.one_row(select.text, select.span), (), select.text)
         relation = self.item(select.table, select.text)
@@ -326,7 +331,10 @@ class Analyzer:
         assert isinstance(item, Join)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
-        raise _no_join(item, text)
+        joined = joining.window_joined(self, item, text)
+        if joined is None:
+            raise _no_join(item, text)
+        return joined
 
     def _table(self, ref: TableRef, text: str) -> Relation:
         if ref.as_of is not None:

@@ -30,6 +30,7 @@ from anomaly_app.plan.nodes import (
     ValuesRows,
     WindowAggregate,
     WindowAssign,
+    WindowJoin,
     walk,
 )
 from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, Column, Kind
@@ -106,6 +107,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     if isinstance(node, Match):
         rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
         return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
+    if isinstance(node, WindowJoin):
+        return [(side, _join_reads(node, place, wanted)) for place, side in enumerate(node.inputs)]
     below = node.inputs[0] if node.inputs else None
     if below is None:
         return []
@@ -133,6 +136,16 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     return [(below, names)]
 
 
+def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
+    """Columns of one side that a window join needs."""
+    names = wanted | node.condition.reads if node.condition is not None else wanted
+    side = node.inputs[place]
+    assert side.window is not None
+    edges = {name for name in (side.window.start, side.window.end) if name}
+    behind = {name: name for name in side.names} if place == 0 else node.theirs
+    return {own for own, name in behind.items() if name in names} | edges | {key[place] for key in node.keys}
+
+
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
@@ -145,7 +158,7 @@ def row_time(node: Node) -> str | None:
         time = node.source.rowtime or node.source.proctime
     elif isinstance(node, Union):
         time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
-    elif isinstance(node, WindowAggregate) or (isinstance(node, Rank) and node.windowed is not None):
+    elif isinstance(node, (WindowAggregate, WindowJoin)) or (isinstance(node, Rank) and node.windowed is not None):
         time = node.window.time if node.window is not None else None
     elif isinstance(node, (WindowAssign, Detect, Over, Rank, Sort)):
         time = node.time

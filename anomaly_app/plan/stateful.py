@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.typed import Environment
+from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.operators.attached import AttachedWindows
 from anomaly_app.operators.over import OverPlan, OverRows
 from anomaly_app.operators.rank import KeepFirst, RankPlan, WindowRank
+from anomaly_app.operators.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators.sort import Limit as LimitVertex, Sort as SortVertex, order_by
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
-from anomaly_app.plan.nodes import AggregateCall, Limit, Node, Over, Rank, Sort, WindowAggregate
+from anomaly_app.plan.nodes import AggregateCall, Limit, Node, Over, Rank, Sort, WindowAggregate, WindowJoin
 from anomaly_app.plan.over import MAX_RANK
 from anomaly_app.windows.accumulators import Accumulators
 
@@ -39,6 +40,8 @@ def build(builder: Builder, node: Node) -> Built:
         return _limit(builder, node)
     if isinstance(node, WindowAggregate):
         return _attached(builder, node)
+    if isinstance(node, WindowJoin):
+        return _window_join(builder, node)
     raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
 
 
@@ -213,6 +216,37 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
     )
     assert node.window is not None
     return Built(vertex, Layout(node.columns), True, node.window.time, False)
+
+
+def _window_join(builder: Builder, node: WindowJoin) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    builts, sides = [], []
+    for place, below in enumerate((node.left, node.right)):
+        built = builder.node(below)
+        layout, window = built.layout, below.window
+        assert window is not None and window.start is not None and window.end is not None
+        key = key_of(layout, [pair[place] for pair in node.keys])
+        builts.append(built)
+        sides.append(JoinSide(layout, built.reads, key, layout.index(window.start), layout.index(window.end)))
+    left, right = (built.layout for built in builts)
+    condition = None
+    if node.condition is not None:
+        codes = {c.name: Code(f"a[{k}]", c.type) for k, c in enumerate(left.columns, COLUMNS)}
+        codes |= {node.theirs[c.name]: Code(f"b[{k}]", c.type) for k, c in enumerate(right.columns, COLUMNS)}
+        env = Environment()
+        test = node.condition.compile_condition(codes.__getitem__, env)
+        condition = env.function("holds", f"def holds(a, b):\n    return {test}")
+    plan = WindowJoinPlan(node.kind, sides[0], sides[1], condition)
+    vertex = builder.add(lambda: WindowJoinRows(plan), [built.vertex for built in builts], node.title)
+    own = {column.name: column for column in node.columns}
+    columns = [own[column.name] for column in left.columns]
+    some = set(builts[0].reads)
+    if node.kind not in ("SEMI", "ANTI"):
+        columns += [own[node.theirs[column.name]] for column in right.columns]
+        some |= {node.theirs[name] for name in builts[1].reads}
+    time = node.window.time if node.window is not None else None
+    return Built(vertex, Layout(tuple(columns)), True, time, False, frozenset(some))
 
 
 def key_of(layout: Layout, names: Sequence[str]) -> Callable[[Row], Any]:

@@ -182,7 +182,7 @@ FROM (
       SELECT {keys}, window_start, window_end,
         MAX({known}) AS max_value, {form.centre.format(finite)} AS centre, {form.spread.format(finite)} AS spread,
         COUNT({known}) AS row_count
-      FROM TABLE(TUMBLE(TABLE {source}, DESCRIPTOR({_quoted(self.time)}), INTERVAL '{self.size_ms / 1_000}' SECOND))
+      FROM TABLE(TUMBLE(TABLE {source}, DESCRIPTOR({_quoted(self.time)}), INTERVAL '{self.size_ms / 1_000}' SECOND{"(9)" if self.size_ms >= 100_000 else ""}))
       GROUP BY {keys}, window_start, window_end
       HAVING MAX({known}) > MIN({known}))))
 WHERE {" AND ".join(conditions)}"""

@@ -139,7 +139,7 @@ def test_conditions(condition, expected):
         ("i % z", "division by zero"),
         ("CAST(s AS INT)", "'Abc' is not a whole number"),
         ("CAST(b AS INT)", "does not fit INT"),
-        ("CAST(day + INTERVAL '900000' MONTH AS STRING)", "year"),
+        ("CAST(day + INTERVAL '900000' MONTH(6) AS STRING)", "year"),
     ],
 )
 def test_errors_on_the_data(expression, message):
