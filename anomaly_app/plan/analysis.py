@@ -226,21 +226,28 @@ class Analyzer:
         )  # fmt: skip
         return relation.over(calc)
 
-    def with_columns(self, relation: Relation, trees: Sequence[n.Node]) -> tuple[Relation, tuple[str, ...]]:
+    def with_columns(
+        self, relation: Relation, trees: Sequence[n.Node], called: Sequence[str] | None = None
+    ) -> tuple[Relation, tuple[str, ...]]:
         """A relation that has each of these expressions as a column, and their names.
 
         Expressions that are a column already stay what they are; the others get hidden columns, which no name means.
+
+        Args:
+            relation: whose columns they read.
+            trees: the expressions.
+            called: what their columns are to be called, if that is free.
         """
         scope, node = self.scope(relation), relation.node
         names: list[str] = []
         added: list[Expression] = []
         columns = list(node.columns)
-        for tree in trees:
+        for number, tree in enumerate(trees):
             expression = scope.expression(tree)
             if expression.bare is not None:
                 names.append(expression.bare)
                 continue
-            name = free_name("$", [column.name for column in columns])
+            name = free_name(called[number] if called is not None else "$", [column.name for column in columns])
             columns.append(Column(name, expression.type))
             added.append(expression)
             names.append(name)

@@ -110,8 +110,6 @@ def _over(analyzer: Analyzer, relation: Relation, calls: Sequence[n.Call], known
         if call.name in OFFSETS:
             aggregate, column = _offset(call, scope, name)
         else:
-            if call.distinct:
-                raise scope.fail(call, f"DISTINCT is not supported in {call.name} … OVER")
             aggregate, type_ = checked_aggregate(replace(call, over=None), scope, name)
             column = Column(name, type_)
         aggregates.append(aggregate)
