@@ -47,9 +47,7 @@ def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> R
     return Relation(match, tuple(Name(qualifiers, column.name, column) for column in match.columns), text)
 
 
-def _with_fields(
-    analyzer: Analyzer, relation: Relation, clause: MatchRecognize
-) -> tuple[Relation, MatchRecognize]:
+def _with_fields(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> tuple[Relation, MatchRecognize]:
     """Fields in PARTITION BY and ORDER BY as columns of their own, called as the fields are."""
     scope = analyzer.scope(relation)
     trees = [*clause.partition_by, *(item.expr for item in clause.order_by)]

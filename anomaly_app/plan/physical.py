@@ -158,6 +158,8 @@ def row_time(node: Node) -> str | None:
         time = node.source.rowtime or node.source.proctime
     elif isinstance(node, Union):
         time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
+    elif isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
+        time = node.window.time if node.window is not None else None
     elif isinstance(node, (WindowAggregate, WindowJoin)) or (isinstance(node, Rank) and node.windowed is not None):
         time = node.window.time if node.window is not None else None
     elif isinstance(node, (WindowAssign, Detect, Over, Rank, Sort)):

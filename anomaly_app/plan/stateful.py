@@ -13,13 +13,25 @@ from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.operators.attached import AttachedWindows
 from anomaly_app.operators.over import OverPlan, OverRows
 from anomaly_app.operators.rank import KeepFirst, RankPlan, WindowRank
-from anomaly_app.operators.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
+from anomaly_app.operators.session_rows import SessionRows
 from anomaly_app.operators.sort import Limit as LimitVertex, Sort as SortVertex, order_by
+from anomaly_app.operators.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
-from anomaly_app.plan.nodes import AggregateCall, Limit, Node, Over, Rank, Sort, WindowAggregate, WindowJoin
+from anomaly_app.plan.nodes import (
+    AggregateCall,
+    Limit,
+    Node,
+    Over,
+    Rank,
+    Sort,
+    WindowAggregate,
+    WindowAssign,
+    WindowJoin,
+)
 from anomaly_app.plan.over import MAX_RANK
 from anomaly_app.windows.accumulators import Accumulators
+from anomaly_app.windows.assign import Sessions
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder, Built
@@ -42,6 +54,8 @@ def build(builder: Builder, node: Node) -> Built:
         return _attached(builder, node)
     if isinstance(node, WindowJoin):
         return _window_join(builder, node)
+    if isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
+        return _sessions(builder, node, node.windows)
     raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
 
 
@@ -127,7 +141,8 @@ def _rank(builder: Builder, node: Rank) -> Built:
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order if window is not None])
     plan = RankPlan(
         layout, below.reads, key_of(layout, node.keys),
-        tuple(layout_column(layout, key) for key in node.keys), order, node.first, node.last, node.time is not None and node.order[0].descending,
+        tuple(layout_column(layout, key) for key in node.keys), order, node.first, node.last,
+        node.time is not None and node.order[0].descending,
         layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
     )  # fmt: skip
     if window is None:
@@ -216,6 +231,16 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
     )
     assert node.window is not None
     return Built(vertex, Layout(node.columns), True, node.window.time, False)
+
+
+def _sessions(builder: Builder, node: WindowAssign, sessions: Sessions) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    below = builder.timed(builder.node(node.input), node.time)
+    layout, key = below.layout, key_of(below.layout, node.keys)
+    vertex = builder.add(lambda: SessionRows(layout, below.reads, key, sessions.gap_ms), [below.vertex], node.title)
+    edges = node.columns[-3:]
+    return Built(vertex, Layout((*layout.columns, *edges)), True, edges[2].name, False, below.with_(edges))
 
 
 def _window_join(builder: Builder, node: WindowJoin) -> Built:
