@@ -33,7 +33,8 @@ class JointTask:
             for schema in schemas
         ]
         self._can_be_late = [schema.rowtime is not None for schema in schemas]
-        self._ahead = operator.plan.splits_at
+        plan = operator.plan
+        self._ahead = 2 * MAX_WATERMARK if plan.one_by_one else plan.splits_at
         self.watermarks = [MIN_WATERMARK] * len(schemas)
         self._pending: list[list[Row]] = [[] for _ in schemas]
         self._output = Output()

@@ -150,6 +150,11 @@ class Arrivals:
             self.watermark = max(watermark, self.highest - delay_ms)
 
     @property
+    def before(self) -> int:
+        """The watermark in front of the first row."""
+        return self._before[0]
+
+    @property
     def in_order(self) -> bool:
         """Whether no row is earlier than the one before it."""
         if self._in_order is None:
@@ -266,6 +271,14 @@ class Operator(Protocol):
         ...
 
 
+class TaskOperator(Operator, Protocol):
+    """What a factory makes: an operator that a task drives."""
+
+    def resume(self, watermark: int) -> None:
+        """Behind :meth:`restore`, before anything else comes in: how far time was, so that late rows stay late."""
+        ...
+
+
 class OperatorFactory(Protocol):
     """What a bound query is: makes one operator per partition."""
 
@@ -303,7 +316,7 @@ class OperatorFactory(Protocol):
         """
         ...
 
-    def create(self, layout: Layout) -> Operator:
+    def create(self, layout: Layout) -> TaskOperator:
         """A fresh operator for rows of that layout."""
         ...
 

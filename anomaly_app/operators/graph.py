@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,6 +80,10 @@ class Vertex:
         """Take back, into a fresh vertex, all entries that stand."""
         for entry, _ in entries:
             raise StateError(f"an entry of another kind of state: {entry!r}")
+
+    def resume(self, watermark: int) -> None:
+        """Behind a restore: how far time was. What waited then goes on waiting for its next move."""
+        self.watermark = watermark
 
     def due_ms(self) -> int | None:
         """Time of the clock from which on something is complete without another row; None if nothing waits."""
@@ -150,15 +155,27 @@ class Expand(Vertex):
 
 
 class Merge(Vertex):
-    """UNION ALL: the watermark of all is the least of them."""
+    """UNION ALL: the watermark of all is the least of them.
+
+    Args:
+        by: places in a row by which the rows of all inputs rise: the position where they pass as they come, the time
+            where the watermark releases them. So their order does not hang on how the input was cut. () for none.
+    """
+
+    def __init__(self, by: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self._by = itemgetter(*by) if by else None
 
     def run(self, flows: Sequence[Flow]) -> Flow:
-        """The rows of all inputs, one input behind the other."""
+        """The rows of all inputs; equal ones in order of the inputs."""
         watermark = min(flow.watermark for flow in flows)
         full = [flow.rows for flow in flows if flow.rows]
         if len(full) == 1:
             return Flow(full[0], watermark)
-        return Flow([row for rows in full for row in rows], watermark)
+        rows = [row for rows in full for row in rows]
+        if self._by is not None:
+            rows.sort(key=self._by)
+        return Flow(rows, watermark)
 
 
 class Constant(Vertex):
@@ -318,12 +335,14 @@ class GraphPlan:
         width: columns of a row of the only input: findings on rows of the result are told by the last source row.
         result_width: columns of the result.
         splits_at: a row this many milliseconds ahead of the watermark, or less, begins a step.
+        one_by_one: each row begins a step.
     """
 
     vertices: tuple[VertexPlan, ...]
     width: int
     result_width: int
     splits_at: int = 0
+    one_by_one: bool = False
 
 
 class GraphOperator:
@@ -346,7 +365,7 @@ class GraphOperator:
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
-        self._replays = False
+        self._replays = self._resumes = False
 
     # --- the operator contract ----------------------------------------------------------------------
 
@@ -356,7 +375,14 @@ class GraphOperator:
             return self._replay(rows, watermark)
         found: list[Finding] = []
         first = 0
-        if arrivals is not None:
+        if arrivals is not None and self._resumes:
+            self.resume(arrivals.before)
+        if arrivals is not None and self.plan.one_by_one:
+            for number, reached in enumerate(arrivals.watermarks()):
+                if number:
+                    found += self.step([Flow(rows[first:number], reached)])
+                    first = number
+        elif arrivals is not None:
             ahead = self.plan.splits_at
             for number, reached in arrivals.behind:
                 if number and rows[number][TIME] <= reached + ahead:
@@ -388,6 +414,13 @@ class GraphOperator:
         for number, vertex in enumerate(self.vertices):
             vertex.restore(own.get(number, []))
         self._replays = self._log is not None
+        self._resumes = True
+
+    def resume(self, watermark: int) -> None:
+        """How far time was when the state was written."""
+        self._resumes = False
+        for vertex in self.vertices:
+            vertex.resume(watermark)
 
     @property
     def keeps_rows(self) -> bool:

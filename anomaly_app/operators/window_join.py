@@ -195,7 +195,7 @@ def _origin(*rows: tuple[Row, int]) -> tuple[Any, ...]:
         behind = row[width:]
         if len(behind) == 1:
             own, *place = behind[0]
-            path += own
+            path += tuple(own)
         else:
             place = [row[POSITION], *behind]
         path += (place[0],)

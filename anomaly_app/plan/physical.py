@@ -9,7 +9,7 @@ from typing import Any
 
 from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
 from anomaly_app.multivariate.categories import category_code
-from anomaly_app.operators import COLUMNS, TIME, Layout, Row
+from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
 from anomaly_app.operators.graph import Constant, Expand, GraphPlan, Inner, Merge, Transform, Vertex, VertexPlan
 from anomaly_app.operators.order import Order, Retime
 from anomaly_app.patterns.rule import Limits, Rule
@@ -249,7 +249,7 @@ class Builder:
         self.built: dict[int, Built] = {}
         self.rules: dict[int, Rule] = {}
         self.source: dict[str, str] = {}
-        self.bounded_only = False
+        self.bounded_only = self.one_by_one = False
         self.evidence: Layout | None = None
         self.splits_at = int(any(isinstance(getattr(node, "windows", None), Sessions) for node in walk(result)))
 
@@ -286,7 +286,7 @@ class Builder:
         if result.vertex < 0:
             raise AssertionError("a query is at least a projection")
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
-        graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at)
+        graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at, self.one_by_one)
         last = self.result
         while isinstance(last, Calc):
             last = last.input
@@ -384,7 +384,14 @@ class Builder:
                 built = self._picked(built, layout)
             branches.append(built)
         by_source = all(branch.by_source for branch in branches)
-        vertex = self.add(Merge, [branch.vertex for branch in branches], node.title)
+        by: tuple[int, ...] = ()
+        if all(map(_passes, node.branches)):
+            by = (TIME, POSITION) if self.needs_order else (POSITION,)
+        elif all(branch.in_order for branch in branches):
+            by = (TIME,)
+        else:
+            self.one_by_one = True
+        vertex = self.add(lambda: Merge(by), [branch.vertex for branch in branches], node.title)
         time = branches[0].time
         if any(branch.time != time for branch in branches):
             time = None
@@ -477,9 +484,9 @@ class Builder:
         return built if time is None or built.time == time else self._retimed(built, time)
 
     def _retimed(self, built: Built, time: str) -> Built:
-        index, width, in_order = built.layout.index(time), COLUMNS + len(built.layout.columns), built.in_order
-        vertex = self.add(lambda: Retime(index, width, in_order=in_order), [built.vertex], f"Time {time}")
-        return Built(vertex, built.layout, built.in_order, time, built.by_source, built.some)
+        index, width = built.layout.index(time), COLUMNS + len(built.layout.columns)
+        vertex = self.add(lambda: Retime(index, width), [built.vertex], f"Time {time}")
+        return Built(vertex, built.layout, False, time, built.by_source, built.some)
 
     def _ordered(self, built: Built, time: str | None) -> Built:
         """Rows in order of the time of a column."""
@@ -518,7 +525,10 @@ class Builder:
             return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key, sort_key=sort_key)
 
         vertex = self.add(make, [below.vertex], node.title)
-        return Built(vertex, Layout(tuple(rule.output)), True, None, False)
+        time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
+        for calc in chain:
+            time = calc.moved_to(time)
+        return Built(vertex, Layout(tuple(rule.output)), True, time, False)
 
     def _windows(self, node: WindowAggregate, chain: Sequence[Calc]) -> Built:
         if node.attached is not None:
@@ -652,6 +662,15 @@ def _numbered(behind: Sequence[Any], number: int) -> Sequence[Any]:
         return behind
     path, *place = behind[0]
     return (((*path, number), *place),)
+
+
+def _passes(node: Node) -> bool:
+    """Whether the rows of a node are those of a table as they come, none held back."""
+    while isinstance(node, (Calc, UnnestRows)) or (
+        isinstance(node, WindowAssign) and not isinstance(node.windows, Sessions)
+    ):
+        node = node.input
+    return isinstance(node, Scan) or (isinstance(node, Union) and all(map(_passes, node.branches)))
 
 
 def main_node(result: Node) -> Node:

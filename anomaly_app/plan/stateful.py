@@ -91,7 +91,9 @@ def _over(builder: Builder, node: Over) -> Built:
     )
     vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
     added = node.columns[len(node.input.columns) :]
-    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source, below.with_(added))
+    # A row may be behind the watermark and not late here: of another key than those that have come out.
+    in_order = not plan.late_by_key
+    return Built(vertex, Layout((*layout.columns, *added)), in_order, below.time, below.by_source, below.with_(added))
 
 
 def _offset(call: AggregateCall, layout: Layout) -> tuple[Callable[[Row], Any], int, Callable[[Row], Any]]:
@@ -147,7 +149,8 @@ def _rank(builder: Builder, node: Rank) -> Built:
     )  # fmt: skip
     if window is None:
         vertex = builder.add(lambda: KeepFirst(plan), [below.vertex], node.title)
-        return Built(vertex, result, True, below.time, below.by_source, below.with_(added))
+        # A row exactly at the watermark is in time here.
+        return Built(vertex, result, False, below.time, below.by_source, below.with_(added))
     vertex = builder.add(lambda: WindowRank(plan), [below.vertex], node.title)
     return Built(vertex, result, True, window.time, below.by_source, below.with_(added))
 
@@ -196,7 +199,7 @@ def _sort(builder: Builder, node: Sort) -> Built:
     layout = below.layout
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
     vertex = builder.add(lambda: SortVertex(layout, below.reads, order), [below.vertex], node.title)
-    return Built(vertex, layout, True, below.time, below.by_source, below.reads)
+    return Built(vertex, layout, False, below.time, below.by_source, below.reads)
 
 
 def _limit(builder: Builder, node: Limit) -> Built:
