@@ -150,7 +150,7 @@ class Arrivals:
             self.watermark = max(watermark, self.highest - delay_ms)
 
     @property
-    def before(self) -> int:
+    def begin(self) -> int:
         """The watermark in front of the first row."""
         return self._before[0]
 

@@ -81,9 +81,10 @@ class Vertex:
         for entry, _ in entries:
             raise StateError(f"an entry of another kind of state: {entry!r}")
 
-    def resume(self, watermark: int) -> None:
-        """Behind a restore: how far time was. What waited then goes on waiting for its next move."""
-        self.watermark = watermark
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """Go on, restored, behind these watermarks of the inputs; gives the watermark behind the rows so far."""
+        self.watermark = min(watermarks)
+        return self.watermark
 
     def due_ms(self) -> int | None:
         """Time of the clock from which on something is complete without another row; None if nothing waits."""
@@ -206,6 +207,10 @@ class Constant(Vertex):
         """They have been given if an entry says so."""
         self._given = self._stored = any(True for _ in entries)
 
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """Nothing comes behind the rows that have been given."""
+        return MAX_WATERMARK if self._given else MIN_WATERMARK
+
 
 class Inner(Vertex):
     """An operator of one input inside a graph, whose findings become rows.
@@ -261,8 +266,16 @@ class Inner(Vertex):
         if operator.late:
             self.late += operator.late
             operator.late.clear()
-        reached = watermark - 1 if self._by_arrival and watermark != MAX_WATERMARK else watermark
-        return found, reached
+        return found, self._reached(watermark)
+
+    def _reached(self, watermark: int) -> int:
+        """The watermark behind the findings."""
+        moves = self._by_arrival and watermark not in (MIN_WATERMARK, MAX_WATERMARK)
+        return watermark - 1 if moves else watermark
+
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """The operator has restored itself; what is late is told by the watermark."""
+        return self._reached(super().resume(watermarks))
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """One step; each finding is a row that remembers what it was made of."""
@@ -365,7 +378,7 @@ class GraphOperator:
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
-        self._replays = self._resumes = False
+        self._replays = self._restored = False
 
     # --- the operator contract ----------------------------------------------------------------------
 
@@ -375,8 +388,8 @@ class GraphOperator:
             return self._replay(rows, watermark)
         found: list[Finding] = []
         first = 0
-        if arrivals is not None and self._resumes:
-            self.resume(arrivals.before)
+        if self._restored:
+            self.resume(arrivals.begin if arrivals is not None else MIN_WATERMARK)
         if arrivals is not None and self.plan.one_by_one:
             for number, reached in enumerate(arrivals.watermarks()):
                 if number:
@@ -414,13 +427,15 @@ class GraphOperator:
         for number, vertex in enumerate(self.vertices):
             vertex.restore(own.get(number, []))
         self._replays = self._log is not None
-        self._resumes = True
+        self._restored = not self._replays
 
     def resume(self, watermark: int) -> None:
-        """How far time was when the state was written."""
-        self._resumes = False
-        for vertex in self.vertices:
-            vertex.resume(watermark)
+        """Tell the vertices how far time had come: it is the task that stores that."""
+        self._restored = False
+        reached: list[int] = []
+        for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
+            given = [reached[number] if number >= 0 else watermark for number in plan.inputs]
+            reached.append(vertex.resume(given))
 
     @property
     def keeps_rows(self) -> bool:

@@ -52,11 +52,6 @@ class Order(Vertex):
             ready.append(row)
         return Flow(ready, watermark)
 
-    def resume(self, watermark: int) -> None:
-        """Rows up to there are late."""
-        super().resume(watermark)
-        self._buffer.advance(watermark)
-
     def changes(self) -> Entries:
         """Rows that came and are held, and those that went."""
         entries: list[tuple[bytes, bytes | None]] = []
@@ -81,6 +76,11 @@ class Order(Vertex):
             self._buffer.waiting.append((row[TIME], number, row))
             self._next = number + 1
         self._buffer.restore(self._buffer.waiting, highest=self._buffer.highest, watermark=self._buffer.watermark)
+
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """Rows behind the watermark are late again."""
+        self._buffer.advance(min(watermarks))
+        return super().resume(watermarks)
 
 
 class Retime(Vertex):

@@ -140,11 +140,11 @@ def _rank(builder: Builder, node: Rank) -> Built:
     if window is None and (node.first, node.last) != (1, 1):
         return _numbered(builder, node, below)
     assert window is None or window.end is not None
-    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order if window is not None])
+    ordered_by = node.order if window is not None else ()
+    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in ordered_by])
     plan = RankPlan(
-        layout, below.reads, key_of(layout, node.keys),
-        tuple(layout_column(layout, key) for key in node.keys), order, node.first, node.last,
-        node.time is not None and node.order[0].descending,
+        layout, below.reads, key_of(layout, node.keys), tuple(layout_column(layout, key) for key in node.keys), order,
+        node.first, node.last, node.time is not None and node.order[0].descending,
         layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
     )  # fmt: skip
     if window is None:
