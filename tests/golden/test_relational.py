@@ -103,15 +103,19 @@ def test_refusals_are_counted(group: str, record_property: Any) -> None:
 
 
 LEAST_EQUAL = {
-    "composition": 4,
-    "errors": 34,
+    "composition": 34,
+    "errors": 35,
     "filter": 6,
     "interval_join": 2,
-    "match": 4,
-    "nested": 7,
-    "select": 17,
+    "match": 15,
+    "nested": 16,
+    "over": 44,
+    "rank": 11,
+    "select": 27,
     "time": 8,
-    "window": 46,
+    "union": 6,
+    "window": 76,
+    "window_join": 7,
 }
 """Cases of a group that are right today: raised with every step, never lowered."""
 

@@ -50,7 +50,7 @@ def _above(below: st.SearchStrategy[Plan]) -> st.SearchStrategy[Plan]:
 PLANS = st.recursive(st.just(TABLE), _above, max_leaves=3).filter(lambda plan: 2 <= plan.size <= 6)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(PLANS, RECORDS, st.sampled_from([0, 1000, 2500]), st.data())
 def test_rows_of_a_naive_interpreter(plan: Plan, records: list[Record], delay: int, data: st.DataObject) -> None:
     expected = Counter(row for rows, _ in plan.run(source(records, delay)) for row in rows)
