@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +14,7 @@ from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Column, Kind, Origin, Sc
 
 if TYPE_CHECKING:
     from anomaly_app.incoming import Chunk, Rejected, Table
-    from anomaly_app.jobs.binder import BoundQuery
+    from anomaly_app.jobs.binder import BoundQuery, BoundTable
     from anomaly_app.operators import Row
     from anomaly_app.patterns.builder import Pattern
     from anomaly_app.windows import SigmaRule
@@ -57,6 +59,7 @@ class Result:
             ``Decimal``. A time that Python's own types cannot show (before the year 1, after 9999, with nanoseconds) is
             its text.
         late: rows of the tables that came too late and were dropped, as tuples of all table columns.
+            If the query reads several tables, a row begins with the name of its table, and has the columns of all.
         late_columns: name and SQL type of these.
         rejected: rows of the tables that could not be read, and why.
         read: how many could.
@@ -143,8 +146,10 @@ def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
         given: the rows of each table, by name.
         sql: its text, for errors.
     """
-    name = _name_of(bound, given, sql)
-    return _run(bound, name, given[name])
+    names = [_name_of(table, given, sql) for table in bound.tables]
+    if len(names) == 1:
+        return _run(bound, names[0], given[names[0]])
+    return _run_several(bound, names, given)
 
 
 def as_rows(table: Any) -> Rows:
@@ -190,18 +195,16 @@ def schema_of(table: Rows) -> Schema:
     return Schema(tuple(columns), table.rowtime, table.watermark_delay_ms, table.proctime)
 
 
-def _name_of(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> str:
-    """The name under which the table of the query is given."""
+def _name_of(table: BoundTable, given: Mapping[str, Rows], sql: str) -> str:
+    """The name under which a table of the query is given."""
     for name in given:
-        if name == bound.source or name.replace("`", "") == bound.source:
+        if name == table.name or name.replace("`", "") == table.name:
             return name
     folded = {name.lower(): name for name in given}
-    if bound.source.lower() in folded:
-        return folded[bound.source.lower()]
+    if table.name.lower() in folded:
+        return folded[table.name.lower()]
     have = ", ".join(given) or "none"
-    raise SqlValidationError(
-        f"no rows are given for table {bound.source!r}; tables given: {have}", sql, *bound.source_span
-    )
+    raise SqlValidationError(f"no rows are given for table {table.name!r}; tables given: {have}", sql, *table.span)
 
 
 def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
@@ -217,7 +220,8 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
         order_key=factory.order_key(layout),
         sort_key=factory.sort_key(layout),
     )
-    task = PartitionTask([slot], delay_ms=bound.schema.watermark_delay_ms, mode=bound.mode)
+    (read,) = bound.tables
+    task = PartitionTask([slot], delay_ms=read.schema.watermark_delay_ms, mode=read.mode)
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
     result.late_columns = [(column.name, str(column.type)) for column in layout.columns]
     out, back = _to_python(factory.output, 0), _to_python(layout.columns, COLUMNS)
@@ -232,13 +236,64 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
         result._bindings += [finding.bindings for _, finding in output.findings]
         result.late += back(output.late)
 
-    for batch, rejected in _batches(table, bound):
+    for batch, rejected in _batches(table, read):
         result.rejected += [replace(each, table=name) for each in rejected]
         result.read += len(batch)
         if batch:
             with no_collection():
                 task.process(batch, end=batch[-1][POSITION] + 1)
                 take()
+    task.finish()
+    take()
+    return result
+
+
+def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Rows]) -> Result:
+    """A query over several tables, or none: their rows by event time, those of one table in their own order."""
+    from anomaly_app.jobs.joint_task import JointTask
+    from anomaly_app.operators import COLUMNS, POSITION
+
+    factory, tables = bound.factory, bound.tables
+    operator, evidence = factory.create_over({table.name: table.layout for table in tables})
+    task = JointTask(operator, [table.schema for table in tables])
+    result = Result([(column.name, str(column.type)) for column in factory.output], [])
+    result.late_columns = [("table", "STRING NOT NULL")]
+    for table, name in zip(tables, names, strict=True):
+        result.late_columns += [(f"{name}.{c.name}", str(c.type.with_nullable(True))) for c in table.layout.columns]
+    out, told = _to_python(factory.output, 0), _to_python(evidence.columns, COLUMNS)
+    result._show = lambda row: told([row])[0]
+    shows = [_to_python(table.layout.columns, COLUMNS) for table in tables]
+    owners: list[int] = []
+
+    def read(number: int) -> Iterator[tuple[int, Row]]:
+        for batch, rejected in _batches(given[names[number]], tables[number]):
+            result.rejected += [replace(each, table=names[number]) for each in rejected]
+            result.read += len(batch)
+            yield from ((number, row) for row in batch)
+
+    def late(row: Row) -> tuple[Any, ...]:
+        cells: list[Any] = [names[owners[row[POSITION]]]]
+        for number, table in enumerate(tables):
+            cells += shows[number]([row])[0] if number == owners[row[POSITION]] else [None] * len(table.layout.columns)
+        return tuple(cells)
+
+    def take() -> None:
+        output = task.take()
+        for _, problem in output.problems:
+            raise problem.error
+        result.rows += out([finding.values for _, finding in output.findings])
+        result._bindings += [finding.bindings for _, finding in output.findings]
+        result.late += map(late, output.late)
+
+    order = sorted(range(len(names)), key=lambda number: list(given).index(names[number]))
+    merged = heapq.merge(*(read(number) for number in order), key=lambda one: one[1][0])
+    while part := list(itertools.islice(merged, BATCH_ROWS)):
+        positioned = [
+            (number, (row[0], position, *row[COLUMNS:])) for position, (number, row) in enumerate(part, len(owners))
+        ]
+        owners += [number for number, _ in part]
+        task.process(positioned)
+        take()
     task.finish()
     take()
     return result
@@ -254,7 +309,7 @@ def _to_python(columns: Sequence[Column], first: int) -> Callable[[Sequence[Any]
     )
 
 
-def _batches(table: Rows, bound: BoundQuery) -> Iterator[tuple[list[Row], list[Rejected]]]:
+def _batches(table: Rows, bound: BoundTable) -> Iterator[tuple[list[Row], list[Rejected]]]:
     """Rows in the engine's layout, converted and checked, some thousand at a time; and those that cannot be read."""
     from anomaly_app.incoming import ColumnsComputer, no_collection, without
 
@@ -265,7 +320,7 @@ def _batches(table: Rows, bound: BoundQuery) -> Iterator[tuple[list[Row], list[R
     for column in wanted:
         if column.name not in names and not given.absent_is_null:
             raise DataError(
-                f"the rows of table {bound.source} have no column {column.name!r}; they have {', '.join(names)}"
+                f"the rows of table {bound.name} have no column {column.name!r}; they have {', '.join(names)}"
             )
     computer = ColumnsComputer(schema, wanted)
     back = _to_python(wanted, 0)

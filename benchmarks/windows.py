@@ -36,8 +36,8 @@ SELECT = """SELECT userId, window_start, AVG(amount) AS a, STDDEV_SAMP(amount) A
 FROM TABLE({windows}) GROUP BY userId, window_start, window_end
 HAVING MAX(amount) > AVG(amount) + 2.5 * STDDEV_SAMP(amount) AND COUNT(*) >= 3"""
 WINDOWS = {
-    "tumble": "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '100' SECOND)",
-    "hop": "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '20' SECOND, INTERVAL '100' SECOND)",
+    "tumble": "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '100' SECOND(3))",
+    "hop": "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '20' SECOND, INTERVAL '100' SECOND(3))",
     "session": "SESSION(TABLE t PARTITION BY userId, DESCRIPTOR(ts), INTERVAL '5' SECOND)",
 }
 

@@ -64,7 +64,9 @@ def _bind(text: str, dialect: str, modules: Sequence[str]) -> list[tuple[str, st
     creates = [statement for statement in parse_statements(text) if isinstance(statement, CreateTable)]
     if creates and not any(create.options for create in creates):
         bound = bind_text(text, {}, dialect, modules=modules)
-        return [("query", bound.source, bound.factory, bound.layout)]
+        tables = ", ".join(table.name for table in bound.tables) or "no table"
+        layout = bound.layout if len(bound.tables) == 1 else Layout(())
+        return [("query", tables, bound.factory, layout)]
     job = bind_job(text, name="job", dialect=dialect, modules=modules)
     return [(query.name, plan.source.name, query.factory, plan.layout) for plan in job.plans for query in plan.queries]
 

@@ -33,24 +33,51 @@ STATE_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
+class BoundTable:
+    """A table that a query reads.
+
+    Args:
+        name: dotted.
+        schema: its columns and time.
+        span: its place in the text.
+    """
+
+    name: str
+    schema: Schema
+    span: Span
+
+    @property
+    def layout(self) -> Layout:
+        """All its columns."""
+        return Layout(self.schema.columns)
+
+    @property
+    def mode(self) -> TimeMode:
+        """By what its rows are ordered."""
+        return TimeMode.ROWTIME if self.schema.rowtime is not None else TimeMode.ARRIVAL
+
+
+@dataclass(frozen=True, slots=True)
 class BoundQuery:
     """A query over rows in memory.
 
     Args:
         factory: makes its operator.
-        layout: all columns of the table.
-        schema: of the table.
-        mode: by what its rows are ordered.
-        source: name of the table, dotted.
-        source_span: its place in the text.
+        tables: that it reads.
     """
 
     factory: PlannedQuery
-    layout: Layout
-    schema: Schema
-    mode: TimeMode
-    source: str
-    source_span: Span
+    tables: tuple[BoundTable, ...]
+
+    @property
+    def layout(self) -> Layout:
+        """All columns of the first table."""
+        return self.tables[0].layout
+
+    @property
+    def schema(self) -> Schema:
+        """Of the first table."""
+        return self.tables[0].schema
 
 
 def bind_text(
@@ -126,10 +153,8 @@ def bind_query(
         sink = catalog.known(statement.path, statement.target_span)
         columns = tuple(column for column in catalog.tables[sink].columns if column.origin is Origin.VALUE)
         into = into_sink(node.columns, statement, sink, columns, sql), columns
-    factory = _planned(node, analyzer, into, limits, settings, sql)
-    scan = factory.scan
-    mode = TimeMode.ROWTIME if scan.source.rowtime is not None else TimeMode.ARRIVAL
-    return BoundQuery(factory, Layout(scan.columns), scan.source, mode, scan.table, scan.span)
+    factory = PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into)
+    return BoundQuery(factory, tuple(BoundTable(scan.table, scan.source, scan.span) for scan in factory.scans))
 
 
 _TELL = "Session.execute of Python gives its rows, and anomaly explain tells about the queries of a file"
@@ -142,7 +167,7 @@ def _name_of(statement: object) -> str:
     return {Describe: "DESCRIBE", Explain: "EXPLAIN", ListOptions: "SET"}[type(statement)]
 
 
-def _planned(
+def _over_one_table(
     node: Node,
     analyzer: Analyzer,
     into: tuple[Apply | None, Sequence[Column]] | None,
@@ -150,11 +175,14 @@ def _planned(
     settings: Settings,
     text: str,
 ) -> PlannedQuery:
-    """A query over one table as what runs it."""
+    """A query of a job as what runs it; raises ``SqlValidationError`` unless it reads one table."""
     scans = [one for one in walk(node) if isinstance(one, Scan)]
     if len(scans) != 1:
         tables = ", ".join(scan.table for scan in scans) or "none"
-        problem = f"a query reads one table for now, and this one reads {tables}"
+        problem = (
+            f"a query of a job reads one table for now, and this one reads {tables}: query(), backtest and "
+            "anomaly query read several"
+        )
         raise SqlValidationError(problem, text, *(scans[1].span if scans else node.span))
     return PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into)
 
@@ -251,7 +279,7 @@ class _JobBinder:
         into = None
         if insert is not None and sink is not None:
             into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
-        factory = _planned(node, self.analyzer, into, self.limits, self.settings, self.text)
+        factory = _over_one_table(node, self.analyzer, into, self.limits, self.settings, self.text)
         source = self._source(factory.scan.table)
         factory.read_from(source.schema)
         if factory.bounded_only and not (self.bounded or source.bounded):

@@ -26,6 +26,7 @@ from anomaly_app.operators import (
     Operator,
     Problem,
     Row,
+    TaskOperator,
 )
 
 
@@ -51,7 +52,7 @@ class QuerySlot:
     """
 
     name: str
-    operator: Operator
+    operator: TaskOperator
     needs_order: bool = True
     order_key: Callable[[Row], Any] | None = None
     sort_key: Callable[[Row], Any] | None = None
@@ -396,3 +397,5 @@ class PartitionTask:
                 operator.problems.clear()
             for _ in operator.changes():
                 pass  # stored before the crash
+            if self.mode is TimeMode.ROWTIME:
+                operator.resume(buffer.watermark)

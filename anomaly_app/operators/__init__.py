@@ -271,6 +271,14 @@ class Operator(Protocol):
         ...
 
 
+class TaskOperator(Operator, Protocol):
+    """What a factory makes: an operator that a task drives."""
+
+    def resume(self, watermark: int) -> None:
+        """Behind :meth:`restore`, before anything else comes in: how far time was, so that late rows stay late."""
+        ...
+
+
 class OperatorFactory(Protocol):
     """What a bound query is: makes one operator per partition."""
 
@@ -308,7 +316,7 @@ class OperatorFactory(Protocol):
         """
         ...
 
-    def create(self, layout: Layout) -> Operator:
+    def create(self, layout: Layout) -> TaskOperator:
         """A fresh operator for rows of that layout."""
         ...
 

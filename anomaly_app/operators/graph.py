@@ -181,17 +181,16 @@ class Merge(Vertex):
     """UNION ALL: the watermark of all is the least of them.
 
     Args:
-        by: index in a row of what brings the rows of a step into one order, whatever the batches were: the position,
-            where all inputs give rows as they come, or the time, where all give them as the watermark passes; None
-            where there is no such order.
+        by: places in a row by which the rows of all inputs rise: the position where they pass as they come, the time
+            where the watermark releases them. So their order does not hang on how the input was cut. () for none.
     """
 
-    def __init__(self, by: int | None) -> None:
+    def __init__(self, by: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self._by = itemgetter(by) if by is not None else None
+        self._by = itemgetter(*by) if by else None
 
     def run(self, flows: Sequence[Flow]) -> Flow:
-        """The rows of all inputs; of equal ones those of the earlier input first."""
+        """The rows of all inputs; equal ones in order of the inputs."""
         watermark = min(flow.watermark for flow in flows)
         full = [flow.rows for flow in flows if flow.rows]
         if len(full) == 1:
@@ -371,12 +370,14 @@ class GraphPlan:
         width: columns of a row of the only input: findings on rows of the result are told by the last source row.
         result_width: columns of the result.
         splits_at: a row this many milliseconds ahead of the watermark, or less, begins a step.
+        one_by_one: each row begins a step.
     """
 
     vertices: tuple[VertexPlan, ...]
     width: int
     result_width: int
     splits_at: int = 0
+    one_by_one: bool = False
 
 
 class GraphOperator:
@@ -412,11 +413,17 @@ class GraphOperator:
         found: list[Finding] = []
         first = 0
         if self._restored:
-            self._resume(arrivals.begin if arrivals is not None else MIN_WATERMARK)
+            self.resume(arrivals.begin if arrivals is not None else MIN_WATERMARK)
         fronts: Sequence[int] = ()
         if self._stamps:
             fronts = list(arrivals.watermarks()) if arrivals is not None else [watermark] * len(rows)
-        if arrivals is not None:
+        if arrivals is not None and self.plan.one_by_one:
+            for number, reached in enumerate(arrivals.watermarks()):
+                if number:
+                    self._stamp(fronts[first:number])
+                    found += self.step([Flow(rows[first:number], reached)])
+                    first = number
+        elif arrivals is not None:
             ahead = self.plan.splits_at
             for number, reached in arrivals.behind:
                 if number and rows[number][TIME] <= reached + ahead:
@@ -458,7 +465,7 @@ class GraphOperator:
         self._replays = self._log is not None
         self._restored = not self._replays
 
-    def _resume(self, watermark: int) -> None:
+    def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""
         self._restored = False
         reached: list[int] = []

@@ -89,12 +89,11 @@ class Retime(Vertex):
     Args:
         index: of the column in a row, in ms.
         width: of a row.
-        in_order: the rows are put into order of their new time within a step.
     """
 
-    def __init__(self, index: int, width: int, *, in_order: bool) -> None:
+    def __init__(self, index: int, width: int) -> None:
         super().__init__(width)
-        self._index, self._in_order = index, in_order
+        self._index = index
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """The same rows with their new time; a row without one is left out and counted."""
@@ -103,11 +102,4 @@ class Retime(Vertex):
         timed = [(row[index], *row[1:]) for row in rows if row[index] is not None]
         if len(timed) < len(rows):
             self.counters.add("no_time", len(rows) - len(timed))
-        if self._in_order:
-            timed.sort(key=_time)
         return Flow(timed, watermark)
-
-
-def _time(row: Row) -> int:
-    time: int = row[TIME]
-    return time

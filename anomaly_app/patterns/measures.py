@@ -14,6 +14,7 @@ from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.clause import CheckedClause
 from anomaly_app.patterns.navigation import PatternScope, RowRef, RowSource, row_at
+from anomaly_app.patterns.program import certain
 from anomaly_app.schema import Column
 
 Measure: TypeAlias = Callable[[Sequence[Row], int, Sequence[int], int, Sequence[int], int, bool], list[tuple[Any, ...]]]
@@ -54,6 +55,10 @@ class MeasureScope(PatternScope):
     def __init__(self, checked: CheckedClause, layout: Layout, env: Environment) -> None:
         super().__init__(checked, layout, env)
         self.lists: dict[frozenset[int], int] = {}
+        names = frozenset[str]()
+        if not checked.all_rows and not checked.timeouts:
+            names = certain(checked.clause.pattern)
+        self._certain = frozenset[int]().union(*(checked.sets[name] for name in names))
 
     def _rows_of(self, ref: RowRef) -> tuple[str, str]:
         """Names of the list of places of a set of variables, and of how many of them count."""
@@ -65,6 +70,8 @@ class MeasureScope(PatternScope):
         """A row of the match by its place in the list of its variables."""
         places, count = self._rows_of(ref)
         missing = f"{count} <= {ref.offset}"
+        if not ref.offset and not ref.shift and ref.variables & self._certain:
+            missing = ""
         index = f"{places}[{ref.offset}]" if ref.first else f"{places}[{count} - {ref.offset + 1}]"
         if not ref.shift:
             return RowSource(missing, f"rows[{index}]", f"label({index})")

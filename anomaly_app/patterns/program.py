@@ -263,6 +263,27 @@ def variables(pattern: PatternNode) -> Iterator[str]:
         yield from variables(pattern.body)
 
 
+def certain(pattern: PatternNode) -> frozenset[str]:
+    """Names, in upper case, of the variables that have a row in every match.
+
+    Example:
+        >>> from anomaly_app.sql.row_pattern import Concat, Quantified, Span, Variable
+        >>> at = Span(0, 1)
+        >>> maybe = Quantified(at, Variable(at, "b"), 0, 1, False, "?")
+        >>> sorted(certain(Concat(at, (Variable(at, "a"), maybe))))
+        ['A']
+    """
+    if isinstance(pattern, Variable):
+        return frozenset({pattern.name.upper()})
+    if isinstance(pattern, (Concat, Permute)):
+        return frozenset[str]().union(*map(certain, pattern.parts))
+    if isinstance(pattern, Alternation):
+        return frozenset.intersection(*map(certain, pattern.parts))
+    if isinstance(pattern, Exclusion) or (isinstance(pattern, Quantified) and pattern.minimum > 0):
+        return certain(pattern.body)
+    return frozenset()
+
+
 def _resolve(state: State, builder: _Builder, entry: _Node, *, at_first: bool, all_ways: bool, most: int) -> int:
     """Everything that can follow a state, in order of preference, up to the next row; gives the number of steps."""
     edges: list[Edge] = []

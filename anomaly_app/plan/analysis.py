@@ -12,7 +12,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect, common_type
-from anomaly_app.plan import grouping, matching, over, sets, unnesting, windowing
+from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, windowing
 from anomaly_app.plan.nodes import Calc, Node, Scan
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name, names_of
 from anomaly_app.schema import Column, Schema
@@ -171,10 +171,10 @@ class Analyzer:
     # --- SELECT ---------------------------------------------------------------------------------------
 
     def _select(self, select: Select) -> Node:
-        relation = self._from(select)
+        relation = self.source(select)
         if select.where is not None:
             relation = self.filtered(relation, select.where, "WHERE")
-        items = self._starred(select, relation)
+        items = self.starred(select, relation)
         calls = [*(item.expr for item in items), *([select.qualify] if select.qualify is not None else [])]
         replaced: Callable[[n.Node], n.Node] = _same
         if select.group_by or select.having is not None or any(map(grouping.has_aggregates, calls)):
@@ -206,6 +206,10 @@ class Analyzer:
 
     def filtered(self, relation: Relation, condition: n.Node, what: str) -> Relation:
         """A relation with a condition; a bound on ROW_NUMBER() becomes one of the node that numbers."""
+        relation, left = joining.window_filtered(self, relation, condition)
+        if left is None:
+            return relation
+        condition = left
         refuse_subqueries(condition, relation.text)
         scope = self.scope(relation)
         if what == "WHERE":
@@ -226,21 +230,28 @@ class Analyzer:
         )  # fmt: skip
         return relation.over(calc)
 
-    def with_columns(self, relation: Relation, trees: Sequence[n.Node]) -> tuple[Relation, tuple[str, ...]]:
+    def with_columns(
+        self, relation: Relation, trees: Sequence[n.Node], called: Sequence[str] | None = None
+    ) -> tuple[Relation, tuple[str, ...]]:
         """A relation that has each of these expressions as a column, and their names.
 
         Expressions that are a column already stay what they are; the others get hidden columns, which no name means.
+
+        Args:
+            relation: whose columns they read.
+            trees: the expressions.
+            called: what their columns are to be called, if that is free.
         """
         scope, node = self.scope(relation), relation.node
         names: list[str] = []
         added: list[Expression] = []
         columns = list(node.columns)
-        for tree in trees:
+        for number, tree in enumerate(trees):
             expression = scope.expression(tree)
             if expression.bare is not None:
                 names.append(expression.bare)
                 continue
-            name = free_name("$", [column.name for column in columns])
+            name = free_name(called[number] if called is not None else "$", [column.name for column in columns])
             columns.append(Column(name, expression.type))
             added.append(expression)
             names.append(name)
@@ -253,7 +264,7 @@ class Analyzer:
         )  # fmt: skip
         return relation.over(calc), tuple(names)
 
-    def _starred(self, select: Select, relation: Relation) -> list[SelectItem]:
+    def starred(self, select: Select, relation: Relation) -> list[SelectItem]:
         """The SELECT list with its stars written out."""
         scope = self.scope(relation)
         items: list[SelectItem] = []
@@ -310,7 +321,8 @@ class Analyzer:
 
     # --- FROM -----------------------------------------------------------------------------------------
 
-    def _from(self, select: Select) -> Relation:
+    def source(self, select: Select) -> Relation:
+        """What stands in the FROM of a SELECT, with its windows or its row pattern."""
         if select.table is None:
             return Relation(sets.one_row(select.text, select.span), (), select.text)
         relation = self.item(select.table, select.text)
@@ -332,7 +344,10 @@ class Analyzer:
         assert isinstance(item, Join)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
-        raise _no_join(item, text)
+        joined = joining.window_joined(self, item, text)
+        if joined is None:
+            raise _no_join(item, text)
+        return joined
 
     def _table(self, ref: TableRef, text: str) -> Relation:
         if ref.as_of is not None:

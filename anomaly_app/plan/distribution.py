@@ -17,6 +17,7 @@ from anomaly_app.plan.nodes import (
     ValuesRows,
     WindowAggregate,
     WindowAssign,
+    WindowJoin,
     walk,
 )
 from anomaly_app.windows.assign import Sessions
@@ -33,6 +34,9 @@ def distribution(result: Node) -> Sequence[str] | None:
         if keys is None:
             continue
         origins = [_origin(node.inputs[0], key) for key in keys]
+        if isinstance(node, WindowJoin):  # both rows of a pair must lie in one place
+            theirs = [_origin(node.right, key) for _, key in node.keys]
+            origins = [own if own == other else None for own, other in zip(origins, theirs, strict=True)]
         own = list(dict.fromkeys(origin for origin in origins if origin is not None))
         common = own if common is None else [name for name in common if name in own]
     return None if common is None else tuple(common)
@@ -42,6 +46,8 @@ def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
     if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate)):
         return node.keys
+    if isinstance(node, WindowJoin):
+        return tuple(key for key, _ in node.keys)
     if isinstance(node, WindowAssign):
         return node.keys if isinstance(node.windows, Sessions) else None
     return None if isinstance(node, (Scan, Calc, Union, UnnestRows, ValuesRows)) else ()
@@ -54,6 +60,9 @@ def _origin(node: Node, name: str) -> str | None:
             found = node.origins.get(name)
         elif isinstance(node, WindowAggregate):
             found = dict(zip(node.key_names, node.keys, strict=True)).get(name)
+        elif isinstance(node, WindowJoin) and name not in node.left.names:
+            own = next(own for own, behind in node.theirs.items() if behind == name)
+            return _origin(node.right, own)
         elif isinstance(node, Match):
             found = name if name in node.keys else None
         elif isinstance(node, Union):

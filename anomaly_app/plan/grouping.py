@@ -191,6 +191,8 @@ class _Grouping:
         if pushed is None:
             type_ = DataType(attribute.type.kind, 3, nullable=False)
             edges = (edges[0], edges[1], replace(edges[2], type=type_))
+        if self.old:
+            edges = (edges[0], edges[1], replace(edges[2], type=edges[2].type.with_nullable(True)))
         self.edges = edges
         columns = (*keys, *edges, *(self.known[n.shape(call.call)] for call in self.aggregates))
         return WindowAggregate(
@@ -409,7 +411,14 @@ def checked_aggregate(call: n.Call, scope: Scope, name: str) -> tuple[AggregateC
         hint = ": CAST it to a number" if value is not None and value.type.kind in TEXTS else ""
         what = "DISTINCT " if call.distinct else ""
         raise scope.fail(call, f"{call.name} of {what}{shown} is not defined{hint}")
-    return aggregate, result.type
+    type_ = result.type
+    if call.name in OF_SOME and call.filter is None and value is not None and not value.type.nullable:
+        type_ = type_.with_nullable(False)
+    return aggregate, type_
+
+
+OF_SOME = frozenset({"SUM", "AVG", "MIN", "MAX", "FIRST_VALUE", "LAST_VALUE"})
+"""Aggregates that are NULL only if all values are: a group has a row, and so has the frame of an OVER."""
 
 
 def add_to(

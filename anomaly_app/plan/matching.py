@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
@@ -10,7 +11,7 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.clause import check_clause
 from anomaly_app.patterns.measures import compile_measures
 from anomaly_app.plan.nodes import Match, Node
-from anomaly_app.plan.scope import Name
+from anomaly_app.plan.scope import Name, Scope
 from anomaly_app.sql.row_pattern import MatchRecognize
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> R
     if node.updating:
         problem = f"MATCH_RECOGNIZE needs rows that are not taken back: {node.updating}"
         raise SqlValidationError(problem, text, *clause.span)
+    relation, clause = _with_fields(analyzer, relation, clause)
+    node = relation.node
     time = _time(node, relation, clause)
     schema = node.schema(time)
     checked = check_clause(clause, schema, text, analyzer.dialect)
@@ -42,6 +45,28 @@ def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> R
     )  # fmt: skip
     qualifiers = frozenset({clause.alias.upper()} if clause.alias else ())
     return Relation(match, tuple(Name(qualifiers, column.name, column) for column in match.columns), text)
+
+
+def _with_fields(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> tuple[Relation, MatchRecognize]:
+    """Fields in PARTITION BY and ORDER BY as columns of their own, called as the fields are."""
+    scope = analyzer.scope(relation)
+    trees = [*clause.partition_by, *(item.expr for item in clause.order_by)]
+    fields = [tree for tree in trees if isinstance(tree, n.ColumnRef) and _is_field(tree, scope)]
+    if not fields:
+        return relation, clause
+    called = [tree.parts[-1] for tree in fields]
+    relation, names = analyzer.with_columns(relation, fields, called)
+    columns = {id(tree): n.ColumnRef(tree.span, (name,)) for tree, name in zip(fields, names, strict=True)}
+    partition_by = tuple(columns.get(id(tree), tree) for tree in clause.partition_by)
+    order_by = tuple(replace(item, expr=columns.get(id(item.expr), item.expr)) for item in clause.order_by)
+    return relation, replace(clause, partition_by=partition_by, order_by=order_by)
+
+
+def _is_field(tree: n.ColumnRef, scope: Scope) -> bool:
+    """Whether a reference goes on behind a column."""
+    if len(tree.parts) == 1:
+        return False
+    return bool(scope.resolve(tree)[1])
 
 
 def _time(node: Node, relation: Relation, clause: MatchRecognize) -> str | None:

@@ -421,6 +421,38 @@ class Rank(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class WindowJoin(Node):
+    """Pairs of rows in the same window, when the watermark passes its end; or rows of the left with or without any.
+
+    Args:
+        kind: ``INNER``, ``LEFT``, ``RIGHT``, ``FULL``; ``SEMI`` and ``ANTI`` give rows of the left.
+        left: whose rows; they carry their windows.
+        right: and whose.
+        keys: columns that are equal, of the left and of the right.
+        condition: what else holds for a pair, over the columns of both; None for nothing.
+        theirs: what the columns of the right are called behind the join.
+    """
+
+    kind: str
+    left: Node
+    right: Node
+    keys: tuple[tuple[str, str], ...]
+    condition: Expression | None
+    theirs: Mapping[str, str]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """Two."""
+        return (self.left, self.right)
+
+    @property
+    def title(self) -> str:
+        """Kind and columns."""
+        by = f" by {', '.join(left for left, _ in self.keys)}" if self.keys else ""
+        return f"Window join, {self.kind.lower()},{by or ' of all rows'} of a window"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class UnnestRows(Node):
     """UNNEST: each row once for each element of an array or map.
 

@@ -12,7 +12,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.plan import detecting
-from anomaly_app.plan.grouping import checked_aggregate
+from anomaly_app.plan.grouping import OF_SOME, checked_aggregate
 from anomaly_app.plan.nodes import (
     AggregateCall,
     Calc,
@@ -109,9 +109,9 @@ def _over(analyzer: Analyzer, relation: Relation, calls: Sequence[n.Call], known
         if call.name in OFFSETS:
             aggregate, column = _offset(call, scope, name)
         else:
-            if call.distinct:
-                raise scope.fail(call, f"DISTINCT is not supported in {call.name} … OVER")
             aggregate, type_ = checked_aggregate(replace(call, over=None), scope, name)
+            if call.name in OF_SOME and not frame.rows and frame.preceding:
+                type_ = type_.with_nullable(True)  # Flink takes the frame of an interval for one that may be empty
             column = Column(name, type_)
         aggregates.append(aggregate)
         columns.append(column)

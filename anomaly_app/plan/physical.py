@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ from anomaly_app.plan.nodes import (
     ValuesRows,
     WindowAggregate,
     WindowAssign,
+    WindowJoin,
     walk,
 )
 from anomaly_app.plan.scope import WATERMARK
@@ -118,6 +119,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     if isinstance(node, Match):
         rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
         return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
+    if isinstance(node, WindowJoin):
+        return [(side, _join_reads(node, place, wanted)) for place, side in enumerate(node.inputs)]
     below = node.inputs[0] if node.inputs else None
     if below is None:
         return []
@@ -145,6 +148,16 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     return [(below, names)]
 
 
+def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
+    """Columns of one side that a window join needs."""
+    names = wanted | node.condition.reads if node.condition is not None else wanted
+    side = node.inputs[place]
+    assert side.window is not None
+    edges = {name for name in (side.window.start, side.window.end) if name}
+    behind = {name: name for name in side.names} if place == 0 else node.theirs
+    return {own for own, name in behind.items() if name in names} | edges | {key[place] for key in node.keys}
+
+
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
@@ -157,7 +170,9 @@ def row_time(node: Node) -> str | None:
         time = node.source.rowtime or node.source.proctime
     elif isinstance(node, Union):
         time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
-    elif isinstance(node, WindowAggregate) or (isinstance(node, Rank) and node.windowed is not None):
+    elif isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
+        time = node.window.time if node.window is not None else None
+    elif isinstance(node, (WindowAggregate, WindowJoin)) or (isinstance(node, Rank) and node.windowed is not None):
         time = node.window.time if node.window is not None else None
     elif isinstance(node, (WindowAssign, Detect, Over, Rank, Sort)):
         time = node.time
@@ -230,7 +245,6 @@ class Builder:
         limits: on what operators may hold.
         ttl_ms: after which the state of silent keys may be dropped; None for never.
         scans: layout of the rows of each table, by name; those of the columns that are needed, if left out.
-        single: the graph has one input, whose rows are taken from a log that can be read again.
     """
 
     def __init__(
@@ -239,9 +253,7 @@ class Builder:
         dialect: Dialect,
         limits: Limits | None = None,
         ttl_ms: int | None = None,
-        scans: dict[str, Layout] | None = None,
-        *,
-        single: bool = True,
+        scans: Mapping[str, Layout] | None = None,
     ) -> None:
         self.result, self.dialect, self.limits, self.ttl_ms = result, dialect, limits or Limits(), ttl_ms
         self.needs = needed_columns(result)
@@ -257,14 +269,14 @@ class Builder:
             scan.table: Layout(tuple(c for c in scan.columns if c.name in self.needs[id(scan)])) for scan in self.scans
         }
         stamped = any(WATERMARK in self.needs[id(scan)] for scan in self.scans)
-        self.needs_order = single and len(self.scans) == 1 and not stamped and self._all_ordered(self.scans[0])
+        self.needs_order = len(self.scans) == 1 and not stamped and self._all_ordered(self.scans[0])
         stateful = [node for node in walk(result) if not isinstance(node, (Scan, Calc, Union, ValuesRows))]
         self.log = self.needs_order and len(stateful) == 1
         self.vertices: list[VertexPlan] = []
         self.built: dict[int, Built] = {}
         self.rules: dict[int, Rule] = {}
         self.source: dict[str, str] = {}
-        self.bounded_only = False
+        self.bounded_only = self.one_by_one = False
         self.evidence: Layout | None = None
         self.splits_at = int(any(isinstance(getattr(node, "windows", None), Sessions) for node in walk(result)))
 
@@ -301,7 +313,7 @@ class Builder:
         if result.vertex < 0:
             raise AssertionError("a query is at least a projection")
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
-        graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at)
+        graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at, self.one_by_one)
         last = self.result
         while isinstance(last, Calc):
             last = last.input
@@ -403,8 +415,13 @@ class Builder:
             if time is not None and built.time != time:
                 built = self._retimed(built, time)
             branches.append(self._picked(built, layout, len(branches)))
-        kinds = {_is_stateless(branch) for branch in node.branches}
-        by = None if len(kinds) > 1 else POSITION if True in kinds else TIME
+        by: tuple[int, ...] = ()
+        if all(map(_is_stateless, node.branches)):
+            by = (TIME, POSITION) if self.needs_order else (POSITION,)
+        elif all(branch.in_order for branch in branches):
+            by = (TIME,)
+        else:
+            self.one_by_one = True
         vertex = self.add(lambda: Merge(by), [branch.vertex for branch in branches], node.title)
         time = branches[0].time
         if any(branch.time != time for branch in branches):
@@ -515,9 +532,9 @@ class Builder:
         return built if time is None or built.time == time else self._retimed(built, time)
 
     def _retimed(self, built: Built, time: str) -> Built:
-        index, width, in_order = built.layout.index(time), COLUMNS + len(built.layout.columns), built.in_order
-        vertex = self.add(lambda: Retime(index, width, in_order=in_order), [built.vertex], f"Time {time}")
-        return Built(vertex, built.layout, built.in_order, time, built.by_source, built.some)
+        index, width = built.layout.index(time), COLUMNS + len(built.layout.columns)
+        vertex = self.add(lambda: Retime(index, width), [built.vertex], f"Time {time}")
+        return Built(vertex, built.layout, False, time, built.by_source, built.some)
 
     def _ordered(self, built: Built, time: str | None) -> Built:
         """Rows in order of the time of a column."""
@@ -557,7 +574,10 @@ class Builder:
             return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key, sort_key=sort_key)
 
         vertex = self.add(make, [below.vertex], node.title)
-        return Built(vertex, Layout(tuple(rule.output)), True, None, False)
+        time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
+        for calc in chain:
+            time = calc.moved_to(time)
+        return Built(vertex, Layout(tuple(rule.output)), True, time, False)
 
     def _windows(self, node: WindowAggregate, chain: Sequence[Calc]) -> Built:
         if node.attached is not None:

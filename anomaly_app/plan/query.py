@@ -22,7 +22,7 @@ Into = tuple["Callable[[tuple[Any, ...]], tuple[Any, ...]] | None", Sequence[Col
 
 @dataclass(slots=True)
 class PlannedQuery:
-    """A query over one table: an :class:`~anomaly_app.operators.OperatorFactory`.
+    """A query as what runs it; one over one table is an :class:`~anomaly_app.operators.OperatorFactory`.
 
     Args:
         node: the node of the query.
@@ -41,7 +41,7 @@ class PlannedQuery:
     ttl_ms: int | None = None
     into: Into | None = None
     physical: Physical = field(init=False)
-    scan: Scan = field(init=False)
+    scans: tuple[Scan, ...] = field(init=False)
     schema: Schema = field(init=False)
     main: Node = field(init=False)
     output: Sequence[Column] = field(init=False)
@@ -52,13 +52,18 @@ class PlannedQuery:
 
     def __post_init__(self) -> None:
         self.physical = self._build(None)
-        (self.scan,) = [one for one in walk(self.node) if isinstance(one, Scan)]
-        self.schema = self.scan.source
+        self.scans = tuple(one for one in walk(self.node) if isinstance(one, Scan))
+        self.schema = self.scan.source if self.scans else Schema(())
         self.main = self.physical.main
         self.output = self.node.columns if self.into is None else tuple(self.into[1])
-        self.reads = self.physical.reads[self.scan.table]
+        self.reads = self.physical.reads[self.scan.table] if self.scans else ()
         self.needs_order = self.physical.needs_order
         self.partition_by = distribution(self.node)
+
+    @property
+    def scan(self) -> Scan:
+        """The table that it reads, or the first one."""
+        return self.scans[0]
 
     def read_from(self, schema: Schema) -> None:
         """The table as its source gives it: its columns may stand in other parts of a record."""
@@ -70,17 +75,26 @@ class PlannedQuery:
         """A fresh operator for rows of that layout."""
         physical = self._built.get(layout)
         if physical is None:
-            physical = self._built[layout] = self._build(layout)
+            physical = self._built[layout] = self._build({self.scan.table: layout})
         return GraphOperator(physical.graph, self.into[0] if self.into is not None else None)
+
+    def create_over(self, layouts: Mapping[str, Layout]) -> tuple[GraphOperator, Layout]:
+        """A fresh operator over several tables, or none, and the columns of the rows that findings tell.
+
+        Args:
+            layouts: of the rows of each table, by name. Input ``-1 - k`` of the graph is ``scans[k]``.
+        """
+        physical = self._build(layouts)
+        into = self.into[0] if self.into is not None else None
+        return GraphOperator(physical.graph, into), physical.evidence or Layout(())
 
     def evidence(self, layout: Layout) -> Layout:
         """Columns of the rows that findings tell, over rows of a layout."""
         self.create(layout)
         return self._built[layout].evidence or layout
 
-    def _build(self, layout: Layout | None) -> Physical:
-        scans = {self.scan.table: layout} if layout is not None else None
-        return Builder(self.node, self.dialect, self.limits, self.ttl_ms, scans).build()
+    def _build(self, layouts: Mapping[str, Layout] | None) -> Physical:
+        return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts).build()
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""

@@ -137,7 +137,11 @@ def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
     """ORDER BY and LIMIT."""
     node = analyzer.query(tree.query)
     if tree.order_by:
-        node = _sorted(analyzer, tree, node)
+        hidden = _hidden(analyzer, tree, node)
+        if hidden is not None:
+            node = _first_columns(analyzer, hidden, _sorted(analyzer, hidden, analyzer.query(hidden.query)), node)
+        else:
+            node = _sorted(analyzer, tree, node)
     if tree.limit is None and not tree.offset:
         return node
     if tree.order_by:
@@ -146,6 +150,37 @@ def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,
     )  # fmt: skip
+
+
+def _hidden(analyzer: Analyzer, tree: Ordered, node: Node) -> Ordered | None:
+    """The query with further columns that it is ordered by, which are not in its SELECT list; None if all are."""
+    select = tree.query
+    if not isinstance(select, Select) or select.distinct:
+        return None
+    own = {name.lower() for name in node.names}
+    items, order_by = list(select.items), list(tree.order_by)
+    for number, order in enumerate(order_by):
+        if isinstance(order.expr, n.Literal) or (
+            isinstance(order.expr, n.ColumnRef) and len(order.expr.parts) == 1 and order.expr.parts[0].lower() in own
+        ):
+            continue
+        name = f"$order{number}"
+        items.append(SelectItem(order.expr, name, order.expr.span))
+        order_by[number] = replace(order, expr=n.ColumnRef(order.expr.span, (name,)))
+    if len(items) == len(select.items):
+        return None
+    return replace(tree, query=replace(select, items=tuple(items)), order_by=tuple(order_by))
+
+
+def _first_columns(analyzer: Analyzer, tree: Ordered, node: Node, wanted: Node) -> Node:
+    """A sorted node with the columns of another one, which are its first."""
+    from anomaly_app.plan.analysis import Relation
+
+    assert isinstance(tree.query, Select)
+    relation = Relation(node, names_of(node.columns), tree.text)
+    columns = node.columns[: len(wanted.columns)]
+    items = [SelectItem(Exact.to(tree.span, column), column.name, tree.span) for column in columns]
+    return analyzer.projected(relation, items, lambda item: item, tree.query)
 
 
 def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:

@@ -8,17 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.typed import Environment
+from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.operators.attached import AttachedWindows
 from anomaly_app.operators.over import OverPlan, OverRows
 from anomaly_app.operators.rank import KeepFirst, RankPlan, WindowRank
+from anomaly_app.operators.session_rows import SessionRows
 from anomaly_app.operators.sort import Limit as LimitVertex, Sort as SortVertex, order_by
+from anomaly_app.operators.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
-from anomaly_app.plan.nodes import AggregateCall, Limit, Node, Over, Rank, Sort, WindowAggregate, WindowAssign
+from anomaly_app.plan.nodes import (
+    AggregateCall,
+    Limit,
+    Node,
+    Over,
+    Rank,
+    Sort,
+    WindowAggregate,
+    WindowAssign,
+    WindowJoin,
+)
 from anomaly_app.plan.over import MAX_RANK
 from anomaly_app.windows.accumulators import Accumulators
+from anomaly_app.windows.assign import Sessions
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder, Built
@@ -39,13 +52,11 @@ def build(builder: Builder, node: Node) -> Built:
         return _limit(builder, node)
     if isinstance(node, WindowAggregate):
         return _attached(builder, node)
-    problem = f"{node.title} is not supported yet"
-    if isinstance(node, WindowAssign):
-        problem = (
-            "rows with the edges of their sessions are not supported yet: GROUP BY the keys of SESSION, window_start, "
-            "window_end, with aggregates that are not about the edges"
-        )
-    raise SqlValidationError(problem, node.text, *node.span)
+    if isinstance(node, WindowJoin):
+        return _window_join(builder, node)
+    if isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
+        return _sessions(builder, node, node.windows)
+    raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
 
 
 def _over(builder: Builder, node: Over) -> Built:
@@ -83,7 +94,9 @@ def _over(builder: Builder, node: Over) -> Built:
     )
     vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
     added = node.columns[len(node.input.columns) :]
-    return Built(vertex, Layout((*layout.columns, *added)), True, below.time, below.by_source, below.with_(added))
+    # A row may be behind the watermark and not late here: of another key than those that have come out.
+    in_order = not plan.late_by_key
+    return Built(vertex, Layout((*layout.columns, *added)), in_order, below.time, below.by_source, below.with_(added))
 
 
 def _offset(call: AggregateCall, layout: Layout) -> tuple[Callable[[Row], Any], int, Callable[[Row], Any]]:
@@ -139,7 +152,8 @@ def _rank(builder: Builder, node: Rank) -> Built:
     )  # fmt: skip
     if window is None:
         vertex = builder.add(lambda: KeepFirst(plan), [below.vertex], node.title)
-        return Built(vertex, result, True, below.time, below.by_source, below.with_(added))
+        # A row exactly at the watermark is in time here.
+        return Built(vertex, result, False, below.time, below.by_source, below.with_(added))
     vertex = builder.add(lambda: WindowRank(plan), [below.vertex], node.title)
     return Built(vertex, result, True, window.time, below.by_source, below.with_(added))
 
@@ -182,7 +196,7 @@ def _sort(builder: Builder, node: Sort) -> Built:
     layout = below.layout
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
     vertex = builder.add(lambda: SortVertex(layout, below.reads, order), [below.vertex], node.title)
-    return Built(vertex, layout, True, below.time, below.by_source, below.reads)
+    return Built(vertex, layout, False, below.time, below.by_source, below.reads)
 
 
 def _limit(builder: Builder, node: Limit) -> Built:
@@ -217,6 +231,47 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
     )
     assert node.window is not None
     return Built(vertex, Layout(node.columns), True, node.window.time, False)
+
+
+def _sessions(builder: Builder, node: WindowAssign, sessions: Sessions) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    below = builder.timed(builder.node(node.input), node.time)
+    layout, key = below.layout, key_of(below.layout, node.keys)
+    vertex = builder.add(lambda: SessionRows(layout, below.reads, key, sessions.gap_ms), [below.vertex], node.title)
+    edges = node.columns[-3:]
+    return Built(vertex, Layout((*layout.columns, *edges)), True, edges[2].name, False, below.with_(edges))
+
+
+def _window_join(builder: Builder, node: WindowJoin) -> Built:
+    from anomaly_app.plan.physical import Built
+
+    builts, sides = [], []
+    for place, below in enumerate((node.left, node.right)):
+        built = builder.node(below)
+        layout, window = built.layout, below.window
+        assert window is not None and window.start is not None and window.end is not None
+        key = key_of(layout, [pair[place] for pair in node.keys])
+        builts.append(built)
+        sides.append(JoinSide(layout, built.reads, key, layout.index(window.start), layout.index(window.end)))
+    left, right = (built.layout for built in builts)
+    condition = None
+    if node.condition is not None:
+        codes = {c.name: Code(f"a[{k}]", c.type) for k, c in enumerate(left.columns, COLUMNS)}
+        codes |= {node.theirs[c.name]: Code(f"b[{k}]", c.type) for k, c in enumerate(right.columns, COLUMNS)}
+        env = Environment()
+        test = node.condition.compile_condition(codes.__getitem__, env)
+        condition = env.function("holds", f"def holds(a, b):\n    return {test}")
+    plan = WindowJoinPlan(node.kind, sides[0], sides[1], condition)
+    vertex = builder.add(lambda: WindowJoinRows(plan), [built.vertex for built in builts], node.title)
+    own = {column.name: column for column in node.columns}
+    columns = [own[column.name] for column in left.columns]
+    some = set(builts[0].reads)
+    if node.kind not in ("SEMI", "ANTI"):
+        columns += [own[node.theirs[column.name]] for column in right.columns]
+        some |= {node.theirs[name] for name in builts[1].reads}
+    time = node.window.time if node.window is not None else None
+    return Built(vertex, Layout(tuple(columns)), True, time, False, frozenset(some))
 
 
 def key_of(layout: Layout, names: Sequence[str]) -> Callable[[Row], Any]:

@@ -167,6 +167,7 @@ threshold: 4463.79, count: 10)'
             conditions.append(f"max_value >= {floor}")
         who = _quoted(self.keys[0]) if len(self.keys) == 1 else f"CONCAT_WS(', ', {', '.join(map(_text, self.keys))})"
         levels = " ".join(f"WHEN score >= {bound} THEN '{level}'" for bound, level in SEVERITIES)
+        second = "SECOND(9)" if self.size_ms >= 100_000 else "SECOND"
         return f"""\
 SELECT {keys}, window_start, window_end, max_value, centre, spread, threshold, row_count, score,
   CASE WHEN score IS NULL THEN 'medium' {levels} ELSE 'low' END AS severity,
@@ -182,7 +183,7 @@ FROM (
       SELECT {keys}, window_start, window_end,
         MAX({known}) AS max_value, {form.centre.format(finite)} AS centre, {form.spread.format(finite)} AS spread,
         COUNT({known}) AS row_count
-      FROM TABLE(TUMBLE(TABLE {source}, DESCRIPTOR({_quoted(self.time)}), INTERVAL '{self.size_ms / 1_000}' SECOND))
+      FROM TABLE(TUMBLE(TABLE {source}, DESCRIPTOR({_quoted(self.time)}), INTERVAL '{self.size_ms / 1_000}' {second}))
       GROUP BY {keys}, window_start, window_end
       HAVING MAX({known}) > MIN({known}))))
 WHERE {" AND ".join(conditions)}"""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,12 +17,16 @@ from anomaly_app import AnomalyError, Rows, SqlError, query
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))  # where this is run as a script
 
-from golden_cases import GOLDEN, Case, given, known_failures, load, one_name, plain, report, unequal_rows
+from golden_cases import GOLDEN, Case, given, known_failures, load, plain, report, unequal_rows
 
 CASES = load("relational_cases", "relational_fuzz")
 KNOWN = known_failures("known_failures_relational.txt")
 COMPARED = [case for case in CASES if case["mirror"] == "exact"]
 GROUPS = sorted({case["group"] for case in COMPARED})
+
+
+_MARK = re.compile(r" \*(ROW|PROC)TIME\*")
+"""Flink prints it also for values that are no time attribute: RELATIONAL.md."""
 
 
 class CannotBeAskedError(Exception):
@@ -61,9 +66,9 @@ def judge(case: Case) -> tuple[str, str]:
     got = [[plain(value, type_) for value, type_ in zip(row, types, strict=True)] for row in result.rows]
     if wanted is not None:
         return "wrong", f"should fail with {wanted} ({case.get('engine_message', '')}), but gave {got}"
-    expected = [(name, one_name(type_)) for name, type_ in case["columns"]]
+    expected = [(name, _MARK.sub("", type_)) for name, type_ in case["columns"]]
     problems = []
-    if [(name, one_name(type_)) for name, type_ in result.columns] != expected:
+    if result.columns != expected:
         problems.append(f"columns {result.columns}, expected {expected}")
     problems += unequal_rows(case["expect"], got, [type_ for _, type_ in expected])
     return ("wrong", "\n".join(problems)) if problems else ("equal", "")
@@ -98,15 +103,19 @@ def test_refusals_are_counted(group: str, record_property: Any) -> None:
 
 
 LEAST_EQUAL = {
-    "composition": 4,
-    "errors": 34,
+    "composition": 34,
+    "errors": 35,
     "filter": 6,
     "interval_join": 2,
-    "match": 4,
-    "nested": 17,
-    "select": 17,
+    "match": 15,
+    "nested": 20,
+    "over": 44,
+    "rank": 11,
+    "select": 27,
     "time": 19,
-    "window": 46,
+    "union": 6,
+    "window": 76,
+    "window_join": 7,
 }
 """Cases of a group that are right today: raised with every step, never lowered."""
 

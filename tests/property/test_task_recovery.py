@@ -53,6 +53,9 @@ class PairsWithin:
     def due_ms(self) -> None:
         pass
 
+    def resume(self, watermark: int) -> None:
+        self.watermark = watermark
+
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         changed, self.changed = self.changed, set()
         return [(key.encode(), b"%d %d" % self.consumed[key]) for key in changed]

@@ -1,0 +1,255 @@
+"""Window joins: rows of two relations that lie in the same window, and [NOT] IN and EXISTS over such rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.refused import refusal
+from anomaly_app.expressions.tokens import Span
+from anomaly_app.plan.nodes import Node, WindowColumns, WindowJoin
+from anomaly_app.plan.scope import Scope, free_name, names_of
+from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
+from anomaly_app.sql.queries import Join, Select
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.analysis import Analyzer, Relation
+
+_EXACT = WHOLE_NUMBERS | {Kind.BOOLEAN, Kind.DATE}
+
+
+def window_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:
+    """The rows of a join of two relations with windows; None if it is no join of equal windows.
+
+    Raises:
+        SqlValidationError: the condition means nothing, or rows may be taken back.
+    """
+    if join.condition is None or join.kind not in ("INNER", "LEFT", "RIGHT", "FULL"):
+        return None
+    left, right = analyzer.item(join.left, text), analyzer.item(join.right, text)
+    sides = _sides(left, right)
+    names = (*left.names, *(replace(name, column=sides.renamed[name.column.name]) for name in right.names))
+    scope = Scope(text, names, analyzer.dialect)
+    found = _condition(conjuncts(join.condition), scope, sides)
+    if found is None:
+        return None
+    node = _node(join.kind, sides, found, join.span, text)
+    by_name = {column.name: column for column in node.columns}
+    return replace(left, node=node, names=tuple(replace(name, column=by_name[name.column.name]) for name in names))
+
+
+def window_filtered(analyzer: Analyzer, relation: Relation, condition: n.Node) -> tuple[Relation, n.Node | None]:
+    """A relation without the rows that [NOT] IN and [NOT] EXISTS about rows of the same window leave out.
+
+    Returns:
+        The relation, and what is left of the condition.
+    """
+    rest: n.Node | None = None
+    for part in conjuncts(condition):
+        negated, inner = False, part
+        while isinstance(inner, n.Unary) and inner.op == "NOT":
+            negated, inner = not negated, inner.operand
+        joined = None
+        if isinstance(inner, (n.InQuery, n.Exists)) and isinstance(inner.query, Select):
+            joined = _semi_joined(analyzer, relation, inner, negated)
+        if joined is not None:
+            relation = joined
+        else:
+            rest = part if rest is None else n.Binary(condition.span, "AND", rest, part)
+    return relation, rest
+
+
+def conjuncts(node: n.Node) -> list[n.Node]:
+    """What AND puts together, from left to right."""
+    found: list[n.Node] = []
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, n.Binary) and one.op == "AND":
+            waiting += [one.right, one.left]
+        else:
+            found.append(one)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The inputs of a join.
+
+    Args:
+        left: one input.
+        right: the other.
+        renamed: its columns, by their names, as they are called behind the join.
+    """
+
+    left: Node
+    right: Node
+    renamed: dict[str, Column]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (*self.left.columns, *self.renamed.values())
+
+
+def _sides(left: Relation, right: Relation) -> _Sides:
+    taken = list(left.node.names)
+    renamed: dict[str, Column] = {}
+    for column in right.node.columns:
+        renamed[column.name] = replace(column, name=free_name(column.name, taken))
+        taken.append(renamed[column.name].name)
+    return _Sides(left.node, right.node, renamed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    keys: tuple[tuple[str, str], ...]
+    rest: n.Node | None
+    scope: Scope
+
+
+def _condition(parts: Sequence[n.Node], scope: Scope, sides: _Sides) -> _Condition | None:
+    """Equal columns, and what else must hold for a pair; None if the windows need not be equal."""
+    left, right = sides.left.window, sides.right.window
+    if left is None or right is None or not (left.start and left.end and right.start and right.end):
+        return None
+    edges = {
+        (left.start, sides.renamed[right.start].name): "start",
+        (left.end, sides.renamed[right.end].name): "end",
+    }
+    original = {column.name: name for name, column in sides.renamed.items()}
+    types = {column.name: column.type for column in sides.columns}
+    equal: set[str] = set()
+    keys: list[tuple[str, str]] = []
+    rest: n.Node | None = None
+    for part in parts:
+        pair = _columns(part, scope, original)
+        if pair is not None and pair in edges:
+            equal.add(edges[pair])
+        elif pair is not None and _same(types[pair[0]], types[pair[1]]):
+            keys.append((pair[0], original[pair[1]]))
+        else:
+            rest = part if rest is None else n.Binary(part.span, "AND", rest, part)
+    if equal != {"start", "end"} or left.windows != right.windows:
+        return None
+    return _Condition(tuple(keys), rest, scope)
+
+
+def _columns(part: n.Node, scope: Scope, of_right: dict[str, str]) -> tuple[str, str] | None:
+    """The column of the left and the one of the right that a condition says are equal."""
+    if not isinstance(part, n.Binary) or part.op != "=":
+        return None
+    pair = []
+    for side in (part.left, part.right):
+        if not isinstance(side, n.ColumnRef):
+            return None
+        column, fields = scope.resolve(side)
+        if fields:
+            return None
+        pair.append(column.name)
+    first, second = pair
+    if (first in of_right) == (second in of_right):
+        return None
+    return (second, first) if first in of_right else (first, second)
+
+
+def _same(a: DataType, b: DataType) -> bool:
+    """Whether equal values of two types are equal in memory."""
+    if a.kind in TEXTS or a.kind in _EXACT:
+        return (b.kind in TEXTS) if a.kind in TEXTS else a.kind is b.kind or {a.kind, b.kind} <= WHOLE_NUMBERS
+    return a.kind is b.kind and a.kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ) and a.precision == b.precision
+
+
+def _node(kind: str, sides: _Sides, found: _Condition, span: Span, text: str) -> WindowJoin:
+    for side in (sides.left, sides.right):
+        if side.updating:
+            problem = f"a window join needs rows that are not taken back: {side.updating}"
+            raise SqlValidationError(problem, text, *span)
+    condition = found.scope.expression(found.rest, "ON") if found.rest is not None else None
+    left, right = sides.left.window, sides.right.window
+    assert left is not None and right is not None
+    theirs = {name: column.name for name, column in sides.renamed.items()}
+    columns: tuple[Column, ...] = sides.left.columns
+    rowtimes, proctimes = set(sides.left.rowtimes), set(sides.left.proctimes)
+    window: WindowColumns | None = left
+    if kind not in ("SEMI", "ANTI"):
+        columns = (
+            *(_nullable(column, kind in ("RIGHT", "FULL")) for column in columns),
+            *(_nullable(column, kind in ("LEFT", "FULL")) for column in sides.renamed.values()),
+        )
+        rowtimes |= {theirs[name] for name in sides.right.rowtimes}
+        proctimes |= {theirs[name] for name in sides.right.proctimes}
+        if kind == "RIGHT":
+            moved = [None if name is None else theirs[name] for name in (right.start, right.end, right.time)]
+            window = WindowColumns(moved[0], moved[1], moved[2], right.windows)
+        elif kind == "FULL":
+            window = None
+    return WindowJoin(
+        columns=columns, rowtimes=frozenset(rowtimes), proctimes=frozenset(proctimes), window=window, span=span,
+        text=text, kind=kind, left=sides.left, right=sides.right, keys=found.keys, condition=condition, theirs=theirs,
+    )  # fmt: skip
+
+
+def _nullable(column: Column, missing: bool) -> Column:
+    return replace(column, type=column.type.with_nullable(True)) if missing else column
+
+
+# --- IN and EXISTS --------------------------------------------------------------------------------------
+
+
+def _semi_joined(analyzer: Analyzer, relation: Relation, test: n.InQuery | n.Exists, negated: bool) -> Relation | None:
+    """Rows for which a query about the same window gives one; None if it is about something else."""
+    select: Select = test.query
+    if select.group_by or select.having or select.distinct or select.qualify or select.grouping_sets is not None:
+        return None
+    window = relation.node.window
+    if window is None or window.start is None or window.end is None or select.table is None:
+        return None
+    inner = analyzer.source(select)
+    sides = _sides(relation, inner)
+    scope = Scope(relation.text, names_of(sides.columns), analyzer.dialect)
+    inside, outside = analyzer.scope(inner), analyzer.scope(relation)
+
+    def resolved(part: n.Node) -> n.Node:
+        if not isinstance(part, n.ColumnRef):
+            return part
+        try:
+            column, fields = inside.resolve(part)
+            column = sides.renamed[column.name]
+        except SqlValidationError:  # a name of the query around it
+            column, fields = outside.resolve(part)
+        return n.ColumnRef(part.span, (column.name, *fields))
+
+    parts = [n.rewritten(part, resolved) for part in (conjuncts(select.where) if select.where is not None else ())]
+    if isinstance(test, n.InQuery):
+        negated = negated != test.negated
+        parts.append(_member(analyzer, test, select, inner, outside, resolved, negated))
+    for part in parts:
+        if any(isinstance(one, (n.InQuery, n.Exists, n.ScalarQuery)) for one in n.walk(part)):
+            return None
+    found = _condition(parts, scope, sides)
+    if found is None:
+        return None
+    return relation.over(_node("ANTI" if negated else "SEMI", sides, found, test.span, relation.text))
+
+
+def _member(
+    analyzer: Analyzer, test: n.InQuery, select: Select, inner: Relation, outside: Scope,
+    resolved: Callable[[n.Node], n.Node], negated: bool,
+) -> n.Node:  # fmt: skip
+    """That the operand is the value that the query gives; for NOT IN, that it is not known to be another one."""
+    items = analyzer.starred(select, inner)
+    if len(items) != 1:
+        problem = f"{refusal('IN (SELECT …)')}; this one has {len(items)} columns, and must have one"
+        raise SqlValidationError(problem, select.text, *select.span)
+
+    def outer(part: n.Node) -> n.Node:
+        if not isinstance(part, n.ColumnRef):
+            return part
+        column, fields = outside.resolve(part)
+        return n.ColumnRef(part.span, (column.name, *fields))
+
+    equal = n.Binary(test.span, "=", n.rewritten(test.operand, outer), n.rewritten(items[0].expr, resolved))
+    return n.Is(test.span, equal, "FALSE", True) if negated else equal

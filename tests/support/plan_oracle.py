@@ -1,0 +1,321 @@
+"""Random plans over one table, as SQL and as a naive interpreter that takes one row after the other.
+
+Every node has the columns ``id INT, k STRING, v INT, ts TIMESTAMP(3)`` (a time attribute). What a node gives is a list
+of steps, one for each row of the table and one for the end: the rows that come out in it, and the watermark behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+MIN, MAX = -(1 << 63), (1 << 63) - 1
+
+Record = tuple[int | None, str | None, int | None, int]
+Steps = list[tuple[list[Record], int]]
+
+
+def source(rows: Sequence[Record], delay: int) -> Steps:
+    """The table itself."""
+    steps: Steps = []
+    watermark = MIN
+    for row in rows:
+        watermark = max(watermark, row[3] - delay)
+        steps.append(([row], watermark))
+    return [*steps, ([], MAX)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A tree: what it is, its parameters, its inputs."""
+
+    kind: str
+    args: tuple[Any, ...] = ()
+    inputs: tuple[Plan, ...] = ()
+
+    def sql(self) -> str:
+        """As a query."""
+        return _SQL[self.kind](self)
+
+    def run(self, table: Steps) -> Steps:
+        """As the naive interpreter sees it."""
+        if self.kind == "table":
+            return table
+        return _RUN[self.kind](self, *(below.run(table) for below in self.inputs))
+
+    @property
+    def size(self) -> int:
+        """Number of nodes."""
+        return 1 + sum(below.size for below in self.inputs)
+
+
+def _step_by_step(
+    steps: Steps, late: Callable[[Record, int], bool], take: Callable[[Record], None],
+    release: Callable[[int, int], Iterable[Record]],
+) -> Steps:  # fmt: skip
+    """Each row is dropped or taken, then the watermark moves (from, to)."""
+    found: Steps = []
+    reached = MIN
+    for rows, watermark in steps:
+        for row in rows:
+            if not late(row, reached):
+                take(row)
+        found.append((list(release(reached, watermark)), watermark))
+        reached = watermark
+    return found
+
+
+# --- row by row -----------------------------------------------------------------------------------------
+
+_CONDITIONS: dict[str, Callable[[Record], bool]] = {
+    "v > 2": lambda row: row[2] is not None and row[2] > 2,
+    "k = 'a'": lambda row: row[1] == "a",
+    "v IS NULL OR v < 5": lambda row: row[2] is None or row[2] < 5,
+    "id > 3": lambda row: row[0] is not None and row[0] > 3,
+}
+CONDITIONS = tuple(_CONDITIONS)
+
+
+def _filter(plan: Plan, steps: Steps) -> Steps:
+    holds = _CONDITIONS[plan.args[0]]
+    return [([row for row in rows if holds(row)], watermark) for rows, watermark in steps]
+
+
+def _project(plan: Plan, steps: Steps) -> Steps:
+    def change(row: Record) -> Record:
+        return row[0], row[1], None if row[2] is None else row[2] * 2 - 3, row[3]
+
+    return [([change(row) for row in rows], watermark) for rows, watermark in steps]
+
+
+def _union(plan: Plan, left: Steps, right: Steps) -> Steps:
+    return [([*a, *b], min(w, x)) for (a, w), (b, x) in zip(left, right, strict=True)]
+
+
+# --- windows --------------------------------------------------------------------------------------------
+
+
+def _total(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _greatest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _windows(kind: str, size: int, step: int, time: int) -> list[tuple[int, int]]:
+    if kind == "CUMULATE":
+        start = time - time % size
+        return [(start, end) for end in range(start + step, start + size + 1, step) if end > time]
+    first = time - time % step
+    return [(start, start + size) for start in range(first - size + step, first + 1, step)]
+
+
+def _aggregate(plan: Plan, steps: Steps) -> Steps:
+    kind, size, step = plan.args
+    groups: dict[tuple[int, int, str | None], list[Record]] = {}
+    reached_now = MIN
+
+    def late(row: Record, reached: int) -> bool:
+        nonlocal reached_now
+        reached_now = reached
+        return False
+
+    def take(row: Record) -> None:
+        for start, end in _windows(kind, size, step, row[3]):
+            if end - 1 > reached_now:
+                groups.setdefault((end, start, row[1]), []).append(row)
+
+    def release(_: int, watermark: int) -> Iterable[Record]:
+        for group in sorted((g for g in groups if g[0] - 1 <= watermark), key=lambda g: g[0]):
+            rows = groups.pop(group)
+            yield _greatest(r[0] for r in rows), group[2], _total(r[2] for r in rows), group[0] - 1
+
+    return _step_by_step(steps, late, take, release)
+
+
+def _sessions(plan: Plan, steps: Steps) -> Steps:
+    (gap,) = plan.args
+    open_: list[tuple[str | None, list[Record]]] = []
+
+    def touched(row: Record) -> list[tuple[str | None, list[Record]]]:
+        return [
+            (key, rows) for key, rows in open_
+            if key == row[1] and min(r[3] for r in rows) - gap <= row[3] <= max(r[3] for r in rows) + gap
+        ]  # fmt: skip
+
+    def late(row: Record, reached: int) -> bool:
+        return not touched(row) and row[3] + gap - 1 <= reached
+
+    def take(row: Record) -> None:
+        whole = [row]
+        for session in touched(row):
+            whole += session[1]
+            open_.remove(session)
+        open_.append((row[1], whole))
+
+    def release(_: int, watermark: int) -> Iterable[Record]:
+        over = [session for session in open_ if max(r[3] for r in session[1]) + gap - 1 <= watermark]
+        for session in sorted(over, key=lambda one: max(r[3] for r in one[1])):
+            open_.remove(session)
+            key, rows = session
+            yield _greatest(r[0] for r in rows), key, _total(r[2] for r in rows), max(r[3] for r in rows) + gap - 1
+
+    return _step_by_step(steps, late, take, release)
+
+
+def _window_join(plan: Plan, left: Steps, right: Steps) -> Steps:
+    (size,) = plan.args
+    held: tuple[list[Record], list[Record]] = ([], [])
+    found: Steps = []
+    reached = MIN
+    for (a, w), (b, x) in zip(left, right, strict=True):
+        for side, rows in zip(held, (a, b), strict=True):
+            side += [row for row in rows if row[3] - row[3] % size + size - 1 > reached]
+        watermark = min(w, x)
+        out: list[Record] = []
+        ends = sorted({row[3] - row[3] % size + size for side in held for row in side})
+        for end in [end for end in ends if end - 1 <= watermark]:
+            mine, theirs = ([row for row in side if row[3] - row[3] % size + size == end] for side in held)
+            out += [(r[0], r[1], s[2], end - 1) for r in mine for s in theirs if r[1] is not None and r[1] == s[1]]
+            for side in held:
+                side[:] = [row for row in side if row[3] - row[3] % size + size != end]
+        found.append((out, watermark))
+        reached = watermark
+    return found
+
+
+# --- order of time --------------------------------------------------------------------------------------
+
+
+def _over(plan: Plan, steps: Steps) -> Steps:
+    unit, preceding = plan.args
+    waiting: list[Record] = []
+    given: dict[str | None, list[Record]] = {}
+
+    def late(row: Record, reached: int) -> bool:
+        if preceding is None:
+            return row[3] <= reached
+        rows = given.get(row[1])
+        return bool(rows) and row[3] <= rows[-1][3] and row[3] <= reached
+
+    def release(reached: int, watermark: int) -> Iterable[Record]:
+        if watermark == reached:
+            return
+        ready = sorted((row for row in waiting if row[3] <= watermark), key=lambda row: row[3])
+        waiting[:] = [row for row in waiting if row[3] > watermark]
+        for number, row in enumerate(ready):
+            given.setdefault(row[1], []).append(row)
+            frame = given[row[1]]
+            if unit == "RANGE":
+                frame = [*frame, *(r for r in ready[number + 1 :] if r[1] == row[1] and r[3] == row[3])]
+            if preceding is not None and unit == "ROWS":
+                frame = frame[-preceding - 1 :]
+            elif preceding is not None:
+                frame = [r for r in frame if r[3] >= row[3] - preceding]
+            yield row[0], row[1], _total(r[2] for r in frame), row[3]
+
+    return _step_by_step(steps, late, waiting.append, release)
+
+
+def _keep_first(plan: Plan, steps: Steps) -> Steps:
+    seen: set[str | None] = set()
+    waiting: list[Record] = []
+
+    def release(_: int, watermark: int) -> Iterable[Record]:
+        ready = sorted((row for row in waiting if row[3] <= watermark), key=lambda row: row[3])
+        waiting[:] = [row for row in waiting if row[3] > watermark]
+        for row in ready:
+            if row[1] not in seen:
+                seen.add(row[1])
+                yield row
+
+    return _step_by_step(steps, lambda row, reached: row[3] < reached, waiting.append, release)
+
+
+def _match(plan: Plan, steps: Steps) -> Steps:
+    before: dict[str | None, Record] = {}
+    waiting: list[Record] = []
+
+    def release(_: int, watermark: int) -> Iterable[Record]:
+        ready = sorted((row for row in waiting if row[3] <= watermark), key=lambda row: row[3])
+        waiting[:] = [row for row in waiting if row[3] > watermark]
+        for row in ready:
+            first = before.pop(row[1], None)
+            if first is not None and first[2] is not None and row[2] is not None and row[2] > first[2]:
+                yield first[0], row[1], row[2], row[3]
+            else:
+                before[row[1]] = row
+
+    return _step_by_step(steps, lambda row, reached: row[3] <= reached, waiting.append, release)
+
+
+# --- SQL ------------------------------------------------------------------------------------------------
+
+
+def _seconds(millis: int) -> str:
+    return f"INTERVAL '{millis / 1000}' SECOND"
+
+
+def _window_sql(plan: Plan) -> str:
+    kind, size, step = plan.args
+    lengths = _seconds(size) if kind == "TUMBLE" else f"{_seconds(step)}, {_seconds(size)}"
+    below = f"(SELECT * FROM ({plan.inputs[0].sql()}))"
+    return (
+        "SELECT MAX(id) AS id, k, SUM(v) AS v, window_time AS ts FROM "
+        f"TABLE({kind}(TABLE {below}, DESCRIPTOR(ts), {lengths})) GROUP BY k, window_start, window_end, window_time"
+    )
+
+
+def _session_sql(plan: Plan) -> str:
+    return (
+        "SELECT MAX(id) AS id, k, SUM(v) AS v, window_time AS ts FROM "
+        f"TABLE(SESSION(TABLE ({plan.inputs[0].sql()}) PARTITION BY k, DESCRIPTOR(ts), {_seconds(plan.args[0])})) "
+        "GROUP BY k, window_start, window_end, window_time"
+    )
+
+
+def _over_sql(plan: Plan) -> str:
+    unit, preceding = plan.args
+    begin = "UNBOUNDED" if preceding is None else str(preceding) if unit == "ROWS" else _seconds(preceding)
+    frame = f"{unit} BETWEEN {begin} PRECEDING AND CURRENT ROW"
+    return f"SELECT id, k, SUM(v) OVER (PARTITION BY k ORDER BY ts {frame}) AS v, ts FROM ({plan.inputs[0].sql()})"
+
+
+def _join_sql(plan: Plan) -> str:
+    sides = [
+        f"(SELECT * FROM TABLE(TUMBLE(TABLE ({below.sql()}), DESCRIPTOR(ts), {_seconds(plan.args[0])})))"
+        for below in plan.inputs
+    ]
+    return (
+        f"SELECT a.id, a.k, b.v, a.window_time AS ts FROM {sides[0]} a JOIN {sides[1]} b ON a.k = b.k AND "
+        "a.window_start = b.window_start AND a.window_end = b.window_end"
+    )
+
+
+_SQL: dict[str, Callable[[Plan], str]] = {
+    "table": lambda plan: "SELECT id, k, v, ts FROM t",
+    "filter": lambda plan: f"SELECT * FROM ({plan.inputs[0].sql()}) WHERE {plan.args[0]}",
+    "project": lambda plan: f"SELECT id, k, v * 2 - 3 AS v, ts FROM ({plan.inputs[0].sql()})",
+    "union": lambda plan: reduce("{} UNION ALL {}".format, [below.sql() for below in plan.inputs]),
+    "aggregate": _window_sql,
+    "sessions": _session_sql,
+    "over": _over_sql,
+    "join": _join_sql,
+    "first": lambda plan: (
+        "SELECT id, k, v, ts FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS rn "
+        f"FROM ({plan.inputs[0].sql()})) WHERE rn = 1"
+    ),
+    "match": lambda plan: (
+        f"SELECT id, k, v, ts FROM ({plan.inputs[0].sql()}) MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES "
+        "A.id AS id, B.v AS v, MATCH_ROWTIME() AS ts AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) "
+        "DEFINE B AS B.v > A.v)"
+    ),
+}
+_RUN: dict[str, Callable[..., Steps]] = {
+    "filter": _filter, "project": _project, "union": _union, "aggregate": _aggregate, "sessions": _sessions,
+    "over": _over, "join": _window_join, "first": _keep_first, "match": _match,
+}  # fmt: skip
