@@ -12,6 +12,7 @@ from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
+from anomaly_app.jobs.portability import OF_FLINK_ONLY, refused_by_flink
 from anomaly_app.jobs.sinks import Apply, into_sink
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
@@ -167,7 +168,7 @@ def bind_job(
             binder.add(statement, None)
     if not binder.queries:
         raise SqlValidationError("the job has no query: expected INSERT INTO … SELECT …, or SELECT …", text, len(text))
-    return Job(name, version_of(text), text, path, binder.plans(), tuple(dict.fromkeys(binder.warnings)))
+    return Job(name, version_of(text), text, path, binder.plans(), tuple(dict.fromkeys(binder.warnings)), tuple(dict.fromkeys(binder.refusals)))
 
 
 class _JobBinder:
@@ -177,6 +178,7 @@ class _JobBinder:
         self.text, self.dialect, self.partitions = text, dialect, partitions
         self.bounded, self.limits = bounded, limits
         self.warnings: list[str] = []
+        self.refusals: list[str] = []
         self.settings = _Settings(text)
         self.statements = parse_statements(text)
         self.catalog = Catalog(text)
@@ -200,6 +202,8 @@ class _JobBinder:
         into = None
         if insert is not None and sink is not None:
             into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
+            key = sink.key_fields if sink.upsert else ()
+            self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
         factory = _planned(node, self.analyzer, into, self.limits, self.settings, self.text)
         source = self._source(factory.scan.table)
         factory.read_from(source.schema)
@@ -288,12 +292,14 @@ class _Settings:
     Attributes:
         ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
         alerts: which rows are alerts: ``all``, ``none`` or ``auto``.
+        of_flink: options that change nothing here, but what Flink refuses.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
         self.ttl_ms: int | None = None
         self.alerts = "auto"
+        self.of_flink: dict[str, str] = {}
 
     def take(self, setting: SetOption) -> bool:
         """Whether the option has a meaning here; an error if its value is wrong, or an option of our own is unknown."""
@@ -306,6 +312,9 @@ class _Settings:
         if setting.key.startswith(_OWN):
             problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS])}"
             raise SqlValidationError(problem, self._text, *setting.span)
+        if setting.key in OF_FLINK_ONLY:
+            self.of_flink[setting.key] = setting.value
+            return True
         if setting.key != STATE_TTL:
             return False
         ttl = parse_duration(setting.value)
