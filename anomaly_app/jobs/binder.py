@@ -168,7 +168,15 @@ def bind_job(
             binder.add(statement, None)
     if not binder.queries:
         raise SqlValidationError("the job has no query: expected INSERT INTO … SELECT …, or SELECT …", text, len(text))
-    return Job(name, version_of(text), text, path, binder.plans(), tuple(dict.fromkeys(binder.warnings)), tuple(dict.fromkeys(binder.refusals)))
+    return Job(
+        name,
+        version_of(text),
+        text,
+        path,
+        binder.plans(),
+        tuple(dict.fromkeys(binder.warnings)),
+        tuple(dict.fromkeys(binder.refusals)),
+    )
 
 
 class _JobBinder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anomaly_app.plan.nodes import Detect, Node, Rank, walk
+from anomaly_app.plan.nodes import Calc, Detect, Node, Rank, walk
 
 SEVERAL_TIMES = "table.exec.sink.rowtime-inserter"
 """Flink's option: with ``DISABLED`` it takes an INSERT of more than one event-time attribute."""
@@ -31,16 +31,14 @@ def refused_by_flink(
         settings: what SET has said so far; ``OF_FLINK_ONLY`` count.
     """
     found: list[str] = []
-    detectors = dict.fromkeys(
-        call.function.name for one in walk(node) if isinstance(one, Detect) for call in one.calls
-    )
+    detectors = dict.fromkeys(call.function.name for one in walk(node) if isinstance(one, Detect) for call in one.calls)
     if detectors:
         found.append(f"it has no {', '.join(detectors)}")
-    times = [name for name in node.names if name in node.rowtimes]
+    times = _event_times(node)
     if len(times) > 1 and settings.get(SEVERAL_TIMES, "").upper() != "DISABLED":
         found.append(
-            f"{' and '.join(times)} of the INSERT INTO {sink} are event-time attributes, one is allowed: CAST the others "
-            f"AS TIMESTAMP(3), or SET '{SEVERAL_TIMES}' = 'DISABLED'"
+            f"{' and '.join(times)} of the INSERT INTO {sink} are event-time attributes, one is allowed: "
+            f"CAST the others AS TIMESTAMP(3), or SET '{SEVERAL_TIMES}' = 'DISABLED'"
         )
     # Of rows that may be taken back, and of ROW_NUMBER, Flink knows a key.
     keyed = node.updating or any(isinstance(one, Rank) for one in walk(node))
@@ -50,3 +48,11 @@ def refused_by_flink(
             f"DEDUPLICATE behind the query, or SET '{ON_CONFLICT}' = 'false'"
         )
     return found
+
+
+def _event_times(node: Node) -> list[str]:
+    """All columns that are event-time attributes: a node names one of several copies only."""
+    if not isinstance(node, Calc):
+        return [name for name in node.names if name in node.rowtimes]
+    below = _event_times(node.input)
+    return [name for name, item in zip(node.names, node.items, strict=True) if item.bare in below]

@@ -188,7 +188,9 @@ class StatementParser(QueryParser):
         self.expect("CONFLICT")
         self.expect("DO")
         if self.token.upper in ("ERROR", "NOTHING"):
-            problem = f"ON CONFLICT DO {self.token.upper} is not supported: the latest row of a key counts, DO DEDUPLICATE"
+            problem = (
+                f"ON CONFLICT DO {self.token.upper} is not supported: the latest row of a key counts, DO DEDUPLICATE"
+            )
             raise SqlValidationError(problem, self.text, place.start, self.token.span.end)
         self.expect("DEDUPLICATE")
         return True

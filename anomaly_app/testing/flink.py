@@ -124,7 +124,9 @@ def _here(given: Mapping[str, str], servers: str, registry: str | None, bounded:
         return {}
     wanted = {"properties.bootstrap.servers": servers}
     if registry is not None:
-        wanted |= {key: registry for key in given if key.endswith(("avro-confluent.url", "avro-confluent.schema-registry.url"))}
+        wanted |= {
+            key: registry for key in given if key.endswith(("avro-confluent.url", "avro-confluent.schema-registry.url"))
+        }
     if connector == "kafka":
         wanted["scan.startup.mode"] = "earliest-offset"
         if bounded:
