@@ -26,8 +26,9 @@ import numpy as np
 
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.operators import Row
+from anomaly_app.plan.nodes import Detect, walk
 from anomaly_app.schema import DOUBLE, INT, TIMESTAMP_3, Column, Schema
-from anomaly_app.windows.over import OverRule
+from anomaly_app.windows.over import DetectorCall
 
 BATCH_ROWS = 5_000
 GOAL = 0.3
@@ -51,9 +52,9 @@ def orders(rows: int, keys: int, seed: int = 7) -> list[Row]:
     return [(number, number, choose.randrange(keys), round(choose.random() * 100, 2), number) for number in range(rows)]
 
 
-def by_hand(factory: OverRule, batches: list[list[Row]]) -> list[tuple[Any, ...]]:
+def by_hand(call: DetectorCall, batches: list[list[Row]]) -> list[tuple[Any, ...]]:
     """The same results without SQL."""
-    detector = factory.calls[0].create()
+    detector = call.create()
     numbers: dict[int, int] = {}
     found: list[tuple[Any, ...]] = []
     for batch in batches:
@@ -71,14 +72,14 @@ def measure(rows: list[Row], keys: int, repeats: int, stored: bool) -> dict[str,
     """Rows per second of both."""
     bound = bind_text(QUERY, {"examples.marketplace.orders": SCHEMA})
     factory = bound.factory
-    assert isinstance(factory, OverRule)
+    (call,) = [call for node in walk(factory.node) if isinstance(node, Detect) for call in node.calls]
     batches = [rows[first : first + BATCH_ROWS] for first in range(0, len(rows), BATCH_ROWS)]
     hand_best = engine_best = float("inf")
     found: list[tuple[Any, ...]] = []
     for _ in range(repeats):
         gc.collect()
         begin = time.perf_counter()
-        expected = by_hand(factory, batches)
+        expected = by_hand(call, batches)
         hand_best = min(hand_best, time.perf_counter() - begin)
         operator = factory.create(bound.layout)
         findings = []

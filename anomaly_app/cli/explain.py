@@ -68,11 +68,10 @@ def _query(name: str, table: str, factory: PlannedQuery, layout: Layout) -> dict
     from anomaly_app.patterns.explain import explain_rule
 
     known = {"query": name, "table": table}
+    measures = factory.measures
+    output = [{"name": c.name, "type": str(c.type), "measure": measures.get(c.name, "")} for c in factory.output]
     if factory.rule is not None and factory.is_rule:
-        explanation = asdict(explain_rule(factory.rule, layout))
-        output = [dict(zip(("name", "type", "measure"), column, strict=True)) for column in explanation["output"]]
-        return known | explanation | {"output": output}
-    output = [{"name": column.name, "type": str(column.type), "measure": ""} for column in factory.output]
+        return known | asdict(explain_rule(factory.rule, layout)) | {"output": output}
     return known | {
         "words": list(factory.words),
         "output": output,

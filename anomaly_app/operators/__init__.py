@@ -150,6 +150,11 @@ class Arrivals:
             self.watermark = max(watermark, self.highest - delay_ms)
 
     @property
+    def begin(self) -> int:
+        """The watermark in front of the first row."""
+        return self._before[0]
+
+    @property
     def in_order(self) -> bool:
         """Whether no row is earlier than the one before it."""
         if self._in_order is None:

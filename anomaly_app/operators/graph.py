@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,6 +80,11 @@ class Vertex:
         """Take back, into a fresh vertex, all entries that stand."""
         for entry, _ in entries:
             raise StateError(f"an entry of another kind of state: {entry!r}")
+
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """Go on, restored, behind these watermarks of the inputs; gives the watermark behind the rows so far."""
+        self.watermark = min(watermarks)
+        return self.watermark
 
     def due_ms(self) -> int | None:
         """Time of the clock from which on something is complete without another row; None if nothing waits."""
@@ -150,15 +156,28 @@ class Expand(Vertex):
 
 
 class Merge(Vertex):
-    """UNION ALL: the watermark of all is the least of them."""
+    """UNION ALL: the watermark of all is the least of them.
+
+    Args:
+        by: index in a row of what brings the rows of a step into one order, whatever the batches were: the position,
+            where all inputs give rows as they come, or the time, where all give them as the watermark passes; None
+            where there is no such order.
+    """
+
+    def __init__(self, by: int | None) -> None:
+        super().__init__()
+        self._by = itemgetter(by) if by is not None else None
 
     def run(self, flows: Sequence[Flow]) -> Flow:
-        """The rows of all inputs, one input behind the other."""
+        """The rows of all inputs; of equal ones those of the earlier input first."""
         watermark = min(flow.watermark for flow in flows)
         full = [flow.rows for flow in flows if flow.rows]
         if len(full) == 1:
             return Flow(full[0], watermark)
-        return Flow([row for rows in full for row in rows], watermark)
+        rows = [row for rows in full for row in rows]
+        if self._by is not None:
+            rows.sort(key=self._by)
+        return Flow(rows, watermark)
 
 
 class Constant(Vertex):
@@ -188,6 +207,10 @@ class Constant(Vertex):
     def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """They have been given if an entry says so."""
         self._given = self._stored = any(True for _ in entries)
+
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """Nothing comes behind the rows that have been given."""
+        return MAX_WATERMARK if self._given else MIN_WATERMARK
 
 
 class Inner(Vertex):
@@ -244,8 +267,16 @@ class Inner(Vertex):
         if operator.late:
             self.late += operator.late
             operator.late.clear()
-        reached = watermark - 1 if self._by_arrival and watermark != MAX_WATERMARK else watermark
-        return found, reached
+        return found, self._reached(watermark)
+
+    def _reached(self, watermark: int) -> int:
+        """The watermark behind the findings."""
+        moves = self._by_arrival and watermark not in (MIN_WATERMARK, MAX_WATERMARK)
+        return watermark - 1 if moves else watermark
+
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """The operator has restored itself; what is late is told by the watermark."""
+        return self._reached(super().resume(watermarks))
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """One step; each finding is a row that remembers what it was made of."""
@@ -346,7 +377,7 @@ class GraphOperator:
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
-        self._replays = False
+        self._replays = self._restored = False
 
     # --- the operator contract ----------------------------------------------------------------------
 
@@ -356,6 +387,8 @@ class GraphOperator:
             return self._replay(rows, watermark)
         found: list[Finding] = []
         first = 0
+        if self._restored:
+            self._resume(arrivals.begin if arrivals is not None else MIN_WATERMARK)
         if arrivals is not None:
             ahead = self.plan.splits_at
             for number, reached in arrivals.behind:
@@ -388,6 +421,15 @@ class GraphOperator:
         for number, vertex in enumerate(self.vertices):
             vertex.restore(own.get(number, []))
         self._replays = self._log is not None
+        self._restored = not self._replays
+
+    def _resume(self, watermark: int) -> None:
+        """Tell the vertices how far time had come: it is the task that stores that."""
+        self._restored = False
+        reached: list[int] = []
+        for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
+            given = [reached[number] if number >= 0 else watermark for number in plan.inputs]
+            reached.append(vertex.resume(given))
 
     @property
     def keeps_rows(self) -> bool:

@@ -77,6 +77,11 @@ class Order(Vertex):
             self._next = number + 1
         self._buffer.restore(self._buffer.waiting, highest=self._buffer.highest, watermark=self._buffer.watermark)
 
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """Rows behind the watermark are late again."""
+        self._buffer.advance(min(watermarks))
+        return super().resume(watermarks)
+
 
 class Retime(Vertex):
     """Rows whose time is another of their columns from here on.

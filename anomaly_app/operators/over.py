@@ -297,7 +297,9 @@ class OverRows(Vertex):
             frame = self._frame(self._frames, one.key)
             frame.running, frame.last = one.group, one.group[LAST][TIME]
             self._stored[one.key] = one.stored
-        for number, taken, row in self._held.restore(rows):
+        held = self._held.restore(rows)
+        held.sort(key=lambda one: (one[2][TIME], one[0]))  # as they were taken, not as they came
+        for number, taken, row in held:
             if not taken:
                 self._waiting.append((row[TIME], number, row))
                 continue

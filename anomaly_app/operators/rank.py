@@ -73,7 +73,7 @@ class WindowRank(Vertex):
                 self._take(end, self._held.add(row), row)
         found: list[Row] = []
         for end in sorted(end for end in self._windows if end - 1 <= watermark):
-            for ranked in self._windows.pop(end).values():
+            for ranked in sorted(self._windows.pop(end).values(), key=_oldest):
                 found += self._result(end, ranked)
         return Flow(found, watermark)
 
@@ -104,6 +104,11 @@ class WindowRank(Vertex):
 
 def _order(entry: tuple[Any, int, Row]) -> tuple[Any, int]:
     return entry[0], entry[1]
+
+
+def _oldest(ranked: Sequence[tuple[Any, int, Row]]) -> int:
+    """Number of the oldest row: windows are given out in this order, which is the same when they have been restored."""
+    return min((abs(number) for _, number, _ in ranked), default=0)
 
 
 KEPT, SEEN = b"h", b"k"

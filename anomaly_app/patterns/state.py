@@ -108,6 +108,9 @@ class RowParts:
     def join(self, own: Row, trailing: Row, mark: int, others: msgspec.Raw) -> Row:
         """And back; raises ``msgspec.DecodeError``."""
         spare = self._spare
+        if len(trailing) == 1:  # the origin of a derived row: a path and a place
+            path, *place = trailing[0]
+            trailing = ((tuple(path), *place),)
         if not spare:
             return (*own, *trailing)
         columns = (*own, *(self._others.decode(others) if mark == self._mark else [None] * len(spare)))

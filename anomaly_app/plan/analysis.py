@@ -14,7 +14,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect, common_type
 from anomaly_app.plan import grouping, matching, over, sets, unnesting, windowing
 from anomaly_app.plan.nodes import Calc, Node, Scan
-from anomaly_app.plan.scope import Expression, Name, Scope, free_name, names_of
+from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name, names_of
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql.queries import (
     FromItem,
@@ -395,18 +395,6 @@ class Analyzer:
             condition=None,
             items=identity(node, text, self.dialect),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Exact(n.ColumnRef):
-    """A reference to a column that is known already: of a star, or of a column that the analysis has made."""
-
-    column: Column
-
-    @classmethod
-    def to(cls, span: Span, column: Column) -> Exact:
-        """A reference to a column."""
-        return cls(span, (column.name,), column)
 
 
 def identity(node: Node, text: str, dialect: Dialect) -> tuple[Expression, ...]:

@@ -15,6 +15,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan import detector_functions
 from anomaly_app.plan.nodes import Node
 from anomaly_app.plan.scope import Expression, Scope
+from anomaly_app.plan.windowing import why_no_time
 from anomaly_app.schema import NUMBERS, TEXTS, Kind
 from anomaly_app.windows.over import DetectorCall
 
@@ -147,7 +148,7 @@ class _Checker:
 
     def _check_time(self, node: n.Node, what: str) -> None:
         if not self.attributes:
-            problem = "there is none here: a table has one by WATERMARK FOR a column (or rowtime= of Rows)"
+            problem = f"there is none here: {why_no_time(self.node)}"
             raise self._fail(node, f"{what} must be the time attribute, and {problem}")
         bare = self.scope.expression(node).bare if isinstance(node, n.ColumnRef) else None
         if bare not in self.attributes:

@@ -24,7 +24,7 @@ from anomaly_app.plan.nodes import (
     WindowAssign,
     WindowColumns,
 )
-from anomaly_app.plan.scope import Expression, Scope, free_name, names_of
+from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
 from anomaly_app.plan.windowing import assigned, edge_columns
 from anomaly_app.schema import TEXTS, Column, DataType, Kind
 from anomaly_app.sql.queries import Select, SelectItem
@@ -302,8 +302,6 @@ class _Grouping:
 
     def _over_groups(self, tree: n.Node) -> n.Node:
         """An expression over the groups, of one over the rows."""
-        from anomaly_app.plan.analysis import Exact
-
         if isinstance(tree, n.Call) and (is_aggregate(tree) or _OLD_EDGE.fullmatch(tree.name)):
             known = self.known.get(n.shape(tree)) or self._old_edge(tree)
             return Exact.to(tree.span, known)
@@ -484,8 +482,6 @@ def is_old_window(node: n.Node) -> bool:
 
 
 def _bare(column: Column, scope: Scope) -> Expression:
-    from anomaly_app.plan.analysis import Exact
-
     return Expression(Exact.to(NOWHERE, column), scope, column.type, frozenset({column.name}), column.name)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.tokens import Span
@@ -82,10 +83,11 @@ class Node:
 
     def column(self, name: str) -> Column:
         """A column by its exact name; raises ``KeyError``."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
 
     def schema(self, rowtime: str | None = None) -> Schema:
         """The node as a table for operators that know of one time attribute only.

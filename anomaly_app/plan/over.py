@@ -23,7 +23,8 @@ from anomaly_app.plan.nodes import (
     Rank,
     SortColumn,
 )
-from anomaly_app.plan.scope import Scope, free_name, names_of
+from anomaly_app.plan.scope import Exact, Scope, free_name, names_of
+from anomaly_app.plan.windowing import why_no_time
 from anomaly_app.schema import BIGINT, Column, Kind
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def with_calls(
             relation = _over(analyzer, relation, group, known)
 
     def replaced(tree: n.Node) -> n.Node:
-        from anomaly_app.plan.analysis import Exact
-
         def change(part: n.Node) -> n.Node:
             if isinstance(part, n.Call) and part.over is not None:
                 return Exact.to(part.span, known[n.shape(part)])
@@ -147,8 +146,9 @@ def _order_by_time(node: Node, window: n.Window, scope: Scope, name: str) -> str
     first, *others = window.order_by
     column, fields = scope.resolve(first.expr) if isinstance(first.expr, n.ColumnRef) else (None, ())
     if column is None or fields or column.name not in node.rowtimes | node.proctimes:
-        attributes = ", ".join(name for name in node.names if name in node.rowtimes | node.proctimes) or "none here"
-        problem = f"{name} … OVER goes by time: ORDER BY must be a time attribute ({attributes})"
+        attributes = ", ".join(name for name in node.names if name in node.rowtimes | node.proctimes)
+        have = f"({attributes})" if attributes else f"and there is none here: {why_no_time(node)}"
+        problem = f"{name} … OVER goes by time: ORDER BY must be a time attribute {have}"
         raise scope.fail(first, problem)
     if first.descending:
         raise scope.fail(first, f"ORDER BY of {name} … OVER must be ascending: what comes later is not known yet")

@@ -9,8 +9,18 @@ from typing import Any
 
 from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
 from anomaly_app.multivariate.categories import category_code
-from anomaly_app.operators import COLUMNS, TIME, Layout, Row
-from anomaly_app.operators.graph import Constant, Expand, GraphPlan, Inner, Merge, Transform, Vertex, VertexPlan
+from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
+from anomaly_app.operators.graph import (
+    Constant,
+    Expand,
+    GraphPlan,
+    Inner,
+    Merge,
+    Transform,
+    Vertex,
+    VertexPlan,
+    origin_of,
+)
 from anomaly_app.operators.order import Order, Retime
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan.calculation import compile_calcs, is_everything, row_codes
@@ -154,6 +164,15 @@ def row_time(node: Node) -> str | None:
     return time
 
 
+def _is_stateless(node: Node) -> bool:
+    """Whether the rows of a node come as those of the tables do."""
+    return all(
+        isinstance(one, (Scan, Calc, Union, UnnestRows, ValuesRows))
+        or (isinstance(one, WindowAssign) and isinstance(one.windows, Grid))
+        for one in walk(node)
+    )
+
+
 def _time_column(node: Node, time: str | None) -> set[str]:
     """The column of a time attribute, if it is needed because the time of the rows is another one."""
     return set() if time is None or row_time(node) == time else {time}
@@ -163,6 +182,8 @@ def _call_reads(call: Any) -> set[str]:
     names = set(call.value.reads) if call.value is not None else set()
     if call.condition is not None:
         names |= call.condition.reads
+    if call.call.name == "LAG" and len(call.call.args) == 3:  # the default
+        names |= call.value.scope.expression(call.call.args[2]).reads
     return names
 
 
@@ -292,6 +313,10 @@ class Builder:
         attached = isinstance(node, WindowAggregate) and node.attached is not None
         return not attached and self.uses.get(id(node), 0) < 2
 
+    def _wanted(self, node: Node) -> list[str]:
+        """Columns of a node that somebody needs."""
+        return [name for name in node.names if name in self.needs[id(node)]]
+
     def node(self, node: Node) -> Built:
         """The vertex of a node; built once."""
         return self._build(node)
@@ -351,10 +376,10 @@ class Builder:
 
     def _values(self, node: ValuesRows) -> Built:
         env = Environment()
-        rows = []
+        rows: list[str] = []
         for row in node.rows:
             codes = [item.compile(_no_column, env).source for item in row]
-            rows.append(f"(0, 0, {''.join(code + ', ' for code in codes)}((), 0))")
+            rows.append(f"(0, 0, {''.join(code + ', ' for code in codes)}(({len(rows)},), 0))")
         make: Callable[[], list[Row]] = env.function("values", f"def values():\n    return [{', '.join(rows)}]")
         vertex = self.add(lambda: Constant(make), [], node.title)
         return Built(vertex, Layout(node.columns), True, None, False)
@@ -362,35 +387,36 @@ class Builder:
     def _union(self, node: Union) -> Built:
         columns = [column for column in node.columns if column.name in self.needs[id(node)]] or list(node.columns[:1])
         layout = Layout(tuple(columns))
-        branches = []
+        branches: list[Built] = []
         for branch in node.branches:
             built = self._build(branch)
             time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
             if time is not None and built.time != time:
                 built = self._retimed(built, time)
-            if built.layout != layout or built.vertex < 0:
-                built = self._picked(built, layout)
-            branches.append(built)
-        by_source = all(branch.by_source for branch in branches)
-        vertex = self.add(Merge, [branch.vertex for branch in branches], node.title)
+            branches.append(self._picked(built, layout, len(branches)))
+        kinds = {_is_stateless(branch) for branch in node.branches}
+        by = None if len(kinds) > 1 else POSITION if True in kinds else TIME
+        vertex = self.add(lambda: Merge(by), [branch.vertex for branch in branches], node.title)
         time = branches[0].time
         if any(branch.time != time for branch in branches):
             time = None
-        return Built(vertex, layout, False, time, by_source and len(self.scans) == 1)
+        return Built(vertex, layout, False, time, False)
 
-    def _picked(self, built: Built, layout: Layout) -> Built:
-        """Rows with some of their columns only, in another order."""
+    def _picked(self, built: Built, layout: Layout, branch: int) -> Built:
+        """Rows of a branch with some of their columns, in another order; one row may come through several branches."""
         indexes = [built.layout.index(column.name) for column in layout.columns]
         width = COLUMNS + len(built.layout.columns)
         env = Environment()
-        values = ", ".join(["row[0]", "row[1]", *(f"row[{index}]" for index in indexes), f"*row[{width}:]"])
+        origin = f"origin_of(row, {width}, {branch})"
+        values = ", ".join(["row[0]", "row[1]", *(f"row[{index}]" for index in indexes), origin])
+        env.names["origin_of"] = origin_of
         apply = env.function("pick", f"def pick(row):\n    return ({values},)")
         vertex = self.add(lambda: Transform(apply, width), [built.vertex], "Pick")
-        return Built(vertex, layout, built.in_order, built.time, built.by_source)
+        return Built(vertex, layout, built.in_order, built.time, False)
 
     def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
         last = chain[-1]
-        wanted = [name for name in last.names if name in self.needs[id(last)]]
+        wanted = self._wanted(last)
         width = COLUMNS + len(below.layout.columns)
         name = "; ".join(calc.title for calc in chain)
         codes = row_codes(below.layout)
@@ -423,22 +449,20 @@ class Builder:
             made = f"*item, {number}"
         else:
             loop, made = "enumerate(value, 1)", f"item, {number}"
-        origin = "" if below.by_source else f"*row[{width}:]"
-        if not below.by_source:
-            origin = f"numbered(row[{width}], n)"
-        env.names["numbered"] = _numbered
-        behind = f"{origin}," if not below.by_source else f"*row[{width}:],"
+        env.names["origin_of"] = origin_of
         lines = [
             "def expand(row):",
             f"    value = {value}",
             "    if not value:",
-            f"        return [(*row[:{width}], {nothing}*row[{width}:])]" if node.outer else "        return ()",
-            f"    return [(*row[:{width}], {made}{behind}) for n, item in {loop}{some}]",
+            f"        return [(*row[:{width}], {nothing}origin_of(row, {width}, 0))]"
+            if node.outer
+            else "        return ()",
+            f"    return [(*row[:{width}], {made}origin_of(row, {width}, n)) for n, item in {loop}{some}]",
         ]
         expand = env.function("expand", "\n".join(lines))
         vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
         layout = Layout((*below.layout.columns, *own))
-        return Built(vertex, layout, below.in_order, below.time, below.by_source, below.with_(own))
+        return Built(vertex, layout, below.in_order, below.time, False, below.with_(own))
 
     def _assign(self, node: WindowAssign) -> Built:
         windows = node.windows
@@ -450,17 +474,24 @@ class Builder:
         width = COLUMNS + len(below.layout.columns)
 
         def expand(row: Row, windows: Grid = windows) -> list[Row]:
-            head, behind, slice_ = row[:width], row[width:], windows.slice(row[TIME])
+            head, slice_ = row[:width], windows.slice(row[TIME])
             found = []
             for n, end in enumerate(range(slice_ + windows.step_ms, windows.last_end(slice_) + 1, windows.step_ms)):
-                tail = (_numbered(behind[0], n),) if len(behind) == 1 else behind
-                found.append((*head, windows.start(end), end, end - 1, *tail))
+                found.append((*head, windows.start(end), end, end - 1, origin_of(row, width, n)))
             return found
 
-        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
+        def assign(row: Row, windows: Grid = windows) -> Row:
+            slice_ = windows.slice(row[TIME])
+            end = slice_ + windows.step_ms
+            return (*row[:width], slice_, end, end - 1, *row[width:])
+
         edges = node.columns[-3:]
         layout = Layout((*below.layout.columns, *edges))
-        return Built(vertex, layout, below.in_order, below.time, below.by_source, below.with_(edges))
+        if windows.size_ms == windows.step_ms:
+            vertex = self.add(lambda: Transform(assign, width), [below.vertex], node.title)
+            return Built(vertex, layout, below.in_order, below.time, below.by_source, below.with_(edges))
+        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
+        return Built(vertex, layout, below.in_order, below.time, False, below.with_(edges))
 
     # --- time -----------------------------------------------------------------------------------------
 
@@ -487,7 +518,8 @@ class Builder:
     def _match(self, node: Match, chain: Sequence[Calc]) -> Built:
         below = self._ordered(self._build(node.input), node.time)
         schema = node.input.schema(node.time)
-        projection = _Projection(chain, chain[-1].names) if chain else None
+        wanted = self._wanted(chain[-1]) if chain else list(node.names)
+        projection = _Projection(chain, wanted) if chain else None
         log = self.log and below.by_source
         rule = Rule(
             node.clause,
@@ -495,7 +527,7 @@ class Builder:
             node.text,
             self.dialect,
             project=projection,
-            in_order=is_everything(chain),
+            in_order=is_everything(chain) and len(wanted) == len(node.columns),
             limits=self.limits,
             reads_log=log,
         )
@@ -540,12 +572,12 @@ class Builder:
         finish = env.function("finish", "\n".join(lines))
         outer = Layout(node.columns)
         if chain:
-            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), chain[-1].names)
+            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), self._wanted(chain[-1]))
             finish = _followed(finish, project)
         self.source["groups"] = program.source
-        columns = [node.input.column(key) for key in node.keys]
+        key_columns = [node.input.column(key) for key in node.keys]
         by_arrival = node.time in node.input.proctimes and node.time not in node.input.rowtimes
-        grouping = Grouping(windows, program, finish, layout, below.reads, columns, by_arrival, self.limits.groups)
+        grouping = Grouping(windows, program, finish, layout, below.reads, key_columns, by_arrival, self.limits.groups)
         in_order = below.in_order
 
         def make() -> Vertex:
@@ -560,7 +592,8 @@ class Builder:
         time: str | None = node.window.time
         for calc in chain:
             time = calc.moved_to(time)
-        return Built(vertex, Layout(last.columns), True, time, False)
+        columns = tuple(last.column(name) for name in self._wanted(last)) if chain else node.columns
+        return Built(vertex, Layout(columns), True, time, False)
 
     def _detect(self, node: Detect, chain: Sequence[Calc]) -> Built:
         below = self._ordered(self._build(node.input), node.time)
@@ -572,8 +605,9 @@ class Builder:
         codes |= {column.name: Code(f"r{k}", column.type) for k, column in enumerate(results)}
         parameters = ", ".join(["row", *(f"r{k}" for k in range(len(results)))])
         if chain:
-            project, _ = compile_calcs(chain, codes, chain[-1].names, parameters=parameters)
-            columns = chain[-1].columns
+            wanted = self._wanted(chain[-1])
+            project, _ = compile_calcs(chain, codes, wanted, parameters=parameters)
+            columns = tuple(chain[-1].column(name) for name in wanted)
         else:
             columns = (*layout.columns, *results)
             env = Environment()
@@ -598,7 +632,7 @@ class _Projection:
 
     def __init__(self, chain: Sequence[Calc], wanted: Sequence[str]) -> None:
         self._chain, self._wanted = chain, wanted
-        self.output: tuple[Column, ...] = chain[-1].columns
+        self.output = tuple(chain[-1].column(name) for name in wanted)
 
     def __call__(self, columns: tuple[Column, ...]) -> _Projection:
         self.apply, _ = compile_calcs(self._chain, row_codes(Layout(columns), 0), self._wanted)
@@ -636,12 +670,6 @@ def _followed(finish: Callable[..., Any], project: Callable[..., Any]) -> Callab
 
 def _no_column(name: str) -> Code:
     raise AssertionError(f"a constant reads {name}")
-
-
-def _numbered(origin: Any, number: int) -> tuple[Any, ...]:
-    """The origin of one of several rows made of one."""
-    path, *place = origin
-    return ((*path, number), *place)
 
 
 def main_node(result: Node) -> Node:

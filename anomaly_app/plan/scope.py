@@ -10,6 +10,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.functions import FUNCTIONS
+from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Dialect, Environment
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
@@ -18,6 +19,10 @@ from anomaly_app.schema import Column, DataType
 
 ROWTIME = "$rowtime"
 """The time attribute of a relation, whatever its column is called."""
+
+
+WITH_OVER = ("ROW_NUMBER", "RANK", "DENSE_RANK", "LAG", "LEAD")
+"""Functions that mean something with OVER only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,18 @@ class Expression:
         return self.scope.compiler(codes, env).condition(self.node)
 
 
+@dataclass(frozen=True, slots=True)
+class Exact(n.ColumnRef):
+    """A reference to a column that is known already: of a star, or of a column that the analysis has made."""
+
+    column: Column
+
+    @classmethod
+    def to(cls, span: Span, column: Column) -> Exact:
+        """A reference to a column."""
+        return cls(span, (column.name,), column)
+
+
 class Scope:
     """Names of one place.
 
@@ -99,6 +116,8 @@ class Scope:
 
     def resolve(self, node: n.ColumnRef) -> tuple[Column, tuple[str, ...]]:
         """The column that a reference begins with, and the fields behind it; raises ``SqlValidationError``."""
+        if isinstance(node, Exact):
+            return node.column, ()
         parts = node.parts
         for length in range(len(parts) - 1, 0, -1):
             qualifier = ".".join(parts[:length]).upper()
@@ -120,7 +139,7 @@ class Scope:
             )
             problem += f"Rows), and a subquery has to give it, as in SELECT {ROWTIME} AS ts"
             raise self.fail(node, problem)
-        hint = nearest(parts[0], dict.fromkeys(name.visible for name in self.names))
+        hint = nearest(parts[0], dict.fromkeys(one.visible for one in self.names if not one.visible.startswith("$")))
         if not self.names:
             hint = ": there is no FROM"
         raise self.fail(node, f"unknown column {parts[0]!r}{hint}")
@@ -209,6 +228,8 @@ class _Bound:
             raise compiler.fail(node, problem)
         if node.name in AGGREGATES:
             raise compiler.fail(node, f"{node.name} is about many rows, and cannot stand here")
+        if node.name in WITH_OVER:
+            raise compiler.fail(node, f"{node.name} is about rows in their order: it needs OVER (… ORDER BY …)")
         if node.name not in FUNCTIONS and node.name in functions():
             raise compiler.fail(node, f"{node.name} is a detector: it needs {USE}")
         return None

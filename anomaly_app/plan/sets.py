@@ -11,7 +11,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
 from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows
-from anomaly_app.plan.scope import Expression, Scope, names_of
+from anomaly_app.plan.scope import Exact, Expression, Scope, names_of
 from anomaly_app.plan.windowing import moved
 from anomaly_app.schema import Column, DataType
 from anomaly_app.sql.queries import Ordered, Select, SelectItem, SetOperation, Values
@@ -34,7 +34,7 @@ def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
             raise analyzer.fail(tree, tree.right.span, f"{tree.kind}: {shown}, and they have no common type")
         types.append(type_)
     if tree.kind != "UNION" or not tree.all:
-        raise analyzer.fail(tree, tree.span, refusal(tree.kind))
+        raise analyzer.fail(tree, _word(tree.text, tree.left.span.end, tree.kind), refusal(tree.kind))
     branches: list[Node] = []
     for side in (left, right):
         branch = _converted(analyzer, side, left.names, types, tree)
@@ -63,8 +63,6 @@ def _converted(
     scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
     items: list[Expression] = []
     for column, type_ in zip(node.columns, types, strict=True):
-        from anomaly_app.plan.analysis import Exact
-
         ref: n.Node = Exact.to(tree.span, column)
         if column.type.with_nullable(True) != type_.with_nullable(True):
             ref = n.Cast(tree.span, ref, type_, False)
@@ -106,6 +104,12 @@ def values(analyzer: Analyzer, tree: Values) -> Node:
     return ValuesRows(columns=tuple(columns), span=tree.span, text=tree.text, rows=converted)
 
 
+def _word(text: str, start: int, word: str) -> Span:
+    """Where a word stands next."""
+    place = text.upper().find(word, start)
+    return Span(place, place + len(word))
+
+
 def one_row(text: str, span: Span) -> Node:
     """What a SELECT without FROM is over: one row without columns."""
     return ValuesRows(columns=(), span=span, text=text, rows=((),))
@@ -115,11 +119,11 @@ def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
     """SELECT DISTINCT of rows that carry the edges of their windows; raises ``SqlValidationError`` for others."""
     window = node.window
     if window is None or window.start is None or window.end is None:
-        raise analyzer.fail(select, select.span, refusal("SELECT DISTINCT"))
+        raise analyzer.fail(select, _word(select.text, select.span.start, "DISTINCT"), refusal("SELECT DISTINCT"))
     if node.updating:
         problem = f"SELECT DISTINCT in windows needs rows that are not taken back: {node.updating}"
         raise analyzer.fail(select, select.span, problem)
-    from anomaly_app.plan.analysis import Exact, Relation
+    from anomaly_app.plan.analysis import Relation
 
     refs = tuple(Exact.to(select.span, column) for column in node.columns)
     items = tuple(SelectItem(ref, ref.column.name, select.span) for ref in refs)

@@ -16,7 +16,7 @@ from anomaly_app.operators.rank import KeepFirst, RankPlan, WindowRank
 from anomaly_app.operators.sort import Limit as LimitVertex, Sort as SortVertex, order_by
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
-from anomaly_app.plan.nodes import AggregateCall, Limit, Node, Over, Rank, Sort, WindowAggregate
+from anomaly_app.plan.nodes import AggregateCall, Limit, Node, Over, Rank, Sort, WindowAggregate, WindowAssign
 from anomaly_app.plan.over import MAX_RANK
 from anomaly_app.windows.accumulators import Accumulators
 
@@ -39,7 +39,13 @@ def build(builder: Builder, node: Node) -> Built:
         return _limit(builder, node)
     if isinstance(node, WindowAggregate):
         return _attached(builder, node)
-    raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
+    problem = f"{node.title} is not supported yet"
+    if isinstance(node, WindowAssign):
+        problem = (
+            "rows with the edges of their sessions are not supported yet: GROUP BY the keys of SESSION, window_start, "
+            "window_end, with aggregates that are not about the edges"
+        )
+    raise SqlValidationError(problem, node.text, *node.span)
 
 
 def _over(builder: Builder, node: Over) -> Built:
@@ -121,10 +127,11 @@ def _rank(builder: Builder, node: Rank) -> Built:
     if window is None and (node.first, node.last) != (1, 1):
         return _numbered(builder, node, below)
     assert window is None or window.end is not None
-    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order if window is not None])
+    ordered_by = node.order if window is not None else ()
+    order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in ordered_by])
     plan = RankPlan(
-        layout, below.reads, key_of(layout, node.keys),
-        tuple(layout_column(layout, key) for key in node.keys), order, node.first, node.last, node.time is not None and node.order[0].descending,
+        layout, below.reads, key_of(layout, node.keys), tuple(layout_column(layout, key) for key in node.keys), order,
+        node.first, node.last, node.time is not None and node.order[0].descending,
         layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
     )  # fmt: skip
     if window is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.nodes import WINDOW_END, WINDOW_START, WINDOW_TIME, Node, WindowAssign, WindowColumns
+from anomaly_app.plan.nodes import WINDOW_END, WINDOW_START, WINDOW_TIME, Node, WindowAssign, WindowColumns, walk
 from anomaly_app.plan.scope import Name, Scope, free_name
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.windows import WindowFunction
@@ -65,11 +65,21 @@ def time_attribute(scope: Scope, node: Node, ref: n.ColumnRef) -> str:
     if column.type.kind not in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ) and attributes:
         shown_type, have = column.type.with_nullable(True), ", ".join(attributes)
         raise scope.fail(ref, f"{shown} is {shown_type}: it must be a time attribute, here {have}")
-    have = f": here that is {', '.join(attributes)}" if attributes else ": this relation has none"
-    why = "CAST, arithmetic, COALESCE, GROUP BY and DISTINCT make a plain timestamp of one"
     if not attributes:
-        why += "; a table has one by WATERMARK FOR a column (rowtime= of Rows), or AS PROCTIME()"
-    raise scope.fail(ref, f"{shown} is no time attribute{have}. {why}")
+        raise scope.fail(ref, f"{shown} is no time attribute, and there is none here: {why_no_time(node)}")
+    have = ", ".join(attributes)
+    why = "CAST, arithmetic and COALESCE make a plain timestamp of one"
+    raise scope.fail(ref, f"{shown} is no time attribute: here that is {have}. {why}")
+
+
+def why_no_time(node: Node) -> str:
+    """Why a node has no time attribute, and what gives it one."""
+    if any(one.rowtimes or one.proctimes for one in walk(node)):
+        return (
+            "what is below has one, and a query keeps it if it gives the column as it is; CAST, arithmetic and "
+            "COALESCE make a plain timestamp of it, GROUP BY has window_time, MATCH_RECOGNIZE has MATCH_ROWTIME()"
+        )
+    return "a table has one by WATERMARK FOR a column (rowtime= of Rows), or AS PROCTIME()"
 
 
 def windows_of(function: WindowFunction, text: str) -> Grid | Sessions:

@@ -33,9 +33,11 @@ class Factory:
     labels: Mapping[str, str] = field(default_factory=dict)
     alert_type: str = "selection"
 
+    columns: Sequence[Column] = ()
+
     @property
     def key(self) -> Sequence[Column]:
-        return [column for column in COLUMNS if column.name in (self.partition_by or ())]
+        return [column for column in self.columns or COLUMNS if column.name in (self.partition_by or ())]
 
     def evidence(self, layout: Layout) -> Layout:
         return layout
@@ -74,7 +76,7 @@ def sales_factory(**changes: Any) -> Factory:
             "avg_quantity": "AVG(CAST(TYPICAL_SALE.quantity AS INT))",
         },
     }
-    return Factory(**{**values, **changes})
+    return Factory(**{"alert_type": "pattern", **values, **changes})
 
 
 def sale(number: int, quantity: str, *extra: int) -> Row:
@@ -172,6 +174,7 @@ def test_several_conditions_are_named_by_their_variables() -> None:
         ("sensor",),
         {"A": "", "DOWN": "DOWN.price < PREV(DOWN.price)", "UP": "UP.price > LAST(DOWN.price) AND price > 1"},
         "PATTERN (A DOWN+ UP)",
+        columns=columns,
     )
     rows = [(1_000, 0, 7, 5.0), (2_000, 1, 7, 4.0), (3_000, 2, 7, None), (4_000, 3, 7, 6.5)]
     bindings = list(zip(["A", "DOWN", "DOWN", "UP"], rows, strict=True))

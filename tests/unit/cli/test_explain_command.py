@@ -62,7 +62,7 @@ def test_a_large_program_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_filter_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
     text = out(capsys, f"{TABLE} SELECT k, a + 1 AS b FROM t WHERE a > 2")
-    assert "Takes each row: filter a > 2:\n  - gives one row for each.\n" in text
+    assert "Takes each row where a > 2:\n  - gives one row for each.\n" in text
     assert "state         none: rows pass one by one" in text
 
 

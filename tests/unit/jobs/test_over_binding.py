@@ -8,6 +8,7 @@ from sample_detector import use_sample_functions
 from anomaly_app import Rows, SqlSyntaxError, SqlValidationError, query
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.jobs.model import Routing
+from anomaly_app.plan.nodes import Detect, walk
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_type
 
@@ -31,6 +32,11 @@ def bind(sql, schema=SCHEMA):
     return bind_text(sql, {"t": schema})
 
 
+def detectors(bound):
+    (detect,) = [node for node in walk(bound.factory.node) if isinstance(node, Detect)]
+    return detect.calls
+
+
 def options(text):
     return f"SELECT ML_DETECT_ANOMALIES(v, ts, JSON_OBJECT({text})) {OVER} AS r FROM t"
 
@@ -46,20 +52,19 @@ def field(what):
 WRONG = {
     # The call.
     "without OVER": ("SELECT ML_DETECT_ANOMALIES(v, ts) FROM t", "ML_DETECT_ANOMALIES(v, ts)", "it needs OVER ([PARTI"),
-    "an aggregate": (f"SELECT AVG(v) {OVER} FROM t", f"AVG(v) {OVER}", "AVG … OVER is not supported: a window"),
+    "an aggregate in another order": (
+        f"SELECT AVG(v) {OVER.replace('ts', 'at')} FROM t", "at", "AVG … OVER goes by time: ORDER BY must be a time",
+    ),
     "a function": (f"SELECT ABS(v) {OVER} FROM t", f"ABS(v) {OVER}", "ABS … OVER is not supported"),
     "a misspelled one": (f"SELECT ML_DETECT(v, ts) {OVER} FROM t", f"ML_DETECT(v, ts) {OVER}", "ML_DETECT_ANOMALIES, "),
-    "in WHERE": (f"SELECT v FROM t WHERE {CALL}[6]", CALL, "may stand in the SELECT list only"),
+    "in WHERE": (f"SELECT v FROM t WHERE {CALL}[6]", CALL, "OVER cannot stand inside WHERE: QUALIFY"),
     "inside another": (
-        f"SELECT ML_DETECT_ANOMALIES({CALL}[7], ts) {OVER} FROM t", CALL, "and not inside another detector",
+        f"SELECT ML_DETECT_ANOMALIES({CALL}[7], ts) {OVER} FROM t", CALL,
+        "cannot stand inside ML_DETECT_ANOMALIES: name it in a subquery",
     ),
-    "over another": (
-        f"SELECT ML_DETECT_ANOMALIES(r.seen, ts) {OVER} FROM (SELECT ts, {CALL} AS r FROM t)",
-        f"ML_DETECT_ANOMALIES(r.seen, ts) {OVER}", "a detector over the results of a detector",
-    ),
-    "over a pattern": (
+    "over a pattern without time": (
         f"SELECT {CALL} FROM t MATCH_RECOGNIZE (ORDER BY ts MEASURES A.v AS v PATTERN (A) DEFINE A AS TRUE)",
-        CALL, "a detector over MATCH_RECOGNIZE is not supported",
+        "ts", "MATCH_RECOGNIZE has MATCH_ROWTIME()",
     ),
     "DISTINCT": (
         f"SELECT ML_DETECT_ANOMALIES(DISTINCT v, ts) {OVER} FROM t", f"ML_DETECT_ANOMALIES(DISTINCT v, ts) {OVER}",
@@ -77,8 +82,8 @@ WRONG = {
     "no column": (f"SELECT ML_DETECT_ANOMALIES(w, ts) {OVER} FROM t", "w", "unknown column 'w'"),
     # Its window.
     "no order": (over("PARTITION BY k"), "(PARTITION BY k)", "OVER needs ORDER BY the time attribute"),
-    "another order": (over("ORDER BY v"), "v", "ORDER BY of OVER must be the time attribute of table t, ts"),
-    "another time in ORDER BY": (over("ORDER BY at"), "at", "must be the time attribute of table t, ts"),
+    "another order": (over("ORDER BY v"), "v", "ORDER BY of OVER must be the time attribute, ts"),
+    "another time in ORDER BY": (over("ORDER BY at"), "at", "must be the time attribute, ts"),
     "descending": (over(f"ORDER BY ts DESC {FRAME}"), "ts DESC", "must be ascending"),
     "two orders": (over(f"ORDER BY ts, v {FRAME}"), "v", "takes the time attribute only"),
     "a shorter frame": (
@@ -89,7 +94,7 @@ WRONG = {
         over("ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"),
         "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING", "the frame must be",
     ),
-    "PARTITION BY an expression": (over("PARTITION BY n + 1 ORDER BY ts"), "n + 1", "takes columns of the table"),
+    "PARTITION BY an expression": (over("PARTITION BY n + 1 ORDER BY ts"), "n + 1", "takes columns, and no ex"),
     "two windows": (
         f"SELECT {BY_KEY} AS r, ML_DETECT_ANOMALIES(n, ts) {OVER} AS s FROM t", f"(ORDER BY ts {FRAME})",
         "need the same PARTITION BY, and the first has k",
@@ -127,16 +132,12 @@ WRONG = {
     # Subqueries.
     "not in the subquery": (f"SELECT v FROM (SELECT {CALL} AS r FROM t)", "v", "unknown column 'v'; known: r"),
     "alias": (f"SELECT y.r FROM (SELECT {CALL} AS r FROM t) AS x", "y.r", "unknown column 'y'"),
-    "two of a name": ("SELECT v FROM (SELECT v, n AS v FROM t)", "v", "column 'v' is there 2 times"),
-    "time of the subquery": (
-        "SELECT $rowtime FROM (SELECT v, $rowtime AS x FROM t)", "$rowtime", "the subquery gives it as x",
-    ),
     "time lost in the subquery": (
-        "SELECT $rowtime FROM (SELECT v FROM t)", "$rowtime", "the subquery must give it, as in SELECT $rowtime AS ts",
+        "SELECT $rowtime FROM (SELECT v FROM t)", "$rowtime", "a subquery has to give it, as in SELECT $rowtime AS ts",
     ),
     "order by what a subquery computes": (
         f"SELECT ML_DETECT_ANOMALIES(v, x) OVER (ORDER BY x {FRAME}) FROM "
-        "(SELECT v, ts + INTERVAL '1' SECOND AS x FROM t)", "x", "must be the time attribute of table t, ts",
+        "(SELECT v, ts + INTERVAL '1' SECOND AS x FROM t)", "x", "a query keeps it if it gives the column as it is",
     ),
 }  # fmt: skip
 
@@ -154,10 +155,41 @@ def test_what_is_wrong_is_said_and_marked(name):
 
 def test_a_table_without_event_time_has_no_rowtime():
     schema = Schema(SCHEMA.columns)
-    with pytest.raises(SqlValidationError, match=r"no event time: \$rowtime needs a WATERMARK FOR a column"):
+    with pytest.raises(
+        SqlValidationError, match=r"no event time here: \$rowtime needs a table with a WATERMARK FOR a column"
+    ):
         bind("SELECT $rowtime FROM t", schema)
-    with pytest.raises(SqlValidationError, match=r"second argument .* table t has none: it needs a WATERMARK"):
+    with pytest.raises(SqlValidationError, match=r"second argument .* none here: a table has one by WATERMARK"):
         bind(f"SELECT {CALL} FROM t", schema)
+
+
+def test_a_detector_judges_what_another_gives():
+    inner = f"SELECT ts, {CALL} AS r FROM t"
+    sql = f"SELECT ML_DETECT_ANOMALIES(r.seen, ts) {OVER}.actual_value AS seen FROM ({inner})"
+    rows = Rows([("v", "DOUBLE"), ("ts", "TIMESTAMP(3)")], [(1, f"2026-01-01 09:00:0{n}") for n in range(4)],
+                rowtime="ts")  # fmt: skip
+    assert query(sql, {"t": rows}).rows == [(0,), (1,), (2,), (3,)]
+
+
+def test_a_detector_judges_what_a_pattern_gives():
+    pattern = (
+        """t MATCH_RECOGNIZE (ORDER BY ts MEASURES A.v AS v, MATCH_ROWTIME() AS ts PATTERN (A) DEFINE A AS v > 1)"""
+    )
+    sql = f"SELECT ML_DETECT_ANOMALIES(v, ts) {OVER}.actual_value AS v FROM {pattern}"
+    rows = Rows([("v", "DOUBLE"), ("ts", "TIMESTAMP(3)")], [(n, f"2026-01-01 09:00:0{n}") for n in range(4)],
+                rowtime="ts")  # fmt: skip
+    assert query(sql, {"t": rows}).rows == [(2,), (3,)]
+
+
+def test_the_time_of_a_subquery_may_have_another_name():
+    rows = Rows([("v", "INT"), ("ts", "TIMESTAMP(3)")], [(7, "2026-01-01 09:00:00")], rowtime="ts")
+    (row,) = query("SELECT $rowtime AS a, x FROM (SELECT v, $rowtime AS x FROM t)", {"t": rows}).rows
+    assert row[0] == row[1]
+
+
+def test_of_equal_names_in_a_subquery_the_second_gets_a_number():
+    rows = Rows([("v", "INT"), ("n", "INT")], [(7, 8)])
+    assert query("SELECT v0, v FROM (SELECT v, n AS v FROM t)", {"t": rows}).rows == [(8, 7)]
 
 
 def test_processing_time_orders_too():
@@ -190,7 +222,7 @@ def test_ways_to_write_the_window(window):
     ],
 )
 def test_ways_to_write_options(form):
-    (call,) = bind(options(form)).factory.calls
+    (call,) = detectors(bind(options(form)))
     assert call.given == ("horizon", "width")
     assert (call.options["horizon"], call.options["width"]) == (2, 1.5)
     assert call.options["minTrainingSize"] == 3
@@ -198,24 +230,24 @@ def test_ways_to_write_options(form):
 
 def test_equal_calls_are_one_detector():
     sql = f"SELECT {CALL}[2] AS a, {CALL.replace('v, ts', 'v,ts')}.seen AS b, {options('')[7:-12]} AS c FROM t"
-    factory = bind(sql).factory
-    assert len(factory.calls) == 2
-    assert [column.name for column in factory.output] == ["a", "b", "c"]
+    bound = bind(sql)
+    assert len(detectors(bound)) == 2
+    assert [column.name for column in bound.factory.output] == ["a", "b", "c"]
 
 
 def test_names_of_the_values_are_what_people_know():
     sql = f"SELECT ML_DETECT_ANOMALIES_ROBUST(ROW(t.v, n * 2), ts) {OVER} FROM t"
-    (call,) = bind(sql).factory.calls
+    (call,) = detectors(bind(sql))
     assert call.names == ("v", "n * 2")
 
 
 def test_only_columns_that_matter_are_read():
     factory = bind(f"SELECT r.seen FROM (SELECT d, {BY_KEY} AS r FROM t WHERE n > 2)").factory
-    assert factory.reads == ["k", "n", "v", "d"]
+    assert factory.reads == ("k", "n", "v")
     factory = bind(
         f"SELECT x.r.seen FROM (SELECT {BY_KEY} AS r FROM (SELECT k, v, ts FROM t WHERE b) AS y) AS x"
     ).factory
-    assert factory.reads == ["k", "v", "b", "ts"]
+    assert factory.reads == ("k", "v", "b")
 
 
 JOB = """
@@ -235,7 +267,7 @@ def test_rows_meet_by_partition_by(call, routing):
 @pytest.mark.parametrize(("text", "ttl"), [("30 s", 30_000), ("1 d", 86_400_000), ("0", None)])
 def test_state_may_expire(text, ttl):
     job = bind_job(JOB.format(call=BY_KEY, set=f"SET 'table.exec.state.ttl' = '{text}';"), name="job")
-    assert job.plans[0].queries[0].factory.retention.ttl_ms == ttl
+    assert job.plans[0].queries[0].factory.ttl_ms == ttl
     assert job.warnings == ()
 
 

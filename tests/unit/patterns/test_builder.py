@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -47,7 +48,8 @@ def test_it_is_the_tree_of_the_same_sql():
         "AVG(A.qty) AS average, B.ts AS at ONE ROW PER MATCH AFTER MATCH SKIP PAST LAST ROW "
         "PATTERN (A+? B) WITHIN INTERVAL '10' SECOND DEFINE B AS B.qty > 3 * AVG(A.qty))"
     )
-    assert without_places(parse_statements(UNUSUAL.sql("sales"))) == without_places(parse_statements(written))
+    ((built,), (parsed,)) = (parse_statements(text) for text in (UNUSUAL.sql("sales"), written))
+    assert without_places(replace(built, text="")) == without_places(replace(parsed, text=""))
 
 
 @pytest.mark.parametrize(

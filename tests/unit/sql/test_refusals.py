@@ -14,16 +14,12 @@ TABLES = {
 }
 WINDOW = "FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR)"
 BY_WINDOW = "window_start, window_end"
-NEIGHBOURS = """SELECT v1, v2 FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.v AS v1, B.v AS v2
-    AFTER MATCH SKIP TO NEXT ROW PATTERN (A B) DEFINE B AS TRUE)"""
 LISTED = "SELECT v FROM t WHERE k IN ('x', 'y')"
 MAPPED = "SELECT v, MAP['x', 1, 'y', 2][k] AS n FROM t"
-DISTINCT = f"SELECT k, v {WINDOW} GROUP BY k, v, {BY_WINDOW}"
-BEST = f"SELECT k, FIRST_VALUE(v) AS f, MAX(v) AS m {WINDOW} GROUP BY k, {BY_WINDOW}"
-ROLLING = f"""SELECT k, COUNT(*) AS n FROM HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '30' SECOND)
-    GROUP BY k, {BY_WINDOW}"""
+DISTINCT = f"SELECT DISTINCT k, v, {BY_WINDOW} {WINDOW}"
 AROUND = "SELECT v FROM (SELECT v FROM t) WHERE v > 1"
 OVER = "OVER (PARTITION BY k ORDER BY ts)"
+NUMBERED = f"SELECT ROW_NUMBER() {OVER} AS r FROM t"
 
 REFUSED = [
     ("SELECT t.v FROM t JOIN u ON t.k = u.k", "JOIN", "JOIN", LISTED),
@@ -33,49 +29,26 @@ REFUSED = [
     ("SELECT t.v FROM t FULL JOIN u ON t.k = u.k", "FULL", "FULL JOIN", LISTED),
     ("SELECT t.v FROM t, u WHERE t.k = u.k", ",", "a comma JOIN", MAPPED),
     ("SELECT t.v FROM (SELECT * FROM t) AS t RIGHT JOIN u ON t.k = u.k", "RIGHT", "RIGHT JOIN", LISTED),
-    ("SELECT i FROM t CROSS JOIN UNNEST(items) AS x (i)", "CROSS", "CROSS JOIN UNNEST", "SELECT items[1] AS i FROM t"),
-    ("SELECT v FROM t, LATERAL TABLE(f(v))", ",", "a comma JOIN", LISTED),
-    ("SELECT v FROM t UNION ALL SELECT v FROM u", "UNION", "UNION ALL", ""),
-    ("SELECT v FROM t WHERE v > 1 UNION SELECT v FROM u", "UNION", "UNION", ""),
+    ("SELECT v FROM t, LATERAL TABLE(f(v))", "LATERAL", "LATERAL", "SELECT ABS(v) AS v FROM t"),
+    ("SELECT v FROM t FOR SYSTEM_TIME AS OF t.ts", "t.ts", "FOR SYSTEM_TIME AS OF", LISTED),
+    ("SELECT v FROM t WHERE v > 1 UNION SELECT v FROM t", "UNION", "UNION",
+     "SELECT v FROM t WHERE v > 1 UNION ALL SELECT v FROM t"),
     ("SELECT v FROM t INTERSECT SELECT v FROM t", "INTERSECT", "INTERSECT", LISTED),
     ("SELECT v FROM t EXCEPT SELECT v FROM t", "EXCEPT", "EXCEPT", "SELECT v FROM t WHERE v > 1 AND NOT (v > 2)"),
     ("SELECT DISTINCT k FROM t", "DISTINCT", "SELECT DISTINCT", DISTINCT),
-    ("SELECT v FROM t WHERE k IN (SELECT k FROM u)", "SELECT", "IN (SELECT …)", LISTED),
+    ("SELECT v FROM t WHERE k IN (SELECT k FROM u)", "k IN (SELECT", "IN (SELECT …)", LISTED),
     ("SELECT v FROM t WHERE NOT EXISTS (SELECT 1 FROM u)", "EXISTS", "EXISTS (SELECT …)", LISTED),
-    ("SELECT v, (SELECT MAX(v) FROM u) AS m FROM t", "SELECT", "a subquery as a value", AROUND),
-    ("SELECT v FROM t ORDER BY v", "ORDER", "ORDER BY of a query", AROUND),
-    ("SELECT v FROM t LIMIT 3", "LIMIT", "LIMIT", AROUND),
-    ("SELECT v FROM t FETCH FIRST 3 ROWS ONLY", "FETCH", "FETCH", AROUND),
-    ("SELECT COUNT(*) OVER w AS n FROM t WINDOW w AS (ORDER BY ts)", "w", "WINDOW", ROLLING),
-    (f"SELECT RANK() {OVER[:-1]} NULLS LAST) AS r FROM t", "NULLS", "NULLS FIRST or LAST", LISTED),
-    ("SELECT v FROM t WHERE v BETWEEN SYMMETRIC 3 AND 1", "SYMMETRIC", "BETWEEN SYMMETRIC",
-     "SELECT v FROM t WHERE v BETWEEN 1 AND 3"),
-    (f"SELECT v FROM t QUALIFY ROW_NUMBER() {OVER} = 1", "QUALIFY", "QUALIFY", AROUND),
-    (
-        f"SELECT k, COUNT(*) AS n {WINDOW} GROUP BY {BY_WINDOW}, GROUPING SETS ((k), ())", "GROUPING", "GROUPING SETS",
-        DISTINCT,
-    ),
-    (f"SELECT k, COUNT(*) AS n {WINDOW} GROUP BY {BY_WINDOW}, ROLLUP (k, v)", "ROLLUP", "ROLLUP", DISTINCT),
-    (f"SELECT k, COUNT(*) AS n {WINDOW} GROUP BY CUBE (k), {BY_WINDOW}", "CUBE", "CUBE", DISTINCT),
+    ("SELECT v, (SELECT MAX(v) FROM u) AS m FROM t", "(SELECT", "a subquery as a value", AROUND),
+    ("SELECT v FROM t ORDER BY v", "v", "ORDER BY of values", "SELECT v, ts FROM t ORDER BY ts"),
+    ("SELECT v, ts FROM t ORDER BY ts LIMIT 3", "SELECT", "ORDER BY with LIMIT", "SELECT v FROM t LIMIT 3"),
     ("SELECT * FROM t PIVOT (SUM(v) FOR kind IN ('a'))", "PIVOT", "PIVOT",
      f"SELECT k, SUM(v) FILTER (WHERE kind = 'a') AS a {WINDOW} GROUP BY k, {BY_WINDOW}"),
-    ("CREATE VIEW w AS SELECT v FROM t; SELECT v FROM w", "VIEW", "CREATE VIEW",
-     "WITH w AS (SELECT v FROM t) SELECT v FROM w"),
     ("WITH RECURSIVE w AS (SELECT v FROM t) SELECT v FROM w", "RECURSIVE", "WITH RECURSIVE",
      "WITH w AS (SELECT v FROM t) SELECT v FROM w"),
-    ("SELECT a FROM (VALUES (1), (2)) AS x (a)", "VALUES", "VALUES as a table", ""),
-    (f"SELECT LAG(v) {OVER} AS p FROM t", f"LAG(v) {OVER}", "LAG … OVER", NEIGHBOURS),
-    (f"SELECT v - LEAD(v, 1) {OVER} AS p FROM t", f"LEAD(v, 1) {OVER}", "LEAD … OVER", NEIGHBOURS),
-    (
-        f"SELECT k FROM (SELECT k, ROW_NUMBER() {OVER} AS rn FROM t) WHERE rn = 1", f"ROW_NUMBER() {OVER}",
-        "ROW_NUMBER … OVER", BEST,
-    ),
-    (f"SELECT RANK() {OVER} AS r FROM t", f"RANK() {OVER}", "RANK … OVER", BEST),
-    (
-        "SELECT COUNT(*) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '30' SECOND PRECEDING AND CURRENT ROW)"
-        " AS n FROM t", "", "COUNT … OVER", ROLLING,
-    ),
-    (f"SELECT SUM(v) {OVER} AS s FROM t", f"SUM(v) {OVER}", "SUM … OVER", ROLLING),
+    (f"SELECT v - LEAD(v, 1) {OVER} AS p FROM t", f"LEAD(v, 1) {OVER}", "LEAD … OVER",
+     f"SELECT v - LAG(v, 1) {OVER} AS p FROM t"),
+    (f"SELECT RANK() {OVER} AS r FROM t", f"RANK() {OVER}", "RANK … OVER", NUMBERED),
+    (f"SELECT DENSE_RANK() {OVER} AS r FROM t", f"DENSE_RANK() {OVER}", "DENSE_RANK … OVER", NUMBERED),
 ]  # fmt: skip
 
 
@@ -85,11 +58,37 @@ def test_refused_by_name_with_a_way_that_runs(sql: str, marked: str, clause: str
         query(sql, TABLES)
     error = caught.value
     assert error.problem.startswith(f"{clause} is not supported: "), error.problem
-    assert "detector" not in error.problem
-    if marked:
-        assert sql[error.start : error.end].upper().startswith(marked.upper())
-    if way:
-        assert query(way, {"t": TABLES["t"]}).rows
+    assert sql[error.start : error.end].upper().startswith(marked.upper())
+    assert query(way, {"t": TABLES["t"]}).rows
+
+
+@pytest.mark.parametrize(
+    ("sql", "marked", "problem"),
+    [
+        ("SELECT COUNT(*) FROM t", "COUNT(*)", "an aggregate without GROUP BY needs a window"),
+        ("SELECT 1 + COUNT(*) FROM t", "COUNT(*)", "an aggregate without GROUP BY needs a window"),
+        ("SELECT k, COUNT(*) FROM t GROUP BY k", "k", "GROUP BY k needs a window"),
+        ("SELECT v FROM t HAVING v > 1", "v > 1", "HAVING is about groups, and there is no GROUP BY"),
+        ("SELECT v FROM t WHERE SUM(v) > 1", "SUM(v)", "SUM cannot stand inside WHERE: HAVING is about groups"),
+        (f"SELECT v FROM t WHERE LAG(v) {OVER} > 1", f"LAG(v) {OVER}", "LAG … OVER cannot stand inside WHERE"),
+        ("SELECT v WHERE 1 > 0", "v", "unknown column 'v': there is no FROM"),
+        ("SELECT COUNT(*) OVER (PARTITION BY k) FROM t", "(PARTITION", "OVER needs ORDER BY the time attribute"),
+        ("SELECT SUM(v) OVER (ORDER BY ts DESC) FROM t", "ts DESC", "must be ascending"),
+        ("SELECT SUM(v) OVER (ORDER BY v) FROM t", "v", "ORDER BY must be a time attribute (ts)"),
+        ("SELECT k FROM (SELECT k, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v) AS n FROM t) WHERE n = 1",
+         "ROW_NUMBER()", "rank within windows"),
+        ("SELECT LAG(v) FROM t", "LAG(v)", "LAG is about rows in their order: it needs OVER"),
+        ("SELECT * FROM SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' HOUR)", "SESSION",
+         "rows with the edges of their sessions are not supported yet: GROUP BY the keys"),
+        ("SELECT UPPER(k) OVER (ORDER BY ts) FROM t", "UPPER(k)", "OVER is for aggregates, LAG, ROW_NUMBER"),
+    ],
+)  # fmt: skip
+def test_what_would_never_be_complete_says_what_would(sql: str, marked: str, problem: str) -> None:
+    with pytest.raises(SqlValidationError) as caught:
+        query(sql, {"t": TABLES["t"]})
+    error = caught.value
+    assert problem in error.problem
+    assert sql[error.start : error.end].startswith(marked)
 
 
 def test_branches_of_a_union_are_inserts_into_one_table() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from anomaly_app import Rows, SqlValidationError, query
 from anomaly_app.jobs.binder import bind_text
-from anomaly_app.plan.detector_functions import functions
 from anomaly_app.operators import Layout
+from anomaly_app.plan.detector_functions import functions
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_type
 from anomaly_app.testing.contract import check_batches, check_restore, merged, steps_of

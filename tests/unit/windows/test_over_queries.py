@@ -9,7 +9,6 @@ from sample_detector import use_sample_functions
 
 from anomaly_app import DecodeError, EvaluationError, Rows, query
 from anomaly_app.jobs.binder import bind_text
-from anomaly_app.jobs.select import SelectRule
 from anomaly_app.operators import Layout
 from anomaly_app.schema import DOUBLE, STRING, TIMESTAMP_3, Column, Schema
 
@@ -147,7 +146,7 @@ def test_subqueries_need_no_detector():
     schema = Schema((Column("v", DOUBLE), Column("ts", TIMESTAMP_3)), rowtime="ts")
     sql = "SELECT x + 1 AS y FROM (SELECT v * 2 AS x, ts FROM t WHERE v > 1) AS s WHERE s.x < 9"
     factory = bind_text(sql, {"t": schema}).factory
-    assert isinstance(factory, SelectRule) and factory.reads == ("v", "ts")
+    assert factory.reads == ("v",) and factory.alert_type == "selection"
     assert factory.description == "filter v > 1 and s.x < 9"
     assert run(sql, [1, 2, 3, 5]) == [(5,), (7,)]
     pattern = """SELECT a + 1 AS b FROM (SELECT m.a, m.c FROM t

@@ -120,7 +120,7 @@ def test_the_packaged_job_has_the_query_and_its_words(capsys):
     words = run(capsys, "explain", str(job))
     assert "judges price by ML_DETECT_ANOMALIES (horizon 1, minTrainingSize 16, confidencePercentage 90.0)" in words
     assert "from the earlier rows of the same customer_id, then learns from it" in words
-    assert "gives one row for each where anomaly_results[6] IS NOT NULL" in words
+    assert "keeps it only if anomaly_results[6] IS NOT NULL" in words
     assert "a model for each key, written with the rows that change it, dropped after 30 days without rows" in words
     checked = run(capsys, "check", str(job))
     assert "orders -> unusual.orders: ML_DETECT_ANOMALIES(price) for each customer_id" in checked

@@ -56,8 +56,8 @@ def test_explain_says_it_in_words(windows: str, words: str, capsys: pytest.Captu
     assert main(["explain", text, "--source"]) == 0
     told = capsys.readouterr().out
     assert f"  - puts it into {words}, over ts;\n" in told
-    assert "Takes each row with v > 0:" in told
+    assert "Takes each row where v > 0:" in told
     assert "  - gives one row for each k and window, when the watermark passes the end of the window;\n" in told
     assert "  - keeps it only if COUNT(*) > 2.\n" in told
-    assert "of each open group its last row and 2 numbers, and the values of aggregates that need all" in told
+    assert "of each open group its last row and what its aggregates need; no other rows" in told
     assert "Generated: groups" in told and "def update(rows, known, begin, failed):" in told
