@@ -266,10 +266,10 @@ def latency(
         "keyed": keyed,
         "alerts": len(values),
         "held_back_by_an_earlier_start": held,
-        "p50_ms": _quantile(values, 0.5),
-        "p99_ms": _quantile(values, 0.99),
-        "p50_first_third_ms": _quantile(sorted(d for _, d in delays[:third]), 0.5),
-        "p50_last_third_ms": _quantile(sorted(d for _, d in delays[-third:]), 0.5),
+        "p50_ms": quantile(values, 0.5),
+        "p99_ms": quantile(values, 0.99),
+        "p50_first_third_ms": quantile(sorted(d for _, d in delays[:third]), 0.5),
+        "p50_last_third_ms": quantile(sorted(d for _, d in delays[-third:]), 0.5),
         "lag_at_the_end": lag,
         "cpu_share": round(cpu / seconds, 2),
     }
@@ -283,7 +283,8 @@ def _millis(value: str) -> int:
     return calendar.timegm(time.strptime(whole, "%Y-%m-%d %H:%M:%S")) * 1000 + int(fraction.ljust(3, "0")[:3] or 0)
 
 
-def _quantile(values: list[float], share: float) -> float:
+def quantile(values: list[float], share: float) -> float:
+    """The value below which a share of sorted values lies."""
     return round(values[min(len(values) - 1, int(len(values) * share))], 1) if values else float("nan")
 
 

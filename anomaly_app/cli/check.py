@@ -59,7 +59,14 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
             "error": {"code": "file", "problem": f"cannot be read: {error}", "text": f"cannot be read: {error}"}
         }
     warnings = [*([replaced] if replaced else []), *job.warnings]
-    return report | {"ok": True, "version": job.version, "warnings": warnings, "queries": _queries(job)}
+    refused = list(job.refused_by_flink)
+    return report | {
+        "ok": True,
+        "version": job.version,
+        "warnings": warnings,
+        "refused_by_flink": refused,
+        "queries": _queries(job),
+    }
 
 
 def _queries(job: Job) -> list[dict[str, Any]]:
@@ -87,6 +94,8 @@ def _print(report: dict[str, Any]) -> None:
         print(f"  {query['name']}: {query['source']} -> {_where(query)}: {query['description']}")
     for warning in report["warnings"]:
         print(f"  warning: {warning}")
+    for refusal in report["refused_by_flink"]:
+        print(f"  Flink 2.3 refuses this: {refusal}")
 
 
 def _where(query: dict[str, Any]) -> str:

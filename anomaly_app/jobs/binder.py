@@ -13,6 +13,7 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
+from anomaly_app.jobs.portability import refused_by_flink
 from anomaly_app.jobs.said import ALERTS, Settings
 from anomaly_app.jobs.sinks import Apply, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
@@ -230,7 +231,15 @@ def bind_job(
             binder.add(statement, None)
     if not binder.queries:
         raise SqlValidationError("the job has no query: expected INSERT INTO … SELECT …, or SELECT …", text, len(text))
-    return Job(name, version_of(text), text, path, binder.plans(), tuple(dict.fromkeys(binder.warnings)))
+    return Job(
+        name,
+        version_of(text),
+        text,
+        path,
+        binder.plans(),
+        tuple(dict.fromkeys(binder.warnings)),
+        tuple(dict.fromkeys(binder.refusals)),
+    )
 
 
 class _JobBinder:
@@ -246,6 +255,7 @@ class _JobBinder:
         self.text, self.dialect, self.partitions = text, dialect, partitions
         self.bounded, self.limits, self.modules = bounded, limits, modules
         self.warnings: list[str] = []
+        self.refusals: list[str] = []
         self.settings = Settings(text)
         self.statements = parse_statements(text)
         self.catalog = Catalog(text)
@@ -279,6 +289,8 @@ class _JobBinder:
         into = None
         if insert is not None and sink is not None:
             into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
+            key = sink.key_fields if sink.upsert else ()
+            self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
         factory = _over_one_table(node, self.analyzer, into, self.limits, self.settings, self.text)
         source = self._source(factory.scan.table)
         factory.read_from(source.schema)

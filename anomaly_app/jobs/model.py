@@ -222,6 +222,7 @@ class Job:
         path: where it was read; "" for text.
         plans: what to run.
         warnings: what was accepted but has no meaning here.
+        refused_by_flink: what Flink 2.3 would say no to.
     """
 
     name: str
@@ -230,6 +231,7 @@ class Job:
     path: str
     plans: tuple[Plan, ...]
     warnings: tuple[str, ...] = ()
+    refused_by_flink: tuple[str, ...] = ()
 
 
 def version_of(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anomaly_app.errors import SqlValidationError
+from anomaly_app.jobs.portability import OF_FLINK_ONLY
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.sql.commands import Reset
 from anomaly_app.sql.statements import SetOption
@@ -28,6 +29,7 @@ class Settings:
         said: every option that is set, and its value.
         ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
         alerts: which rows are alerts: ``all``, ``none`` or ``auto``.
+        of_flink: options that change nothing here, but what Flink refuses.
     """
 
     def __init__(self, text: str) -> None:
@@ -35,6 +37,7 @@ class Settings:
         self.said: dict[str, str] = {}
         self.ttl_ms: int | None = None
         self.alerts = "auto"
+        self.of_flink: dict[str, str] = {}
 
     def take(self, setting: SetOption | Reset) -> bool:
         """Whether the option has a meaning here; an error if its value is wrong, or an option of our own is unknown."""
@@ -47,11 +50,12 @@ class Settings:
     def _reset(self, reset: Reset) -> bool:
         for key in [reset.key] if reset.key is not None else list(self.said):
             self.said.pop(key, None)
+            self.of_flink.pop(key, None)
             if key == ALERTS:
                 self.alerts = "auto"
             elif key == STATE_TTL:
                 self.ttl_ms = None
-        return reset.key is None or reset.key in (ALERTS, STATE_TTL)
+        return reset.key is None or reset.key in (ALERTS, STATE_TTL, *OF_FLINK_ONLY)
 
     def _take(self, setting: SetOption) -> bool:
         if setting.key == ALERTS:
@@ -63,6 +67,9 @@ class Settings:
         if setting.key.startswith(_OWN):
             problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS])}"
             raise SqlValidationError(problem, self.text, *setting.span)
+        if setting.key in OF_FLINK_ONLY:
+            self.of_flink[setting.key] = setting.value
+            return True
         if setting.key != STATE_TTL:
             return False
         ttl = parse_duration(setting.value)

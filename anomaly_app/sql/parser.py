@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from anomaly_app.errors import SqlValidationError
 from anomaly_app.sql.command_parser import CommandParser
 from anomaly_app.sql.commands import Command, Explain
 from anomaly_app.sql.queries import QueryTree
@@ -93,8 +94,22 @@ class StatementParser(CommandParser):
         if self.accept("("):
             columns = self.listed(self.identifier)
             self.expect(")")
-        query = self.query()
-        return Insert(self.span_from(start), path, target, columns, query)
+        query, on_conflict = self.query(), self._on_conflict()
+        return Insert(self.span_from(start), path, target, columns, query, on_conflict)
+
+    def _on_conflict(self) -> bool:
+        place = self.token.span
+        if not self.accept("ON"):
+            return False
+        self.expect("CONFLICT")
+        self.expect("DO")
+        if self.token.upper in ("ERROR", "NOTHING"):
+            problem = (
+                f"ON CONFLICT DO {self.token.upper} is not supported: the latest row of a key counts, DO DEDUPLICATE"
+            )
+            raise SqlValidationError(problem, self.text, place.start, self.token.span.end)
+        self.expect("DEDUPLICATE")
+        return True
 
 
 def parse_statements(text: str) -> list[Statement]:

@@ -86,13 +86,14 @@ class CreateTable:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """``INSERT INTO path [(columns)] query``."""
+    """``INSERT INTO path [(columns)] query [ON CONFLICT DO DEDUPLICATE]``."""
 
     span: Span
     path: tuple[str, ...]
     target_span: Span
     columns: tuple[str, ...]
     query: QueryTree
+    on_conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,5 @@
 """Apache Kafka for the tests marked ``kafka``: one node for the whole session."""
 
-from __future__ import annotations
+from kafka_node import kafka
 
-from collections.abc import Iterator
-
-import pytest
-
-from anomaly_app.testing.kafka import ApacheKafka
-from anomaly_app.testing.maven import missing_tools
-
-
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[ApacheKafka]:
-    """A node that all tests share: give topics names of your own."""
-    problem = missing_tools()
-    if problem:
-        pytest.skip(problem)
-    with ApacheKafka() as node:
-        yield node
+__all__ = ["kafka"]

@@ -1,0 +1,67 @@
+"""What ``anomaly check`` says of Flink; ``tests/flink`` tries the same on Flink itself."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pytest
+
+from anomaly_app import SqlSyntaxError, SqlValidationError
+from anomaly_app.cli import main
+from anomaly_app.jobs.binder import bind_job
+
+TABLES = """
+CREATE TABLE s (u STRING, q INT, ts TIMESTAMP(3) METADATA FROM 'timestamp',
+    WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) WITH (
+    'connector' = 'kafka', 'topic' = 's', 'properties.bootstrap.servers' = 'x:1', 'format' = 'json');
+CREATE TABLE two (a TIMESTAMP(3), b TIMESTAMP(3)) WITH (
+    'connector' = 'kafka', 'topic' = 'two', 'properties.bootstrap.servers' = 'x:1', 'format' = 'json');
+CREATE TABLE latest (u STRING, q INT, PRIMARY KEY (u) NOT ENFORCED) WITH (
+    'connector' = 'upsert-kafka', 'topic' = 'l', 'properties.bootstrap.servers' = 'x:1',
+    'key.format' = 'json', 'value.format' = 'json');
+"""
+
+
+def refused(sql: str) -> tuple[str, ...]:
+    job = bind_job(TABLES + sql, name="job")
+    assert job.warnings == ()
+    return job.refused_by_flink
+
+
+def test_two_event_times_are_one_too_many() -> None:
+    (said,) = refused("INSERT INTO two SELECT ts, ts AS b FROM s")
+    assert said.startswith("ts and b of the INSERT INTO two are event-time attributes, one is allowed: CAST")
+    assert refused("INSERT INTO two SELECT a, b FROM (SELECT ts AS a, ts AS b FROM s)") != ()
+    assert refused("INSERT INTO two SELECT ts, CAST(ts AS TIMESTAMP(3)) FROM s") == ()
+    off = "SET 'table.exec.sink.rowtime-inserter' = 'DISABLED';"
+    assert refused(f"{off} INSERT INTO two SELECT ts, ts AS b FROM s") == ()
+
+
+def test_a_setting_holds_for_the_statements_behind_it() -> None:
+    insert = "INSERT INTO two SELECT ts, ts AS b FROM s;"
+    assert len(refused(f"{insert} SET 'table.exec.sink.rowtime-inserter' = 'DISABLED'; {insert}")) == 1
+
+
+def test_rows_that_are_not_unique_by_the_primary_key_need_a_word_about_conflicts() -> None:
+    insert = "INSERT INTO latest SELECT u, q FROM s"
+    (said,) = refused(insert)
+    assert "primary key (u) of latest: write ON CONFLICT DO DEDUPLICATE" in said
+    assert refused(f"{insert} WHERE q > 1 ON CONFLICT DO DEDUPLICATE;") == ()
+    assert refused(f"SET 'table.exec.sink.require-on-conflict' = 'false'; {insert}") == ()
+    assert len(refused(f"SET 'table.exec.sink.require-on-conflict' = 'true'; {insert}")) == 1
+
+
+@pytest.mark.parametrize("action", ["ERROR", "NOTHING"])
+def test_other_ways_to_settle_a_conflict_are_refused_by_name(action: str) -> None:
+    with pytest.raises(SqlValidationError, match=rf"ON CONFLICT DO {action} is not supported.*DO DEDUPLICATE"):
+        refused(f"INSERT INTO latest SELECT u, q FROM s ON CONFLICT DO {action}")
+    with pytest.raises(SqlSyntaxError, match="DEDUPLICATE"):
+        refused("INSERT INTO latest SELECT u, q FROM s ON CONFLICT DO SOMETHING")
+
+
+def test_check_says_so_of_the_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = resources.files("anomaly_app").joinpath("jobs")
+    assert main(["check", str(jobs.joinpath("unusual_sales.sql")), str(jobs.joinpath("unusual_orders.sql"))]) == 0
+    out = capsys.readouterr().out
+    assert "Flink 2.3 refuses this: several rows may have the same primary key (user_id)" in out
+    assert "Flink 2.3 refuses this: it has no ML_DETECT_ANOMALIES" in out
