@@ -13,9 +13,9 @@ from anomaly_app.alerts.identity import alert_id
 from anomaly_app.alerts.record import Alert, AlertSource, UsedRow
 from anomaly_app.alerts.severity import score_of, severity_of
 from anomaly_app.alerts.values import Converter, iso_time, to_json
+from anomaly_app.graph.vertices import place_in_source
 from anomaly_app.jobs.model import Job, Plan, Query
 from anomaly_app.operators import COLUMNS, TIME, Finding, Row
-from anomaly_app.operators.graph import place_in_source
 from anomaly_app.schema import Column
 
 MOST_ROWS = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from anomaly_app.errors import SqlSyntaxError
+from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span, Token
 from anomaly_app.expressions.type_parser import INTERVAL_MILLIS, INTERVAL_MONTHS, TypeParser
@@ -13,6 +13,7 @@ from anomaly_app.schema import BIGINT, DOUBLE, INT, DataType, Kind
 from anomaly_app.times.calendar import days_of
 from anomaly_app.times.texts import from_fields
 
+_LEADING = re.compile(r"\s*[+-]?\s*0*(\d+)", re.ASCII)
 _CLOCK = r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?"
 _TEMPORAL = {
     "DATE": (re.compile(r"(\d{1,4})-(\d{1,2})-(\d{1,2})", re.ASCII), "2024-02-29"),
@@ -98,8 +99,12 @@ class LiteralParser(TypeParser):
         if self.token.kind not in ("text", "number"):
             raise self.expected("a number in quotes, as in INTERVAL '10' SECOND")
         token = self.take()
-        unit = self.interval_unit()
+        unit, digits = self.unit_and_digits()
         until = self.interval_unit() if self.accept("TO") else ""
+        leading = _LEADING.match(token.value)
+        if leading is not None and len(leading[1]) > digits:
+            problem = f"an interval of {unit} has {digits} digits at most: write {unit}({len(leading[1])}) for more"
+            raise SqlValidationError(problem, self.text, *token.span)
         type_ = DataType(Kind.INTERVAL_YEAR if unit in INTERVAL_MONTHS else Kind.INTERVAL_DAY, nullable=False)
         value = _compound_interval(token.value, unit, until) if until else _simple_interval(token.value, unit)
         if value is None:

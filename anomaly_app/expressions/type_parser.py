@@ -136,11 +136,15 @@ class TypeParser(TokenReader):
 
     def interval_unit(self) -> str:
         """Take a unit of an interval, with its digits if they are given; in the singular."""
+        return self.unit_and_digits()[0]
+
+    def unit_and_digits(self) -> tuple[str, int]:
+        """Take a unit of an interval; in the singular, and how many digits its number may have."""
         if not self.unit_ahead():
             raise self.expected("SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "YEAR")
         unit = self.take().upper.removesuffix("S")
-        self._parameters(2)
-        return unit
+        digits = self._parameters(2)
+        return unit, digits[0] if digits else 9 if unit == "MILLISECOND" else 2
 
     def _parameters(self, most: int) -> list[int]:
         if not self.accept("("):

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.task import Output
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Finding, Row
-from anomaly_app.operators.graph import Flow
 
 if TYPE_CHECKING:
-    from anomaly_app.operators.graph import GraphOperator
+    from anomaly_app.graph.operator import GraphOperator
     from anomaly_app.schema import Schema
 
 

@@ -8,21 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
+from anomaly_app.graph.operator import GraphPlan, VertexPlan
+from anomaly_app.graph.order import Order, Retime
+from anomaly_app.graph.vertices import Constant, Expand, Inner, Merge, Stamp, Transform, Vertex, origin_of
 from anomaly_app.multivariate.categories import category_code
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
-from anomaly_app.operators.graph import (
-    Constant,
-    Expand,
-    GraphPlan,
-    Inner,
-    Merge,
-    Stamp,
-    Transform,
-    Vertex,
-    VertexPlan,
-    origin_of,
-)
-from anomaly_app.operators.order import Order, Retime
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan.calculation import compile_calcs, is_everything, row_codes
 from anomaly_app.plan.grouping import add_to
@@ -448,7 +438,7 @@ class Builder:
         codes = row_codes(below.layout)
         if final and below.by_source:
             apply, _ = compile_calcs(chain, codes, wanted)
-            from anomaly_app.operators.project import Project
+            from anomaly_app.graph.project import Project
 
             vertex = self.add(lambda: Inner(Project(apply), in_order=True, width=width), [below.vertex], name)
         else:

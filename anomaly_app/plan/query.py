@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.operators import Layout, Row
-from anomaly_app.operators.graph import GraphOperator
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import describe
 from anomaly_app.plan.distribution import distribution

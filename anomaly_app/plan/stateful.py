@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import Code, Environment
+from anomaly_app.graph.attached import AttachedWindows
+from anomaly_app.graph.over import OverPlan, OverRows
+from anomaly_app.graph.rank import KeepFirst, RankPlan, WindowRank
+from anomaly_app.graph.session_rows import SessionRows
+from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, order_by
+from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.operators.attached import AttachedWindows
-from anomaly_app.operators.over import OverPlan, OverRows
-from anomaly_app.operators.rank import KeepFirst, RankPlan, WindowRank
-from anomaly_app.operators.session_rows import SessionRows
-from anomaly_app.operators.sort import Limit as LimitVertex, Sort as SortVertex, order_by
-from anomaly_app.operators.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.nodes import (
@@ -160,7 +160,7 @@ def _rank(builder: Builder, node: Rank) -> Built:
 
 def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
     """ROW_NUMBER() by time: the number of each row, perhaps with a bound."""
-    from anomaly_app.operators.graph import Transform
+    from anomaly_app.graph.vertices import Transform
     from anomaly_app.plan.physical import Built
 
     layout, env = below.layout, Environment()

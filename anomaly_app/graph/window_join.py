@@ -8,9 +8,9 @@ from typing import Any
 
 from anomaly_app.errors import StateError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.graph.held import HeldRows
+from anomaly_app.graph.vertices import Entries, Flow, Vertex
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
-from anomaly_app.operators.graph import Entries, Flow, Vertex
-from anomaly_app.operators.held import HeldRows
 
 _NAMES = (b"a", b"b")
 """Begin the entries of the rows of each side."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from anomaly_app.graph.held import HeldRows
+from anomaly_app.graph.vertices import Entries, Flow, Vertex
 from anomaly_app.operators import COLUMNS, MAX_WATERMARK, MIN_WATERMARK, TIME, Layout, Row
-from anomaly_app.operators.graph import Entries, Flow, Vertex
-from anomaly_app.operators.held import HeldRows
 
 
 class Sort(Vertex):

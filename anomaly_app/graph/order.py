@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from anomaly_app.errors import StateError
 from anomaly_app.eventtime import ReorderBuffer
+from anomaly_app.graph.vertices import Entries, Flow, Vertex
 from anomaly_app.operators import COLUMNS, TIME, Layout, Row
-from anomaly_app.operators.graph import Entries, Flow, Vertex
 from anomaly_app.patterns.state import RowCodec
 
 

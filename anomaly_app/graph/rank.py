@@ -9,9 +9,9 @@ from operator import itemgetter
 from typing import Any
 
 from anomaly_app.errors import LimitError
+from anomaly_app.graph.held import HeldRows
+from anomaly_app.graph.vertices import Entries, Flow, Vertex
 from anomaly_app.operators import COLUMNS, TIME, Layout, Problem, Row
-from anomaly_app.operators.graph import Entries, Flow, Vertex
-from anomaly_app.operators.held import HeldRows
 from anomaly_app.patterns.state import KeyCodec
 from anomaly_app.schema import Column
 

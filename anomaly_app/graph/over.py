@@ -21,9 +21,9 @@ from operator import itemgetter
 from typing import Any
 
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.graph.held import HeldRows
+from anomaly_app.graph.vertices import Entries, Flow, Vertex
 from anomaly_app.operators import COLUMNS, MAX_WATERMARK, MIN_WATERMARK, TIME, Layout, Row
-from anomaly_app.operators.graph import Entries, Flow, Vertex
-from anomaly_app.operators.held import HeldRows
 from anomaly_app.schema import Column
 from anomaly_app.windows.accumulators import LAST, START, Group, Program
 from anomaly_app.windows.store import GroupCodec, Stored

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from anomaly_app.graph.vertices import Entries, Flow, Vertex, origin_of
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.operators.graph import Entries, Flow, Vertex, origin_of
 from anomaly_app.schema import Column
 from anomaly_app.windows.accumulators import LAST, START, Group, Program
 from anomaly_app.windows.store import GroupCodec, Stored

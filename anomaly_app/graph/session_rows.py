@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anomaly_app.graph.held import HeldRows
+from anomaly_app.graph.vertices import Entries, Flow, Vertex, origin_of
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
-from anomaly_app.operators.graph import Entries, Flow, Vertex, origin_of
-from anomaly_app.operators.held import HeldRows
 
 
 @dataclass(slots=True)

@@ -1,0 +1,276 @@
+"""Operators joined to a graph: the rows of one or more inputs through all nodes of a query.
+
+A graph is itself an operator. Its vertices stand in topological order; each takes the rows and the watermark of those
+that it reads, once per step. In a step no row but the first may be behind the watermark that the step began with, so
+that results do not hang on how the input was cut into batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from anomaly_app.errors import AnomalyError, EvaluationError, StateError
+from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.graph.vertices import Flow, Inner, Stamp, Vertex
+from anomaly_app.operators import (
+    COLUMNS,
+    MIN_WATERMARK,
+    POSITION,
+    TIME,
+    Arrivals,
+    Counters,
+    Finding,
+    Problem,
+    Row,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VertexPlan:
+    """A vertex to be.
+
+    Args:
+        make: makes a fresh one.
+        inputs: numbers of the vertices that it reads; negative ones are inputs of the graph: -1, -2, …
+        name: for people and for metrics.
+    """
+
+    make: Callable[[], Vertex]
+    inputs: tuple[int, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPlan:
+    """A graph to be.
+
+    Args:
+        vertices: in topological order; the last one gives the result.
+        width: columns of a row of the only input: findings on rows of the result are told by the last source row.
+        result_width: columns of the result.
+        splits_at: a row this many milliseconds ahead of the watermark, or less, begins a step.
+        one_by_one: each row begins a step.
+    """
+
+    vertices: tuple[VertexPlan, ...]
+    width: int
+    result_width: int
+    splits_at: int = 0
+    one_by_one: bool = False
+
+
+class GraphOperator:
+    """A graph over one input: an :class:`~anomaly_app.operators.Operator`.
+
+    Args:
+        plan: what it is made of.
+        into: from the values of the result to those of a finding, such as the row of a sink; None if they are the same.
+    """
+
+    def __init__(self, plan: GraphPlan, into: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None) -> None:
+        self.plan, self._into = plan, into
+        self._unknown = (None,) * plan.width
+        self.vertices = [vertex.make() for vertex in plan.vertices]
+        self.problems: list[Problem] = []
+        self.late: list[Row] = []
+        self.counters = Counters()
+        for vertex in self.vertices:
+            vertex.count_in(self.counters)
+        self._last = self.vertices[-1]
+        self._stamps = [vertex for vertex in self.vertices if isinstance(vertex, Stamp)]
+        logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
+        assert len(logs) <= 1, "at most one vertex takes the source as its log"
+        self._log = logs[0] if logs else None
+        self._replays = self._restored = False
+
+    # --- the operator contract ----------------------------------------------------------------------
+
+    def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
+        """Take rows, and move time."""
+        if self._replays:
+            return self._replay(rows, watermark)
+        found: list[Finding] = []
+        first = 0
+        if self._restored:
+            self.resume(arrivals.begin if arrivals is not None else MIN_WATERMARK)
+        fronts: Sequence[int] = ()
+        if self._stamps:
+            fronts = list(arrivals.watermarks()) if arrivals is not None else [watermark] * len(rows)
+        if arrivals is not None and self.plan.one_by_one:
+            for number, reached in enumerate(arrivals.watermarks()):
+                if number:
+                    self._stamp(fronts[first:number])
+                    found += self.step([Flow(rows[first:number], reached)])
+                    first = number
+        elif arrivals is not None:
+            ahead = self.plan.splits_at
+            for number, reached in arrivals.behind:
+                if number and rows[number][TIME] <= reached + ahead:
+                    self._stamp(fronts[first:number])
+                    found += self.step([Flow(rows[first:number], reached)])
+                    first = number
+        self._stamp(fronts[first:])
+        return found + self.step([Flow(rows[first:] if first else rows, watermark)])
+
+    def _stamp(self, fronts: Sequence[int]) -> None:
+        """Tell those who ask for it the watermark in front of each row of the next step."""
+        for stamp in self._stamps:
+            stamp.fronts = fronts
+
+    def advance(self, watermark: int) -> list[Finding]:
+        """Move time without rows."""
+        if self._replays:
+            self._replay((), watermark)
+        self._stamp(())
+        return self.step([Flow((), watermark)])
+
+    def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """Entries of all vertices, under their numbers."""
+        for number, vertex in enumerate(self.vertices):
+            prefix = number.to_bytes(2, "big")
+            for key, value in vertex.changes():
+                yield prefix + key, value
+
+    def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
+        """Give the entries back to their vertices."""
+        own: dict[int, list[tuple[bytes, bytes]]] = {}
+        for key, value in state:
+            number = int.from_bytes(key[:2], "big")
+            if number >= len(self.vertices):
+                raise StateError(f"an entry of another kind of state: {key!r}")
+            own.setdefault(number, []).append((key[2:], value))
+        for number, vertex in enumerate(self.vertices):
+            vertex.restore(own.get(number, []))
+        self._replays = self._log is not None
+        self._restored = not self._replays
+
+    def resume(self, watermark: int) -> None:
+        """Tell the vertices how far time had come: it is the task that stores that."""
+        self._restored = False
+        reached: list[int] = []
+        for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
+            given = [reached[number] if number >= 0 else watermark for number in plan.inputs]
+            reached.append(vertex.resume(given))
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Unless one vertex takes the source as its log."""
+        return self._log is None
+
+    def oldest_time(self) -> int | None:
+        """Of the vertex that takes the source as its log."""
+        return self._log.operator.oldest_time() if isinstance(self._log, Inner) else None
+
+    def due_ms(self) -> int | None:
+        """The earliest of all vertices."""
+        dues = [due for vertex in self.vertices if (due := vertex.due_ms()) is not None]
+        return min(dues, default=None)
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    def step(self, inputs: Sequence[Flow]) -> list[Finding]:
+        """One step of all vertices.
+
+        Args:
+            inputs: a flow for each input of the graph.
+        """
+        plans, last = self.plan.vertices, self._last
+        flows: list[Flow] = []
+        found: list[Finding] = []
+        for plan, vertex in zip(plans, self.vertices, strict=True):
+            given = [flows[number] if number >= 0 else inputs[-number - 1] for number in plan.inputs]
+            if vertex is last and isinstance(vertex, Inner):
+                found, _ = vertex.find(given)
+                if plan.inputs != (-1,):
+                    self._of_source(found, vertex.width)
+            else:
+                flow = vertex.run(given)
+                vertex.watermark = flow.watermark
+                flows.append(flow)
+                if vertex is last:
+                    found = self._findings(flow.rows)
+            if vertex.problems or vertex.late:
+                self._report(vertex, inputs)
+        return found if self._into is None or not found else self._converted(found, self._into)
+
+    def _converted(self, found: Sequence[Finding], into: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> list[Finding]:
+        """Findings with the values that somebody else wants; one that cannot have them is reported."""
+        converted: list[Finding] = []
+        for finding in found:
+            try:
+                finding.values = into(finding.values)
+            except FAILURES as error:
+                problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
+                self.problems.append(Problem(problem, [finding.last], finding.key))
+            else:
+                converted.append(finding)
+        return converted
+
+    def _of_source(self, found: Sequence[Finding], width: int) -> None:
+        """Findings on rows that are not those of the source: they stand where its last row did."""
+        for finding in found:
+            last = finding.last
+            if len(last) - width == 1:
+                finding.number = _digest(((*last[width][0], finding.number), finding.values))
+            finding.last = self._source_row(last, width)
+
+    def _report(self, vertex: Vertex, inputs: Sequence[Flow]) -> None:
+        """Rows of a vertex that failed or were late, as rows of the source."""
+        sources = {row[POSITION]: row for flow in inputs for row in flow.rows}
+
+        def source(row: Row) -> Row:
+            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
+
+        for problem in vertex.problems:
+            self.problems.append(Problem(problem.error, [source(row) for row in problem.rows], problem.key))
+        vertex.problems.clear()
+        self.late += [source(row) for row in vertex.late]
+        vertex.late.clear()
+
+    def _replay(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
+        """Rows of the past, for the vertex that takes the source as its log; what comes of them is known already."""
+        self._replays = False
+        flows: list[Flow] = []
+        for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
+            given = [flows[number] if number >= 0 else Flow(rows, watermark) for number in plan.inputs]
+            flow = vertex.run(given)
+            vertex.problems.clear()
+            flows.append(flow)
+            if vertex is self._log:
+                break
+        return []
+
+    # --- results ------------------------------------------------------------------------------------
+
+    def _findings(self, rows: Sequence[Row]) -> list[Finding]:
+        """Rows of the result as findings."""
+        end = COLUMNS + self.plan.result_width
+        return [
+            Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), _number(row, end)) for row in rows
+        ]
+
+    def _source_row(self, row: Row, end: int) -> Row:
+        """A row that stands where the last source row did that it was made of; the columns are not known any more."""
+        behind = row[end:]
+        if len(behind) == 1:
+            _, position, *place = behind[0]
+            return (row[TIME], position, *self._unknown, *place)
+        return (row[TIME], row[POSITION], *self._unknown, *behind)
+
+
+def _number(row: Row, end: int) -> int:
+    """A number that tells rows of one last source row apart, and is the same in a replay."""
+    behind = row[end:]
+    if len(behind) != 1:
+        return 0
+    return _digest((behind[0][0], row[COLUMNS:end]))
+
+
+def _digest(value: Any) -> int:
+    digest = hashlib.blake2b(msgspec.msgpack.encode(value, enc_hook=str), digest_size=7)
+    return int.from_bytes(digest.digest(), "big")
