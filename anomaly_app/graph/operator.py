@@ -101,21 +101,24 @@ class GraphOperator:
         fronts: Sequence[int] = ()
         if self._stamps:
             fronts = list(arrivals.watermarks()) if arrivals is not None else [watermark] * len(rows)
-        if arrivals is not None and self.plan.one_by_one:
-            for number, reached in enumerate(arrivals.watermarks()):
-                if number:
-                    self._stamp(fronts[first:number])
-                    found += self.step([Flow(rows[first:number], reached)])
-                    first = number
-        elif arrivals is not None:
-            ahead = self.plan.splits_at
-            for number, reached in arrivals.behind:
-                if number and rows[number][TIME] <= reached + ahead:
-                    self._stamp(fronts[first:number])
-                    found += self.step([Flow(rows[first:number], reached)])
-                    first = number
+        for number, reached in self._cuts(rows, arrivals):
+            if number or arrivals is None:
+                self._stamp(fronts[first:number])
+                found += self.step([Flow(rows[first:number], reached)])
+                first = number
         self._stamp(fronts[first:])
         return found + self.step([Flow(rows[first:] if first else rows, watermark)])
+
+    def _cuts(self, rows: Sequence[Row], arrivals: Arrivals | None) -> Iterable[tuple[int, int]]:
+        """Numbers of the rows that begin a step, and the watermark in front of each."""
+        if any(vertex.crowded(len(rows)) for vertex in self.vertices):
+            return enumerate(arrivals.watermarks() if arrivals is not None else [row[TIME] - 1 for row in rows])
+        if arrivals is None:
+            return ()
+        if self.plan.one_by_one:
+            return enumerate(arrivals.watermarks())
+        ahead = self.plan.splits_at
+        return [(number, reached) for number, reached in arrivals.behind if rows[number][TIME] <= reached + ahead]
 
     def _stamp(self, fronts: Sequence[int]) -> None:
         """Tell those who ask for it the watermark in front of each row of the next step."""

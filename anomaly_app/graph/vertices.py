@@ -23,6 +23,7 @@ from anomaly_app.operators import (
     Problem,
     Row,
 )
+from anomaly_app.windows.operator import WindowOperator
 
 Entries = Iterable[tuple[bytes, "bytes | None"]]
 
@@ -78,6 +79,10 @@ class Vertex:
         """Go on, restored, behind these watermarks of the inputs; gives the watermark behind the rows so far."""
         self.watermark = min(watermarks)
         return self.watermark
+
+    def crowded(self, rows: int) -> bool:
+        """Whether so many more rows may not find room: then it counts what is given out between them."""
+        return False
 
     def due_ms(self) -> int | None:
         """Time of the clock from which on something is complete without another row; None if nothing waits."""
@@ -309,6 +314,10 @@ class Inner(Vertex):
     def count_in(self, counters: Counters) -> None:
         """The operator counts there, too."""
         self.counters = self.operator.counters = counters
+
+    def crowded(self, rows: int) -> bool:
+        """Groups of windows are bounded."""
+        return isinstance(self.operator, WindowOperator) and self.operator.crowded(rows)
 
     def due_ms(self) -> int | None:
         """That of the operator."""

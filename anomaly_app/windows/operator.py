@@ -92,7 +92,7 @@ class WindowOperator:
     def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Take rows, and move time."""
         findings: list[Finding] = []
-        if self.groups_held + len(rows) > self.grouping.most_groups:
+        if self.crowded(len(rows)):
             # Whether there is room depends on the groups that are given out between the rows.
             marks = [row[TIME] - 1 for row in rows] if arrivals is None else arrivals.watermarks()
             for row, mark in zip(rows, marks, strict=True):
@@ -104,6 +104,10 @@ class WindowOperator:
         else:
             findings += self.take(rows, arrivals.times, arrivals.behind, in_order=arrivals.in_order)
         return findings + self.advance(watermark)
+
+    def crowded(self, rows: int) -> bool:
+        """Whether so many more rows may be more groups than there is room for."""
+        return self.groups_held + rows > self.grouping.most_groups
 
     def advance(self, watermark: int) -> list[Finding]:
         """Move time without rows."""

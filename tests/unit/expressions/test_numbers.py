@@ -327,7 +327,7 @@ def test_types(expression: str, type_: str) -> None:
     ("expression", "problem"),
     [
         ("x'0AF'", "two hexadecimal digits each"),
-        ("*", "cannot be named"),
+        ("*", "has no name"),
         ("ONE", "did you mean one?"),
         ("ABS('a')", "must be a number, not CHAR"),
         ("POWER(NULL, 2)", "a bare NULL has no type, write CAST"),

@@ -122,7 +122,7 @@ def test_null_gives_null(expression: str) -> None:
     [
         ("CURRENT_TIMESTAMP", "AS PROCTIME"),
         ("LOCALTIME", "reads the clock"),
-        ("CURRENT_WATERMARK(t3)", "late rows"),
+        ("CURRENT_WATERMARK(t3)", "t3 is not the event time of a table"),
         ("DATE_FORMAT(t3, 'yyyy z')", "'z' in the date pattern 'yyyy z' is a time zone"),
         ("DATE_FORMAT(t3, 'MMMMMM')", "'MMMMMM' in the date pattern"),
         ("DATE_FORMAT(t3, 'b')", "'b' in the date pattern 'b' is no field"),

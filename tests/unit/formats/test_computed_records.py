@@ -141,7 +141,7 @@ def test_an_expression_is_evaluated_once_a_row() -> None:
     decoder = RecordDecoder(table, layout(table, "ts", "up"))
     code = decoder._rows.__code__
     codes = [code, *(constant for constant in code.co_consts if hasattr(constant, "co_code"))]
-    calls = [step for each in codes for step in dis.get_instructions(each) if step.argval == "int"]
+    calls = [step for each in codes for step in dis.get_instructions(each) if step.argval == "_timestamp_of_whole"]
     assert len(calls) == 1, "once for the time of the row and for the column"
 
 

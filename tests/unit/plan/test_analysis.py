@@ -43,7 +43,7 @@ def problem(sql: str) -> tuple[str, str]:
         ("SELECT * FROM t AS x", ["k", "v", "w", "r", "items", "ts"]),
         ("SELECT x.*, v AS k FROM t AS x", ["k", "v", "w", "r", "items", "ts", "k0"]),
         ("SELECT r.a, r, 1, v + 1 FROM t", ["a", "r", "EXPR$2", "EXPR$3"]),
-        ("SELECT V, `w` FROM T", ["V", "w"]),
+        ("SELECT v, `w` FROM t", ["v", "w"]),
         ("SELECT b FROM t AS x (a, b, c, d, e, f)", ["b"]),
         ("SELECT * FROM (SELECT k, v FROM t) AS x (a, b)", ["a", "b"]),
         ("WITH q (a) AS (SELECT v FROM t) SELECT a FROM q", ["a"]),

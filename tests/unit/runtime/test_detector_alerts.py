@@ -39,10 +39,8 @@ def written(insert="INSERT INTO judged", where="", select="", more=""):
     loaded = LoadedSettings(Settings())
     pipeline = Pipeline(job, plan, loaded.settings, 1, Registries(loaded))
     stage = DetectStage(pipeline, "orders", 0, 1, None, plan.create_task())
-    rows = [
-        (START + 1_000 * number, number, 3020, price, START + 1_000 * number) for number, price in enumerate(PRICES)
-    ]
-    assert [column.name for column in plan.layout.columns] == ["customer_id", "price", "ts"]
+    rows = [(START + 1_000 * number, number, 3020, price) for number, price in enumerate(PRICES)]
+    assert [column.name for column in plan.layout.columns] == ["customer_id", "price"]
     stage.task.process(rows, end=len(rows))
     stage.task.finish()
     output = stage.task.take()

@@ -78,8 +78,6 @@ def test_refused_by_name_with_a_way_that_runs(sql: str, marked: str, clause: str
         ("SELECT k FROM (SELECT k, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v) AS n FROM t) WHERE n = 1",
          "ROW_NUMBER()", "rank within windows"),
         ("SELECT LAG(v) FROM t", "LAG(v)", "LAG is about rows in their order: it needs OVER"),
-        ("SELECT * FROM SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' HOUR)", "SESSION",
-         "rows with the edges of their sessions are not supported yet: GROUP BY the keys"),
         ("SELECT UPPER(k) OVER (ORDER BY ts) FROM t", "UPPER(k)", "OVER is for aggregates, LAG, ROW_NUMBER"),
     ],
 )  # fmt: skip

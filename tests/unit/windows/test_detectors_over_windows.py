@@ -140,7 +140,7 @@ def test_windows_of_processing_time_end_by_the_clock():
         OVER (PARTITION BY pickup_zone ORDER BY window_time {FRAME})[2] AS c
         FROM ({TRAFFIC.replace("request_ts", "p")})"""
     bound = bind_text(sql, {"ride_requests": schema})
-    task = PartitionTask([QuerySlot("q", bound.factory.create(bound.layout))], mode=bound.mode)
+    task = PartitionTask([QuerySlot("q", bound.factory.create(bound.layout))], mode=bound.tables[0].mode)
     task.process([(60_000, 0, "north", 1.0, 60_000)], end=1)
     assert not task.is_due(299_999) and task.is_due(300_000)
     task.advance(300_000)
