@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,26 +14,23 @@ from anomaly_app.graph.vertices import Constant, Expand, Inner, Merge, Stamp, Tr
 from anomaly_app.multivariate.categories import category_code
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
 from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, is_everything, row_codes
 from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
-    Limit,
     Match,
     Node,
-    Over,
-    Rank,
     Scan,
-    Sort,
     Union,
     UnnestRows,
     ValuesRows,
     WindowAggregate,
     WindowAssign,
-    WindowJoin,
     walk,
 )
+from anomaly_app.plan.pruning import is_stateless, needed_columns
 from anomaly_app.plan.scope import WATERMARK
 from anomaly_app.schema import APPROXIMATE, BIGINT, TEXTS, WHOLE_NUMBERS, Column, Kind
 from anomaly_app.windows.accumulators import Accumulators
@@ -42,156 +39,6 @@ from anomaly_app.windows.operator import GridOperator, Grouping
 from anomaly_app.windows.over import CompiledOver, OverOperator
 from anomaly_app.windows.series import Retention
 from anomaly_app.windows.session import SessionOperator
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A node as a vertex.
-
-    Args:
-        vertex: its number.
-        layout: columns of its rows.
-        in_order: rows come in order of their time, and none is late.
-        time: the column that the time of a row is; None if no column is.
-        by_source: the rows are those of the source, perhaps with other columns.
-        some: columns of the layout that somebody needs; None for all.
-    """
-
-    vertex: int
-    layout: Layout
-    in_order: bool
-    time: str | None
-    by_source: bool
-    some: frozenset[str] | None = None
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Columns that somebody needs: the others are not stored, since they may change with other queries."""
-        return frozenset(column.name for column in self.layout.columns) if self.some is None else self.some
-
-    def with_(self, added: Sequence[Column]) -> frozenset[str] | None:
-        """Those of rows to which columns are added."""
-        return None if self.some is None else self.some | {column.name for column in added}
-
-
-def needed_columns(result: Node) -> dict[int, set[str]]:
-    """Columns of each node that somebody needs, by the identity of the node; of the result all."""
-    needs: dict[int, set[str]] = {id(node): set() for node in walk(result)}
-    needs[id(result)] = set(result.names)
-    for node in reversed(list(walk(result))):
-        for below, names in _reads(node, needs[id(node)]):
-            needs[id(below)] |= names
-    return needs
-
-
-def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
-    """Columns of its inputs that a node needs, so that it can give the wanted ones."""
-    if isinstance(node, Calc):
-        names = set(node.condition.reads) if node.condition is not None else set()
-        for name, item in zip(node.names, node.items, strict=True):
-            if name in wanted:
-                names |= item.reads
-        return [(node.input, names | wanted & {WATERMARK})]
-    if isinstance(node, Union):
-        names = wanted & set(node.names) or {node.names[0]}
-        return [(branch, names | _time_column(branch, row_time(node))) for branch in node.branches]
-    if isinstance(node, WindowAggregate):
-        names = {*node.keys}
-        for call in node.aggregates:
-            names |= _call_reads(call)
-        if node.condition is not None:
-            names |= node.condition.reads
-        if node.attached is not None:
-            names |= {name for name in (node.attached.start, node.attached.end) if name}
-        else:
-            names |= _time_column(node.input, node.time)
-        return [(node.input, names)]
-    if isinstance(node, Match):
-        rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
-        return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
-    if isinstance(node, WindowJoin):
-        return [(side, _join_reads(node, place, wanted)) for place, side in enumerate(node.inputs)]
-    below = node.inputs[0] if node.inputs else None
-    if below is None:
-        return []
-    names = wanted & set(below.names)
-    if isinstance(node, WindowAssign):
-        names |= {*node.keys} | _time_column(below, node.time)
-    elif isinstance(node, Detect):
-        names |= {*node.keys} | _time_column(below, node.time)
-        for values in node.values:
-            for value in values:
-                names |= value.reads
-    elif isinstance(node, Over):
-        names |= {*node.keys} | _time_column(below, node.time)
-        for call in node.calls:
-            names |= _call_reads(call)
-    elif isinstance(node, Rank) and node.windowed is not None:
-        names |= {*node.keys, *(column.name for column in node.order)}
-        names |= {name for name in (node.windowed.end,) if name}
-    elif isinstance(node, Rank):
-        names |= {*node.keys} | _time_column(below, node.time)
-    elif isinstance(node, UnnestRows):
-        names |= node.value.reads
-    elif isinstance(node, Sort):
-        names |= {column.name for column in node.order} | _time_column(below, node.time)
-    return [(below, names)]
-
-
-def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
-    """Columns of one side that a window join needs."""
-    names = wanted | node.condition.reads if node.condition is not None else wanted
-    side = node.inputs[place]
-    assert side.window is not None
-    edges = {name for name in (side.window.start, side.window.end) if name}
-    behind = {name: name for name in side.names} if place == 0 else node.theirs
-    return {own for own, name in behind.items() if name in names} | edges | {key[place] for key in node.keys}
-
-
-def row_time(node: Node) -> str | None:
-    """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
-    moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit)):
-        if isinstance(node, Calc):
-            moved.append(node)
-        node = node.input
-    time: str | None = None
-    if isinstance(node, Scan):
-        time = node.source.rowtime or node.source.proctime
-    elif isinstance(node, Union):
-        time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
-    elif isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
-        time = node.window.time if node.window is not None else None
-    elif isinstance(node, (WindowAggregate, WindowJoin)) or (isinstance(node, Rank) and node.windowed is not None):
-        time = node.window.time if node.window is not None else None
-    elif isinstance(node, (WindowAssign, Detect, Over, Rank, Sort)):
-        time = node.time
-    for calc in reversed(moved):
-        time = calc.moved_to(time)
-    return time
-
-
-def _is_stateless(node: Node) -> bool:
-    """Whether the rows of a node come as those of the tables do."""
-    return all(
-        isinstance(one, (Scan, Calc, Union, UnnestRows, ValuesRows))
-        or (isinstance(one, WindowAssign) and isinstance(one.windows, Grid))
-        for one in walk(node)
-    )
-
-
-def _time_column(node: Node, time: str | None) -> set[str]:
-    """The column of a time attribute, if it is needed because the time of the rows is another one."""
-    return set() if time is None or row_time(node) == time else {time}
-
-
-def _call_reads(call: Any) -> set[str]:
-    names = set(call.value.reads) if call.value is not None else set()
-    if call.condition is not None:
-        names |= call.condition.reads
-    if call.call.name == "LAG" and len(call.call.args) == 3:  # the default
-        names |= call.value.scope.expression(call.call.args[2]).reads
-    return names
 
 
 @dataclass(slots=True)
@@ -406,7 +253,7 @@ class Builder:
                 built = self._retimed(built, time)
             branches.append(self._picked(built, layout, len(branches)))
         by: tuple[int, ...] = ()
-        if all(map(_is_stateless, node.branches)):
+        if all(map(is_stateless, node.branches)):
             by = (TIME, POSITION) if self.needs_order else (POSITION,)
         elif all(branch.in_order for branch in branches):
             by = (TIME,)

@@ -14,8 +14,10 @@ from anomaly_app.graph.over import OverPlan, OverRows
 from anomaly_app.graph.rank import KeepFirst, RankPlan, WindowRank
 from anomaly_app.graph.session_rows import SessionRows
 from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, order_by
+from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.nodes import (
@@ -34,7 +36,7 @@ from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Sessions
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder, Built
+    from anomaly_app.plan.physical import Builder
 
 _NOT_MERGED = frozenset({"FIRST_VALUE", "LAST_VALUE", "ARRAY_AGG", "LISTAGG", "MEDIAN", "MAD"})
 """Aggregates that hang on the order of their rows, or need all of them."""
@@ -60,8 +62,6 @@ def build(builder: Builder, node: Node) -> Built:
 
 
 def _over(builder: Builder, node: Over) -> Built:
-    from anomaly_app.plan.physical import Built
-
     below = builder.timed(builder.node(node.input), node.time)
     layout, frame = below.layout, node.frame
     codes, env = row_codes(layout), Environment()
@@ -117,8 +117,6 @@ def _offset(call: AggregateCall, layout: Layout) -> tuple[Callable[[Row], Any], 
 
 
 def _rank(builder: Builder, node: Rank) -> Built:
-    from anomaly_app.plan.physical import Built
-
     if node.updating:
         raise SqlValidationError(
             f"ROW_NUMBER() needs rows that are not taken back: {node.updating}", node.text, *node.span
@@ -160,9 +158,6 @@ def _rank(builder: Builder, node: Rank) -> Built:
 
 def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
     """ROW_NUMBER() by time: the number of each row, perhaps with a bound."""
-    from anomaly_app.graph.vertices import Transform
-    from anomaly_app.plan.physical import Built
-
     layout, env = below.layout, Environment()
     accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=False)
     count = accumulators.add("COUNT", None)
@@ -190,8 +185,6 @@ def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
 
 
 def _sort(builder: Builder, node: Sort) -> Built:
-    from anomaly_app.plan.physical import Built
-
     below = builder.timed(builder.node(node.input), node.time)
     layout = below.layout
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
@@ -200,16 +193,12 @@ def _sort(builder: Builder, node: Sort) -> Built:
 
 
 def _limit(builder: Builder, node: Limit) -> Built:
-    from anomaly_app.plan.physical import Built
-
     below = builder.node(node.input)
     vertex = builder.add(lambda: LimitVertex(node.offset, node.count), [below.vertex], node.title)
     return Built(vertex, below.layout, below.in_order, below.time, below.by_source, below.reads)
 
 
 def _attached(builder: Builder, node: WindowAggregate) -> Built:
-    from anomaly_app.plan.physical import Built
-
     window = node.attached
     assert window is not None and window.start is not None and window.end is not None
     below = builder.node(node.input)
@@ -234,8 +223,6 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
 
 
 def _sessions(builder: Builder, node: WindowAssign, sessions: Sessions) -> Built:
-    from anomaly_app.plan.physical import Built
-
     below = builder.timed(builder.node(node.input), node.time)
     layout, key = below.layout, key_of(below.layout, node.keys)
     vertex = builder.add(lambda: SessionRows(layout, below.reads, key, sessions.gap_ms), [below.vertex], node.title)
@@ -244,8 +231,6 @@ def _sessions(builder: Builder, node: WindowAssign, sessions: Sessions) -> Built
 
 
 def _window_join(builder: Builder, node: WindowJoin) -> Built:
-    from anomaly_app.plan.physical import Built
-
     builts, sides = [], []
     for place, below in enumerate((node.left, node.right)):
         built = builder.node(below)
