@@ -17,7 +17,7 @@ import json
 import platform
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy as np
 from anomaly_app.detectors import Floats, check_options
 from anomaly_app.forecasting import FUNCTIONS
 from anomaly_app.forecasting.detector import OWN, ForecastDetector
-from anomaly_app.forecasting.kernel import Kernel
+from anomaly_app.forecasting.kernel import Kernel, Number, Symbol
 from anomaly_app.forecasting.step import Plan, conformal
 
 MODELS: dict[str, tuple[dict[str, Any], float | None, float | None]] = {
@@ -119,12 +119,13 @@ def measure(options: dict[str, Any], keys: int) -> dict[str, float]:
 def measure_conformal(keys: int) -> float:
     """Million points a second of the correction of two bounds alone."""
     plan = Plan(0.005, 0.005, "conformal", 512, 0.003, 1, 1, 1, 0.0)
-    kernel = Kernel(
-        lambda given: conformal(plan, given, given["x"] < given["low"], given["x"] > given["high"]),
-        ["low", "high", "n"],
-        ["x"],
-        [],
-    )
+
+    def step(given: Mapping[str, Symbol]) -> dict[str, Number]:
+        passed = given["x"] < given["low"], given["x"] > given["high"]
+        held = given["x"] > given["n"], given["x"] > given["n"]  # never: no usual value holds a bound out
+        return conformal(plan, given, passed, held)
+
+    kernel = Kernel(step, ["low", "high", "n"], ["x"], [])
     state, x = np.zeros((3, keys)), np.random.default_rng(1).normal(size=(1, keys))
     state[0], state[1], state[2] = -2.6, 2.6, 512.0
     return keys / best(lambda: kernel.many_series(state, x), 50) / 1e6
