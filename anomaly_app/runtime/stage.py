@@ -99,6 +99,8 @@ class Stage:
         queries: whose state it writes: names of the state, and what to call them.
         left_behind: entries of queries that the job has no more, to be deleted after the next checkpoint.
         stored: it has written a checkpoint.
+        ended: the end of a bounded run is reached, and time has ended with it: no checkpoint may tell of that, and
+            rows that come now are those of another run.
     """
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None) -> None:
@@ -109,7 +111,7 @@ class Stage:
         self.dirty = False
         self.settled = asyncio.Event()
         self.settled.set()
-        self.finished = self.idle = False
+        self.ended = self.finished = self.idle = False
         self._quiet_since: float | None = None
         self.highwater = 0
         self.stood_at = -1
@@ -138,11 +140,14 @@ class Stage:
         if not records:
             pending.done()
             return
+        if self.ended:
+            pending.drop()
+            return
         await self.prepare(records)
         while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():
             self.flushed.clear()
             await self.flushed.wait()
-        if self.gone.is_set():
+        if self.gone.is_set() or self.ended:
             pending.drop()
             return
         self._batches.append(pending)
@@ -162,7 +167,9 @@ class Stage:
         self.flushed.set()
 
     def touch(self) -> None:
-        """There is something to flush."""
+        """There is something to flush; behind the end there is nothing any more."""
+        if self.ended:
+            return
         self.dirty = True
         self.settled.clear()
         self.wake.set()

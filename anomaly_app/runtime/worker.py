@@ -156,7 +156,8 @@ class Worker:
                     stage.settled.set()
                 if interval:
                     await asyncio.sleep(interval)
-            if stage.at_end and not stage.finished:
+            if stage.at_end and not stage.ended:
+                stage.ended = True
                 flush = stage.finish(_now_ms())
                 if flush is not None:
                     await self._write(stage, flush)
