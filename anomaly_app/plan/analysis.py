@@ -291,8 +291,8 @@ class Analyzer:
                 moved.setdefault(expression.bare, name)
         return Calc(
             columns=tuple(columns),
-            rowtimes=frozenset(moved[name] for name in node.rowtimes if name in moved),
-            proctimes=frozenset(moved[name] for name in node.proctimes if name in moved),
+            rowtimes=_attributes(columns, expressions, node.rowtimes),
+            proctimes=_attributes(columns, expressions, node.proctimes),
             updating=node.updating,
             window=windowing.moved(node.window, moved),
             span=select.span,
@@ -450,6 +450,13 @@ def _name(tree: n.Node, number: int) -> str:
     if isinstance(tree, n.ColumnRef):
         return tree.parts[-1]
     return tree.name if isinstance(tree, n.Field) else f"EXPR${number}"
+
+
+def _attributes(
+    columns: Sequence[Column], expressions: Sequence[Expression], attributes: frozenset[str]
+) -> frozenset[str]:
+    """Columns that are a time attribute as it is; if two are the same one, both are."""
+    return frozenset(c.name for c, item in zip(columns, expressions, strict=True) if item.bare in attributes)
 
 
 def _same(node: n.Node) -> n.Node:
