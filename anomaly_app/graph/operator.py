@@ -7,16 +7,14 @@ that results do not hang on how the input was cut into batches.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
-from anomaly_app.graph.vertices import Flow, Inner, Stamp, Vertex
+from anomaly_app.graph.order import Retime
+from anomaly_app.graph.vertices import Expand, Flow, Inner, Merge, Stamp, Transform, Vertex, digest_of, row_number
 from anomaly_app.operators import (
     COLUMNS,
     MIN_WATERMARK,
@@ -25,9 +23,14 @@ from anomaly_app.operators import (
     Arrivals,
     Counters,
     Finding,
+    InnerRow,
+    Layout,
     Problem,
     Row,
 )
+
+PASSING = (Transform, Expand, Stamp, Merge, Retime)
+"""Vertices that hold no row back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,13 @@ class VertexPlan:
         make: makes a fresh one.
         inputs: numbers of the vertices that it reads; negative ones are inputs of the graph: -1, -2, …
         name: for people and for metrics.
+        layouts: columns of the rows of each input; None where nobody knows.
     """
 
     make: Callable[[], Vertex]
     inputs: tuple[int, ...]
     name: str
+    layouts: tuple[Layout | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class GraphPlan:
     Args:
         vertices: in topological order; the last one gives the result.
         width: columns of a row of the only input: findings on rows of the result are told by the last source row.
-        result_width: columns of the result.
+        result: columns of the result.
         splits_at: a row this many milliseconds ahead of the watermark, or less, begins a step.
         one_by_one: each row begins a step.
         updating: rows of the result carry behind the columns what they change.
@@ -60,7 +65,7 @@ class GraphPlan:
 
     vertices: tuple[VertexPlan, ...]
     width: int
-    result_width: int
+    result: Layout
     splits_at: int = 0
     one_by_one: bool = False
     updating: bool = False
@@ -80,6 +85,7 @@ class GraphOperator:
         self.vertices = [vertex.make() for vertex in plan.vertices]
         self.problems: list[Problem] = []
         self.late: list[Row] = []
+        self.late_inside: list[InnerRow] = []
         self.counters = Counters()
         for vertex in self.vertices:
             vertex.count_in(self.counters)
@@ -89,6 +95,11 @@ class GraphOperator:
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
         self._replays = self._restored = False
+        self._passing: list[bool] = []
+        """By vertex, whether it gives the rows of a step in that step: what it makes of them are the same rows."""
+        for one, vertex in zip(plan.vertices, self.vertices, strict=True):
+            passes = isinstance(vertex, PASSING)
+            self._passing.append(passes and all(below < 0 or self._passing[below] for below in one.inputs))
 
     # --- the operator contract ----------------------------------------------------------------------
 
@@ -199,8 +210,8 @@ class GraphOperator:
                 flows.append(flow)
                 if vertex is last:
                     found = self._findings(flow.rows)
-            if vertex.problems or vertex.late:
-                self._report(vertex, inputs)
+            if vertex.problems or vertex.late or vertex.late_others:
+                self._report(plan, vertex, inputs)
         return found if self._into is None or not found else self._converted(found, self._into)
 
     def _converted(self, found: Sequence[Finding], into: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> list[Finding]:
@@ -211,7 +222,8 @@ class GraphOperator:
                 finding.values = into(finding.values)
             except FAILURES as error:
                 problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
-                self.problems.append(Problem(problem, [finding.last], finding.key))
+                row = (*finding.last[:COLUMNS], *finding.values, *finding.last[COLUMNS + self.plan.width :])
+                self.problems.append(Problem(problem, [row], finding.key, "result", self.plan.result))
             else:
                 converted.append(finding)
         return converted
@@ -221,21 +233,45 @@ class GraphOperator:
         for finding in found:
             last = finding.last
             if len(last) - width == 1:
-                finding.number = _digest(((*last[width][0], finding.number), finding.values))
+                finding.number = digest_of(((*last[width][0], finding.number), finding.values))
             finding.last = self._source_row(last, width)
 
-    def _report(self, vertex: Vertex, inputs: Sequence[Flow]) -> None:
-        """Rows of a vertex that failed or were late, as rows of the source."""
+    def _report(self, plan: VertexPlan, vertex: Vertex, inputs: Sequence[Flow]) -> None:
+        """Rows that a vertex failed on or that were late: those of the source as they came, others as they are."""
         sources = {row[POSITION]: row for flow in inputs for row in flow.rows}
-
-        def source(row: Row) -> Row:
-            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
-
         for problem in vertex.problems:
-            self.problems.append(Problem(problem.error, [source(row) for row in problem.rows], problem.key))
+            layout = _layout(plan, problem.side)
+            rows = [self._in_source(plan, vertex, problem.side, row, sources) for row in problem.rows]
+            if layout is None or all(row is not None for row in rows):
+                known = [row for row in rows if row is not None]
+                self.problems.append(Problem(problem.error, known, problem.key))
+            else:
+                self.problems.append(Problem(problem.error, problem.rows, problem.key, plan.name, layout))
         vertex.problems.clear()
-        self.late += [source(row) for row in vertex.late]
+        for place, row in [*((0, row) for row in vertex.late), *vertex.late_others]:
+            source = self._in_source(plan, vertex, place, row, sources)
+            layout = _layout(plan, place)
+            if source is not None:
+                if all(source is not other for other in self.late):
+                    self.late.append(source)
+            elif layout is not None:
+                number = row_number(row, COLUMNS + len(layout.columns))
+                self.late_inside.append(InnerRow(plan.name, layout, row, number))
         vertex.late.clear()
+        vertex.late_others.clear()
+
+    def _in_source(
+        self, plan: VertexPlan, vertex: Vertex, place: int, row: Row, sources: Mapping[int, Row]
+    ) -> Row | None:
+        """The row of the source that a row of an input of a vertex is; None if it is one of the query's own."""
+        below = plan.inputs[place]
+        if below < 0:
+            return row
+        layout = _layout(plan, place)
+        if layout is None:
+            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
+        derived = len(row) - COLUMNS - len(layout.columns) == 1
+        return sources.get(row[POSITION]) if self._passing[below] or not derived else None
 
     def _replay(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
         """Rows of the past, for the vertex that takes the source as its log; what comes of them is known already."""
@@ -254,17 +290,18 @@ class GraphOperator:
 
     def _findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Rows of the result as findings."""
-        end = COLUMNS + self.plan.result_width
+        end = COLUMNS + len(self.plan.result.columns)
         if self.plan.updating:
             return [
                 Finding(
-                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), _number(row, end + 1),
+                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), row_number(row, end + 1),
                     change=row[end],
                 )
                 for row in rows
             ]  # fmt: skip
         return [
-            Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), _number(row, end)) for row in rows
+            Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), row_number(row, end))
+            for row in rows
         ]
 
     def _source_row(self, row: Row, end: int) -> Row:
@@ -276,14 +313,5 @@ class GraphOperator:
         return (row[TIME], row[POSITION], *self._unknown, *behind)
 
 
-def _number(row: Row, end: int) -> int:
-    """A number that tells rows of one last source row apart, and is the same in a replay."""
-    behind = row[end:]
-    if len(behind) != 1:
-        return 0
-    return _digest((behind[0][0], row[COLUMNS:end]))
-
-
-def _digest(value: Any) -> int:
-    digest = hashlib.blake2b(msgspec.msgpack.encode(value, enc_hook=str), digest_size=7)
-    return int.from_bytes(digest.digest(), "big")
+def _layout(plan: VertexPlan, place: int) -> Layout | None:
+    return plan.layouts[place] if place < len(plan.layouts) else None

@@ -5,9 +5,12 @@ A vertex takes the rows and the watermark of those that it reads, and gives rows
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
+
+import msgspec
 
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
@@ -50,7 +53,8 @@ class Vertex:
         watermark: behind the rows of the steps so far.
         problems: rows on which it failed; the graph takes them.
         counters: what it dropped or bounded.
-        late: rows that came too late for it; the graph takes them.
+        late: rows of its first input that came too late for it; the graph takes them.
+        late_others: and those of further inputs, with the number of the input.
     """
 
     keeps_rows = True
@@ -61,6 +65,7 @@ class Vertex:
         self.problems: list[Problem] = []
         self.counters = Counters()
         self.late: list[Row] = []
+        self.late_others: list[tuple[int, Row]] = []
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """One step: a flow for each input."""
@@ -367,3 +372,17 @@ def place_in_source(row: Row, width: int) -> tuple[int, int | None]:
     else:
         position = row[POSITION]
     return (behind[1], behind[0]) if behind else (position, None)
+
+
+def row_number(row: Row, end: int) -> int:
+    """A number that tells rows of one last source row apart, and is the same in a replay."""
+    behind = row[end:]
+    if len(behind) != 1:
+        return 0
+    return digest_of((behind[0][0], row[COLUMNS:end]))
+
+
+def digest_of(value: Any) -> int:
+    """A number that tells values apart, and is the same in every process."""
+    digest = hashlib.blake2b(msgspec.msgpack.encode(value, enc_hook=str), digest_size=7)
+    return int.from_bytes(digest.digest(), "big")

@@ -79,5 +79,7 @@ class JointTask:
         output.findings += [(0, finding) for finding in found]
         output.problems += [(0, problem) for problem in operator.problems]
         output.late += operator.late
+        output.late_inside += [(0, row) for row in operator.late_inside]
         operator.problems.clear()
         operator.late.clear()
+        operator.late_inside.clear()

@@ -23,7 +23,7 @@ from anomaly_app.operators import (
     TIME,
     Arrivals,
     Finding,
-    Operator,
+    InnerRow,
     Problem,
     Row,
     TaskOperator,
@@ -66,13 +66,15 @@ class Output:
     Args:
         findings: number of the query in the task, and finding, in order of emission.
         late: rows that came too late for at least one query, each once.
-        late_for: how many came too late for a query, by its number.
+        late_inside: number of the query, and rows that it had made and that came too late for a part of it.
+        late_for: how many of both came too late for a query, by its number.
         ahead: rows whose event time is absurdly far in the future.
         problems: number of the query, and rows or matches on which a rule failed.
     """
 
     findings: list[tuple[int, Finding]] = field(default_factory=list)
     late: list[Row] = field(default_factory=list)
+    late_inside: list[tuple[int, InnerRow]] = field(default_factory=list)
     late_for: dict[int, int] = field(default_factory=dict)
     ahead: list[Row] = field(default_factory=list)
     problems: list[tuple[int, Problem]] = field(default_factory=list)
@@ -312,7 +314,7 @@ class PartitionTask:
             found = operator.process(ready, watermark) if ready else operator.advance(watermark)
             self._collect(number, operator, found)
 
-    def _collect(self, number: int, operator: Operator, found: Sequence[Finding]) -> None:
+    def _collect(self, number: int, operator: TaskOperator, found: Sequence[Finding]) -> None:
         output = self._output
         if found:
             output.findings += [(number, finding) for finding in found]
@@ -324,6 +326,10 @@ class PartitionTask:
             known = {row[POSITION] for row in output.late}
             output.late += [row for row in operator.late if row[POSITION] not in known]
             operator.late.clear()
+        if operator.late_inside:
+            output.late_for[number] = output.late_for.get(number, 0) + len(operator.late_inside)
+            output.late_inside += [(number, row) for row in operator.late_inside]
+            operator.late_inside.clear()
 
     # --- state ----------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ def match(builder: Builder, node: Match, chain: Sequence[Calc]) -> Built:
     def make() -> Vertex:
         return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key, sort_key=sort_key)
 
-    vertex = builder.add(make, [below.vertex], node.title)
+    vertex = builder.add(make, [below], node.title)
     time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
     for calc in chain:
         time = calc.moved_to(time)
@@ -107,7 +107,7 @@ def windows(builder: Builder, node: WindowAggregate, chain: Sequence[Calc]) -> B
         )
         return Inner(operator, in_order=in_order, width=width, by_arrival=by_arrival)
 
-    vertex = builder.add(make, [below.vertex], node.title)
+    vertex = builder.add(make, [below], node.title)
     last = chain[-1] if chain else node
     assert node.window is not None
     time: str | None = node.window.time
@@ -143,7 +143,7 @@ def detect(builder: Builder, node: Detect, chain: Sequence[Calc]) -> Built:
     def make() -> Vertex:
         return Inner(OverOperator(compiled, node.calls, keys, layout, retention), in_order=True, width=width)
 
-    vertex = builder.add(make, [below.vertex], node.title)
+    vertex = builder.add(make, [below], node.title)
     time: str | None = below.time
     for calc in chain:
         time = calc.moved_to(time)

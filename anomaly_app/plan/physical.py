@@ -148,7 +148,7 @@ class Builder:
         if result.vertex < 0:
             raise AssertionError("a query is at least a projection")
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
-        columns = len(self.result.columns)
+        columns = Layout(tuple(self.result.columns))
         graph = GraphPlan(
             tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating)
         )
@@ -177,9 +177,17 @@ class Builder:
         """The vertex of a node; built once."""
         return self._build(node)
 
-    def add(self, make: Callable[[], Vertex], inputs: Sequence[int], name: str) -> int:
-        """A vertex; gives its number."""
-        self.vertices.append(VertexPlan(make, tuple(inputs), name))
+    def add(self, make: Callable[[], Vertex], inputs: Sequence[Built | int], name: str) -> int:
+        """A vertex; gives its number.
+
+        Args:
+            make: makes a fresh one.
+            inputs: what it reads; a bare number for what has no columns that anybody could be told.
+            name: for people.
+        """
+        numbers = tuple(one.vertex if isinstance(one, Built) else one for one in inputs)
+        layouts = tuple(one.layout if isinstance(one, Built) else None for one in inputs)
+        self.vertices.append(VertexPlan(make, numbers, name, layouts))
         return len(self.vertices) - 1
 
     # --- nodes ----------------------------------------------------------------------------------------
@@ -259,7 +267,7 @@ class Builder:
             by = (TIME,)
         else:
             self.one_by_one = True
-        vertex = self.add(lambda: Merge(by), [branch.vertex for branch in branches], node.title)
+        vertex = self.add(lambda: Merge(by), branches, node.title)
         time = branches[0].time
         if any(branch.time != time for branch in branches):
             time = None
@@ -275,7 +283,7 @@ class Builder:
         values = ", ".join(["row[0]", "row[1]", *(places[column.name] for column in layout.columns), origin])
         env.names["origin_of"] = origin_of
         apply = env.function("pick", f"def pick(row):\n    return ({values},)")
-        vertex = self.add(lambda: Transform(apply, width), [built.vertex], "Pick")
+        vertex = self.add(lambda: Transform(apply, width), [built], "Pick")
         return Built(vertex, layout, built.in_order, built.time, False)
 
     def calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
@@ -288,10 +296,10 @@ class Builder:
         codes = row_codes(below.layout)
         if final and below.by_source and not last.updating:
             apply, _ = compile_calcs(chain, codes, wanted)
-            vertex = self.add(lambda: Inner(Project(apply), in_order=True, width=width), [below.vertex], name)
+            vertex = self.add(lambda: Inner(Project(apply), in_order=True, width=width), [below], name)
         else:
             apply, _ = compile_calcs(chain, codes, wanted, before=("row[0]", "row[1]"), behind=f"row[{width}:]")
-            vertex = self.add(lambda: Transform(apply, width), [below.vertex], name)
+            vertex = self.add(lambda: Transform(apply, width), [below], name)
         time = below.time
         for calc in chain:
             time = calc.moved_to(time)
@@ -330,7 +338,7 @@ class Builder:
             f"    return [(*row[:{width}], {made}origin_of(row, {width}, n)) for n, item in {loop}{some}]",
         ]
         expand = env.function("expand", "\n".join(lines))
-        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
+        vertex = self.add(lambda: Expand(expand, width), [below], node.title)
         layout = Layout((*below.layout.columns, *own))
         return Built(vertex, layout, below.in_order, below.time, False, below.with_(own))
 
@@ -356,9 +364,9 @@ class Builder:
         edges = node.columns[-3:]
         layout = Layout((*below.layout.columns, *edges))
         if windows.size_ms == windows.step_ms:
-            vertex = self.add(lambda: Transform(assign, width), [below.vertex], node.title)
+            vertex = self.add(lambda: Transform(assign, width), [below], node.title)
             return Built(vertex, layout, below.in_order, below.time, below.by_source, below.with_(edges))
-        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
+        vertex = self.add(lambda: Expand(expand, width), [below], node.title)
         return Built(vertex, layout, below.in_order, below.time, False, below.with_(edges))
 
     # --- time -----------------------------------------------------------------------------------------
@@ -369,7 +377,7 @@ class Builder:
 
     def _retimed(self, built: Built, time: str) -> Built:
         index, width = built.layout.index(time), COLUMNS + len(built.layout.columns)
-        vertex = self.add(lambda: Retime(index, width), [built.vertex], f"Time {time}")
+        vertex = self.add(lambda: Retime(index, width), [built], f"Time {time}")
         return Built(vertex, built.layout, False, time, built.by_source, built.some)
 
     def ordered(self, built: Built, time: str | None) -> Built:
@@ -378,7 +386,7 @@ class Builder:
         if built.in_order:
             return built
         layout = built.layout
-        vertex = self.add(lambda: Order(layout, built.reads), [built.vertex], f"Order by {time}")
+        vertex = self.add(lambda: Order(layout, built.reads), [built], f"Order by {time}")
         return Built(vertex, layout, True, built.time, built.by_source, built.some)
 
 

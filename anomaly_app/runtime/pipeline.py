@@ -16,7 +16,7 @@ from anomaly_app.conversions import timestamp_to_text
 from anomaly_app.errors import DataError, DecodeError
 from anomaly_app.formats.records import Decoded, RecordDecoder, RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
-from anomaly_app.operators import POSITION, TIME, Row
+from anomaly_app.operators import POSITION, TIME, Layout, Row
 from anomaly_app.runtime.frames import FrameCodec
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
@@ -81,6 +81,7 @@ class Pipeline:
         self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
         self.decoder = RecordDecoder(plan.source, plan.layout, registries.of(plan.source))
         self.row_writer = RowWriter(plan.layout, plan.source.topic)
+        self._row_writers: dict[Layout, RowWriter] = {}
         self.frames = FrameCodec(plan.layout)
         self.outputs = [
             QueryOutput(
@@ -111,6 +112,13 @@ class Pipeline:
     def detect_partitions(self) -> int:
         """And how many it has."""
         return self.downstream if self.repartitioned else self.partitions
+
+    def writer_of(self, layout: Layout) -> RowWriter:
+        """What writes rows that a query has made."""
+        writer = self._row_writers.get(layout)
+        if writer is None:
+            writer = self._row_writers[layout] = RowWriter(layout, self.source.topic)
+        return writer
 
     async def prepare(self) -> None:
         """Make sinks ready to encode (register schemas); raises RegistryError."""

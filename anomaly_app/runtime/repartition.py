@@ -222,12 +222,11 @@ class MergeStage(DetectStage):
                     self._ended.add(frame.upstream)
             task.upstream_watermark(frame.upstream, frame.watermark, end=end, idle=frame.what == What.IDLE)
         output = task.take()
-        self.count_late(output)
         for row in output.late:
             self.late += 1
             record = self.pipeline.row_writer.write(self.pipeline.late_topic, [row], self.place(row), [], "late")
             self._records.append(record)
-        self.keep(output.findings, output.problems)
+        self.keep(output)
 
     def _refuse(self, record: Any, problem: str) -> None:
         self.dead_letters += 1

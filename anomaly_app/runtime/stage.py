@@ -16,12 +16,32 @@ from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encod
 from anomaly_app.alerts.record import Alert
 from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import EvaluationError
+from anomaly_app.graph.vertices import place_in_source, row_number
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.model import Alerts
 from anomaly_app.jobs.task import Output, PartitionTask
-from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
+from anomaly_app.operators import (
+    COLUMNS,
+    MAX_WATERMARK,
+    MIN_WATERMARK,
+    POSITION,
+    Finding,
+    InnerRow,
+    Layout,
+    Problem,
+    Row,
+)
 from anomaly_app.runtime.lane import Batch
-from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, error_headers, raw, result, size
+from anomaly_app.runtime.outgoing import (
+    MAX_RECORD_BYTES,
+    NODE_HEADER,
+    Outgoing,
+    error_headers,
+    raw,
+    result,
+    size,
+    text_headers,
+)
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.status import PartitionStatus
 
@@ -268,14 +288,8 @@ class DetectStage(Stage):
         task.process(decoded.rows, end=end, latest_ms=now_ms + pipeline.max_ahead_ms)
         output = task.take()
         if output.late or output.ahead:
-            self.count_late(output)
             self._set_apart(records, output.late, output.ahead)
-        self.keep(output.findings, output.problems)
-
-    def count_late(self, output: Output) -> None:
-        """By query: one may still take a row that is too late for another."""
-        for number, count in output.late_for.items():
-            self.pipeline.outputs[number].late += count
+        self.keep(output)
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
@@ -289,24 +303,49 @@ class DetectStage(Stage):
                 raw(pipeline.dead_letter_topic, by_offset[row[POSITION]], error_headers(pipeline.ahead_error(row)))
             )
 
-    def keep(self, findings: Sequence[tuple[int, Finding]], problems: Sequence[tuple[int, Problem]]) -> None:
-        """Hold findings for the flush, and make dead letters of what a rule failed on."""
-        self._findings += findings
-        for number, problem in problems:
+    def keep(self, output: Output) -> None:
+        """Hold findings for the flush, and make records of what a rule failed on and of its own rows that were late."""
+        self._findings += output.findings
+        for number, count in output.late_for.items():
+            # By query: one may still take a row that is too late for another.
+            self.pipeline.outputs[number].late += count
+        for number, row in output.late_inside:
+            self._late_inside(number, row)
+        for number, problem in output.problems:
             self._dead_letter(number, problem)
+
+    def _whose(self, number: int) -> list[tuple[str, str]]:
+        return [("anomaly-job", self.pipeline.job.name), ("anomaly-query", self.pipeline.plan.queries[number].name)]
+
+    def _late_inside(self, number: int, late: InnerRow) -> None:
+        pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
+        self.late += 1
+        headers = text_headers([*self._whose(number), (NODE_HEADER, late.node)])
+        place, about = self._inner_place(late.row, late.layout), f"{pipeline.job.name}-{query}-late-{late.number}"
+        writer = pipeline.writer_of(late.layout)
+        self._records.append(writer.write(pipeline.late_topic, [late.row], place, headers, about))
 
     def _dead_letter(self, number: int, problem: Problem) -> None:
         pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
         self.dead_letters += 1
-        headers = error_headers(problem.error, [("anomaly-job", pipeline.job.name), ("anomaly-query", query)])
-        place, about = self.place(problem.rows[-1]), f"{pipeline.job.name}-{query}-{len(problem.rows)}"
-        self._records.append(pipeline.row_writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
+        headers = error_headers(problem.error, [*self._whose(number), (NODE_HEADER, problem.node)])
+        about = f"{pipeline.job.name}-{query}-{len(problem.rows)}"
+        if problem.layout is None:
+            writer, place = pipeline.row_writer, self.place(problem.rows[-1])
+        else:
+            writer, place = pipeline.writer_of(problem.layout), self._inner_place(problem.rows[-1], problem.layout)
+            about += f"-{row_number(problem.rows[-1], COLUMNS + len(problem.layout.columns))}"
+        self._records.append(writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
+
+    def _inner_place(self, row: Row, layout: Layout) -> tuple[int, int]:
+        """Partition and offset of the last row of the source that a row of a query was made of."""
+        offset, partition = place_in_source(row, COLUMNS + len(layout.columns))
+        return self.partition if partition is None else partition, offset
 
     def advance(self, watermark: int) -> None:
         """The partition is idle and others have gone on: time passes here too."""
         self.task.advance(watermark)
-        output = self.task.take()
-        self.keep(output.findings, output.problems)
+        self.keep(self.task.take())
         self.touch()
 
     def place(self, row: Row) -> tuple[int, int]:
@@ -332,7 +371,7 @@ class DetectStage(Stage):
                     if size(key, value) > MAX_RECORD_BYTES:
                         raise EvaluationError(f"the result takes {size(key, value)} bytes: too many for a record")
                 except EvaluationError as error:
-                    self._dead_letter(number, Problem(error, [finding.last], finding.key))
+                    self._dead_letter(number, self._unwritten(number, finding, error))
                 else:
                     id_ = output.builder.id(finding, partition=partition, offset=offset)
                     flush.records.append(result(output.topic, key, value, id_))
@@ -348,11 +387,17 @@ class DetectStage(Stage):
             flush.alerts.append(alert)
             output.alerts += 1
 
+    def _unwritten(self, number: int, finding: Finding, error: Exception) -> Problem:
+        """A result that has no form in its format, as the row that it is."""
+        plan = self.pipeline.plan
+        columns = Layout(tuple(plan.queries[number].factory.output))
+        behind = finding.last[COLUMNS + len(plan.layout.columns) :]
+        return Problem(error, [(*finding.last[:COLUMNS], *finding.values, *behind)], finding.key, "result", columns)
+
     def finish(self, now_ms: int) -> Flush | None:
         """Release every row; the output comes without a checkpoint, so that the job can go on after more rows."""
         self.task.finish()
-        output = self.task.take()
-        self.keep(output.findings, output.problems)
+        self.keep(self.task.take())
         flush = Flush()
         self._write_findings(flush, now_ms)
         flush.records += self._records
