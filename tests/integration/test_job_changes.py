@@ -166,6 +166,7 @@ def test_a_query_that_comes_back_does_not_find_what_it_had(broker: Broker, tmp_p
     assert min(int(alert["payload"]["first"]) for alert in again) > 1_800, again
 
 
+@pytest.mark.timeout(180)  # six workers, one behind the other
 def test_killed_while_what_is_left_behind_is_deleted(broker: Broker, tmp_path: Path) -> None:
     run, rows = Run(broker, tmp_path, "torn", keyed=True), sale_rows(4_000, seed=24, users=200)
     with_queries(run, CALM, OTHER)
