@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from anomaly_app.changes import Change, rows_left
 from anomaly_app.errors import DataError, DecodeError, SqlValidationError
-from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Column, Kind, Origin, Schema, units_per_second
+from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Changelog, Column, Kind, Origin, Schema, units_per_second
 
 if TYPE_CHECKING:
     from anomaly_app.incoming import Chunk, Rejected, Table
@@ -34,6 +35,10 @@ class Rows:
         rowtime: name of the event-time column; its rows may come in disorder.
         watermark_delay_ms: bound on that disorder in milliseconds; rows that come later are late and dropped.
         proctime: name of an additional processing-time column: rows in order of arrival, without watermark.
+        changelog: ``append``; ``upsert`` if a row takes the place of the one with the same primary key; ``all`` if rows
+            come and go. "" for what CREATE TABLE says.
+        kinds: of an ``upsert`` or ``all`` table, what each row does: ``+I``, ``-U``, ``+U``, ``-D``. Without them an
+            ``upsert`` table has updates only.
 
     Without ``rowtime`` and ``proctime`` the table has no time attribute.
 
@@ -47,6 +52,8 @@ class Rows:
     rowtime: str | None = None
     watermark_delay_ms: int = 0
     proctime: str | None = None
+    changelog: str = ""
+    kinds: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -55,14 +62,16 @@ class Result:
 
     Args:
         columns: name and SQL type of each column.
-        rows: tuples in order of emission. TIMESTAMP is a naive ``datetime``, TIMESTAMP_LTZ an aware one, DECIMAL a
-            ``Decimal``. A time that Python's own types cannot show (before the year 1, after 9999, with nanoseconds) is
-            its text.
+        rows: tuples in order of emission; of a result that is updated, those that are left at the end. TIMESTAMP is a
+            naive ``datetime``, TIMESTAMP_LTZ an aware one, DECIMAL a ``Decimal``. A time that Python's own types
+            cannot show (before the year 1, after 9999, with nanoseconds) is its text.
         late: rows of the tables that came too late and were dropped, as tuples of all table columns.
             If the query reads several tables, a row begins with the name of its table, and has the columns of all.
         late_columns: name and SQL type of these.
         rejected: rows of the tables that could not be read, and why.
         read: how many could.
+        changes: of a query whose result is updated, what became of it: ``+I``, ``-U``, ``+U`` or ``-D``, and the row.
+            Rows that come together change a row of the result once. Of another query each row is ``+I``.
     """
 
     columns: list[tuple[str, str]]
@@ -71,6 +80,8 @@ class Result:
     late_columns: list[tuple[str, str]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     read: int = 0
+    changes: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+    _kinds: list[int] = field(default_factory=list, repr=False)
     _bindings: list[Sequence[tuple[str, Row]]] = field(default_factory=list, repr=False)
     _show: Callable[[Row], tuple[Any, ...]] = field(default=tuple, repr=False, compare=False)
 
@@ -135,7 +146,8 @@ def run(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None,
         sql = sql.sql(next(iter(tables)))
     given = {name: as_rows(table) for name, table in (tables or {}).items()}
     schemas = {name: schema_of(rows) for name, rows in given.items() if rows.columns}
-    return run_bound(bind_text(sql, schemas, dialect), given, sql)
+    changelogs = {name: Changelog(rows.changelog) for name, rows in given.items() if rows.changelog}
+    return run_bound(bind_text(sql, schemas, dialect, changelogs=changelogs), given, sql)
 
 
 def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
@@ -147,9 +159,14 @@ def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
         sql: its text, for errors.
     """
     names = [_name_of(table, given, sql) for table in bound.tables]
-    if len(names) == 1:
-        return _run(bound, names[0], given[names[0]])
-    return _run_several(bound, names, given)
+    result = _run(bound, names[0], given[names[0]]) if len(names) == 1 else _run_several(bound, names, given)
+    if bound.factory.node.updating:
+        kinds, result._bindings = result._kinds, []
+        result.changes = [(Change(kind).symbol, row) for kind, row in zip(kinds, result.rows, strict=True)]
+        result.rows = rows_left(zip(kinds, result.rows, strict=True))
+    else:
+        result.changes = [(Change.INSERT.symbol, row) for row in result.rows]
+    return result
 
 
 def as_rows(table: Any) -> Rows:
@@ -223,8 +240,8 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
     (read,) = bound.tables
     task = PartitionTask([slot], delay_ms=read.schema.watermark_delay_ms, mode=read.mode)
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
-    result.late_columns = [(column.name, str(column.type)) for column in layout.columns]
-    out, back = _to_python(factory.output, 0), _to_python(layout.columns, COLUMNS)
+    result.late_columns = [(column.name, str(column.type)) for column in read.schema.columns]
+    out, back = _to_python(factory.output, 0), _to_python(read.schema.columns, COLUMNS)
     told = _to_python(factory.evidence(layout).columns, COLUMNS)
     result._show = lambda row: told([row])[0]
 
@@ -234,6 +251,7 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
             raise problem.error
         result.rows += out([finding.values for _, finding in output.findings])
         result._bindings += [finding.bindings for _, finding in output.findings]
+        result._kinds += [finding.change for _, finding in output.findings]
         result.late += back(output.late)
 
     for batch, rejected in _batches(table, read):
@@ -259,10 +277,10 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
     result.late_columns = [("table", "STRING NOT NULL")]
     for table, name in zip(tables, names, strict=True):
-        result.late_columns += [(f"{name}.{c.name}", str(c.type.with_nullable(True))) for c in table.layout.columns]
+        result.late_columns += [(f"{name}.{c.name}", str(c.type.with_nullable(True))) for c in table.schema.columns]
     out, told = _to_python(factory.output, 0), _to_python(evidence.columns, COLUMNS)
     result._show = lambda row: told([row])[0]
-    shows = [_to_python(table.layout.columns, COLUMNS) for table in tables]
+    shows = [_to_python(table.schema.columns, COLUMNS) for table in tables]
     owners: list[int] = []
 
     def read(number: int) -> Iterator[tuple[int, Row]]:
@@ -274,7 +292,7 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
     def late(row: Row) -> tuple[Any, ...]:
         cells: list[Any] = [names[owners[row[POSITION]]]]
         for number, table in enumerate(tables):
-            cells += shows[number]([row])[0] if number == owners[row[POSITION]] else [None] * len(table.layout.columns)
+            cells += shows[number]([row])[0] if number == owners[row[POSITION]] else [None] * len(table.schema.columns)
         return tuple(cells)
 
     def take() -> None:
@@ -283,6 +301,7 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
             raise problem.error
         result.rows += out([finding.values for _, finding in output.findings])
         result._bindings += [finding.bindings for _, finding in output.findings]
+        result._kinds += [finding.change for _, finding in output.findings]
         result.late += map(late, output.late)
 
     order = sorted(range(len(names)), key=lambda number: list(given).index(names[number]))
@@ -328,6 +347,7 @@ def _batches(table: Rows, bound: BoundTable) -> Iterator[tuple[list[Row], list[R
     proctime = next((number for number, c in enumerate(schema.columns) if c.origin is Origin.PROCTIME), None)
     rowtime = next((number for number, column in enumerate(wanted) if column.name == schema.rowtime), None)
     per_ms = 1 if rowtime is None else units_per_second(wanted[rowtime].type) // 1_000
+    kinds = _kinds(table, schema)
     for read in given.chunks(computer.given, BATCH_ROWS):
 
         def shown(place: int, columns: Sequence[Sequence[Any]] = read.columns) -> tuple[Any, ...]:
@@ -340,11 +360,26 @@ def _batches(table: Rows, bound: BoundTable) -> Iterator[tuple[list[Row], list[R
             wrong = {**dict.fromkeys(missing, reason), **wrong}
         chunk = without(chunk, wrong, shown)
         with no_collection():
-            rows = _rows(chunk, rowtime, per_ms, proctime)
+            rows = _rows(chunk, rowtime, per_ms, proctime, kinds)
         yield rows, chunk.rejected
 
 
-def _rows(chunk: Chunk, rowtime: int | None, per_ms: int, proctime: int | None) -> list[Row]:
+def _kinds(table: Rows, schema: Schema) -> Callable[[int], int] | None:
+    """What the row at a place in the table does; None for a table that is never taken back from."""
+    if schema.changelog is Changelog.APPEND:
+        return None
+    if not table.kinds:
+        plain = Change.AFTER if schema.changelog is Changelog.UPSERT else Change.INSERT
+        return lambda place: plain.value
+    kinds = [Change.of(symbol).value for symbol in table.kinds]
+    if schema.changelog is Changelog.UPSERT:  # an upsert is an upsert, whether there was a row before or not
+        kinds = [kind if kind % 2 else Change.AFTER.value for kind in kinds]
+    return kinds.__getitem__
+
+
+def _rows(
+    chunk: Chunk, rowtime: int | None, per_ms: int, proctime: int | None, kinds: Callable[[int], int] | None
+) -> list[Row]:
     columns, count = list(chunk.columns), len(chunk.positions)
     times: Sequence[int] = [0] * count
     now = clock.time_ns() // 1_000_000
@@ -354,6 +389,8 @@ def _rows(chunk: Chunk, rowtime: int | None, per_ms: int, proctime: int | None) 
         times = [now] * count
     if proctime is not None:
         columns.insert(proctime, [now] * count)
+    if kinds is not None:
+        columns.append([kinds(place) for place in chunk.positions])
     return list(zip(times, chunk.positions, *columns, strict=True))
 
 

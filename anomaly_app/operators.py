@@ -70,6 +70,7 @@ class Finding:
         score: how bad it is, as the detector says: a multiple of the distance to the bound, or a probability.
         explanation: of the detector; "" if the rows tell it.
         timed_out: it tells of a pattern that was begun, but not completed in time.
+        change: what it does to the result, a :class:`~anomaly_app.changes.Change`; 0 where nothing is taken back.
     """
 
     key: tuple[Any, ...]
@@ -82,6 +83,7 @@ class Finding:
     score: float | None = None
     explanation: str = ""
     timed_out: bool = False
+    change: int = 0
 
 
 @dataclass(slots=True)

@@ -218,6 +218,21 @@ class Computed(Protocol):
         """
 
 
+class Changelog(Enum):
+    """How the rows of a table say what becomes of it."""
+
+    APPEND = "append"
+    """Each row is a new one."""
+    UPSERT = "upsert"
+    """A row takes the place of the one with the same primary key; or it says that there is none any more."""
+    ALL = "all"
+    """Rows come and go; each says what it does."""
+
+
+CHANGE = "$change"
+"""Name of the hidden column with the kind of change: see :mod:`anomaly_app.changes`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """Columns of a table in order, with its time attribute.
@@ -229,6 +244,7 @@ class Schema:
         proctime: name of the processing-time column, None without.
         primary_key: names of the key columns of an upsert table.
         computed: expressions of the computed columns, by name.
+        changelog: how its rows say what becomes of it.
     """
 
     columns: tuple[Column, ...]
@@ -237,6 +253,7 @@ class Schema:
     proctime: str | None = None
     primary_key: tuple[str, ...] = ()
     computed: Mapping[str, Computed] = field(default_factory=dict, compare=False)
+    changelog: Changelog = Changelog.APPEND
 
     def sources(self, columns: Iterable[Column]) -> tuple[Column, ...]:
         """The columns that must be read so that these can be had, in the order of the table."""

@@ -55,6 +55,7 @@ class GraphPlan:
         result_width: columns of the result.
         splits_at: a row this many milliseconds ahead of the watermark, or less, begins a step.
         one_by_one: each row begins a step.
+        updating: rows of the result carry behind the columns what they change.
     """
 
     vertices: tuple[VertexPlan, ...]
@@ -62,6 +63,7 @@ class GraphPlan:
     result_width: int
     splits_at: int = 0
     one_by_one: bool = False
+    updating: bool = False
 
 
 class GraphOperator:
@@ -253,6 +255,14 @@ class GraphOperator:
     def _findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Rows of the result as findings."""
         end = COLUMNS + self.plan.result_width
+        if self.plan.updating:
+            return [
+                Finding(
+                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), _number(row, end + 1),
+                    change=row[end],
+                )
+                for row in rows
+            ]  # fmt: skip
         return [
             Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), _number(row, end)) for row in rows
         ]

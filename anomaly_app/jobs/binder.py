@@ -22,8 +22,9 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
+from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
-from anomaly_app.schema import Column, Origin, Schema
+from anomaly_app.schema import Changelog, Column, Origin, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.commands import TELLS, Describe, Explain, ListOptions, Reset, Show
 from anomaly_app.sql.queries import QueryTree
@@ -49,8 +50,8 @@ class BoundTable:
 
     @property
     def layout(self) -> Layout:
-        """All its columns."""
-        return Layout(self.schema.columns)
+        """All its columns, and what a row changes."""
+        return table_layout(self.schema, self.schema.columns)
 
     @property
     def mode(self) -> TimeMode:
@@ -88,6 +89,7 @@ def bind_text(
     *,
     limits: Limits | None = None,
     modules: Sequence[str] = (),
+    changelogs: Mapping[str, Changelog] | None = None,
 ) -> BoundQuery:
     """Bind a text with one query.
 
@@ -97,6 +99,7 @@ def bind_text(
         dialect: ``flink`` or ``standard``.
         limits: on what the operator may hold.
         modules: prefixes of the modules from which CREATE FUNCTION may take functions.
+        changelogs: how the rows of tables change them, by name, where CREATE TABLE does not say it.
 
     Raises:
         SqlError: the text is wrong.
@@ -118,6 +121,8 @@ def bind_text(
     for statement in statements:
         if isinstance(statement, DEFINITIONS):
             define(statement, catalog, modules)
+            for name, changelog in (changelogs or {}).items():
+                catalog.changes(name, changelog)
         elif isinstance(statement, (SetOption, Reset)):
             settings.take(statement)
         elif isinstance(statement, TELLS):
@@ -319,7 +324,8 @@ class _JobBinder:
         plans: list[Plan] = []
         for (name, keys), queries in self.queries.items():
             source = self._sources[name]
-            layout = Layout(source.columns(column for query in queries for column in query.factory.reads))
+            reads = (column for query in queries for column in query.factory.reads)
+            layout = table_layout(source.schema, source.columns(reads))
             table = source.name.rpartition(".")[2]
             suffix = "" if keys is None else "-" + ("-".join(keys) if keys else "all")
             plan = _free(re.sub(r"[^A-Za-z0-9._-]", "_", table + suffix), [known.name for known in plans])

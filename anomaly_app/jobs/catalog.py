@@ -12,7 +12,7 @@ from anomaly_app.expressions.functions import FUNCTIONS
 from anomaly_app.expressions.functions.python import PythonFunction, check_name
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.schema import Schema
+from anomaly_app.schema import Changelog, Schema
 from anomaly_app.sql.commands import CreateSpace, Drop, Use
 from anomaly_app.sql.queries import TableRef
 from anomaly_app.sql.rewrite import rewrite
@@ -137,6 +137,16 @@ class Catalog:
     def add_table(self, name: str, schema: Schema) -> None:
         """A table that comes from elsewhere; a CREATE TABLE of that name comes first."""
         self.tables[name] = schema
+
+    def changes(self, name: str, changelog: Changelog) -> None:
+        """Say how the rows of a table change it; nothing if there is none of that name."""
+        full = _find(self.name(tuple(name.replace("`", "").split("."))), self.tables)
+        if full is None:
+            return
+        schema = self.tables[full]
+        if changelog is Changelog.UPSERT and not schema.primary_key:
+            raise self.fail(f"table {name} is given as upserts, and no PRIMARY KEY says what they are by", Span(0, 1))
+        self.tables[full] = replace(schema, changelog=changelog)
 
     def create_table(self, create: CreateTable, schema: Schema) -> None:
         """CREATE TABLE; raises ``SqlValidationError`` if the name is taken."""

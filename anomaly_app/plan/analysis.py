@@ -13,9 +13,9 @@ from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect, common_type
 from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, versioned, windowing
-from anomaly_app.plan.nodes import Calc, Node, Scan
+from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name, names_of
-from anomaly_app.schema import Column, Schema
+from anomaly_app.schema import Changelog, Column, Schema
 from anomaly_app.sql.queries import (
     FromItem,
     Join,
@@ -365,10 +365,7 @@ class Analyzer:
         if node is None:
             rowtimes = frozenset({schema.rowtime} if schema.rowtime is not None else ())
             proctimes = frozenset({schema.proctime} if schema.proctime is not None else ())
-            node = self._scans[name] = Scan(
-                columns=schema.columns, rowtimes=rowtimes, proctimes=proctimes, span=ref.span, text=text,
-                table=name, source=schema,
-            )  # fmt: skip
+            node = self._scans[name] = scanned(name, schema, rowtimes, proctimes, ref.span, text)
         return self._named(node, ref.alias, ref.path, ref.columns, ref.span, text)
 
     def _unknown(self, ref: TableRef, text: str) -> SqlValidationError:
@@ -419,6 +416,23 @@ class Analyzer:
             condition=None,
             items=identity(node, text, self.dialect),
         )
+
+
+def scanned(
+    name: str, schema: Schema, rowtimes: frozenset[str], proctimes: frozenset[str], span: Span, text: str
+) -> Node:
+    """The rows of a table; of one that is changed, all changes."""
+    updating = "" if schema.changelog is Changelog.APPEND else f"table {name} is one that changes"
+    scan = Scan(
+        columns=schema.columns, rowtimes=rowtimes, proctimes=proctimes, updating=updating, span=span, text=text,
+        table=name, source=schema,
+    )  # fmt: skip
+    if schema.changelog is not Changelog.UPSERT:
+        return scan
+    return Normalize(
+        columns=scan.columns, rowtimes=rowtimes, proctimes=proctimes, updating=updating, span=span, text=text,
+        input=scan, keys=schema.primary_key,
+    )  # fmt: skip
 
 
 def identity(node: Node, text: str, dialect: Dialect) -> tuple[Expression, ...]:

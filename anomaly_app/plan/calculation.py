@@ -8,7 +8,7 @@ from typing import Any
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.operators import COLUMNS, Layout
 from anomaly_app.plan.nodes import Calc
-from anomaly_app.plan.scope import WATERMARK, Expression
+from anomaly_app.plan.scope import HIDDEN, Expression
 
 
 def row_codes(layout: Layout, first: int = COLUMNS) -> dict[str, Code]:
@@ -44,7 +44,7 @@ def compile_calcs(
     needs: list[set[str]] = [set(wanted)]
     for calc in reversed(calcs):
         needed = set(calc.condition.reads) if calc.condition is not None else set()
-        needed |= needs[-1] & {WATERMARK}
+        needed |= needs[-1] & HIDDEN
         for name, item in zip(calc.names, calc.items, strict=True):
             if name in needs[-1]:
                 needed |= item.reads
@@ -55,7 +55,7 @@ def compile_calcs(
         if calc.condition is not None:
             condition = calc.condition.compile_condition(codes.__getitem__, env)
             lines += [f"    if not {condition}:", "        return None"]
-        outer = {WATERMARK: codes[WATERMARK]} if WATERMARK in codes else {}
+        outer = {name: codes[name] for name in HIDDEN if name in codes}
         last = level == len(calcs) - 1
         for column, item in zip(calc.columns, calc.items, strict=True):
             if column.name not in needed:

@@ -9,6 +9,7 @@ from anomaly_app.plan.nodes import (
     Detect,
     Match,
     Node,
+    Normalize,
     Over,
     Rank,
     Scan,
@@ -44,7 +45,7 @@ def distribution(result: Node) -> Sequence[str] | None:
 
 def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
-    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate)):
+    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize)):
         return node.keys
     if isinstance(node, WindowJoin):
         return tuple(key for key, _ in node.keys)

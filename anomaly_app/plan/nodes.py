@@ -117,6 +117,29 @@ class Scan(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Normalize(Node):
+    """Upserts to all changes: it keeps the last row of each key, and takes it back when another one comes.
+
+    Args:
+        input: whose rows are upserts.
+        keys: the primary key.
+    """
+
+    input: Node
+    keys: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """One."""
+        return (self.input,)
+
+    @property
+    def title(self) -> str:
+        """The key."""
+        return f"Last row by {', '.join(self.keys)}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ValuesRows(Node):
     """Rows that are written out; constant source of each value."""
 

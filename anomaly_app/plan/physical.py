@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anomaly_app.changes import CHANGE_COLUMN, with_change
+from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
 from anomaly_app.graph.operator import GraphPlan, VertexPlan
 from anomaly_app.graph.order import Order, Retime
@@ -32,7 +34,7 @@ from anomaly_app.plan.nodes import (
 )
 from anomaly_app.plan.pruning import is_stateless, needed_columns
 from anomaly_app.plan.scope import WATERMARK
-from anomaly_app.schema import APPROXIMATE, BIGINT, TEXTS, WHOLE_NUMBERS, Column, Kind
+from anomaly_app.schema import APPROXIMATE, BIGINT, CHANGE, TEXTS, WHOLE_NUMBERS, Changelog, Column, Kind, Schema
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Grid, Sessions
 from anomaly_app.windows.operator import GridOperator, Grouping
@@ -71,6 +73,7 @@ class Physical:
 
 
 _STAMP = Column(WATERMARK, BIGINT)
+_HIDDEN = {WATERMARK: _STAMP, CHANGE: CHANGE_COLUMN}
 
 
 class Builder:
@@ -103,7 +106,8 @@ class Builder:
                 self.uses[id(below)] = self.uses.get(id(below), 0) + 1
         self.reads = {scan.table: tuple(n for n in scan.names if n in self.needs[id(scan)]) for scan in self.scans}
         self.layouts = scans or {
-            scan.table: Layout(tuple(c for c in scan.columns if c.name in self.needs[id(scan)])) for scan in self.scans
+            scan.table: scan_layout(scan, (c for c in scan.columns if c.name in self.needs[id(scan)]))
+            for scan in self.scans
         }
         stamped = any(WATERMARK in self.needs[id(scan)] for scan in self.scans)
         self.needs_order = len(self.scans) == 1 and not stamped and self._all_ordered(self.scans[0])
@@ -146,11 +150,16 @@ class Builder:
             if self.uses.get(id(node), 0) > 1:
                 self._build(node)
         result = self._build(self.result, final=True)
+        if self.result.updating and result.layout.columns != with_change(self.result.columns):
+            result = self._picked(result, Layout(with_change(self.result.columns)), 0)
         assert result.vertex == len(self.vertices) - 1 or result.vertex < 0
         if result.vertex < 0:
             raise AssertionError("a query is at least a projection")
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
-        graph = GraphPlan(tuple(self.vertices), width, len(self.result.columns), self.splits_at, self.one_by_one)
+        columns = len(self.result.columns)
+        graph = GraphPlan(
+            tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating)
+        )
         last = self.result
         while isinstance(last, Calc):
             last = last.input
@@ -230,7 +239,8 @@ class Builder:
             vertex = self.add(lambda: Stamp(width), [vertex], "Watermark")
             layout = Layout((*layout.columns, _STAMP))
         in_order = self.needs_order or not node.rowtimes
-        return Built(vertex, layout, in_order, time, True, frozenset(self.reads[node.table]))
+        reads = frozenset([*self.reads[node.table], *[CHANGE] * bool(node.updating)])
+        return Built(vertex, layout, in_order, time, True, reads)
 
     def _values(self, node: ValuesRows) -> Built:
         env = Environment()
@@ -244,7 +254,7 @@ class Builder:
 
     def _union(self, node: Union) -> Built:
         columns = [column for column in node.columns if column.name in self.needs[id(node)]] or list(node.columns[:1])
-        layout = Layout(tuple(columns))
+        layout = Layout(with_change(columns) if node.updating else tuple(columns))
         branches: list[Built] = []
         for branch in node.branches:
             built = self._build(branch)
@@ -267,11 +277,12 @@ class Builder:
 
     def _picked(self, built: Built, layout: Layout, branch: int) -> Built:
         """Rows of a branch with some of their columns, in another order; one row may come through several branches."""
-        indexes = [built.layout.index(column.name) for column in layout.columns]
+        places = {column.name: f"row[{n}]" for n, column in enumerate(built.layout.columns, COLUMNS)}
+        places.setdefault(CHANGE, "0")  # nothing is taken back in this branch
         width = COLUMNS + len(built.layout.columns)
         env = Environment()
         origin = f"origin_of(row, {width}, {branch})"
-        values = ", ".join(["row[0]", "row[1]", *(f"row[{index}]" for index in indexes), origin])
+        values = ", ".join(["row[0]", "row[1]", *(places[column.name] for column in layout.columns), origin])
         env.names["origin_of"] = origin_of
         apply = env.function("pick", f"def pick(row):\n    return ({values},)")
         vertex = self.add(lambda: Transform(apply, width), [built.vertex], "Pick")
@@ -279,11 +290,12 @@ class Builder:
 
     def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
         last = chain[-1]
-        wanted = [*self._wanted(last), *self.needs[id(last)] & {WATERMARK}]
+        hidden = {name: column for name, column in _HIDDEN.items() if name in self.needs[id(last)]}
+        wanted = [*self._wanted(last), *hidden]
         width = COLUMNS + len(below.layout.columns)
         name = "; ".join(calc.title for calc in chain)
         codes = row_codes(below.layout)
-        if final and below.by_source:
+        if final and below.by_source and not last.updating:
             apply, _ = compile_calcs(chain, codes, wanted)
             from anomaly_app.graph.project import Project
 
@@ -296,7 +308,7 @@ class Builder:
             time = calc.moved_to(time)
         return Built(
             vertex,
-            Layout(tuple(_STAMP if n == WATERMARK else last.column(n) for n in wanted)),
+            Layout(tuple(hidden.get(name) or last.column(name) for name in wanted)),
             below.in_order,
             time,
             below.by_source,
@@ -417,6 +429,9 @@ class Builder:
         return Built(vertex, Layout(tuple(rule.output)), True, time, False)
 
     def _windows(self, node: WindowAggregate, chain: Sequence[Calc]) -> Built:
+        if node.input.updating:
+            problem = f"windows need rows that are not taken back: {node.input.updating}"
+            raise SqlValidationError(problem, node.text, *node.span)
         if node.attached is not None:
             from anomaly_app.plan import stateful
 
@@ -509,6 +524,16 @@ class _Projection:
     def __call__(self, columns: tuple[Column, ...]) -> _Projection:
         self.apply, _ = compile_calcs(self._chain, row_codes(Layout(columns), 0), self._wanted)
         return self
+
+
+def scan_layout(scan: Scan, columns: Iterable[Column]) -> Layout:
+    """Some columns of a scan as the layout of its rows."""
+    return table_layout(scan.source, columns)
+
+
+def table_layout(schema: Schema, columns: Iterable[Column]) -> Layout:
+    """Some columns of a table as the layout of its rows; of one that changes, with the kind of change behind them."""
+    return Layout(tuple(columns) if schema.changelog is Changelog.APPEND else with_change(tuple(columns)))
 
 
 def _compile_point(node: Detect, layout: Layout) -> Callable[[Row], tuple[float, ...]]:

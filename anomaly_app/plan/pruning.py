@@ -12,6 +12,7 @@ from anomaly_app.plan.nodes import (
     Limit,
     Match,
     Node,
+    Normalize,
     Over,
     Rank,
     Scan,
@@ -24,14 +25,15 @@ from anomaly_app.plan.nodes import (
     WindowJoin,
     walk,
 )
-from anomaly_app.plan.scope import WATERMARK
+from anomaly_app.plan.scope import HIDDEN
+from anomaly_app.schema import CHANGE
 from anomaly_app.windows.assign import Grid, Sessions
 
 
 def needed_columns(result: Node) -> dict[int, set[str]]:
     """Columns of each node that somebody needs, by the identity of the node; of the result all."""
-    needs: dict[int, set[str]] = {id(node): set() for node in walk(result)}
-    needs[id(result)] = set(result.names)
+    needs: dict[int, set[str]] = {id(node): {CHANGE} if node.updating else set() for node in walk(result)}
+    needs[id(result)] |= set(result.names)
     for node in reversed(list(walk(result))):
         for below, names in _reads(node, needs[id(node)]):
             needs[id(below)] |= names
@@ -45,7 +47,7 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         for name, item in zip(node.names, node.items, strict=True):
             if name in wanted:
                 names |= item.reads
-        return [(node.input, names | wanted & {WATERMARK})]
+        return [(node.input, names | wanted & HIDDEN)]
     if isinstance(node, Union):
         names = wanted & set(node.names) or {node.names[0]}
         return [(branch, names | _time_column(branch, row_time(node))) for branch in node.branches]
@@ -85,6 +87,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {name for name in (node.windowed.end,) if name}
     elif isinstance(node, Rank):
         names |= {*node.keys} | _time_column(below, node.time)
+    elif isinstance(node, Normalize):
+        names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
     elif isinstance(node, Sort):
@@ -105,7 +109,7 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit)):
+    while isinstance(node, (Calc, UnnestRows, Limit, Normalize)):
         if isinstance(node, Calc):
             moved.append(node)
         node = node.input

@@ -15,13 +15,16 @@ from anomaly_app.expressions.typed import Code, Dialect, Environment
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.plan.detector_functions import USE, functions
-from anomaly_app.schema import TIMESTAMPS, Column, DataType
+from anomaly_app.schema import CHANGE, TIMESTAMPS, Column, DataType
 
 ROWTIME = "$rowtime"
 """The time attribute of a relation, whatever its column is called."""
 
 WATERMARK = "$watermark"
 """The column of a scan with the watermark in front of each row, in ms: what CURRENT_WATERMARK reads."""
+
+HIDDEN = frozenset({WATERMARK, CHANGE})
+"""Columns that pass through filters and projections though no name means them."""
 
 
 WITH_OVER = ("ROW_NUMBER", "RANK", "DENSE_RANK", "LAG", "LEAD")

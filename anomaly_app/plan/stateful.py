@@ -10,6 +10,7 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.attached import AttachedWindows
+from anomaly_app.graph.normalize import LastRow, NormalizePlan
 from anomaly_app.graph.over import OverPlan, OverRows
 from anomaly_app.graph.rank import KeepFirst, RankPlan, WindowRank
 from anomaly_app.graph.session_rows import SessionRows
@@ -24,6 +25,7 @@ from anomaly_app.plan.nodes import (
     AggregateCall,
     Limit,
     Node,
+    Normalize,
     Over,
     Rank,
     Sort,
@@ -52,6 +54,8 @@ def build(builder: Builder, node: Node) -> Built:
         return _sort(builder, node)
     if isinstance(node, Limit):
         return _limit(builder, node)
+    if isinstance(node, Normalize):
+        return _normalize(builder, node)
     if isinstance(node, WindowAggregate):
         return _attached(builder, node)
     if isinstance(node, WindowJoin):
@@ -190,6 +194,14 @@ def _sort(builder: Builder, node: Sort) -> Built:
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
     vertex = builder.add(lambda: SortVertex(layout, below.reads, order), [below.vertex], node.title)
     return Built(vertex, layout, False, below.time, below.by_source, below.reads)
+
+
+def _normalize(builder: Builder, node: Normalize) -> Built:
+    below = builder.node(node.input)
+    keys = tuple(layout_column(below.layout, key) for key in node.keys)
+    plan = NormalizePlan(below.layout, below.reads, key_of(below.layout, node.keys), keys)
+    vertex = builder.add(lambda: LastRow(plan), [below.vertex], node.title)
+    return Built(vertex, below.layout, False, below.time, False, below.some)
 
 
 def _limit(builder: Builder, node: Limit) -> Built:

@@ -29,21 +29,19 @@ _MARK = re.compile(r" \*(ROW|PROC)TIME\*")
 """Flink prints it also for values that are no time attribute: RELATIONAL.md."""
 
 
-class CannotBeAskedError(Exception):
-    """The case needs what ``query()`` has no form for."""
-
-
 def asked(case: Case) -> tuple[str, dict[str, Rows]]:
     """The text and the tables of a case, as ``query`` takes them."""
     tables: dict[str, Rows] = {}
     for table in case["tables"]:
-        if table.get("changelog", "append") != "append":
-            raise CannotBeAskedError(f"{table['name']} is given as upserts")
+        changelog, rows, kinds = table.get("changelog", "append"), table["rows"], []
+        if changelog != "append":
+            kinds, rows = [kind for kind, _ in rows], [row for _, row in rows]
         types = [type_ for _, type_ in table["columns"]]
-        rows = [tuple(map(given, row, types)) for row in table["rows"]]
         tables[table["name"]] = Rows(
             columns=[tuple(column) for column in table["columns"]],
-            rows=rows,
+            rows=[tuple(map(given, row, types)) for row in rows],
+            changelog=changelog,
+            kinds=kinds,
         )
     # The DDL says the rest: watermark, computed columns, keys.
     return ";\n".join([*(table["ddl"] for table in case["tables"]), *case.get("setup", ()), case["sql"]]), tables
@@ -54,8 +52,6 @@ def judge(case: Case) -> tuple[str, str]:
     wanted = case.get("error")
     try:
         result = query(*asked(case))
-    except CannotBeAskedError as lack:
-        return "refused", f"query() cannot say it: {lack}"
     except AnomalyError as error:
         if wanted is None:
             return "refused", str(error)
