@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.expressions.typed import Dialect, common_type
+from anomaly_app.expressions.typed import Dialect
+from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, versioned, windowing
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
-from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name, names_of
+from anomaly_app.plan.relation import Relation, identity
+from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import Changelog, Column, Schema
 from anomaly_app.sql.queries import (
     FromItem,
@@ -54,25 +56,6 @@ class Catalog(Protocol):
     def names(self) -> Sequence[str]:
         """All tables and views, for hints."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """What a FROM, and what follows it, has come to.
-
-    Args:
-        node: its rows.
-        names: what expressions may call its columns.
-        text: the whole text, for errors.
-    """
-
-    node: Node
-    names: tuple[Name, ...]
-    text: str
-
-    def over(self, node: Node) -> Relation:
-        """The same names over a node that has all columns of this one."""
-        return Relation(node, self.names, self.text)
 
 
 class Analyzer:
@@ -369,8 +352,6 @@ class Analyzer:
         return self._named(node, ref.alias, ref.path, ref.columns, ref.span, text)
 
     def _unknown(self, ref: TableRef, text: str) -> SqlValidationError:
-        from anomaly_app.patterns.clause import nearest
-
         known = self.catalog.names()
         hint = nearest(ref.name, known) if known else ": CREATE TABLE it first"
         return SqlValidationError(f"unknown table {ref.name!r}{hint}", text, *ref.span)
@@ -435,15 +416,6 @@ def scanned(
     )  # fmt: skip
 
 
-def identity(node: Node, text: str, dialect: Dialect) -> tuple[Expression, ...]:
-    """The columns of a node as expressions over it."""
-    scope = Scope(text, names_of(node.columns), dialect)
-    return tuple(
-        Expression(Exact.to(node.span, column), scope, column.type, frozenset({column.name}), column.name)
-        for column in node.columns
-    )
-
-
 def refuse_subqueries(tree: n.Node, text: str) -> None:
     """Raise for a query inside an expression: these are joins, which are not there yet."""
     for part in n.walk(tree):
@@ -472,17 +444,6 @@ def _refuse_many_rows(condition: n.Node, scope: Scope) -> None:
         if isinstance(part, n.Call) and part.over is not None:
             hint = "QUALIFY, or WHERE of a query around this one, is about what it gives"
             raise scope.fail(part, f"{part.name} … OVER cannot stand inside WHERE: {hint}")
-
-
-def common_columns(trees: Sequence[Node]) -> list[Column] | int:
-    """Columns that hold those of all nodes, by position, named as those of the first; the place that has none."""
-    columns: list[Column] = []
-    for place, column in enumerate(trees[0].columns):
-        type_ = common_type(tree.columns[place].type for tree in trees)
-        if type_ is None:
-            return place
-        columns.append(Column(column.name, type_))
-    return columns
 
 
 def _name(tree: n.Node, number: int) -> str:

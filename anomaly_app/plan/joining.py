@@ -11,12 +11,13 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan.nodes import Node, WindowColumns, WindowJoin
+from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Scope, free_name, names_of
 from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
 from anomaly_app.sql.queries import Join, Select
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
 
 _EXACT = WHOLE_NUMBERS | {Kind.BOOLEAN, Kind.DATE}
 

@@ -10,7 +10,8 @@ from anomaly_app.expressions.refused import refusal
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
+    from anomaly_app.plan.relation import Relation
 
 
 def joined(analyzer: Analyzer, join: Join, right: TableRef | Subquery, as_of: n.Node, text: str) -> Relation:
