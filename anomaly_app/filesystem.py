@@ -180,12 +180,15 @@ def _records(data: bytes, quote: bytes | None) -> list[tuple[int, bytes]]:
 
 def _fields(line: bytes, options: CsvOptions) -> list[str]:
     """Values of the first line; none if it is not CSV."""
-    quoting = csv.QUOTE_NONE if options.quote is None else csv.QUOTE_MINIMAL
+    dialect: dict[str, Any] = {
+        "delimiter": options.delimiter,
+        "quotechar": options.quote,
+        "escapechar": options.escape,
+        "quoting": csv.QUOTE_NONE if options.quote is None else csv.QUOTE_MINIMAL,
+        "strict": True,
+    }
     try:
-        reader = csv.reader(
-            [line.decode()], delimiter=options.delimiter, quotechar=options.quote, escapechar=options.escape,
-            quoting=quoting, strict=True,
-        )  # fmt: skip
+        reader = csv.reader([line.decode()], **dialect)
         return [name.strip() for name in next(reader)]
     except (csv.Error, ValueError):
         return []

@@ -11,11 +11,11 @@ from anomaly_app.expressions.comparisons import comparable
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.lookup import LookupTable
-from anomaly_app.plan.joining import conjuncts
+from anomaly_app.plan.join_sides import Sides, conjunction, conjuncts
 from anomaly_app.plan.lookup_node import LookupJoin, LookupKey
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
-from anomaly_app.plan.scope import Expression, Scope, free_name
-from anomaly_app.schema import TEXTS, Changelog, Column, DataType, Kind
+from anomaly_app.plan.scope import Expression, Scope
+from anomaly_app.schema import TEXTS, Changelog, DataType, Kind
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
@@ -54,29 +54,19 @@ def looked_up(
         raise SqlValidationError(problem, text, *join.span)
     table = analyzer.item(replace(right, as_of=None), text)
     scan, chain = _table_below(table.node, right.span, text)
-    taken = list(node.names)
-    theirs: dict[str, str] = {}
-    for column in table.node.columns:
-        theirs[column.name] = free_name(column.name, taken)
-        taken.append(theirs[column.name])
-    own = {column.name: replace(column, name=theirs[column.name]) for column in table.node.columns}
-    names = (*left.names, *(replace(name, column=own[name.column.name]) for name in table.names))
+    sides = Sides.of(node, table.node)
+    names = sides.names(left, table)
     scope = Scope(text, names, analyzer.dialect)
-    keys, condition = _split(join.condition, scope, frozenset(theirs.values()), scan.table, join, text)
-    missing = join.kind == "LEFT"
-    columns = [_nullable(column) if missing else column for column in own.values()]
+    keys, condition = _split(join.condition, scope, frozenset(sides.theirs.values()), scan.table, join, text)
+    kind = "LEFT" if join.kind == "LEFT" else "INNER"
     joined = LookupJoin(
-        columns=(*node.columns, *columns), rowtimes=node.rowtimes, proctimes=node.proctimes, window=node.window,
-        span=join.span, text=text, kind="LEFT" if missing else "INNER", input=node,
+        columns=sides.joined_columns(kind), rowtimes=node.rowtimes, proctimes=node.proctimes, window=node.window,
+        span=join.span, text=text, kind=kind, input=node,
         table=analyzer.lookups.setdefault(scan.table, LookupTable(scan.table, scan.source)), scan=scan, chain=chain,
-        keys=keys, condition=condition, theirs=theirs, as_of_call=isinstance(as_of, n.Call),
+        keys=keys, condition=condition, theirs=sides.theirs, as_of_call=isinstance(as_of, n.Call),
     )  # fmt: skip
     by_name = {column.name: column for column in joined.columns}
     return replace(left, node=joined, names=tuple(replace(name, column=by_name[name.column.name]) for name in names))
-
-
-def _nullable(column: Column) -> Column:
-    return replace(column, type=column.type.with_nullable(True))
 
 
 def _table_below(node: Node, span: Span, text: str) -> tuple[Scan, tuple[Calc, ...]]:
@@ -102,13 +92,14 @@ def _split(
 ) -> tuple[tuple[LookupKey, ...], Expression | None]:
     """What is looked up by, and what else must hold for a pair."""
     keys: list[LookupKey] = []
-    rest: n.Node | None = None
+    others: list[n.Node] = []
     for part in conjuncts(tree) if tree is not None else ():
         key = _key(part, scope, theirs)
         if key is not None:
             keys.append(key)
         else:
-            rest = part if rest is None else n.Binary(Span(rest.span.start, part.span.end), "AND", rest, part)
+            others.append(part)
+    rest = conjunction(others)
     if not keys:
         problem = (
             f"a lookup join needs a column of {table} that is equal to something, as in ON o.k = t.k: further "
