@@ -19,14 +19,15 @@ import faust
 from mode import Service
 
 from anomaly_app.agents.lane import declare
-from anomaly_app.errors import AnomalyError, SettingsError, SqlError, StateError
+from anomaly_app.errors import AnomalyError, DataError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
-from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.model import Job, Source
 from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
 from anomaly_app.runtime.lane import LaneApp
+from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.refusals import STATUS, end, refusal
@@ -134,7 +135,9 @@ class AnomalyApp(LaneApp):
         self.conf.broker = _urls(loaded)
         self.isolation_level = settings.kafka.isolation_level
         async with TopicAdmin(loaded) as admin:
-            sources = await admin.sources(sorted({plan.source.topic for job in drafts for plan in job.plans}))
+            sources = await admin.sources(
+                sorted({plan.source.topic for job in drafts for plan in job.plans} | _looked_up(drafts))
+            )
             jobs = bind_jobs(loaded, sources)
             registries = Registries(loaded)
             pipelines = [
@@ -142,6 +145,7 @@ class AnomalyApp(LaneApp):
                 for job in jobs
                 for plan in job.plans
             ]
+            lookups = Lookups(loaded, jobs, registries, sources)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
         try:
@@ -151,7 +155,8 @@ class AnomalyApp(LaneApp):
         finally:
             await registries.close()
         recognised = {topic.name for topic in needed if topic.recognised}
-        worker = Worker(loaded, jobs, pipelines, OutputWriter(partitions, recognised))
+        await lookups.read_files()
+        worker = Worker(loaded, jobs, pipelines, OutputWriter(partitions, recognised), lookups)
         worker.app = self
         for pipeline in pipelines:
             for upstream in (True, False) if pipeline.repartitioned else (False,):
@@ -183,6 +188,10 @@ class AnomalyApp(LaneApp):
                 )
             except SettingsError as error:
                 end(error)  # nothing has been started yet that would have to be stopped
+        try:
+            await self.worker.lookups.read_topics()
+        except DataError as error:
+            end(error)
 
     async def on_started(self) -> None:
         """The producer is there: watch the broker, tick, and end a bounded run."""
@@ -195,8 +204,9 @@ class AnomalyApp(LaneApp):
         gc.set_threshold(*GC_THRESHOLDS)
         watch = Watch(worker)
         watches = (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, watch.watch_silence, watch.clear_up)
-        for work in (*watches, self._stop_when_finished):
-            self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
+        works = [work() for work in (*watches, self._stop_when_finished)]
+        for running in (*works, *worker.lookups.works()):
+            self._side_tasks.append(asyncio.create_task(self._or_crash(running)))
         await super().on_started()
 
     def end_if_refused(self, error: Exception) -> None:
@@ -225,6 +235,7 @@ class AnomalyApp(LaneApp):
         await cancel(self._side_tasks)
         if self.worker is not None:
             await self.worker.close()
+            await self.worker.lookups.close()
         if self._web is not None:
             await self._web.cleanup()
 
@@ -313,7 +324,7 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
         SqlError: a file is wrong.
     """
     settings = loaded.settings
-    limits = Limits(**settings.limits.model_dump())
+    limits = Limits(**settings.limits.model_dump(exclude={"lookup_rows"}))
     jobs: list[Job] = []
     for path in job_files(loaded):
         try:
@@ -337,6 +348,11 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
             raise error.in_file(path) from None
         jobs.append(job)
     return jobs
+
+
+def _looked_up(jobs: Sequence[Job]) -> set[str]:
+    """Topics of the tables that queries look rows up in."""
+    return {lookup.source.topic for job in jobs for lookup in job.lookups if isinstance(lookup.source, Source)}
 
 
 def _urls(loaded: LoadedSettings) -> list[str]:

@@ -175,8 +175,11 @@ def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
         given: the rows of each table, by name.
         sql: its text, for errors.
     """
+    given = _with_files(bound, given)
     names = [_name_of(table, given, sql) for table in bound.tables]
+    looked_up = _look_up_tables(bound, given, sql)
     result = _run(bound, names[0], given[names[0]]) if len(names) == 1 else _run_several(bound, names, given)
+    result.rejected += looked_up
     if bound.factory.node.updating:
         kinds, result._bindings = result._kinds, []
         result.changes = [(Change(kind).symbol, row) for kind, row in zip(kinds, result.rows, strict=True)]
@@ -184,6 +187,43 @@ def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
     else:
         result.changes = [(Change.INSERT.symbol, row) for row in result.rows]
     return result
+
+
+def _with_files(bound: BoundQuery, given: Mapping[str, Rows]) -> Mapping[str, Rows]:
+    """The rows that are given, and those of tables that are in files."""
+    tables = [*bound.tables, *(table for _, table in bound.lookups)]
+    known = {name.replace("`", "").lower() for name in given}
+    files = {one.name: Rows(rows=one.file) for one in tables if one.file is not None and one.name.lower() not in known}
+    return {**given, **files} if files else given
+
+
+def _look_up_tables(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> list[Rejected]:
+    """Fill the tables of lookup joins; gives the rows that cannot be read."""
+    found: list[Rejected] = []
+    for table, read in bound.lookups:
+        name = _name_of(read, given, sql)
+        rows, rejected = table_rows(given[name], read)
+        table.swap(table.load(rows))
+        found += [replace(each, table=name) for each in rejected]
+    return found
+
+
+def table_rows(table: Rows, bound: BoundTable) -> tuple[list[Row], list[Rejected]]:
+    """All rows of a table in the engine's layout, and those that cannot be read.
+
+    Args:
+        table: its rows.
+        bound: its columns.
+
+    Raises:
+        DataError: the table cannot be read at all.
+    """
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    for batch, wrong in _batches(table, bound):
+        rows += batch
+        rejected += wrong
+    return rows, rejected
 
 
 def as_rows(table: Any) -> Rows:

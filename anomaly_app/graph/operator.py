@@ -61,6 +61,8 @@ class GraphPlan:
         splits_at: a row this many milliseconds ahead of the watermark, or less, begins a step.
         one_by_one: each row begins a step.
         updating: rows of the result carry behind the columns what they change.
+        by_path: rows of the result are told apart by the way that they came, and not by their values too: these may be
+            others in a replay. Only where each row comes its own way.
     """
 
     vertices: tuple[VertexPlan, ...]
@@ -69,6 +71,7 @@ class GraphPlan:
     splits_at: int = 0
     one_by_one: bool = False
     updating: bool = False
+    by_path: bool = False
 
 
 class GraphOperator:
@@ -294,13 +297,13 @@ class GraphOperator:
         if self.plan.updating:
             return [
                 Finding(
-                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), row_number(row, end + 1),
+                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), self._number(row, end + 1),
                     change=row[end],
                 )
                 for row in rows
             ]  # fmt: skip
         return [
-            Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), row_number(row, end))
+            Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), self._number(row, end))
             for row in rows
         ]
 
@@ -311,6 +314,13 @@ class GraphOperator:
             _, position, *place = behind[0]
             return (row[TIME], position, *self._unknown, *place)
         return (row[TIME], row[POSITION], *self._unknown, *behind)
+
+    def _number(self, row: Row, end: int) -> int:
+        """A number that tells rows of one last source row apart, and is the same in a replay."""
+        behind = row[end:]
+        if self.plan.by_path and len(behind) == 1:
+            return digest_of(behind[0][0])
+        return row_number(row, end)
 
 
 def _layout(plan: VertexPlan, place: int) -> Layout | None:

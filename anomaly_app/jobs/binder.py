@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.filesystem import FileTable
+from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
+from anomaly_app.jobs.files import bind_file, is_file
+from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.portability import refused_by_flink
 from anomaly_app.jobs.said import ALERTS, Settings
@@ -42,11 +46,13 @@ class BoundTable:
         name: dotted.
         schema: its columns and time.
         span: its place in the text.
+        file: its rows, unless others are given: of a table that CREATE TABLE says to be in a file.
     """
 
     name: str
     schema: Schema
     span: Span
+    file: FileTable | None = None
 
     @property
     def layout(self) -> Layout:
@@ -66,10 +72,12 @@ class BoundQuery:
     Args:
         factory: makes its operator.
         tables: that it reads.
+        lookups: tables of its lookup joins, and what fills them.
     """
 
     factory: PlannedQuery
     tables: tuple[BoundTable, ...]
+    lookups: tuple[tuple[LookupTable, BoundTable], ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -160,7 +168,15 @@ def bind_query(
         columns = tuple(column for column in catalog.tables[sink].columns if column.origin is Origin.VALUE)
         into = into_sink(node.columns, statement, sink, columns, sql), columns
     factory = PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into)
-    return BoundQuery(factory, tuple(BoundTable(scan.table, scan.source, scan.span) for scan in factory.scans))
+
+    def bound(scan: Scan) -> BoundTable:
+        create = catalog.creates.get(scan.table)
+        file = bind_file(create, []).table if create is not None and is_file(create) else None
+        return BoundTable(scan.table, scan.source, scan.span, file)
+
+    joins = {id(join.table): join for join in lookup_joins(node)}
+    lookups = tuple((join.table, bound(join.scan)) for join in joins.values())
+    return BoundQuery(factory, tuple(map(bound, factory.scans)), lookups)
 
 
 _TELL = "Session.execute of Python gives its rows, and anomaly explain tells about the queries of a file"
@@ -244,6 +260,7 @@ def bind_job(
         binder.plans(),
         tuple(dict.fromkeys(binder.warnings)),
         tuple(dict.fromkeys(binder.refusals)),
+        tuple(binder.lookups),
     )
 
 
@@ -277,6 +294,7 @@ class _JobBinder:
         self._sinks: dict[str, Sink] = {}
         self.queries: dict[tuple[str, tuple[str, ...] | None], list[Query]] = {}
         self._names: list[str] = []
+        self.lookups: list[Lookup] = []
 
     def define(self, statement: Definition) -> None:
         """A statement after which names may mean something else than before."""
@@ -297,7 +315,10 @@ class _JobBinder:
             key = sink.key_fields if sink.upsert else ()
             self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
         factory = _over_one_table(node, self.analyzer, into, self.limits, self.settings, self.text)
-        source = self._source(factory.scan.table)
+        known = {id(lookup.table) for lookup in self.lookups}
+        lookups = bind_lookups(node, self.catalog.creates, self.text, self.warnings)
+        self.lookups += [lookup for lookup in lookups if id(lookup.table) not in known]
+        source = self._source(factory.scan.table, factory.scan.span)
         factory.read_from(source.schema)
         if factory.bounded_only and not (self.bounded or source.bounded):
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
@@ -342,8 +363,14 @@ class _JobBinder:
             return Routing.DIRECT
         return Routing.REPARTITION
 
-    def _source(self, name: str) -> Source:
+    def _source(self, name: str, place: Span) -> Source:
         self._note(name, insert=None)
+        if is_file(self.catalog.creates[name]):
+            problem = (
+                f"table {name} is in a file, and a query of a job reads topics: it may be looked up in, as in JOIN "
+                f"{name} FOR SYSTEM_TIME AS OF PROCTIME() ON …"
+            )
+            raise SqlValidationError(problem, self.text, *place)
         if name not in self._sources:
             self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
         return self._sources[name]
@@ -351,6 +378,9 @@ class _JobBinder:
     def _sink(self, insert: Insert) -> Sink:
         name = self.catalog.known(insert.path, insert.target_span)
         self._note(name, insert)
+        if is_file(self.catalog.creates[name]):
+            problem = f"table {name} is in a file: a job writes topics, and no files"
+            raise SqlValidationError(problem, self.text, *insert.target_span)
         if name not in self._sinks:
             self._sinks[name] = bind_sink(self.catalog.creates[name], self.text, self.warnings)
         return self._sinks[name]

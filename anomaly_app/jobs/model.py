@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
 from anomaly_app.operators import Layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Column, Schema
+
+if TYPE_CHECKING:
+    from anomaly_app.jobs.lookups import Lookup
 
 
 class Startup(Enum):
@@ -223,6 +227,7 @@ class Job:
         plans: what to run.
         warnings: what was accepted but has no meaning here.
         refused_by_flink: what Flink 2.3 would say no to.
+        lookups: tables that lookup joins read.
     """
 
     name: str
@@ -232,6 +237,7 @@ class Job:
     plans: tuple[Plan, ...]
     warnings: tuple[str, ...] = ()
     refused_by_flink: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
 
 
 def version_of(text: str) -> str:

@@ -87,7 +87,8 @@ def _said(jobs: Sequence[Job]) -> Mapping[str, Sequence[_Said]]:
     for job in jobs:
         for plan in job.plans:
             sinks = [query.sink for query in plan.queries if query.sink is not None]
-            tables: list[Source | Sink] = [plan.source, *sinks]
+            looked_up = [lookup.source for lookup in job.lookups if isinstance(lookup.source, Source)]
+            tables: list[Source | Sink] = [plan.source, *looked_up, *sinks]
             for table in tables:
                 for name, value in table.client.items():
                     found.setdefault(name, {})[_Said(value, f"{table.name} (job {job.name})")] = None

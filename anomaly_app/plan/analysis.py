@@ -12,6 +12,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, versioned, windowing
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
@@ -79,6 +80,7 @@ class Analyzer:
 
     def __init__(self, catalog: Catalog, dialect: Dialect) -> None:
         self.catalog, self.dialect = catalog, dialect
+        self.lookups: dict[str, LookupTable] = {}
         self._known: dict[int, tuple[QueryTree, Node]] = {}
         self._scans: dict[str, Node] = {}
         self._views: dict[tuple[str, ...], Node] = {}

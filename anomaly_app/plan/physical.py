@@ -16,6 +16,7 @@ from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import fused, stateful
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -149,8 +150,10 @@ class Builder:
             raise AssertionError("a query is at least a projection")
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
         columns = Layout(tuple(self.result.columns))
+        # What a lookup gives may be another row in a replay: a result that is out already is known by its way then.
+        by_path = is_stateless(self.result) and any(isinstance(one, LookupJoin) for one in walk(self.result))
         graph = GraphPlan(
-            tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating)
+            tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating), by_path
         )
         last = self.result
         while isinstance(last, Calc):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from anomaly_app.patterns.rule import Rule
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -91,6 +92,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
+    elif isinstance(node, LookupJoin):
+        names |= node.reads & set(below.names)
     elif isinstance(node, Sort):
         names |= {column.name for column in node.order} | _time_column(below, node.time)
     return [(below, names)]
@@ -109,7 +112,7 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit, Normalize)):
+    while isinstance(node, (Calc, UnnestRows, Limit, LookupJoin, Normalize)):
         if isinstance(node, Calc):
             moved.append(node)
         node = node.input
@@ -132,7 +135,7 @@ def row_time(node: Node) -> str | None:
 def is_stateless(node: Node) -> bool:
     """Whether the rows of a node come as those of the tables do."""
     return all(
-        isinstance(one, (Scan, Calc, Union, UnnestRows, ValuesRows))
+        isinstance(one, (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows))
         or (isinstance(one, WindowAssign) and isinstance(one.windows, Grid))
         for one in walk(node)
     )

@@ -23,6 +23,7 @@ from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
+from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
 from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage, Flush, Pending, Replays, Stage
@@ -52,6 +53,7 @@ class Worker:
         jobs: bound job files.
         pipelines: of their plans.
         writer: of all output.
+        lookups: tables that queries look rows up in.
 
     Attributes:
         stages: of the assigned partitions.
@@ -62,9 +64,15 @@ class Worker:
     """
 
     def __init__(
-        self, loaded: LoadedSettings, jobs: Sequence[Job], pipelines: Sequence[Pipeline], writer: OutputWriter
+        self,
+        loaded: LoadedSettings,
+        jobs: Sequence[Job],
+        pipelines: Sequence[Pipeline],
+        writer: OutputWriter,
+        lookups: Lookups,
     ) -> None:
         self.loaded, self.bound_jobs, self.pipelines, self.writer = loaded, jobs, pipelines, writer
+        self.lookups = lookups
         self.feed = AlertFeed(loaded.settings.alerts.recent)
         self.run = uuid.uuid4().hex
         self.flush_interval_s = loaded.settings.worker.flush_interval_ms / 1000
