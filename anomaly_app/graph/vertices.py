@@ -14,6 +14,7 @@ import msgspec
 
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.keyed import KeyedState
 from anomaly_app.operators import (
     COLUMNS,
     MAX_WATERMARK,
@@ -55,9 +56,11 @@ class Vertex:
         counters: what it dropped or bounded.
         late: rows of its first input that came too late for it; the graph takes them.
         late_others: and those of further inputs, with the number of the input.
+        stores: values by key, which the graph stores and gives back; set when it is made, and not changed.
     """
 
     keeps_rows = True
+    stores: Sequence[KeyedState[Any]] = ()
 
     def __init__(self, width: int = COLUMNS) -> None:
         self.width = width

@@ -166,7 +166,7 @@ def test_nothing_is_late_for_a_lookup() -> None:
 @pytest.mark.parametrize(
     ("sql", "marked", "problem"),
     [
-        (f"SELECT id FROM o JOIN t {AS_OF} ON o.v > t.most", "o.v > t.most", "a column of t that is equal to something"),
+        (f"SELECT id FROM o JOIN t {AS_OF} ON o.v > t.most", "o.v > t.most", "a column of t that is equal"),
         (f"SELECT id FROM o JOIN t {AS_OF} ON TRUE", "TRUE", "a column of t that is equal to something"),
         (f"SELECT id FROM o CROSS JOIN t {AS_OF}", "t FOR", "a column of t that is equal to something"),
         (f"SELECT id FROM o JOIN t {AS_OF} ON o.k = t.mots", "t.mots", "t has no column 'mots'; did you mean most?"),

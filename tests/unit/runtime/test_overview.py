@@ -19,5 +19,6 @@ async def test_unreadable_records_that_are_let_go_are_counted() -> None:
     stage.process([SimpleNamespace(offset=0), SimpleNamespace(offset=1)], 5)
     stage.process([SimpleNamespace(offset=2)], 5)
     writer = SimpleNamespace(repeated=3)
-    worker: Any = SimpleNamespace(stages={("t", 0): [stage]}, writer=writer)
+    lookups = SimpleNamespace(counters=dict)
+    worker: Any = SimpleNamespace(stages={("t", 0): [stage]}, writer=writer, lookups=lookups)
     assert Overview(worker).counters() == {"repeated_outputs": 3, "unreadable_ignored": 4}

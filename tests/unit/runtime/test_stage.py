@@ -12,6 +12,8 @@ from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.model import Format, Job, Source
 from anomaly_app.operators import MAX_WATERMARK
 from anomaly_app.runtime.cancel import cancel
+from anomaly_app.runtime.lookups import Lookups
+from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.stage import SILENCE_KEY, Flush, Pending, Stage
 from anomaly_app.runtime.worker import Worker
 from anomaly_app.schema import Schema
@@ -108,7 +110,8 @@ def batch(*offsets: int) -> tuple[Pending, Any]:
 async def test_nothing_is_written_or_taken_behind_the_end_of_a_bounded_run() -> None:
     """A checkpoint from behind it would say that time has ended: the rows of the next run would all be late."""
     told: Any = Told()
-    worker = Worker(LoadedSettings(Settings()), [], [], told)
+    settings = LoadedSettings(Settings())
+    worker = Worker(settings, [], [], told, Lookups(settings, [], Registries(settings), {}))
     tables: Any = {"plan-state": SimpleNamespace(changelog="changelog", write=lambda *_: None)}
     worker.tables = tables
     stage = Bounded()
