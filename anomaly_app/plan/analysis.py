@@ -12,7 +12,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect, common_type
-from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, windowing
+from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, versioned, windowing
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name, names_of
 from anomaly_app.schema import Changelog, Column, Schema
@@ -335,13 +335,17 @@ class Analyzer:
     def item(self, item: FromItem, text: str) -> Relation:
         """An item of FROM."""
         if isinstance(item, TableRef):
+            versioned.refuse(item, text)
             return self._table(item, text)
         if isinstance(item, Subquery):
+            versioned.refuse(item, text)
             node = self.query(item.query)
             return self._named(node, item.alias, (), item.columns, item.span, text)
         if isinstance(item, Unnest):
             raise SqlValidationError("UNNEST stands behind CROSS JOIN or LEFT JOIN", text, *item.span)
         assert isinstance(item, Join)
+        if isinstance(item.right, (TableRef, Subquery)) and item.right.as_of is not None:
+            return versioned.joined(self, item, item.right, item.right.as_of, text)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
         joined = joining.window_joined(self, item, text)
@@ -350,8 +354,6 @@ class Analyzer:
         return joined
 
     def _table(self, ref: TableRef, text: str) -> Relation:
-        if ref.as_of is not None:
-            raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *ref.as_of.span)
         view = self.catalog.view(ref.path)
         if view is not None:
             return self._named(self.view(view), ref.alias, ref.path, ref.columns, ref.span, text)

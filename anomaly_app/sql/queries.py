@@ -37,12 +37,21 @@ class TableRef:
 
 @dataclass(frozen=True, slots=True)
 class Subquery:
-    """``(query) [AS alias [(columns)]]`` in FROM, or a name of WITH."""
+    """``(query) [AS alias [(columns)]]`` in FROM, or a name of WITH.
+
+    Args:
+        span: its place.
+        query: what stands in the parentheses.
+        alias: None if not said.
+        columns: new names of its columns; () without.
+        as_of: of ``FOR SYSTEM_TIME AS OF`` behind a name of WITH.
+    """
 
     span: Span
     query: QueryTree
     alias: str | None
     columns: tuple[str, ...] = ()
+    as_of: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -361,9 +361,9 @@ class QueryParser(WindowParser):
         alias, columns = self._alias_and_columns()
         place = self.span_from(start)
         item = self.named_table(path, place)
-        if isinstance(item, TableRef):
-            return replace(item, alias=alias, columns=columns, as_of=as_of)
-        return replace(item, alias=alias or path[0], columns=columns)
+        if isinstance(item, Subquery):
+            alias = alias or path[0]
+        return replace(item, alias=alias, columns=columns, as_of=as_of)
 
     def named_table(self, path: tuple[str, ...], span: Span) -> TableRef | Subquery:
         """A table, or what WITH gives that name."""
