@@ -10,15 +10,14 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.plan.nodes import Node, WindowColumns, WindowJoin
-from anomaly_app.plan.scope import Scope, free_name, names_of
-from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
+from anomaly_app.plan.join_sides import Parts, Sides, conjuncts
+from anomaly_app.plan.nodes import WindowColumns, WindowJoin
+from anomaly_app.plan.scope import Scope, names_of
+from anomaly_app.schema import Column
 from anomaly_app.sql.queries import Join, Select
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer, Relation
-
-_EXACT = WHOLE_NUMBERS | {Kind.BOOLEAN, Kind.DATE}
 
 
 def window_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:
@@ -30,8 +29,8 @@ def window_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:
     if join.condition is None or join.kind not in ("INNER", "LEFT", "RIGHT", "FULL"):
         return None
     left, right = analyzer.item(join.left, text), analyzer.item(join.right, text)
-    sides = _sides(left, right)
-    names = (*left.names, *(replace(name, column=sides.renamed[name.column.name]) for name in right.names))
+    sides = Sides.of(left.node, right.node)
+    names = sides.names(left, right)
     scope = Scope(text, names, analyzer.dialect)
     found = _condition(conjuncts(join.condition), scope, sides)
     if found is None:
@@ -62,47 +61,6 @@ def window_filtered(analyzer: Analyzer, relation: Relation, condition: n.Node) -
     return relation, rest
 
 
-def conjuncts(node: n.Node) -> list[n.Node]:
-    """What AND puts together, from left to right."""
-    found: list[n.Node] = []
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, n.Binary) and one.op == "AND":
-            waiting += [one.right, one.left]
-        else:
-            found.append(one)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Sides:
-    """The inputs of a join.
-
-    Args:
-        left: one input.
-        right: the other.
-        renamed: its columns, by their names, as they are called behind the join.
-    """
-
-    left: Node
-    right: Node
-    renamed: dict[str, Column]
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return (*self.left.columns, *self.renamed.values())
-
-
-def _sides(left: Relation, right: Relation) -> _Sides:
-    taken = list(left.node.names)
-    renamed: dict[str, Column] = {}
-    for column in right.node.columns:
-        renamed[column.name] = replace(column, name=free_name(column.name, taken))
-        taken.append(renamed[column.name].name)
-    return _Sides(left.node, right.node, renamed)
-
-
 @dataclass(frozen=True, slots=True)
 class _Condition:
     keys: tuple[tuple[str, str], ...]
@@ -110,59 +68,21 @@ class _Condition:
     scope: Scope
 
 
-def _condition(parts: Sequence[n.Node], scope: Scope, sides: _Sides) -> _Condition | None:
+def _condition(parts: Sequence[n.Node], scope: Scope, sides: Sides) -> _Condition | None:
     """Equal columns, and what else must hold for a pair; None if the windows need not be equal."""
     left, right = sides.left.window, sides.right.window
     if left is None or right is None or not (left.start and left.end and right.start and right.end):
         return None
-    edges = {
-        (left.start, sides.renamed[right.start].name): "start",
-        (left.end, sides.renamed[right.end].name): "end",
-    }
-    original = {column.name: name for name, column in sides.renamed.items()}
-    types = {column.name: column.type for column in sides.columns}
-    equal: set[str] = set()
-    keys: list[tuple[str, str]] = []
-    rest: n.Node | None = None
-    for part in parts:
-        pair = _columns(part, scope, original)
-        if pair is not None and pair in edges:
-            equal.add(edges[pair])
-        elif pair is not None and _same(types[pair[0]], types[pair[1]]):
-            keys.append((pair[0], original[pair[1]]))
-        else:
-            rest = part if rest is None else n.Binary(part.span, "AND", rest, part)
-    if equal != {"start", "end"} or left.windows != right.windows:
+    if left.windows != right.windows:
         return None
-    return _Condition(tuple(keys), rest, scope)
-
-
-def _columns(part: n.Node, scope: Scope, of_right: dict[str, str]) -> tuple[str, str] | None:
-    """The column of the left and the one of the right that a condition says are equal."""
-    if not isinstance(part, n.Binary) or part.op != "=":
+    edges = {(left.start, right.start), (left.end, right.end)}
+    split = Parts.of(parts, scope, sides)
+    if not edges.issubset(split.keys):
         return None
-    pair = []
-    for side in (part.left, part.right):
-        if not isinstance(side, n.ColumnRef):
-            return None
-        column, fields = scope.resolve(side)
-        if fields:
-            return None
-        pair.append(column.name)
-    first, second = pair
-    if (first in of_right) == (second in of_right):
-        return None
-    return (second, first) if first in of_right else (first, second)
+    return _Condition(tuple(pair for pair in split.keys if pair not in edges), split.rest, scope)
 
 
-def _same(a: DataType, b: DataType) -> bool:
-    """Whether equal values of two types are equal in memory."""
-    if a.kind in TEXTS or a.kind in _EXACT:
-        return (b.kind in TEXTS) if a.kind in TEXTS else a.kind is b.kind or {a.kind, b.kind} <= WHOLE_NUMBERS
-    return a.kind is b.kind and a.kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_LTZ) and a.precision == b.precision
-
-
-def _node(kind: str, sides: _Sides, found: _Condition, span: Span, text: str) -> WindowJoin:
+def _node(kind: str, sides: Sides, found: _Condition, span: Span, text: str) -> WindowJoin:
     for side in (sides.left, sides.right):
         if side.updating:
             problem = f"a window join needs rows that are not taken back: {side.updating}"
@@ -170,15 +90,12 @@ def _node(kind: str, sides: _Sides, found: _Condition, span: Span, text: str) ->
     condition = found.scope.expression(found.rest, "ON") if found.rest is not None else None
     left, right = sides.left.window, sides.right.window
     assert left is not None and right is not None
-    theirs = {name: column.name for name, column in sides.renamed.items()}
+    theirs = sides.theirs
     columns: tuple[Column, ...] = sides.left.columns
     rowtimes, proctimes = set(sides.left.rowtimes), set(sides.left.proctimes)
     window: WindowColumns | None = left
     if kind not in ("SEMI", "ANTI"):
-        columns = (
-            *(_nullable(column, kind in ("RIGHT", "FULL")) for column in columns),
-            *(_nullable(column, kind in ("LEFT", "FULL")) for column in sides.renamed.values()),
-        )
+        columns = sides.joined_columns(kind)
         rowtimes |= {theirs[name] for name in sides.right.rowtimes}
         proctimes |= {theirs[name] for name in sides.right.proctimes}
         if kind == "RIGHT":
@@ -190,10 +107,6 @@ def _node(kind: str, sides: _Sides, found: _Condition, span: Span, text: str) ->
         columns=columns, rowtimes=frozenset(rowtimes), proctimes=frozenset(proctimes), window=window, span=span,
         text=text, kind=kind, left=sides.left, right=sides.right, keys=found.keys, condition=condition, theirs=theirs,
     )  # fmt: skip
-
-
-def _nullable(column: Column, missing: bool) -> Column:
-    return replace(column, type=column.type.with_nullable(True)) if missing else column
 
 
 # --- IN and EXISTS --------------------------------------------------------------------------------------
@@ -208,7 +121,7 @@ def _semi_joined(analyzer: Analyzer, relation: Relation, test: n.InQuery | n.Exi
     if window is None or window.start is None or window.end is None or select.table is None:
         return None
     inner = analyzer.source(select)
-    sides = _sides(relation, inner)
+    sides = Sides.of(relation.node, inner.node)
     scope = Scope(relation.text, names_of(sides.columns), analyzer.dialect)
     inside, outside = analyzer.scope(inner), analyzer.scope(relation)
 
