@@ -19,6 +19,7 @@ from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, is_everything, row_codes
 from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -177,7 +178,7 @@ class Builder:
         attached = isinstance(node, WindowAggregate) and node.attached is not None
         return not attached and self.uses.get(id(node), 0) < 2
 
-    def _wanted(self, node: Node) -> list[str]:
+    def wanted(self, node: Node) -> list[str]:
         """Columns of a node that somebody needs."""
         return [name for name in node.names if name in self.needs[id(node)]]
 
@@ -213,6 +214,10 @@ class Builder:
             return self._windows(core, chain)
         if isinstance(core, Detect):
             return self._detect(core, chain)
+        if isinstance(core, TimedJoin):
+            from anomaly_app.plan.build_joins import build_join
+
+            return build_join(self, core, chain)
         below = self._build(core) if chain else self._other(core)
         return self._calcs(chain, below, final) if chain else below
 
@@ -291,7 +296,7 @@ class Builder:
     def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
         last = chain[-1]
         hidden = {name: column for name, column in _HIDDEN.items() if name in self.needs[id(last)]}
-        wanted = [*self._wanted(last), *hidden]
+        wanted = [*self.wanted(last), *hidden]
         width = COLUMNS + len(below.layout.columns)
         name = "; ".join(calc.title for calc in chain)
         codes = row_codes(below.layout)
@@ -399,7 +404,7 @@ class Builder:
     def _match(self, node: Match, chain: Sequence[Calc]) -> Built:
         below = self._ordered(self._build(node.input), node.time)
         schema = node.input.schema(node.time)
-        wanted = self._wanted(chain[-1]) if chain else list(node.names)
+        wanted = self.wanted(chain[-1]) if chain else list(node.names)
         projection = _Projection(chain, wanted) if chain else None
         log = self.log and below.by_source
         rule = Rule(
@@ -459,7 +464,7 @@ class Builder:
         finish = env.function("finish", "\n".join(lines))
         outer = Layout(node.columns)
         if chain:
-            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), self._wanted(chain[-1]))
+            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), self.wanted(chain[-1]))
             finish = _followed(finish, project)
         self.source["groups"] = program.source
         key_columns = [node.input.column(key) for key in node.keys]
@@ -479,7 +484,7 @@ class Builder:
         time: str | None = node.window.time
         for calc in chain:
             time = calc.moved_to(time)
-        columns = tuple(last.column(name) for name in self._wanted(last)) if chain else node.columns
+        columns = tuple(last.column(name) for name in self.wanted(last)) if chain else node.columns
         return Built(vertex, Layout(columns), True, time, False)
 
     def _detect(self, node: Detect, chain: Sequence[Calc]) -> Built:
@@ -492,7 +497,7 @@ class Builder:
         codes |= {column.name: Code(f"r{k}", column.type) for k, column in enumerate(results)}
         parameters = ", ".join(["row", *(f"r{k}" for k in range(len(results)))])
         if chain:
-            wanted = self._wanted(chain[-1])
+            wanted = self.wanted(chain[-1])
             project, _ = compile_calcs(chain, codes, wanted, parameters=parameters)
             columns = tuple(chain[-1].column(name) for name in wanted)
         else:
