@@ -144,6 +144,8 @@ class GraphOperator:
         if self.plan.one_by_one:
             return enumerate(arrivals.watermarks())
         ahead = self.plan.splits_at
+        if ahead > 1:
+            return [(n, reached) for n, reached in enumerate(arrivals.watermarks()) if rows[n][TIME] <= reached + ahead]
         return [(number, reached) for number, reached in arrivals.behind if rows[number][TIME] <= reached + ahead]
 
     def _stamp(self, fronts: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, versioned, windowing
+from anomaly_app.plan import grouping, interval_join, joining, matching, over, sets, unnesting, versioned, windowing
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
 from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
@@ -85,6 +85,7 @@ class Analyzer:
         self._scans: dict[str, Node] = {}
         self._views: dict[tuple[str, ...], Node] = {}
         self._depths: dict[int, int] = {}
+        self._joins: dict[int, tuple[Join, Relation]] = {}
 
     def query(self, tree: QueryTree) -> Node:
         """The node of a query; the same one if it is asked for again.
@@ -333,10 +334,20 @@ class Analyzer:
             return versioned.joined(self, item, item.right, item.right.as_of, text)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
-        joined = joining.window_joined(self, item, text)
-        if joined is None:
-            raise _no_join(item, text)
-        return joined
+        return self._joined(item, text)
+
+    def _joined(self, join: Join, text: str) -> Relation:
+        """A join of two items; the kinds of joins are tried one by one, so what is known is not analysed again."""
+        known = self._joins.get(id(join))
+        if known is None:
+            for attempt in (joining.window_joined, interval_join.interval_joined):
+                found = attempt(self, join, text)
+                if found is not None:
+                    break
+            else:
+                raise _no_join(join, text)
+            known = self._joins[id(join)] = join, found
+        return known[1]
 
     def _table(self, ref: TableRef, text: str) -> Relation:
         view = self.catalog.view(ref.path)

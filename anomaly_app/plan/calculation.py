@@ -24,6 +24,7 @@ def compile_calcs(
     parameters: str = "row",
     before: Sequence[str] = (),
     behind: str = "",
+    after: Sequence[str] = (),
 ) -> tuple[Callable[..., Any], str]:
     """A function from a row to one behind some conditions and projections, None if a condition does not hold.
 
@@ -34,6 +35,7 @@ def compile_calcs(
         parameters: of the function.
         before: source of what the result begins with.
         behind: source of a tuple that it ends with; "" for nothing.
+        after: source of what the result ends with.
 
     Returns:
         The function, and its source for people.
@@ -68,7 +70,7 @@ def compile_calcs(
                 code = Code(name, code.type)
             outer[column.name] = code
         codes = outer
-    values = [*before, *(codes[name].source for name in wanted), *([f"*{behind}"] if behind else [])]
+    values = [*before, *(codes[name].source for name in wanted), *([f"*{behind}"] if behind else []), *after]
     result = f"    return ({', '.join(values)}{',' * bool(values)})"
     source = "\n".join([f"def calculate({parameters}):", *lines, result])
     return env.function("calculate", source), source

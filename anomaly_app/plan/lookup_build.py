@@ -52,7 +52,7 @@ def build(builder: Builder, node: LookupJoin) -> Built:
         f"    return {rows} if found else {nothing}",
     ]
     look_up = env.function("look_up", "\n".join(lines))
-    vertex = builder.add(lambda: Expand(look_up, width), [below.vertex], node.title)
+    vertex = builder.add(lambda: Expand(look_up, width), [below], node.title)
     by_source = below.by_source and node.is_unique
     return Built(vertex, Layout((*below.layout.columns, *own)), below.in_order, below.time, by_source, below.with_(own))
 

@@ -16,6 +16,7 @@ from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import fused, stateful
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
@@ -216,6 +217,10 @@ class Builder:
             return fused.windows(self, core, chain)
         if isinstance(core, Detect):
             return fused.detect(self, core, chain)
+        if isinstance(core, TimedJoin):
+            from anomaly_app.plan.build_joins import build_join
+
+            return build_join(self, core, chain)
         below = self._build(core) if chain else self._other(core)
         return self.calcs(chain, below, final) if chain else below
 

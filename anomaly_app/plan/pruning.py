@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from anomaly_app.patterns.rule import Rule
+from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
@@ -68,6 +69,9 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
     if isinstance(node, WindowJoin):
         return [(side, _join_reads(node, place, wanted)) for place, side in enumerate(node.inputs)]
+    if isinstance(node, TimedJoin):
+        both = zip(node.inputs, node.times, strict=True)
+        return [(side, node.read(place, wanted) | _time_column(side, time)) for place, (side, time) in enumerate(both)]
     below = node.inputs[0] if node.inputs else None
     if below is None:
         return []
@@ -127,16 +131,19 @@ def row_time(node: Node) -> str | None:
         time = node.window.time if node.window is not None else None
     elif isinstance(node, (WindowAssign, Detect, Over, Rank, Sort)):
         time = node.time
+    elif isinstance(node, TimedJoin):
+        time = node.row_time
     for calc in reversed(moved):
         time = calc.moved_to(time)
     return time
 
 
 def is_stateless(node: Node) -> bool:
-    """Whether the rows of a node come as those of the tables do."""
+    """Whether the rows of a node come as those of the tables do: at once, in order of the last row they are made of."""
     return all(
         isinstance(one, (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows))
         or (isinstance(one, WindowAssign) and isinstance(one.windows, Grid))
+        or (isinstance(one, IntervalJoin) and one.kind == "INNER")
         for one in walk(node)
     )
 

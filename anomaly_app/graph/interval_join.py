@@ -1,0 +1,322 @@
+"""Interval join: rows of two inputs whose times are near each other, and outer rows that none can meet any more.
+
+A row meets the rows that are held of the other side, and is then held itself for as long as one may come that it
+would meet. Pairs are the same however the rows of both sides come between each other: whoever comes later finds the
+other one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from anomaly_app.errors import LimitError, StateError
+from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.graph.vertices import Entries, Flow, Vertex
+from anomaly_app.operators import COLUMNS, MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Layout, Row
+from anomaly_app.patterns.state import RowCodec
+
+_NAMES = (b"a", b"b")
+"""Begin the entries of the rows of each side."""
+
+ALONE, MET = b"p", b"t"
+"""Begin the value of an entry: the row has met none, or has."""
+
+_STRETCHES = 512
+"""In how many stretches of time the rows of a side are let go."""
+
+Entry: TypeAlias = tuple[int, Row]
+"""A row that is held, and its number in order of arrival."""
+
+Take: TypeAlias = Callable[
+    [Sequence[Row], int, "KeptRows", "KeptRows", list[Row], Callable[[Exception, Row], None]], None
+]
+"""(rows of a side, watermark in front of them, what is held of this side, and of the other, list for the rows that come
+of them, what to do with an error). Generated for each side of a join."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalSide:
+    """One input.
+
+    Args:
+        layout: of its rows.
+        reads: names of the columns that somebody needs: the others are not stored.
+        key_of: what must be equal on both sides: one value, or a tuple of several or none.
+        reach: by how many ms a row of the other side may be later at most.
+        take: generated.
+        alone: from a row that has met none to one of the result, None if it is filtered; None if the side is no outer
+            one.
+    """
+
+    layout: Layout
+    reads: Collection[str]
+    key_of: Callable[[Row], Any]
+    reach: int
+    take: Take
+    alone: Callable[[Row], Row | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalJoinPlan:
+    """An interval join for rows of two layouts.
+
+    Args:
+        left: one input.
+        right: the other.
+        hold: by how many ms the watermark behind it trails that in front.
+        stretch: length of the stretches of time in which rows are let go, in ms.
+        most: rows of one key that are held on a side.
+    """
+
+    left: IntervalSide
+    right: IntervalSide
+    hold: int
+    stretch: int
+    most: int
+
+
+def stretch_of(low: int, high: int) -> int:
+    """Length of the stretches of time in which the rows of an interval are let go, in ms."""
+    return max(1, (high - low) // _STRETCHES)
+
+
+class KeptRows:
+    """The rows that are held of one side.
+
+    Args:
+        keeps_alone: it is an outer side: which rows have met none counts.
+        most: rows of one key at most.
+
+    Attributes:
+        index: by key the times of its rows, which rise, and the rows.
+        due: the rows by stretches of time.
+        slots: numbers of the stretches, which rise.
+        alone: numbers of the rows that have met none; stays empty if that does not count.
+        fresh: rows that are to be stored.
+        gone: numbers of stored rows that are to be deleted.
+        next: number of the next row.
+        stored: rows with lower numbers are stored.
+        full: keys that have no room for another row.
+        overflown: rows that were not held since then.
+        most: rows of one key at most.
+    """
+
+    __slots__ = (
+        "alone", "due", "fresh", "full", "gone", "index", "keeps_alone", "most", "next", "overflown", "slots", "stored",
+    )  # fmt: skip
+
+    def __init__(self, keeps_alone: bool, most: int) -> None:
+        self.index: dict[Any, tuple[list[int], list[Entry]]] = {}
+        self.due: dict[int, list[Entry]] = {}
+        self.slots: list[int] = []
+        self.alone: set[int] = set()
+        self.fresh: dict[int, Entry] = {}
+        self.gone: list[int] = []
+        self.next = self.stored = self.overflown = 0
+        self.full: set[Any] = set()
+        self.keeps_alone, self.most = keeps_alone, most
+
+    def open(self, slot: int, entry: Entry) -> None:
+        """The first row of a stretch of time."""
+        self.due[slot] = [entry]
+        insort(self.slots, slot)
+
+    def overflow(self, key: Any, fail: Callable[[Exception, Row], None], row: Row) -> None:
+        """A row is not held since its key has too many; that is reported once, until there is room again."""
+        self.overflown += 1
+        if key in self.full:
+            return
+        self.full.add(key)
+        problem = (
+            f"the join holds {self.most} rows of key {key!r} that others may still meet, and has no room for another "
+            "one: rows that come meet those, but are not held (limits.rows_per_key)"
+        )
+        fail(LimitError(problem), row)
+
+    def hold(self, entry: Entry, key: Any, stretch: int) -> None:
+        """Hold a row that has been stored."""
+        time = entry[1][TIME]
+        slot = time // stretch
+        if slot in self.due:
+            self.due[slot].append(entry)
+        else:
+            self.open(slot, entry)
+        if has_null(key):
+            return
+        times, entries = self.index.setdefault(key, ([], []))
+        place = bisect_right(times, time)
+        times.insert(place, time)
+        entries.insert(place, entry)
+
+    @property
+    def largest(self) -> int:
+        """Rows of the key that has the most."""
+        return max((len(times) for times, _ in self.index.values()), default=0)
+
+    def let_go(self, before: int, stretch: int, key_of: Callable[[Row], Any]) -> list[Entry]:
+        """Let go the rows before a time.
+
+        Args:
+            before: time in ms; where it does not count who has met none, some rows before it may be held for longer.
+            stretch: length of the stretches of time, in ms.
+            key_of: the key of a row.
+
+        Returns:
+            Those that have met none.
+        """
+        slots, due, last = self.slots, self.due, before // stretch
+        went: list[Entry] = []
+        count = bisect_left(slots, last)
+        for slot in slots[:count]:
+            went += due.pop(slot)
+        del slots[:count]
+        if self.keeps_alone and slots and slots[0] == last:
+            held = due[last]
+            over = [entry for entry in held if entry[1][TIME] < before]
+            if len(over) == len(held):
+                del due[last], slots[0]
+            elif over:
+                due[last] = [entry for entry in held if entry[1][TIME] >= before]
+            went += over
+        if not went:
+            return went
+        index, fresh, gone, stored = self.index, self.fresh, self.gone, self.stored
+        for number, row in went:
+            if number < stored:
+                gone.append(number)
+            fresh.pop(number, None)
+            key = key_of(row)
+            found = index.get(key)
+            if found is None:
+                continue
+            times, entries = found
+            if times[-1] < before:
+                del index[key]
+            elif times[0] < before:
+                first = bisect_left(times, before)
+                del times[:first], entries[:first]
+        if self.full:
+            self.full = {key for key in self.full if len(index.get(key, _NOTHING)[0]) >= self.most}
+        if not self.keeps_alone:
+            return []
+        alone = self.alone
+        lonely = [entry for entry in went if entry[0] in alone]
+        alone.difference_update([number for number, _ in lonely])
+        return lonely
+
+
+_NOTHING: tuple[list[int], list[Entry]] = ([], [])
+
+
+class IntervalJoinRows(Vertex):
+    """Holds the rows that others may still meet.
+
+    Args:
+        plan: of the query.
+    """
+
+    def __init__(self, plan: IntervalJoinPlan) -> None:
+        super().__init__(COLUMNS + len(plan.left.layout.columns))
+        self._plan = plan
+        self._sides = (plan.left, plan.right)
+        self._kept = tuple(KeptRows(side.alone is not None, plan.most) for side in self._sides)
+        self._codecs = tuple(RowCodec(side.layout, side.reads) for side in self._sides)
+        self._reached = MIN_WATERMARK
+        self._largest = 0
+
+    def run(self, flows: Sequence[Flow]) -> Flow:
+        """Take rows of both sides, the left first, and let go those that the watermark of both has passed."""
+        (left, low), (right, high) = flows
+        mine, theirs = self._kept
+        found: list[Row] = []
+        self._largest += len(left) + len(right)
+        if left:
+            self._plan.left.take(left, self._reached, mine, theirs, found, self._failed)
+        if right:
+            self._plan.right.take(right, self._reached, theirs, mine, found, self._failed)
+        for kept in self._kept:
+            if kept.overflown:
+                self.counters.add("join_row_limit", kept.overflown)
+                kept.overflown = 0
+        if len(found) > 1:
+            found.sort(key=_came)
+        watermark = low if low < high else high
+        if watermark != self._reached:
+            self._reached = watermark
+            self._let_go(watermark, found)
+        return Flow(found, self._behind(watermark))
+
+    def _let_go(self, watermark: int, found: list[Row]) -> None:
+        stretch = self._plan.stretch
+        over: list[tuple[int, int, int, Row]] = []
+        for place, (side, kept) in enumerate(zip(self._sides, self._kept, strict=True)):
+            for number, row in kept.let_go(watermark - side.reach, stretch, side.key_of):
+                over.append((row[TIME] + side.reach, place, number, row))
+        over.sort()
+        for _, place, _, row in over:
+            alone = self._sides[place].alone
+            assert alone is not None
+            try:
+                result = alone(row)
+            except FAILURES as error:
+                self.fail(error, row)
+            else:
+                if result is not None:
+                    found.append(result)
+
+    def _failed(self, error: Exception, row: Row) -> None:
+        self.fail(error, row)
+
+    def _behind(self, watermark: int) -> int:
+        moves = watermark not in (MIN_WATERMARK, MAX_WATERMARK)
+        return watermark - self._plan.hold if moves else watermark
+
+    # --- state ----------------------------------------------------------------------------------------
+
+    def changes(self) -> Entries:
+        """Rows that came or went, or have met their first."""
+        for name, kept, codec in zip(_NAMES, self._kept, self._codecs, strict=True):
+            for number in kept.gone:
+                yield name + number.to_bytes(8, "big"), None
+            for number, row in kept.fresh.values():
+                state = ALONE if number in kept.alone or not kept.keeps_alone else MET
+                yield name + number.to_bytes(8, "big"), state + codec.encode(row)
+            kept.gone, kept.fresh, kept.stored = [], {}, kept.next
+
+    def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take back the rows that were held."""
+        for name, value in sorted(entries):
+            if name[:1] not in _NAMES or len(name) != 9:
+                raise StateError(f"an entry of another kind of state: {name!r}")
+            place = _NAMES.index(name[:1])
+            kept, side = self._kept[place], self._sides[place]
+            entry = (int.from_bytes(name[1:], "big"), self._codecs[place].decode(value[1:]))
+            kept.hold(entry, side.key_of(entry[1]), self._plan.stretch)
+            if kept.keeps_alone and value[:1] == ALONE:
+                kept.alone.add(entry[0])
+            kept.next = kept.stored = entry[0] + 1
+
+    def resume(self, watermarks: Sequence[int]) -> int:
+        """Rows behind the watermark are late again."""
+        self._reached = min(watermarks)
+        self.watermark = self._behind(self._reached)
+        return self.watermark
+
+    def crowded(self, rows: int) -> bool:
+        """Whether a key may have too many rows: then it counts what is let go between them."""
+        if self._largest + rows > self._plan.most:  # no key has more rows than have come since it was counted
+            self._largest = max(kept.largest for kept in self._kept)
+        return self._largest + rows > self._plan.most
+
+
+def has_null(key: Any) -> bool:
+    """Whether a key equals none."""
+    return key is None or (type(key) is tuple and None in key)
+
+
+def _came(row: Row) -> tuple[int, Any]:
+    """What orders pairs as if their rows had come one by one: where the later row stood, and then the earlier one."""
+    return row[POSITION], row[-1][0]

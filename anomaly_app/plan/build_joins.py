@@ -1,0 +1,227 @@
+"""Joins by time as vertices: one generated function for each side finds the pairs and makes the rows of the result."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from anomaly_app.expressions.typed import FAILURES, Code, Environment
+from anomaly_app.graph.interval_join import IntervalJoinPlan, IntervalJoinRows, IntervalSide, Take, stretch_of
+from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.plan.built import Built
+from anomaly_app.plan.calculation import compile_calcs
+from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
+from anomaly_app.plan.nodes import Calc
+from anomaly_app.plan.stateful import key_of, layout_column
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.physical import Builder
+
+
+def build_join(builder: Builder, node: TimedJoin, chain: Sequence[Calc]) -> Built:
+    """The vertex of a join by time.
+
+    Args:
+        builder: of the graph.
+        node: the join.
+        chain: filters and projections above it, the innermost first, that its rows pass at once.
+    """
+    assert isinstance(node, IntervalJoin)
+    return _interval(builder, node, chain)
+
+
+def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Built:
+    sides = [builder.timed(builder.node(below), time) for below, time in zip(node.inputs, node.times, strict=True)]
+    pairs = Pairs(node, sides, chain, builder.wanted(chain[-1] if chain else node))
+    limits = builder.limits
+    # A row that none can meet any more when it comes is not held: the watermark before it must not hang on batches.
+    builder.splits_at = max(builder.splits_at, -node.high, node.low)
+    plans = []
+    for place, (built, reach) in enumerate(zip(sides, (node.high, -node.low), strict=True)):
+        outer = node.kind in (("LEFT", "FULL"), ("RIGHT", "FULL"))[place]
+        keys = [pair[place] for pair in node.keys]
+        take = _take(node, pairs, place)
+        alone = pairs.alone(place) if outer else None
+        plans.append(IntervalSide(built.layout, built.reads, key_of(built.layout, keys), reach, take, alone))
+    plan = IntervalJoinPlan(plans[0], plans[1], node.hold, stretch_of(node.low, node.high), limits.rows_per_key)
+    vertex = builder.add(lambda: IntervalJoinRows(plan), sides, node.title)
+    return Built(vertex, pairs.layout, False, pairs.time, False)
+
+
+class Pairs:
+    """How two rows become one of the result, or none: as generated source.
+
+    Args:
+        node: the join.
+        sides: its inputs.
+        chain: filters and projections above it.
+        wanted: names of the columns of the last of them, or of the join, that somebody needs.
+    """
+
+    def __init__(self, node: TimedJoin, sides: Sequence[Built], chain: Sequence[Calc], wanted: Sequence[str]) -> None:
+        self.node, self.sides, self._chain = node, sides, chain
+        self._wanted = wanted
+        own = {column.name: column for column in node.columns}
+        self._codes = {
+            name: Code(source, own[name].type) for place in (0, 1) for name, source in self._places(place).items()
+        }
+        last = chain[-1] if chain else node
+        self.layout = Layout(tuple(last.column(name) for name in wanted))
+        self.time = node.row_time
+        for calc in chain:
+            self.time = calc.moved_to(self.time)
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether making a row may fail, or give none."""
+        return bool(self._chain)
+
+    def _places(self, place: int) -> dict[str, str]:
+        """Source of the columns of a side, as they are called behind the join."""
+        columns = self.sides[place].layout.columns
+        names = [self.node.theirs[c.name] if place else c.name for c in columns]
+        return {name: f"{'ab'[place]}[{number}]" for number, name in enumerate(names, COLUMNS)}
+
+    def condition(self, env: Environment) -> str:
+        """Source that is truthy if the further condition holds for a and b; "" for none."""
+        if self.node.condition is None:
+            return ""
+        types = {column.name: column.type for column in self.node.left.columns}
+        types |= {self.node.theirs[column.name]: column.type for column in self.node.right.columns}
+        codes = {name: Code(code.source, types[name]) for name, code in self._codes.items()}
+        return self.node.condition.compile_condition(codes.__getitem__, env)
+
+    def together(self) -> Callable[[Row, Row], Row | None]:
+        """From two rows to one of the result; None if it is filtered."""
+        times = {"INNER": "a[0]", "LEFT": "a[0]", "RIGHT": "b[0]", "FULL": "a[0] if a[0] > b[0] else b[0]"}
+        before = [times[self.node.kind], "a[1] if a[1] > b[1] else b[1]"]
+        (path_a, place_a), (path_b, place_b) = self._origin(0), self._origin(1)
+        origin = f"(({path_a}, {path_b}), *({place_a} if a[1] > b[1] else {place_b}))"
+        return self._compiled("a, b", before, origin)
+
+    def alone(self, place: int) -> Callable[[Row], Row | None]:
+        """From a row of a side, and NULLs, to one of the result."""
+        row, other = "ab"[place], "ba"[place]
+        path, behind = self._origin(place)
+        nothing = "None, " * (COLUMNS + len(self.sides[1 - place].layout.columns))
+        return self._compiled(f"{row}, {other}=({nothing})", [f"{row}[0]", f"{row}[1]"], f"(({path},), *{behind})")
+
+    def _origin(self, place: int) -> tuple[str, str]:
+        """Source of the path of the origin of a row, and of where its last source row stood."""
+        row, built = "ab"[place], self.sides[place]
+        width = COLUMNS + len(built.layout.columns)
+        if built.by_source:
+            return f"{row}[1]", f"({row}[1], *{row}[{width}:])"
+        return f"*{row}[{width}][0], {row}[{width}][1]", f"{row}[{width}][1:]"
+
+    def _compiled(self, parameters: str, before: Sequence[str], origin: str) -> Callable[..., Row | None]:
+        if self._chain:
+            function, _ = compile_calcs(
+                self._chain, self._codes, self._wanted, parameters=parameters, before=before, after=[origin]
+            )
+            return function
+        values = ", ".join([*before, *(self._codes[name].source for name in self._wanted), origin])
+        made: Callable[..., Row] = Environment().function("pair", f"def pair({parameters}):\n    return ({values})")
+        return made
+
+
+def _take(node: IntervalJoin, pairs: Pairs, place: int) -> Take:
+    """The function that takes the rows of one side: see :data:`anomaly_app.graph.interval_join.Take`."""
+    env = Environment()
+    mine, their = "ab"[place], "ba"[place]
+    low, high = (node.low, node.high) if place == 0 else (-node.high, -node.low)
+    outer, others_outer = (node.kind in (kind, "FULL") for kind in (("LEFT", "RIGHT"), ("RIGHT", "LEFT"))[place])
+    layout = pairs.sides[place].layout
+    key, is_null = _key(layout, [pair[place] for pair in node.keys], mine)
+    condition = pairs.condition(env)
+    pair, bisect = env.constant(pairs.together()), (env.use(bisect_left), env.use(bisect_right))
+    failures = env.constant(FAILURES)
+    lines = [
+        "def take(rows, reached, own, other, out, fail):",
+        "    index, due, fresh, most = own.index, own.due, own.fresh, own.most",
+        f"    others, number, floor = other.index, own.next, reached - {env.constant(high)}",
+        "    append = out.append",
+        *["    alone = own.alone"] * outer,
+        *["    their_alone, their_fresh = other.alone, other.fresh"] * others_outer,
+        f"    for {mine} in rows:",
+        f"        time, key = {mine}[0], {key}",
+    ]
+    find = [
+        "found = others.get(key)",
+        "if found is not None:",
+        "    times, entries = found",
+        f"    first, last = (time if time > reached else reached) + {env.constant(low)}, time + {env.constant(high)}",
+        "    if times[0] < first or times[-1] > last:",
+        f"        place = {bisect[0]}(times, first)",
+        f"        entries = entries[place:{bisect[1]}(times, last, place)]",
+        f"    for {'their' if others_outer else '_'}, {their} in entries:",
+    ]
+    if condition:
+        find += [
+            "        try:", f"            if not {condition}:", "                continue",
+            f"        except {failures} as error:", f"            fail(error, {mine})", "            continue",
+        ]  # fmt: skip
+    find += ["        met = True"] * outer
+    if others_outer:
+        find += [
+            "        if their in their_alone:", "            their_alone.discard(their)",
+            f"            their_fresh[their] = (their, {their})",
+        ]  # fmt: skip
+    if pairs.may_fail:
+        find += [
+            "        try:", f"            result = {pair}(a, b)", f"        except {failures} as error:",
+            f"            fail(error, {mine})", "            continue",
+            "        if result is not None:", "            append(result)",
+        ]  # fmt: skip
+    else:
+        find += [f"        append({pair}(a, b))"]
+    hold = [
+        "entry = fresh[number] = (number, " + mine + ")",
+        *["if not met:", "    alone.add(number)"] * outer,
+        "number += 1",
+        f"slot = time // {stretch_of(node.low, node.high)}",
+        "if slot in due:", "    due[slot].append(entry)", "else:", "    own.open(slot, entry)",
+    ]  # fmt: skip
+    put = [
+        "if held is None:", "    index[key] = ([time], [entry])", "else:", "    times, entries = held",
+        "    if time >= times[-1]:", "        times.append(time)", "        entries.append(entry)",
+        "    else:", f"        place = {bisect[1]}(times, time)", "        times.insert(place, time)",
+        "        entries.insert(place, entry)",
+    ]  # fmt: skip
+    drop: list[str] = []
+    if outer:
+        alone = env.constant(pairs.alone(place))
+        drop = [
+            "if not met:", "    try:", f"        result = {alone}({mine})", f"    except {failures} as error:",
+            f"        fail(error, {mine})", "    else:", "        if result is not None:", "            append(result)",
+        ]  # fmt: skip
+    lines += _indented(["met = False"] * outer, 2)
+    depth = 2
+    if is_null and outer:
+        lines += [f"        if {is_null}:", "            if time > floor:", *_indented(hold, 4)]
+        lines += ["            else:", *_indented(drop, 4), "            continue"]
+    elif is_null:
+        lines += [f"        if {is_null}:", "            continue"]
+    lines += _indented(find, depth)
+    lines += [
+        "        if time > floor:", "            held = index.get(key)",
+        "            if held is None or len(held[0]) < most:", *_indented(hold, 4), *_indented(put, 4),
+        "                continue", f"            own.overflow(key, fail, {mine})",
+    ]  # fmt: skip
+    lines += _indented(drop, 2)
+    lines.append("    own.next = number")
+    function: Take = env.function("take", "\n".join(lines))
+    return function
+
+
+def _key(layout: Layout, names: Sequence[str], row: str) -> tuple[str, str]:
+    """Source of the key of a row, and of whether it equals none; "" if it never does."""
+    places = [f"{row}[{layout.index(name)}]" for name in names]
+    nullable = [layout_column(layout, name).type.nullable for name in names]
+    tests = [f"{place} is None" for place, may_be in zip(places, nullable, strict=True) if may_be]
+    return places[0] if len(places) == 1 else f"({', '.join(places)})", " or ".join(tests)
+
+
+def _indented(lines: Sequence[str], depth: int) -> list[str]:
+    return [f"{'    ' * depth}{line}" for line in lines]
