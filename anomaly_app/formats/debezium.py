@@ -1,4 +1,4 @@
-"""Change events of Debezium in JSON: what was there before a change, what is there after it, and which change it was."""
+"""Change events of Debezium in JSON: what was there before a change, what is there after it, and which one it was."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class DebeziumDecoder:
             fields.append(("source", dict[str, Any] | None, None))
         envelope: Any = msgspec.defstruct("Event", fields, gc=False, kw_only=True)
         if options.schema_include:
-            wrapped = [("payload", envelope), ("schema", msgspec.Raw, msgspec.Raw(b"null"))]
+            wrapped: list[Any] = [("payload", envelope), ("schema", msgspec.Raw, msgspec.Raw(b"null"))]
             envelope = msgspec.defstruct("Wrapped", wrapped, gc=False, kw_only=True)
         self._decode = msgspec.json.Decoder(envelope, float_hook=Decimal).decode
         self._decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
