@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -370,7 +371,9 @@ def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
     topics: dict[str, NeededTopic] = {}
 
     def need(name: str, partitions: int, config: Mapping[str, str], *, exact: bool = False, ids: bool = False) -> None:
-        topics.setdefault(name, NeededTopic(name, partitions, config, exact, ids))
+        known = topics.setdefault(name, NeededTopic(name, partitions, config, exact, ids))
+        if ids and not known.recognised:  # of several queries that write it
+            topics[name] = replace(known, recognised=True)
 
     for pipeline in pipelines:
         if pipeline.repartitioned:
@@ -383,5 +386,6 @@ def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
         for output in pipeline.outputs:
             if output.topic:
                 upsert = output.query.sink is not None and output.query.sink.upsert
-                need(output.topic, pipeline.partitions, CHANGELOG if upsert else FOREVER, ids=True)
+                ids = output.changes is None
+                need(output.topic, pipeline.partitions, CHANGELOG if upsert else FOREVER, ids=ids)
     return list(topics.values())

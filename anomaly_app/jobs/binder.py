@@ -17,9 +17,9 @@ from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
 from anomaly_app.jobs.files import bind_file, is_file
 from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
-from anomaly_app.jobs.portability import refused_by_flink
+from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
 from anomaly_app.jobs.said import ALERTS, Settings
-from anomaly_app.jobs.sinks import Apply, into_sink
+from anomaly_app.jobs.sinks import Apply, check_changes, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import Layout
@@ -311,6 +311,7 @@ class _JobBinder:
         sink = self._sink(insert) if insert is not None else None
         into = None
         if insert is not None and sink is not None:
+            check_changes(node, sink, insert, self.text)
             into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
             key = sink.key_fields if sink.upsert else ()
             self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
@@ -332,6 +333,8 @@ class _JobBinder:
 
     def _alerts(self, factory: PlannedQuery, statement: QueryTree | Insert) -> Alerts:
         said, bare = self.settings.alerts, not isinstance(statement, Insert)
+        if factory.node.updating:
+            return self._no_alerts(factory.node, statement, said)
         if said == "none" and bare:
             problem = f"a SELECT without INSERT INTO, behind SET '{ALERTS}' = 'none': its rows go nowhere"
             line = self.text.count("\n", 0, statement.span.start) + 1
@@ -339,6 +342,16 @@ class _JobBinder:
         if said == "auto":
             return Alerts.FLAGGED if bare or factory.detects else Alerts.NONE
         return Alerts(said)
+
+    def _no_alerts(self, node: Node, statement: QueryTree | Insert, said: str) -> Alerts:
+        """An alert cannot be taken back."""
+        bare = not isinstance(statement, Insert)
+        if said == "all" or (bare and said != "none"):
+            what = "a SELECT of a job without INSERT INTO" if bare else f"an INSERT behind SET '{ALERTS}' = 'all'"
+            problem = f"the rows of {what} are alerts, which cannot be taken back, and {node.updating}"
+            way = "INSERT INTO a table of the connector 'upsert-kafka'" if bare else f"SET '{ALERTS}' = 'none'"
+            raise SqlValidationError(f"{problem}: {way}", self.text, *statement.span)
+        return Alerts.NONE
 
     def plans(self) -> tuple[Plan, ...]:
         """Queries of one source and one key together."""
@@ -372,7 +385,8 @@ class _JobBinder:
             )
             raise SqlValidationError(problem, self.text, *place)
         if name not in self._sources:
-            self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
+            source = self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
+            self.refusals += unknown_to_flink(source)
         return self._sources[name]
 
     def _sink(self, insert: Insert) -> Sink:

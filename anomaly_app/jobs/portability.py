@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from anomaly_app.jobs.model import Source
+from anomaly_app.jobs.options import NULLS
 from anomaly_app.plan.nodes import Calc, Detect, Node, Rank, walk
 
 SEVERAL_TIMES = "table.exec.sink.rowtime-inserter"
@@ -48,6 +50,11 @@ def refused_by_flink(
             f"DEDUPLICATE behind the query, or SET '{ON_CONFLICT}' = 'false'"
         )
     return found
+
+
+def unknown_to_flink(source: Source) -> list[str]:
+    """What Flink 2.3 says no to in a table that is read."""
+    return [f"table {source.name}: it has no option '{NULLS}'"] if source.skips_nulls else []
 
 
 def _event_times(node: Node) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead
+from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead, with_times
 from anomaly_app.jobs.checkpoint import ArrivalMark, Checkpoint, ReplayIndex
 from anomaly_app.operators import (
     MAX_WATERMARK,
@@ -91,6 +91,7 @@ class PartitionTask:
         delay_ms: bound on disorder in ms; unused behind a repartition.
         mode: by what rows are ordered.
         upstreams: numbers of the upstream partitions behind a repartition; None for a source read directly.
+        timeless: there are rows without a time: see :func:`~anomaly_app.eventtime.with_times`.
     """
 
     def __init__(
@@ -100,8 +101,10 @@ class PartitionTask:
         delay_ms: int = 0,
         mode: TimeMode = TimeMode.ROWTIME,
         upstreams: Iterable[int] | None = None,
+        timeless: bool = False,
     ) -> None:
         self.slots = list(slots)
+        self._timeless = timeless
         self.mode = mode
         # By arrival, rows are in order as they come.
         self._as_they_come = mode is TimeMode.ROWTIME and not all(slot.needs_order for slot in self.slots)
@@ -148,6 +151,8 @@ class PartitionTask:
             rows = [row for row in rows if row[POSITION] >= self.next_position]
         if end <= self.next_position:
             return
+        if self._timeless:
+            rows = with_times(rows, self._buffer.highest, latest_ms)
         if latest_ms is not None and self.mode is TimeMode.ROWTIME:
             rows, ahead = split_ahead(rows, latest_ms)
             self._output.ahead += [row for row in ahead if row[POSITION] >= self.replay_end]

@@ -30,7 +30,7 @@ class Outgoing(NamedTuple):
         value: bytes or None (a tombstone).
         headers: name and bytes.
         id: of the alert that it belongs to; "" for none.
-        partition: of the topic; None to choose it by the key.
+        partition: of the topic, beginning anew behind its last one; None to choose it by the key.
         once: several plans may have the same to say of a source record: it is written once.
     """
 

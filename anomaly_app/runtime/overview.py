@@ -76,6 +76,8 @@ class Overview:
             for stage in stages:
                 if stage.ignored:
                     total["unreadable_ignored"] = total.get("unreadable_ignored", 0) + stage.ignored
+                if stage.tombstones:
+                    total["tombstones"] = total.get("tombstones", 0) + stage.tombstones
                 if isinstance(stage, DetectStage):
                     for slot in stage.task.slots:
                         for reason, number in slot.operator.counters.counts.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encode_alert, shorten
@@ -96,6 +97,7 @@ class Flush:
         changes: of the operators.
         batches: acknowledged last.
         alerts: for the page.
+        lines: to be printed, each to the standard error or not.
     """
 
     records: list[Outgoing] = field(default_factory=list)
@@ -103,6 +105,7 @@ class Flush:
     changes: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     batches: list[Pending] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
+    lines: list[tuple[bool, str]] = field(default_factory=list)
 
 
 class Stage:
@@ -142,7 +145,7 @@ class Stage:
         self.queries: dict[str, str] = {}
         self.left_behind: list[bytes] = []
         self.stored = False
-        self.rejected = self.dead_letters = self.late = self.ignored = 0
+        self.rejected = self.dead_letters = self.late = self.ignored = self.tombstones = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
         self._records: list[Outgoing] = []
@@ -157,6 +160,11 @@ class Stage:
         if records[0].offset < self.position:
             # Another plan of this topic had to go back further.
             records = [record for record in records if record.offset >= self.position]
+        if self.end is not None and records and records[-1].offset >= self.end:
+            records = [record for record in records if record.offset < self.end]
+            if not records:
+                self.position = max(self.position, self.end)
+                self.wake.set()
         if not records:
             pending.done()
             return
@@ -280,6 +288,7 @@ class DetectStage(Stage):
         decoded = pipeline.decode(records, now_ms)
         replay_end = task.replay_end
         self.ignored += decoded.ignored
+        self.tombstones += decoded.tombstones
         for record, error in decoded.bad:
             if record.offset >= replay_end:
                 self.dead_letters += 1
@@ -362,16 +371,22 @@ class DetectStage(Stage):
     def _write_findings(self, flush: Flush, now_ms: int) -> None:
         findings, self._findings = self._findings, []
         outputs = self.pipeline.outputs
+        changes: dict[int, list[Finding]] = {}
         for number, finding in findings:
             partition, offset = self.place(finding.last)
             output = outputs[number]
+            if output.changes is not None:
+                changes.setdefault(number, []).append(finding)
+                continue
+            if output.printer is not None:
+                flush.lines.append((output.printer.to_stderr, output.printer.line(finding)))
             if output.encoder is not None:
                 try:
                     key, value = output.encoder.encode(finding.values)
                     if size(key, value) > MAX_RECORD_BYTES:
                         raise EvaluationError(f"the result takes {size(key, value)} bytes: too many for a record")
                 except EvaluationError as error:
-                    self._dead_letter(number, self._unwritten(number, finding, error))
+                    self._refused(number, finding, error)
                 else:
                     id_ = output.builder.id(finding, partition=partition, offset=offset)
                     flush.records.append(result(output.topic, key, value, id_))
@@ -386,13 +401,18 @@ class DetectStage(Stage):
             flush.records.append(result(self.pipeline.alert_topic, alert_key(alert), encoded, alert.id))
             flush.alerts.append(alert)
             output.alerts += 1
+        for number, found in changes.items():
+            writer = outputs[number].changes
+            assert writer is not None
+            flush.records += writer.records(found, self.partition, partial(self._refused, number))
 
-    def _unwritten(self, number: int, finding: Finding, error: Exception) -> Problem:
-        """A result that has no form in its format, as the row that it is."""
+    def _refused(self, number: int, finding: Finding, error: EvaluationError) -> None:
+        """A finding that has no form in the format of its table."""
         plan = self.pipeline.plan
         columns = Layout(tuple(plan.queries[number].factory.output))
         behind = finding.last[COLUMNS + len(plan.layout.columns) :]
-        return Problem(error, [(*finding.last[:COLUMNS], *finding.values, *behind)], finding.key, "result", columns)
+        row = (*finding.last[:COLUMNS], *finding.values, *behind)
+        self._dead_letter(number, Problem(error, [row], finding.key, "result", columns))
 
     def finish(self, now_ms: int) -> Flush | None:
         """Release every row; the output comes without a checkpoint, so that the job can go on after more rows."""
