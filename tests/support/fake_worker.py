@@ -41,7 +41,12 @@ class FakeWorker:
                 ],
                 "lookups": [
                     {
-                        "table": "limits", "source": "limits.csv", "rows": 7, "changes": 1, "rejected": 0, "problem": "",
+                        "table": "limits",
+                        "source": "limits.csv",
+                        "rows": 7,
+                        "changes": 1,
+                        "rejected": 0,
+                        "problem": "",
                     }
                 ],
             }

@@ -70,7 +70,10 @@ def test_bad_lines_cost_only_themselves(tmp_path: Path) -> None:
 
 def test_options_of_the_format_count(tmp_path: Path) -> None:
     options = {"field_delimiter": ";", "null_literal": "-", "allow_comments": "true", "ignore_parse_errors": "true"}
-    assert rows(csv(tmp_path, "# limits\na;-;2\nb\nc;x;1;4;5\n", **options)) == ([("a", None, 2), ("b", None, None)], [])
+    assert rows(csv(tmp_path, "# limits\na;-;2\nb\nc;x;1;4;5\n", **options)) == (
+        [("a", None, 2), ("b", None, None)],
+        [],
+    )
 
 
 def test_json_lines_and_an_array_of_objects(tmp_path: Path) -> None:
