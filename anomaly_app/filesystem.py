@@ -64,6 +64,11 @@ class FileTable:
         """Of its columns."""
         return [column.name for column in self.columns]
 
+    @property
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self.path.exists()
+
     def signature(self) -> tuple[int, ...]:
         """Changes when the file does.
 
