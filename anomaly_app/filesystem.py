@@ -64,6 +64,11 @@ class FileTable:
         """Of its columns."""
         return [column.name for column in self.columns]
 
+    @property
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self.path.exists()
+
     def signature(self) -> tuple[int, ...]:
         """Changes when the file does.
 
@@ -98,7 +103,7 @@ class FileTable:
         if lines:
             header = _fields(lines[0][1], options)
             found = [name for name in self.names if name in header]
-            if len(found) == len(columns) or 2 * len(found) > len(header):
+            if len(found) == len(columns) or 2 * len(found) > len(header) or (found and not self._is_row(lines[0][1])):
                 missing = [name for name in self.names if name not in header]
                 if missing:
                     problem = f"its first line has no column {missing[0]!r}; it has {', '.join(header)}"
@@ -108,6 +113,15 @@ class FileTable:
                 lines = lines[1:]
         places = {column.name: number for number, column in enumerate(columns)}
         return lines, CsvDecoder(columns, [places[column.name] for column in wanted], options)
+
+    def _is_row(self, line: bytes) -> bool:
+        """Whether a line can be read by position."""
+        options = CsvOptions.parse({**self.options, "ignore-parse-errors": "false"})
+        try:
+            CsvDecoder(self.columns, range(len(self.columns)), options).decode_one(line)
+        except DecodeError:
+            return False
+        return True
 
     def _json(self, data: bytes, wanted: Sequence[Column]) -> tuple[list[tuple[int, bytes]], _Decoder]:
         decoder = JsonDecoder([Column(column.name, column.type) for column in wanted], JsonOptions.parse(self.options))

@@ -120,8 +120,10 @@ class _Bad(NamedTuple):
 def _bad(result: Result, files: Mapping[str, FileTable]) -> list[_Bad]:
     """All of them, by file in the order of their lines."""
     found: list[_Bad] = []
+    others = [row for row in result.rejected if row.table not in files]  # of files that CREATE TABLE names
+    several = len({*files, *(row.table for row in others)}) > 1
     for name, file in files.items():
-        prefix = f"{name}, " if len(files) > 1 else ""
+        prefix = f"{name}, " if several else ""
         lines = [(line, _Bad(f"{prefix}line {line}", reason, text)) for line, reason, text in file.unreadable]
         for row in result.rejected:
             if row.table == name:
@@ -129,6 +131,9 @@ def _bad(result: Result, files: Mapping[str, FileTable]) -> list[_Bad]:
                 line = file.lines[row.number - 1] if file.lines else row.number
                 lines.append((line, _Bad(prefix + file.place(row.number), row.reason, values)))
         found += [bad for _, bad in sorted(lines, key=lambda each: each[0])]
+    for row in others:
+        values = ",".join("" if value is None else str(value) for value in row.values)
+        found.append(_Bad(f"{row.table}, row {row.number}" if several else f"row {row.number}", row.reason, values))
     return found
 
 

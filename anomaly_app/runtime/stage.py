@@ -156,6 +156,9 @@ class Stage:
 
     async def take(self, pending: Pending, batch: Batch, now_ms: int) -> None:
         """Process a batch; returns when the next one may come."""
+        if self.ended:
+            pending.drop()
+            return
         records = batch.records
         if records[0].offset < self.position:
             # Another plan of this topic had to go back further.
@@ -167,9 +170,6 @@ class Stage:
                 self.wake.set()
         if not records:
             pending.done()
-            return
-        if self.ended:
-            pending.drop()
             return
         await self.prepare(records)
         while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():

@@ -163,12 +163,15 @@ def test_nothing_is_late_for_a_lookup() -> None:
     assert result.late == []
 
 
+EQUAL = "a column of t that is equal to something"
+
+
 @pytest.mark.parametrize(
     ("sql", "marked", "problem"),
     [
-        (f"SELECT id FROM o JOIN t {AS_OF} ON o.v > t.most", "o.v > t.most", "a column of t that is equal"),
-        (f"SELECT id FROM o JOIN t {AS_OF} ON TRUE", "TRUE", "a column of t that is equal to something"),
-        (f"SELECT id FROM o CROSS JOIN t {AS_OF}", "t FOR", "a column of t that is equal to something"),
+        (f"SELECT id FROM o JOIN t {AS_OF} ON o.v > t.most", "o.v > t.most", EQUAL),
+        (f"SELECT id FROM o JOIN t {AS_OF} ON TRUE", "TRUE", EQUAL),
+        (f"SELECT id FROM o CROSS JOIN t {AS_OF}", "t FOR", EQUAL),
         (f"SELECT id FROM o JOIN t {AS_OF} ON o.k = t.mots", "t.mots", "t has no column 'mots'; did you mean most?"),
         (f"SELECT id FROM o JOIN tt {AS_OF} ON o.k = tt.k", "tt FOR", "unknown table 'tt'; did you mean t?"),
         (f"SELECT id FROM o JOIN t {AS_OF} ON o.k = t.most", "o.k = t.most", "CAST(o.k AS INT) = t.most"),
