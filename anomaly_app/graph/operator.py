@@ -284,12 +284,10 @@ class GraphOperator:
         end = COLUMNS + self.plan.result_width
         if self.plan.updating:
             return [
-                Finding(
-                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), _number(row, end + 1),
-                    change=row[end],
-                )
+                # No alert is made of it, so nobody asks for a number that tells it apart.
+                Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), change=row[end])
                 for row in rows
-            ]  # fmt: skip
+            ]
         return [
             Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), _number(row, end)) for row in rows
         ]
