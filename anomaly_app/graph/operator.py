@@ -324,12 +324,10 @@ class GraphOperator:
         end = COLUMNS + len(self.plan.result.columns)
         if self.plan.updating:
             return [
-                Finding(
-                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), self._number(row, end + 1),
-                    change=row[end],
-                )
+                # No alert is made of it, so nobody asks for a number that tells it apart.
+                Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), change=row[end])
                 for row in rows
-            ]  # fmt: skip
+            ]
         return [
             Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), self._number(row, end))
             for row in rows

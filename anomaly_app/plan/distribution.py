@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
@@ -47,13 +48,14 @@ def distribution(result: Node) -> Sequence[str] | None:
 
 def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
-    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize)):
+    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize, Aggregate)):
         return node.keys
     if isinstance(node, (WindowJoin, TimedJoin)):
         return tuple(key for key, _ in node.keys)
     if isinstance(node, WindowAssign):
         return node.keys if isinstance(node.windows, Sessions) else None
-    return None if isinstance(node, (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows)) else ()
+    passing = (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows, GroupingRows, Copies)
+    return None if isinstance(node, passing) else ()
 
 
 def _origin(node: Node, name: str) -> str | None:
@@ -61,7 +63,7 @@ def _origin(node: Node, name: str) -> str | None:
     while not isinstance(node, Scan):
         if isinstance(node, Calc):
             found = node.origins.get(name)
-        elif isinstance(node, WindowAggregate):
+        elif isinstance(node, (WindowAggregate, Aggregate)):
             found = dict(zip(node.key_names, node.keys, strict=True)).get(name)
         elif isinstance(node, (WindowJoin, TimedJoin)) and name not in node.left.names:
             own = next(own for own, behind in node.theirs.items() if behind == name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from anomaly_app.patterns.rule import Rule
+from anomaly_app.plan import groups
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
@@ -75,6 +76,9 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     below = node.inputs[0] if node.inputs else None
     if below is None:
         return []
+    of_groups = groups.reads(node, wanted)
+    if of_groups is not None:
+        return [(below, of_groups)]
     names = wanted & set(below.names)
     if isinstance(node, WindowAssign):
         names |= {*node.keys} | _time_column(below, node.time)

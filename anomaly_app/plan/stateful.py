@@ -78,7 +78,9 @@ def _over(builder: Builder, node: Over) -> Built:
     merges = not names & _NOT_MERGED
     accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=frame.preceding is not None and merges)
     offsets = tuple(_offset(call, layout) for call in node.calls) if lag else ()
-    results = [] if lag else [add_to(accumulators, call, codes.__getitem__, env) for call in node.calls]
+    results = (
+        [] if lag else [add_to(accumulators, call, codes.__getitem__, env, builder.dialect) for call in node.calls]
+    )
     sources = [code.source for code in results if code is not None]
     lines = ["def finish(a):", *(f"    {line}" for line in accumulators.results())]
     lines.append(f"    return ({', '.join(sources)}{',' * bool(sources)})")
@@ -221,7 +223,7 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
     layout, env = below.layout, Environment()
     codes = row_codes(layout)
     accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=False)
-    results = [add_to(accumulators, call, codes.__getitem__, env) for call in node.aggregates]
+    results = [add_to(accumulators, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
     keys = [codes[key].source for key in node.keys]
     lines = ["def finish(a, start, end):", "    row = a[0]", *(f"    {line}" for line in accumulators.results())]
     aggregates = [code.source for code in results if code is not None]
