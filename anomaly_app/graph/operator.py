@@ -8,7 +8,7 @@ that results do not hang on how the input was cut into batches.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.graph.vertices import Flow, Inner, Stamp, Vertex
+from anomaly_app.keyed import KeyedState
 from anomaly_app.operators import (
     COLUMNS,
     MIN_WATERMARK,
@@ -28,6 +29,11 @@ from anomaly_app.operators import (
     Problem,
     Row,
 )
+
+KEYED = b"\x7f"
+"""Begins the names of the entries of stores: behind those of vertices, which begin with small numbers. The number of
+the vertex follows, and the place of the store in it."""
+_OF_STORE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,11 @@ class GraphOperator:
         for vertex in self.vertices:
             vertex.count_in(self.counters)
         self._last = self.vertices[-1]
+        self._stores = {
+            KEYED + number.to_bytes(2, "big") + bytes([place]): store
+            for number, vertex in enumerate(self.vertices)
+            for place, store in enumerate(vertex.stores)
+        }
         self._stamps = [vertex for vertex in self.vertices if isinstance(vertex, Stamp)]
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
@@ -140,19 +151,35 @@ class GraphOperator:
             prefix = number.to_bytes(2, "big")
             for key, value in vertex.changes():
                 yield prefix + key, value
+        for prefix, store in self._stores.items():
+            for key, value in store.changes():
+                yield prefix + key, value
 
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
-        """Give the entries back to their vertices."""
+        """Give the entries back to their vertices, and to their stores."""
         own: dict[int, list[tuple[bytes, bytes]]] = {}
+        stored: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for key, value in state:
+            if key.startswith(KEYED):
+                stored.setdefault(key[:_OF_STORE], []).append((key[_OF_STORE:], value))
+                continue
             number = int.from_bytes(key[:2], "big")
             if number >= len(self.vertices):
                 raise StateError(f"an entry of another kind of state: {key!r}")
             own.setdefault(number, []).append((key[2:], value))
         for number, vertex in enumerate(self.vertices):
             vertex.restore(own.get(number, []))
+        for prefix, entries in stored.items():
+            if prefix not in self._stores:
+                raise StateError(f"entries of another kind of state: {entries[0][0]!r}")
+            self._stores[prefix].restore(entries)
         self._replays = self._log is not None
         self._restored = not self._replays
+
+    @property
+    def stores(self) -> Mapping[bytes, KeyedState[Any]]:
+        """The stores of all vertices, by what the names of their entries begin with."""
+        return self._stores
 
     def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.keyed import KeyedState
 from anomaly_app.operators import (
     COLUMNS,
     MAX_WATERMARK,
@@ -51,9 +52,11 @@ class Vertex:
         problems: rows on which it failed; the graph takes them.
         counters: what it dropped or bounded.
         late: rows that came too late for it; the graph takes them.
+        stores: values by key, which the graph stores and gives back; set when it is made, and not changed.
     """
 
     keeps_rows = True
+    stores: Sequence[KeyedState[Any]] = ()
 
     def __init__(self, width: int = COLUMNS) -> None:
         self.width = width
