@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -13,7 +12,7 @@ from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan import grouping, joining, matching, over, sets, unnesting, versioned, windowing
+from anomaly_app.plan import grouping, joining, matching, over, regular_join, sets, unnesting, versioned, windowing
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
 from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
@@ -32,8 +31,6 @@ from anomaly_app.sql.queries import (
     Values,
 )
 from anomaly_app.sql.statements import CreateView
-
-_JOIN = re.compile(r",|(?:[A-Z]+\s+)*JOIN", re.IGNORECASE)
 
 MAX_DEPTH = 400
 """Views and subqueries inside each other at most: deeper is a mistake."""
@@ -83,6 +80,7 @@ class Analyzer:
         self._scans: dict[str, Node] = {}
         self._views: dict[tuple[str, ...], Node] = {}
         self._depths: dict[int, int] = {}
+        self._items: dict[int, tuple[FromItem, Relation]] = {}
 
     def query(self, tree: QueryTree) -> Node:
         """The node of a query; the same one if it is asked for again.
@@ -154,6 +152,7 @@ class Analyzer:
     # --- SELECT ---------------------------------------------------------------------------------------
 
     def _select(self, select: Select) -> Node:
+        select = regular_join.with_where(self, select)
         relation = self.source(select)
         if select.where is not None:
             relation = self.filtered(relation, select.where, "WHERE")
@@ -316,7 +315,13 @@ class Analyzer:
         return relation
 
     def item(self, item: FromItem, text: str) -> Relation:
-        """An item of FROM."""
+        """An item of FROM; the same one if it is asked for again."""
+        known = self._items.get(id(item))
+        if known is None:
+            known = self._items[id(item)] = item, self._item(item, text)
+        return known[1]
+
+    def _item(self, item: FromItem, text: str) -> Relation:
         if isinstance(item, TableRef):
             versioned.refuse(item, text)
             return self._table(item, text)
@@ -332,9 +337,7 @@ class Analyzer:
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
         joined = joining.window_joined(self, item, text)
-        if joined is None:
-            raise _no_join(item, text)
-        return joined
+        return joined if joined is not None else regular_join.regular_joined(self, item, text)
 
     def _table(self, ref: TableRef, text: str) -> Relation:
         view = self.catalog.view(ref.path)
@@ -424,15 +427,6 @@ def refuse_subqueries(tree: n.Node, text: str) -> None:
             if isinstance(part, n.Exists):
                 what = "EXISTS (SELECT …)"
             raise SqlValidationError(refusal(what), text, *part.span)
-
-
-def _no_join(join: Join, text: str) -> SqlValidationError:
-    start = join.left.span.end
-    words = _JOIN.search(text, start, join.right.span.start)
-    if words is None:
-        return SqlValidationError(refusal("JOIN"), text, *join.right.span)
-    name = " ".join(words[0].upper().split()) if words[0] != "," else "a comma JOIN"
-    return SqlValidationError(refusal(name), text, *words.span())
 
 
 def _refuse_many_rows(condition: n.Node, scope: Scope) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -35,7 +36,7 @@ def distribution(result: Node) -> Sequence[str] | None:
         if keys is None:
             continue
         origins = [_origin(node.inputs[0], key) for key in keys]
-        if isinstance(node, WindowJoin):  # both rows of a pair must lie in one place
+        if isinstance(node, (WindowJoin, KeptJoin)):  # both rows of a pair must lie in one place
             theirs = [_origin(node.right, key) for _, key in node.keys]
             origins = [own if own == other else None for own, other in zip(origins, theirs, strict=True)]
         own = list(dict.fromkeys(origin for origin in origins if origin is not None))
@@ -47,7 +48,7 @@ def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
     if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize)):
         return node.keys
-    if isinstance(node, WindowJoin):
+    if isinstance(node, (WindowJoin, KeptJoin)):
         return tuple(key for key, _ in node.keys)
     if isinstance(node, WindowAssign):
         return node.keys if isinstance(node.windows, Sessions) else None
@@ -61,7 +62,7 @@ def _origin(node: Node, name: str) -> str | None:
             found = node.origins.get(name)
         elif isinstance(node, WindowAggregate):
             found = dict(zip(node.key_names, node.keys, strict=True)).get(name)
-        elif isinstance(node, WindowJoin) and name not in node.left.names:
+        elif isinstance(node, (WindowJoin, RegularJoin)) and name not in node.left.names:
             own = next(own for own, behind in node.theirs.items() if behind == name)
             return _origin(node.right, own)
         elif isinstance(node, Match):

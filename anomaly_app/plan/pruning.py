@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from anomaly_app.patterns.rule import Rule
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -65,6 +66,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     if isinstance(node, Match):
         rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
         return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
+    if isinstance(node, KeptJoin):
+        return node.needs(wanted)
     if isinstance(node, WindowJoin):
         return [(side, _join_reads(node, place, wanted)) for place, side in enumerate(node.inputs)]
     below = node.inputs[0] if node.inputs else None

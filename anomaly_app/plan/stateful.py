@@ -21,6 +21,7 @@ from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.nodes import (
     AggregateCall,
     Limit,
@@ -60,6 +61,10 @@ def build(builder: Builder, node: Node) -> Built:
         return _attached(builder, node)
     if isinstance(node, WindowJoin):
         return _window_join(builder, node)
+    if isinstance(node, KeptJoin):
+        from anomaly_app.plan.build_kept import build_kept
+
+        return build_kept(builder, node)
     if isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
         return _sessions(builder, node, node.windows)
     raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
