@@ -89,7 +89,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {*node.keys, *(column.name for column in node.order)}
         names |= {name for name in (node.windowed.end,) if name}
     elif isinstance(node, Rank):
-        names |= {*node.keys} | _time_column(below, node.time)
+        by_value = {column.name for column in node.order} if node.is_top and not node.keeps_last else set()
+        names |= {*node.keys} | by_value | _time_column(below, node.time)
     elif isinstance(node, Normalize):
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
@@ -112,7 +113,7 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit, Normalize)):
+    while isinstance(node, (Calc, UnnestRows, Limit, Normalize)) or (isinstance(node, Rank) and node.is_top):
         if isinstance(node, Calc):
             moved.append(node)
         node = node.input
