@@ -30,10 +30,12 @@ class Group(list[Row]):
         rewritten: places below that where another row stands now.
         used: time of the latest row, in ms.
         met: how many rows of the other side each row has met; None where that is not known (yet).
+        unsure: of how many it is not known whether it meets them.
+        members: where rows stand, by the value of one of their columns; None as long as nobody has asked.
         places: where rows stand, by what they are; None as long as there are few.
     """
 
-    __slots__ = ("met", "places", "rewritten", "stored", "used")
+    __slots__ = ("members", "met", "places", "rewritten", "stored", "unsure", "used")
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +43,8 @@ class Group(list[Row]):
         self.used = 0
         self.rewritten: set[int] | None = None
         self.met: list[int] | None = None
+        self.unsure: list[int] | None = None
+        self.members: tuple[int, dict[Any, list[int]]] | None = None
         self.places: dict[Any, list[int]] | None = None
 
     def put(self, row: Row, identity: Callable[[Row], Any] | None) -> int:
@@ -56,7 +60,19 @@ class Group(list[Row]):
             self.used = row[TIME]
         if self.places is not None and identity is not None:
             self.places.setdefault(identity(row), []).append(place)
+        if self.members is not None:
+            index, known = self.members
+            known.setdefault(row[index], []).append(place)
         return place
+
+    def by_member(self, index: int) -> Mapping[Any, Sequence[int]]:
+        """Where rows stand, by the value of the column at an index, which is always the same."""
+        if self.members is None:
+            known: dict[Any, list[int]] = {}
+            for place, row in enumerate(self):
+                known.setdefault(row[index], []).append(place)
+            self.members = index, known
+        return self.members[1]
 
     def find(self, row: Row, identity: Callable[[Row], Any]) -> int:
         """Where a row like this one stands; -1 if none does."""
@@ -73,29 +89,38 @@ class Group(list[Row]):
         found = self.places.get(wanted)
         return found[-1] if found else -1
 
-    def take(self, place: int, identity: Callable[[Row], Any]) -> Row:
+    def take(self, place: int, identity: Callable[[Row], Any] | None) -> Row:
         """Take a row away; the last one moves to its place."""
         row, last = self[place], self.pop()
         end = len(self)
-        if self.places is not None:
-            own = self.places[identity(row)]
-            own.remove(place)
-            if not own:
-                del self.places[identity(row)]
+        if self.places is not None and identity is not None:
+            _move(self.places, identity(row), place, identity(last), end)
+        if self.members is not None:
+            index, known = self.members
+            _move(known, row[index], place, last[index], end)
         if place < end:
             self[place] = last
             if place < self.stored:
                 if self.rewritten is None:
                     self.rewritten = set()
                 self.rewritten.add(place)
-            if self.places is not None:
-                moved = self.places[identity(last)]
-                moved[moved.index(end)] = place
-        if self.met is not None:
-            met = self.met.pop()
-            if place < end:
-                self.met[place] = met
+        for counts in (self.met, self.unsure):
+            if counts is not None:
+                count = counts.pop()
+                if place < end:
+                    counts[place] = count
         return row
+
+
+def _move(places: dict[Any, list[int]], gone: Any, place: int, moved: Any, end: int) -> None:
+    """What stood at a place has gone, and what stood at the end stands there now."""
+    own = places[gone]
+    own.remove(place)
+    if not own:
+        del places[gone]
+    if place != end:
+        others = places[moved]
+        others[others.index(end)] = place
 
 
 class GroupCodec(ValueCodec[Group]):
@@ -236,7 +261,6 @@ class Side:
 
     def remove(self, key: Any, group: Group, place: int) -> Row:
         """Take a row out of the group of its key."""
-        assert self.identity is not None
         row = group.take(place, self.identity)
         if group:
             self._touched.add(key)
@@ -244,6 +268,16 @@ class Side:
             # Parts that are stored are found by the value when it goes.
             self.store.delete(key)
         return row
+
+    def use(self, key: Any, group: Group, row: Row) -> None:
+        """Note that a row of a key has come which is not kept."""
+        if self._expires and row[TIME] > group.used:
+            group.used = row[TIME]
+            self._touched.add(key)
+
+    def drop(self, key: Any) -> None:
+        """Drop the rows of a key, of which there are some."""
+        self.store.delete(key)
 
     def flush(self, watermark: int) -> None:
         """Behind a step: say what has been changed, and drop what has expired."""

@@ -8,12 +8,23 @@ from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan import grouping, joining, matching, over, regular_join, sets, unnesting, versioned, windowing
+from anomaly_app.plan import (
+    grouping,
+    joining,
+    matching,
+    over,
+    regular_join,
+    sets,
+    subqueries,
+    unnesting,
+    versioned,
+    windowing,
+)
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
+from anomaly_app.plan.regular_join import has_queries
 from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import Changelog, Column, Schema
@@ -80,6 +91,8 @@ class Analyzer:
         self._scans: dict[str, Node] = {}
         self._views: dict[tuple[str, ...], Node] = {}
         self._depths: dict[int, int] = {}
+        self.inside = 0
+        """How many queries inside expressions the present one is in."""
         self._items: dict[int, tuple[FromItem, Relation]] = {}
 
     def query(self, tree: QueryTree) -> Node:
@@ -168,6 +181,7 @@ class Analyzer:
             replaced = _both(replaced, further)
         if select.qualify is not None:
             relation = self.filtered(relation, replaced(select.qualify), "QUALIFY")
+        relation, replaced = subqueries.valued(self, relation, [item.expr for item in items], replaced)
         node = self.projected(relation, items, replaced, select)
         return sets.distinct(self, select, node) if select.distinct else node
 
@@ -192,7 +206,8 @@ class Analyzer:
         if left is None:
             return relation
         condition = left
-        refuse_subqueries(condition, relation.text)
+        if has_queries(condition):
+            return subqueries.filtered(self, relation, condition, what)
         scope = self.scope(relation)
         if what == "WHERE":
             _refuse_many_rows(condition, scope)
@@ -252,7 +267,6 @@ class Analyzer:
         items: list[SelectItem] = []
         for item in select.items:
             if not isinstance(item.expr, n.Star):
-                refuse_subqueries(item.expr, select.text)
                 items.append(item)
                 continue
             if item.alias is not None:
@@ -417,16 +431,6 @@ def scanned(
         columns=scan.columns, rowtimes=rowtimes, proctimes=proctimes, updating=updating, span=span, text=text,
         input=scan, keys=schema.primary_key,
     )  # fmt: skip
-
-
-def refuse_subqueries(tree: n.Node, text: str) -> None:
-    """Raise for a query inside an expression: these are joins, which are not there yet."""
-    for part in n.walk(tree):
-        if isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)):
-            what = "IN (SELECT …)" if isinstance(part, n.InQuery) else "a subquery as a value"
-            if isinstance(part, n.Exists):
-                what = "EXISTS (SELECT …)"
-            raise SqlValidationError(refusal(what), text, *part.span)
 
 
 def _refuse_many_rows(condition: n.Node, scope: Scope) -> None:

@@ -9,9 +9,10 @@ from anomaly_app.changes import CHANGE_COLUMN
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.join_side import SidePlan, has_null
 from anomaly_app.graph.regular_join import RegularJoinPlan, RegularJoinRows
+from anomaly_app.graph.semi_join import SemiJoinPlan, SemiJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
-from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin
+from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
 from anomaly_app.plan.regular_join import refuse_every_pair
 from anomaly_app.plan.stateful import key_of, layout_column
 from anomaly_app.schema import CHANGE
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 def build_kept(builder: Builder, node: KeptJoin) -> Built:
     """The vertex of a join; raises ``SqlValidationError`` if every row would meet every other."""
     refuse_every_pair(node)
+    if isinstance(node, SemiJoin):
+        return _semi(builder, node)
     assert isinstance(node, RegularJoin)
     return _regular(builder, node)
 
@@ -37,6 +40,29 @@ def _regular(builder: Builder, node: RegularJoin) -> Built:
     columns = [own[column.name] for column in builts[0].layout.columns if column.name != CHANGE]
     columns += [own[node.theirs[column.name]] for column in builts[1].layout.columns if column.name != CHANGE]
     some = {*builts[0].reads, *(node.theirs[name] for name in builts[1].reads if name != CHANGE)} - {CHANGE}
+    if node.updating:
+        columns.append(CHANGE_COLUMN)
+        some.add(CHANGE)
+    return Built(vertex, Layout(tuple(columns)), False, None, False, frozenset(some))
+
+
+def _semi(builder: Builder, node: SemiJoin) -> Built:
+    builts = [builder.node(side) for side in node.inputs]
+    left, right = (
+        side_plan(built, node, place, place == 0 and node.kind != "SEMI") for place, built in enumerate(builts)
+    )
+    members = None
+    if node.member is not None:
+        members = left.layout.index(node.member[0]), right.layout.index(node.member[1])
+    plan = SemiJoinPlan(
+        node.kind, left, right, members, condition_of(node, builts), bool(node.updating), builder.ttl_ms
+    )
+    vertex = builder.add(lambda: SemiJoinRows(plan), [built.vertex for built in builts], node.title)
+    columns = [column for column in left.layout.columns if column.name != CHANGE]
+    some = set(builts[0].reads) - {CHANGE}
+    if node.mark:
+        columns.append(node.column(node.mark))
+        some.add(node.mark)
     if node.updating:
         columns.append(CHANGE_COLUMN)
         some.add(CHANGE)

@@ -158,7 +158,7 @@ def _equality(condition: n.Node, scope: Scope, sides: Sides) -> tuple[n.Node, n.
         target = key_type(a.type, b.type)
         if target is None:
             return None
-        mine, theirs = _as(mine, a.type, *target), _as(theirs, b.type, *target)
+        mine, theirs = as_key(mine, a.type, *target), as_key(theirs, b.type, *target)
     return mine, over_side(theirs, scope, sides)
 
 
@@ -202,7 +202,8 @@ def key_type(a: DataType, b: DataType) -> tuple[DataType, bool] | None:
     return type_, False
 
 
-def _as(tree: n.Node, type_: DataType, target: DataType, safe: bool) -> n.Node:
+def as_key(tree: n.Node, type_: DataType, target: DataType, safe: bool) -> n.Node:
+    """An expression of a type as a key of another one, as :func:`key_type` gives it."""
     if type_.with_nullable(True) == target.with_nullable(True):
         return tree
     return n.Cast(tree.span, tree, target.with_nullable(True), safe and type_.kind in TEXTS)

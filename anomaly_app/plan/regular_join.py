@@ -11,10 +11,11 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan.join_sides import Keyed, Sides, conjunction, conjuncts
-from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin
-from anomaly_app.plan.nodes import Calc, Limit, Node, Rank, Union, ValuesRows
+from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
+from anomaly_app.plan.nodes import Calc
 from anomaly_app.plan.relation import Relation, identity
-from anomaly_app.plan.scope import Exact, Name, Scope, free_name
+from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
+from anomaly_app.plan.uniqueness import most_rows
 from anomaly_app.schema import Column
 from anomaly_app.sql.queries import FromItem, Join, Select, Unnest
 
@@ -43,26 +44,46 @@ def regular_joined(analyzer: Analyzer, join: Join, text: str) -> Relation:
             for mine, theirs in merged
         ]
     kind = "INNER" if join.kind == "CROSS" else join.kind
+    asking = [part for part in conditions if has_queries(part)]
+    if asking and join.kind in ("INNER", "CROSS"):
+        conditions = [part for part in conditions if not has_queries(part)]
     left, right, conditions = _pushed(analyzer, kind, left, right, conditions)
     keyed = Keyed.of(analyzer, left, right, conditions)
-    node = _node(kind, keyed, _place(join, text), text)
+    node = joined_node(kind, keyed.sides, keyed.keys, keyed.null_equal, keyed.condition, _place(join, text), text)
     by_name = {column.name: column for column in node.columns}
     names = tuple(
         replace(name, column=by_name[name.column.name]) for name in keyed.sides.names(keyed.left, keyed.right)
     )
     relation = Relation(node, names, text)
+    if asking and kind == "INNER":
+        from anomaly_app.plan.subqueries import filtered
+
+        for part in asking:
+            relation = filtered(analyzer, relation, part, "ON")
     return _with_merged(analyzer, kind, relation, merged, keyed.sides) if merged else relation
 
 
-def _node(kind: str, keyed: Keyed, span: Span, text: str) -> RegularJoin:
-    sides = keyed.sides
+def joined_node(
+    kind: str, sides: Sides, keys: tuple[tuple[str, str], ...], null_equal: tuple[bool, ...],
+    condition: Expression | None, span: Span, text: str,
+) -> RegularJoin:  # fmt: skip
+    """The node of a join.
+
+    Args:
+        kind: ``INNER``, ``LEFT``, ``RIGHT`` or ``FULL``.
+        sides: the inputs.
+        keys: columns that are equal, of the left and of the right.
+        null_equal: for each key whether NULL equals NULL.
+        condition: what else holds for a pair.
+        span: where it stands.
+        text: the whole text.
+    """
     updating = sides.left.updating or sides.right.updating
     if kind != "INNER":
         updating = updating or f"a {kind} JOIN gives a row that meets none with NULLs, and takes it back when it does"
     return RegularJoin(
         columns=sides.joined_columns(kind), updating=updating, span=span, text=text, kind=kind, left=sides.left,
-        right=sides.right, keys=keyed.keys, null_equal=keyed.null_equal, condition=keyed.condition,
-        theirs=sides.theirs,
+        right=sides.right, keys=keys, null_equal=null_equal, condition=condition, theirs=sides.theirs,
     )  # fmt: skip
 
 
@@ -82,6 +103,8 @@ def refuse_every_pair(node: KeptJoin) -> None:
     Raises:
         SqlValidationError: it is such a join.
     """
+    if isinstance(node, SemiJoin) and (node.member is not None or node.condition is None):
+        return
     if node.keys or any((most := most_rows(side)) is not None and most <= FEW_ROWS for side in node.inputs):
         return
     problem = (
@@ -90,24 +113,6 @@ def refuse_every_pair(node: KeptJoin) -> None:
         "with LIMIT"
     )
     raise SqlValidationError(problem, node.text, *node.span)
-
-
-def most_rows(node: Node) -> int | None:
-    """How many rows a node has at most at a time; None if nothing bounds them."""
-    while isinstance(node, Calc):
-        node = node.input
-    if isinstance(node, ValuesRows):
-        return len(node.rows)
-    if isinstance(node, Limit):
-        return node.count
-    if isinstance(node, Rank) and not node.keys and node.windowed is None:
-        return node.last - node.first + 1
-    if isinstance(node, Union):
-        each = [most_rows(branch) for branch in node.branches]
-        return None if None in each else sum(one for one in each if one is not None)
-    if type(node).__name__ == "Aggregate" and not getattr(node, "keys", ("",)):
-        return 1
-    return None
 
 
 # --- conditions on one side ---------------------------------------------------------------------------------
@@ -180,14 +185,17 @@ def _placed(
     return replace(item, kind="INNER", left=left, right=right, condition=condition), []
 
 
+def has_queries(tree: n.Node) -> bool:
+    """Whether an expression has a query in it."""
+    return any(isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)) for part in n.walk(tree))
+
+
 def _is_plain(tree: n.Node) -> bool:
     """Whether a condition is about one row of FROM, and nothing else."""
     from anomaly_app.plan.grouping import is_aggregate
 
-    return not any(
-        isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery))
-        or is_aggregate(part)
-        or (isinstance(part, n.Call) and (part.over is not None or part.name == "CURRENT_WATERMARK"))
+    return not has_queries(tree) and not any(
+        is_aggregate(part) or (isinstance(part, n.Call) and (part.over is not None or part.name == "CURRENT_WATERMARK"))
         for part in n.walk(tree)
     )
 
