@@ -129,14 +129,14 @@ def bind_text(
     for statement in statements:
         if isinstance(statement, DEFINITIONS):
             define(statement, catalog, modules)
-            for name, changelog in (changelogs or {}).items():
-                catalog.changes(name, changelog)
         elif isinstance(statement, (SetOption, Reset)):
             settings.take(statement)
         elif isinstance(statement, TELLS):
             raise SqlValidationError(f"{_name_of(statement)} stands here in vain: {_TELL}", sql, *statement.span)
         else:
             queries.append(statement)
+            for name, changelog in (changelogs or {}).items():  # behind what CREATE TABLE says of their keys
+                catalog.changes(name, changelog)
             if in_order and len(queries) == 1:  # names may mean something else behind it
                 bound = bind_query(statement, catalog, dialect_of(dialect), settings, limits)
     if len(queries) != 1:

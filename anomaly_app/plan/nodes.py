@@ -262,6 +262,10 @@ class Over(Node):
         return f"Over {calls}, {reach}" + (f", by {', '.join(self.keys)}" if self.keys else "")
 
 
+MAX_RANK = 10_000_000
+"""Greatest bound on ROW_NUMBER()."""
+
+
 @dataclass(frozen=True, slots=True)
 class SortColumn:
     """A column that rows are ordered by."""
@@ -299,6 +303,20 @@ class Rank(Node):
     def inputs(self) -> tuple[Node, ...]:
         """One."""
         return (self.input,)
+
+    @property
+    def is_top(self) -> bool:
+        """Whether it gives the rows that are first at a time, and takes them back as others come."""
+        if self.windowed is not None:
+            return False
+        rises = self.time is not None and not self.order[0].descending
+        return not rises or (self.last < MAX_RANK and (self.first, self.last) != (1, 1))
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether it gives the last row of each key by time, of rows that are not taken back."""
+        falls = self.time is not None and self.order[0].descending
+        return self.is_top and falls and (self.first, self.last) == (1, 1) and not self.input.updating
 
     @property
     def title(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan import groups
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
@@ -68,6 +69,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     if isinstance(node, Match):
         rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
         return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
+    if isinstance(node, KeptJoin):
+        return node.needs(wanted)
     if isinstance(node, WindowJoin):
         return [(side, _join_reads(node, place, wanted)) for place, side in enumerate(node.inputs)]
     if isinstance(node, TimedJoin):
@@ -95,7 +98,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {*node.keys, *(column.name for column in node.order)}
         names |= {name for name in (node.windowed.end,) if name}
     elif isinstance(node, Rank):
-        names |= {*node.keys} | _time_column(below, node.time)
+        by_value = {column.name for column in node.order} if node.is_top and not node.keeps_last else set()
+        names |= {*node.keys} | by_value | _time_column(below, node.time)
     elif isinstance(node, Normalize):
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
@@ -120,7 +124,8 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit, LookupJoin, Normalize)):
+    passing = (Calc, UnnestRows, Limit, LookupJoin, Normalize)
+    while isinstance(node, passing) or (isinstance(node, Rank) and node.is_top):
         if isinstance(node, Calc):
             moved.append(node)
         node = node.input

@@ -12,7 +12,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
 from anomaly_app.plan.groups import Copies
-from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows
+from anomaly_app.plan.nodes import Calc, Limit, Node, Rank, Sort, SortColumn, Union, ValuesRows
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
 from anomaly_app.plan.windowing import moved
@@ -196,13 +196,13 @@ def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
     if tree.order_by:
         hidden = _hidden(analyzer, tree, node)
         if hidden is not None:
-            node = _first_columns(analyzer, hidden, _sorted(analyzer, hidden, analyzer.query(hidden.query)), node)
-        else:
-            node = _sorted(analyzer, tree, node)
+            return _first_columns(analyzer, hidden, _sorted(analyzer, hidden, analyzer.query(hidden.query)), node)
+        return _sorted(analyzer, tree, node)
     if tree.limit is None and not tree.offset:
         return node
-    if tree.order_by:
-        raise analyzer.fail(tree, tree.span, refusal("ORDER BY with LIMIT"))
+    if node.updating:
+        problem = f"LIMIT of rows that are taken back needs an ORDER BY that says which are first: {node.updating}"
+        raise analyzer.fail(tree, tree.span, problem)
     return Limit(
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,
@@ -238,6 +238,21 @@ def _first_columns(analyzer: Analyzer, tree: Ordered, node: Node, wanted: Node) 
     return analyzer.projected(relation, items, lambda item: item, tree.query)
 
 
+def _first_rows(tree: Ordered, node: Node, columns: Sequence[SortColumn]) -> Node:
+    """ORDER BY with LIMIT: the first rows, as they are at a time."""
+    if not tree.limit:
+        return Limit(
+            columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
+            window=node.window, span=tree.span, text=tree.text, input=node, offset=0, count=0,
+        )  # fmt: skip
+    updating = node.updating or "ORDER BY with LIMIT takes rows back as others come"
+    return Rank(
+        columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=updating, window=node.window,
+        span=tree.span, text=tree.text, input=node, keys=(), order=tuple(columns), first=tree.offset + 1,
+        last=tree.offset + (tree.limit or 0), number=None, windowed=None, time=None,
+    )  # fmt: skip
+
+
 def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:
     scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
     columns: list[SortColumn] = []
@@ -252,6 +267,8 @@ def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:
             raise scope.fail(item.expr, "ORDER BY takes columns of the SELECT list: name the expression there")
         nulls_first = not item.descending if item.nulls_first is None else item.nulls_first
         columns.append(SortColumn(bare, item.descending, nulls_first))
+    if tree.limit is not None:
+        return _first_rows(tree, node, columns)
     first, *others = columns
     if first.name not in node.rowtimes | node.proctimes or first.descending:
         raise scope.fail(tree.order_by[0].expr, refusal("ORDER BY of values"))

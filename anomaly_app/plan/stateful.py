@@ -22,8 +22,10 @@ from anomaly_app.plan import lookup_build
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
+    MAX_RANK,
     AggregateCall,
     Limit,
     Node,
@@ -35,7 +37,6 @@ from anomaly_app.plan.nodes import (
     WindowAssign,
     WindowJoin,
 )
-from anomaly_app.plan.over import MAX_RANK
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Sessions
 
@@ -64,6 +65,10 @@ def build(builder: Builder, node: Node) -> Built:
         return _attached(builder, node)
     if isinstance(node, WindowJoin):
         return _window_join(builder, node)
+    if isinstance(node, KeptJoin):
+        from anomaly_app.plan.build_kept import build_kept
+
+        return build_kept(builder, node)
     if isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
         return _sessions(builder, node, node.windows)
     raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
@@ -127,22 +132,15 @@ def _offset(call: AggregateCall, layout: Layout) -> tuple[Callable[[Row], Any], 
 
 
 def _rank(builder: Builder, node: Rank) -> Built:
+    if node.is_top:
+        from anomaly_app.plan.build_top import build_top
+
+        return build_top(builder, node)
     if node.updating:
         raise SqlValidationError(
             f"ROW_NUMBER() needs rows that are not taken back: {node.updating}", node.text, *node.span
         )
-    below = builder.node(node.input)
-    window = node.windowed
-    by_time = node.time is not None and not node.order[0].descending
-    if window is None and not by_time:
-        unbound = node.last == MAX_RANK
-        hint = ": bound it, as in WHERE rn <= 10 around it, and rank within windows" if unbound else ""
-        problem = (
-            "ROW_NUMBER() in this order would take rows back as others come, which is not supported yet: order by the "
-            "time attribute, ascending, for the first row of a key, or rank within windows (window_start and "
-            f"window_end in PARTITION BY){hint}"
-        )
-        raise SqlValidationError(problem, node.text, *node.span)
+    below, window = builder.node(node.input), node.windowed
     if window is None:
         below = builder.timed(below, node.time)
     layout = below.layout
