@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -45,7 +46,7 @@ def distribution(result: Node) -> Sequence[str] | None:
 
 def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
-    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize)):
+    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Materialize, Normalize)):
         return node.keys
     if isinstance(node, WindowJoin):
         return tuple(key for key, _ in node.keys)
