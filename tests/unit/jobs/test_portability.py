@@ -65,3 +65,9 @@ def test_check_says_so_of_the_tutorial(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "Flink 2.3 refuses this: several rows may have the same primary key (user_id)" in out
     assert "Flink 2.3 refuses this: it has no ML_DETECT_ANOMALIES" in out
+
+
+def test_an_option_of_our_own_is_none_of_flinks() -> None:
+    text = TABLES.replace("'topic' = 's',", "'topic' = 's', 'value.null' = 'skip',")
+    job = bind_job(text + "INSERT INTO two SELECT ts, CAST(NULL AS TIMESTAMP(3)) FROM s", name="job")
+    assert job.refused_by_flink == ("table s: it has no option 'value.null'",)
