@@ -8,6 +8,7 @@ from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -49,7 +50,7 @@ def distribution(result: Node) -> Sequence[str] | None:
 
 def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
-    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize, Aggregate)):
+    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Materialize, Normalize, Aggregate)):
         return node.keys
     if isinstance(node, (WindowJoin, TimedJoin, KeptJoin)):
         return tuple(key for key, _ in node.keys)

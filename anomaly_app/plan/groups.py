@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from anomaly_app.plan.nodes import AggregateCall, Node
@@ -27,6 +28,11 @@ class Aggregate(Node):
     def inputs(self) -> tuple[Node, ...]:
         """One."""
         return (self.input,)
+
+    @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """The keys of the groups."""
+        return (frozenset(self.key_names),)
 
     @property
     def title(self) -> str:

@@ -10,6 +10,7 @@ from anomaly_app.plan import groups
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -100,7 +101,7 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     elif isinstance(node, Rank):
         by_value = {column.name for column in node.order} if node.is_top and not node.keeps_last else set()
         names |= {*node.keys} | by_value | _time_column(below, node.time)
-    elif isinstance(node, Normalize):
+    elif isinstance(node, (Materialize, Normalize)):
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
@@ -124,7 +125,7 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    passing = (Calc, UnnestRows, Limit, LookupJoin, Normalize)
+    passing = (Calc, UnnestRows, Limit, LookupJoin, Materialize, Normalize)
     while isinstance(node, passing) or (isinstance(node, Rank) and node.is_top):
         if isinstance(node, Calc):
             moved.append(node)
