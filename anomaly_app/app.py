@@ -26,6 +26,7 @@ from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
+from anomaly_app.runtime.decoding import share_decoding
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
@@ -142,6 +143,7 @@ class AnomalyApp(LaneApp):
                 for job in jobs
                 for plan in job.plans
             ]
+            share_decoding(pipelines, registries)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
         try:
