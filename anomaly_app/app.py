@@ -27,6 +27,7 @@ from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
+from anomaly_app.runtime.decoding import share_decoding
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.overview import Overview
@@ -147,6 +148,7 @@ class AnomalyApp(LaneApp):
                 for plan in job.plans
             ]
             lookups = Lookups(loaded, jobs, registries, sources)
+            share_decoding(pipelines, registries)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
         try:
