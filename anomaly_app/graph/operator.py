@@ -257,33 +257,66 @@ class GraphOperator:
     def _findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Rows of the result as findings."""
         end = COLUMNS + self.plan.result_width
+        unknown = self._unknown
         if self.plan.updating:
-            return [
-                Finding(
-                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), _number(row, end + 1),
-                    change=row[end],
-                )
-                for row in rows
-            ]  # fmt: skip
-        return [
-            Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), _number(row, end)) for row in rows
-        ]
+            return [_Derived(row, end, end + 1, unknown, row[end]) for row in rows]
+        return [_Derived(row, end, end, unknown) for row in rows]
 
     def _source_row(self, row: Row, end: int) -> Row:
-        """A row that stands where the last source row did that it was made of; the columns are not known any more."""
-        behind = row[end:]
-        if len(behind) == 1:
-            _, position, *place = behind[0]
-            return (row[TIME], position, *self._unknown, *place)
-        return (row[TIME], row[POSITION], *self._unknown, *behind)
+        return _source_row(row[TIME], row[POSITION], row[end:], self._unknown)
 
 
-def _number(row: Row, end: int) -> int:
-    """A number that tells rows of one last source row apart, and is the same in a replay."""
-    behind = row[end:]
-    if len(behind) != 1:
-        return 0
-    return _digest((behind[0][0], row[COLUMNS:end]))
+class _Derived(Finding):
+    """A row of the result. What gives an alert its id is made when somebody asks: a query in memory never does.
+
+    Args:
+        row: the row.
+        end: where the columns of the result end.
+        width: where its origin stands.
+        unknown: columns of a source row, which are not known any more.
+        change: what it does to the result.
+    """
+
+    __slots__ = ("_behind", "_made", "_place", "_unknown")
+
+    def __init__(self, row: Row, end: int, width: int, unknown: Row, change: int = 0) -> None:
+        self.key, self.time, self.bindings, self.alert, self.change = (), row[TIME], (), True, change
+        self.score, self.explanation, self.timed_out = None, "", False
+        self.values = self._made = row[COLUMNS:end]  # those that the sink wants may be others
+        self._place, self._behind, self._unknown = row[POSITION], row[width:], unknown
+
+    @property
+    def last(self) -> Row:
+        """A row that stands where the last source row did that it was made of."""
+        return _source_row(self.time, self._place, self._behind, self._unknown)
+
+    @last.setter
+    def last(self, row: Row) -> None:
+        raise AttributeError("the last row of a derived row follows from its origin")
+
+    @property
+    def number(self) -> int:
+        """Tells rows of one last source row apart, and is the same in a replay."""
+        return _digest((self._behind[0][0], self._made)) if len(self._behind) == 1 else 0
+
+    @number.setter
+    def number(self, number: int) -> None:
+        raise AttributeError("the number of a derived row follows from its origin")
+
+
+def _source_row(time: int, position: int, behind: Row, unknown: Row) -> Row:
+    """A row that stands where the last source row did that one was made of; the columns are not known any more.
+
+    Args:
+        time: of the row.
+        position: of the row.
+        behind: what stands behind its columns.
+        unknown: columns of a source row.
+    """
+    if len(behind) == 1:
+        _, position, *place = behind[0]
+        return (time, position, *unknown, *place)
+    return (time, position, *unknown, *behind)
 
 
 def _digest(value: Any) -> int:

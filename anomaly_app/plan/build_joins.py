@@ -35,7 +35,7 @@ def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Bu
     sides = [builder.timed(builder.node(below), time) for below, time in zip(node.inputs, node.times, strict=True)]
     pairs = Pairs(node, sides, chain, builder.wanted(chain[-1] if chain else node))
     limits = builder.limits
-    # A row that none can meet any more when it comes is not held: the watermark in front of it must not hang on batches.
+    # A row that none can meet any more when it comes is not held: the watermark in front of it must be known.
     builder.splits_at = max(builder.splits_at, -node.high, node.low)
     plans = []
     for place, (built, reach) in enumerate(zip(sides, (node.high, -node.low), strict=True)):
@@ -72,11 +72,6 @@ class Pairs:
         for calc in chain:
             self.time = calc.moved_to(self.time)
 
-    @property
-    def may_fail(self) -> bool:
-        """Whether making a row may fail, or give none."""
-        return bool(self._chain)
-
     def _places(self, place: int) -> dict[str, str]:
         """Source of the columns of a side, as they are called behind the join."""
         columns = self.sides[place].layout.columns
@@ -92,13 +87,54 @@ class Pairs:
         codes = {name: Code(code.source, types[name]) for name, code in self._codes.items()}
         return self.node.condition.compile_condition(codes.__getitem__, env)
 
-    def together(self) -> Callable[[Row, Row], Row | None]:
-        """From two rows to one of the result; None if it is filtered."""
-        times = {"INNER": "a[0]", "LEFT": "a[0]", "RIGHT": "b[0]", "FULL": "a[0] if a[0] > b[0] else b[0]"}
-        before = [times[self.node.kind], "a[1] if a[1] > b[1] else b[1]"]
+    def give(self, env: Environment, failed: str) -> list[str]:
+        """Lines that append what two rows ``a`` and ``b`` become, if that is a row.
+
+        Args:
+            env: of the function in which they stand; ``plain`` says there that nothing stands behind the columns of
+                source rows.
+            failed: what is to be done with an ``error``.
+        """
+        time = {"INNER": "a[0]", "LEFT": "a[0]", "RIGHT": "b[0]", "FULL": "a[0] if a[0] > b[0] else b[0]"}
+        time_of = time[self.node.kind]
         (path_a, place_a), (path_b, place_b) = self._origin(0), self._origin(1)
-        origin = f"(({path_a}, {path_b}), *({place_a} if a[1] > b[1] else {place_b}))"
-        return self._compiled("a, b", before, origin)
+        origins = [f"(({path_a}, {path_b}), *{place})" for place in (place_a, place_b)]
+        if all(built.by_source for built in self.sides):
+            origins = [
+                f"(({path_a}, {path_b}), {row}[1]) if plain else {o}" for row, o in zip("ab", origins, strict=True)
+            ]
+        if self._inlined:
+            values = "".join(f"{source}, " for source in self._sources(env))
+            made = [f"append(({time_of}, {row}[1], {values}{o}))" for row, o in zip("ab", origins, strict=True)]
+            lines = ["if a[1] > b[1]:", f"    {made[0]}", "else:", f"    {made[1]}"]
+        else:
+            before = [time_of, "a[1] if a[1] > b[1] else b[1]"]
+            origin = f"({origins[0]}) if a[1] > b[1] else ({origins[1]})"
+            pair = env.constant(self._compiled("a, b, plain", before, origin))
+            lines = [f"result = {pair}(a, b, plain)", "if result is not None:", "    append(result)"]
+        return ["try:", *_indented(lines, 1), f"except {env.constant(FAILURES)} as error:", f"    {failed}"]
+
+    @property
+    def _inlined(self) -> bool:
+        """Whether nothing is filtered, and each value is computed once."""
+        chain = self._chain
+        simple = all(item.bare is not None for calc in chain[:-1] for item in calc.items)
+        return simple and all(calc.condition is None for calc in chain)
+
+    def _sources(self, env: Environment) -> list[str]:
+        """Source of the columns of the result."""
+        codes = self._codes
+        for calc in self._chain:
+            last = calc is self._chain[-1]
+            named = [
+                (name, item) for name, item in zip(calc.names, calc.items, strict=True) if item.reads <= codes.keys()
+            ]
+            codes = {
+                name: codes[item.bare] if item.bare is not None else item.compile(codes.__getitem__, env)
+                for name, item in named
+                if not last or name in self._wanted
+            }
+        return [codes[name].source for name in self._wanted]
 
     def alone(self, place: int) -> Callable[[Row], Row | None]:
         """From a row of a side, and NULLs, to one of the result."""
@@ -121,8 +157,9 @@ class Pairs:
                 self._chain, self._codes, self._wanted, parameters=parameters, before=before, after=[origin]
             )
             return function
-        values = ", ".join([*before, *(self._codes[name].source for name in self._wanted), origin])
-        made: Callable[..., Row] = Environment().function("pair", f"def pair({parameters}):\n    return ({values})")
+        env = Environment()
+        values = ", ".join([*before, *self._sources(env), origin])
+        made: Callable[..., Row] = env.function("pair", f"def pair({parameters}):\n    return ({values})")
         return made
 
 
@@ -135,13 +172,13 @@ def _take(node: IntervalJoin, pairs: Pairs, place: int) -> Take:
     layout = pairs.sides[place].layout
     key, is_null = _key(layout, [pair[place] for pair in node.keys], mine)
     condition = pairs.condition(env)
-    pair, bisect = env.constant(pairs.together()), (env.use(bisect_left), env.use(bisect_right))
+    left, right = env.use(bisect_left), env.use(bisect_right)
     failures = env.constant(FAILURES)
     lines = [
         "def take(rows, reached, own, other, out, fail):",
-        "    index, due, fresh, most = own.index, own.due, own.fresh, own.most",
+        "    index, due, fresh, most, open = own.index, own.due, own.fresh, own.most, own.open",
         f"    others, number, floor = other.index, own.next, reached - {env.constant(high)}",
-        "    append = out.append",
+        f"    append, plain = out.append, len(rows[0]) == {COLUMNS + len(layout.columns)}",
         *["    alone = own.alone"] * outer,
         *["    their_alone, their_fresh = other.alone, other.fresh"] * others_outer,
         f"    for {mine} in rows:",
@@ -150,12 +187,11 @@ def _take(node: IntervalJoin, pairs: Pairs, place: int) -> Take:
     find = [
         "found = others.get(key)",
         "if found is not None:",
-        "    times, entries = found",
         f"    first, last = (time if time > reached else reached) + {env.constant(low)}, time + {env.constant(high)}",
-        "    if times[0] < first or times[-1] > last:",
-        f"        place = {bisect[0]}(times, first)",
-        f"        entries = entries[place:{bisect[1]}(times, last, place)]",
-        f"    for {'their' if others_outer else '_'}, {their} in entries:",
+        "    if found[0][0] < first or found[-1][0] > last:",
+        f"        place = {left}(found, (first,))",
+        f"        found = found[place:{left}(found, (last + 1,), place)]",
+        f"    for _, {'their' if others_outer else '_'}, {their} in found:",
     ]
     if condition:
         find += [
@@ -166,28 +202,21 @@ def _take(node: IntervalJoin, pairs: Pairs, place: int) -> Take:
     if others_outer:
         find += [
             "        if their in their_alone:", "            their_alone.discard(their)",
-            f"            their_fresh[their] = (their, {their})",
+            f"            their_fresh.append(({their}[0], their, {their}))",
         ]  # fmt: skip
-    if pairs.may_fail:
-        find += [
-            "        try:", f"            result = {pair}(a, b)", f"        except {failures} as error:",
-            f"            fail(error, {mine})", "            continue",
-            "        if result is not None:", "            append(result)",
-        ]  # fmt: skip
-    else:
-        find += [f"        append({pair}(a, b))"]
+    find += _indented(pairs.give(env, f"fail(error, {mine})"), 2)
     hold = [
-        "entry = fresh[number] = (number, " + mine + ")",
+        f"entry = (time, number, {mine})",
+        "fresh.append(entry)",
         *["if not met:", "    alone.add(number)"] * outer,
         "number += 1",
         f"slot = time // {stretch_of(node.low, node.high)}",
-        "if slot in due:", "    due[slot].append(entry)", "else:", "    own.open(slot, entry)",
+        "stretch = due.get(slot)",
+        "if stretch is None:", "    open(slot, entry)", "else:", "    stretch.append(entry)",
     ]  # fmt: skip
     put = [
-        "if held is None:", "    index[key] = ([time], [entry])", "else:", "    times, entries = held",
-        "    if time >= times[-1]:", "        times.append(time)", "        entries.append(entry)",
-        "    else:", f"        place = {bisect[1]}(times, time)", "        times.insert(place, time)",
-        "        entries.insert(place, entry)",
+        "if held is None:", "    index[key] = [entry]", "elif time >= held[-1][0]:", "    held.append(entry)",
+        "else:", f"    held.insert({right}(held, (time, number)), entry)",
     ]  # fmt: skip
     drop: list[str] = []
     if outer:
@@ -206,7 +235,7 @@ def _take(node: IntervalJoin, pairs: Pairs, place: int) -> Take:
     lines += _indented(find, depth)
     lines += [
         "        if time > floor:", "            held = index.get(key)",
-        "            if held is None or len(held[0]) < most:", *_indented(hold, 4), *_indented(put, 4),
+        "            if held is None or len(held) < most:", *_indented(hold, 4), *_indented(put, 4),
         "                continue", f"            own.overflow(key, fail, {mine})",
     ]  # fmt: skip
     lines += _indented(drop, 2)
