@@ -34,11 +34,15 @@ _FRESH = 10_000
 Entry: TypeAlias = tuple[int, int, Row]
 """The time of a row that is held, its number in order of arrival, and the row."""
 
-Take: TypeAlias = Callable[
-    [Sequence[Row], int, "KeptRows", "KeptRows", list[Row], Callable[[Exception, Row], None]], None
-]
-"""(rows of a side, watermark in front of them, what is held of this side, and of the other, list for the rows that come
-of them, what to do with an error). Generated for each side of a join."""
+Fail: TypeAlias = Callable[[Exception, Row], None]
+
+Hold: TypeAlias = Callable[[Sequence[Row], int, "KeptRows", Fail], list[Entry]]
+"""(rows of a side, watermark in front of them, what is held of this side, what to do with an error) to the rows as
+entries: a row that is not held has the number -1. Generated for each side of a join."""
+
+Meet: TypeAlias = Callable[[list[Entry], int, "KeptRows", "KeptRows", int, list[Row], Fail], None]
+"""(what :data:`Hold` gave, watermark in front of it, what is held of this side, and of the other, number from which on
+rows of the other have come with these, list for the rows that come of pairs, what to do with an error)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class IntervalSide:
         reads: names of the columns that somebody needs: the others are not stored.
         key_of: what must be equal on both sides: one value, or a tuple of several or none.
         reach: by how many ms a row of the other side may be later at most.
-        take: generated.
+        hold: generated.
+        meet: generated.
         alone: from a row that has met none to one of the result, None if it is filtered; None if the side is no outer
             one.
     """
@@ -59,7 +64,8 @@ class IntervalSide:
     reads: Collection[str]
     key_of: Callable[[Row], Any]
     reach: int
-    take: Take
+    hold: Hold
+    meet: Meet
     alone: Callable[[Row], Row | None] | None
 
 
@@ -73,6 +79,7 @@ class IntervalJoinPlan:
         hold: by how many ms the watermark behind it trails that in front.
         stretch: length of the stretches of time in which rows are let go, in ms.
         most: rows of one key that are held on a side.
+        in_turn: rows of both sides come in order of their positions.
     """
 
     left: IntervalSide
@@ -80,6 +87,7 @@ class IntervalJoinPlan:
     hold: int
     stretch: int
     most: int
+    in_turn: bool
 
 
 def stretch_of(low: int, high: int) -> int:
@@ -131,7 +139,7 @@ class KeptRows:
         self.due[slot] = [entry]
         insort(self.slots, slot)
 
-    def overflow(self, key: Any, fail: Callable[[Exception, Row], None], row: Row) -> None:
+    def overflow(self, key: Any, fail: Fail, row: Row) -> None:
         """A row is not held since its key has too many; that is reported once, until there is room again."""
         self.overflown += 1
         if key in self.full:
@@ -240,21 +248,26 @@ class IntervalJoinRows(Vertex):
         self._largest = 0
 
     def run(self, flows: Sequence[Flow]) -> Flow:
-        """Take rows of both sides, the left first, and let go those that the watermark of both has passed."""
+        """Take rows of both sides, and let go those that the watermark of both has passed."""
         (left, low), (right, high) = flows
-        mine, theirs = self._kept
+        (one, other), (mine, theirs), reached = self._sides, self._kept, self._reached
+        first_mine, first_theirs = mine.next, theirs.next
         found: list[Row] = []
         self._largest += len(left) + len(right)
-        if left:
-            self._plan.left.take(left, self._reached, mine, theirs, found, self._failed)
-        if right:
-            self._plan.right.take(right, self._reached, theirs, mine, found, self._failed)
+        mine_new = one.hold(left, reached, mine, self.fail) if left else []
+        theirs_new = other.hold(right, reached, theirs, self.fail) if right else []
+        if mine_new:
+            one.meet(mine_new, reached, mine, theirs, first_theirs, found, self.fail)
+        if theirs_new:
+            other.meet(theirs_new, reached, theirs, mine, first_mine, found, self.fail)
+            if mine_new and self._plan.in_turn:
+                found.sort(key=_came)
+        mine.fresh += [entry for entry in mine_new if entry[1] >= 0]
+        theirs.fresh += [entry for entry in theirs_new if entry[1] >= 0]
         for kept in self._kept:
             if kept.overflown:
                 self.counters.add("join_row_limit", kept.overflown)
                 kept.overflown = 0
-        if len(found) > 1:
-            found.sort(key=_came)
         watermark = low if low < high else high
         if watermark != self._reached:
             self._reached = watermark
@@ -278,9 +291,6 @@ class IntervalJoinRows(Vertex):
             else:
                 if result is not None:
                     found.append(result)
-
-    def _failed(self, error: Exception, row: Row) -> None:
-        self.fail(error, row)
 
     def _behind(self, watermark: int) -> int:
         moves = watermark not in (MIN_WATERMARK, MAX_WATERMARK)
@@ -325,5 +335,5 @@ def has_null(key: Any) -> bool:
     return key is None or (type(key) is tuple and None in key)
 
 
-_came = itemgetter(POSITION, -1)
-"""What orders pairs as if their rows had come one by one: where the later row stood, and then the path of both."""
+_came = itemgetter(POSITION)
+"""What orders pairs as if their rows had come one by one: where the later row stood."""

@@ -207,7 +207,7 @@ def _near(plan: Plan, left: Steps, right: Steps) -> Steps:
         for place, rows in enumerate((a, b)):
             for row in rows:
                 entry = [row, False]
-                for other in held[1 - place]:
+                for other in sorted(held[1 - place], key=lambda one: one[0][3]):
                     pair = (row, other[0]) if place == 0 else (other[0], row)
                     if row[1] is not None and row[1] == other[0][1] and low <= pair[1][3] - pair[0][3] <= high:
                         entry[1] = other[1] = True
