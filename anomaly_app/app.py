@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ import faust
 from mode import Service
 
 from anomaly_app.agents.lane import declare
-from anomaly_app.errors import AnomalyError, SettingsError, SqlError, StateError
+from anomaly_app.errors import AnomalyError, DataError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
-from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.model import Job, Source
 from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
 from anomaly_app.runtime.lane import LaneApp
+from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.refusals import STATUS, end, refusal
@@ -134,7 +136,9 @@ class AnomalyApp(LaneApp):
         self.conf.broker = _urls(loaded)
         self.isolation_level = settings.kafka.isolation_level
         async with TopicAdmin(loaded) as admin:
-            sources = await admin.sources(sorted({plan.source.topic for job in drafts for plan in job.plans}))
+            sources = await admin.sources(
+                sorted({plan.source.topic for job in drafts for plan in job.plans} | _looked_up(drafts))
+            )
             jobs = bind_jobs(loaded, sources)
             registries = Registries(loaded)
             pipelines = [
@@ -142,6 +146,7 @@ class AnomalyApp(LaneApp):
                 for job in jobs
                 for plan in job.plans
             ]
+            lookups = Lookups(loaded, jobs, registries, sources)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
         try:
@@ -151,7 +156,8 @@ class AnomalyApp(LaneApp):
         finally:
             await registries.close()
         recognised = {topic.name for topic in needed if topic.recognised}
-        worker = Worker(loaded, jobs, pipelines, OutputWriter(partitions, recognised))
+        await lookups.read_files()
+        worker = Worker(loaded, jobs, pipelines, OutputWriter(partitions, recognised), lookups)
         worker.app = self
         for pipeline in pipelines:
             for upstream in (True, False) if pipeline.repartitioned else (False,):
@@ -183,6 +189,10 @@ class AnomalyApp(LaneApp):
                 )
             except SettingsError as error:
                 end(error)  # nothing has been started yet that would have to be stopped
+        try:
+            await self.worker.lookups.read_topics()
+        except DataError as error:
+            end(error)
 
     async def on_started(self) -> None:
         """The producer is there: watch the broker, tick, and end a bounded run."""
@@ -195,8 +205,9 @@ class AnomalyApp(LaneApp):
         gc.set_threshold(*GC_THRESHOLDS)
         watch = Watch(worker)
         watches = (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, watch.watch_silence, watch.clear_up)
-        for work in (*watches, self._stop_when_finished):
-            self._side_tasks.append(asyncio.create_task(self._or_crash(work())))
+        works = [work() for work in (*watches, self._stop_when_finished)]
+        for running in (*works, *worker.lookups.works()):
+            self._side_tasks.append(asyncio.create_task(self._or_crash(running)))
         await super().on_started()
 
     def end_if_refused(self, error: Exception) -> None:
@@ -225,6 +236,7 @@ class AnomalyApp(LaneApp):
         await cancel(self._side_tasks)
         if self.worker is not None:
             await self.worker.close()
+            await self.worker.lookups.close()
         if self._web is not None:
             await self._web.cleanup()
 
@@ -313,7 +325,7 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
         SqlError: a file is wrong.
     """
     settings = loaded.settings
-    limits = Limits(**settings.limits.model_dump())
+    limits = Limits(**settings.limits.model_dump(exclude={"lookup_rows"}))
     jobs: list[Job] = []
     for path in job_files(loaded):
         try:
@@ -339,6 +351,11 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
     return jobs
 
 
+def _looked_up(jobs: Sequence[Job]) -> set[str]:
+    """Topics of the tables that queries look rows up in."""
+    return {lookup.source.topic for job in jobs for lookup in job.lookups if isinstance(lookup.source, Source)}
+
+
 def _urls(loaded: LoadedSettings) -> list[str]:
     return [f"kafka://{server}" for server in bootstrap_servers(loaded)]
 
@@ -354,7 +371,9 @@ def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
     topics: dict[str, NeededTopic] = {}
 
     def need(name: str, partitions: int, config: Mapping[str, str], *, exact: bool = False, ids: bool = False) -> None:
-        topics.setdefault(name, NeededTopic(name, partitions, config, exact, ids))
+        known = topics.setdefault(name, NeededTopic(name, partitions, config, exact, ids))
+        if ids and not known.recognised:  # of several queries that write it
+            topics[name] = replace(known, recognised=True)
 
     for pipeline in pipelines:
         if pipeline.repartitioned:
@@ -367,5 +386,6 @@ def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
         for output in pipeline.outputs:
             if output.topic:
                 upsert = output.query.sink is not None and output.query.sink.upsert
-                need(output.topic, pipeline.partitions, CHANGELOG if upsert else FOREVER, ids=True)
+                ids = output.changes is None
+                need(output.topic, pipeline.partitions, CHANGELOG if upsert else FOREVER, ids=ids)
     return list(topics.values())

@@ -16,7 +16,7 @@ from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Changelog, Column, Kind,
 if TYPE_CHECKING:
     from anomaly_app.incoming import Chunk, Rejected, Table
     from anomaly_app.jobs.binder import BoundQuery, BoundTable
-    from anomaly_app.operators import Row
+    from anomaly_app.operators import InnerRow, Row
     from anomaly_app.patterns.builder import Pattern
     from anomaly_app.windows import SigmaRule
 
@@ -56,6 +56,21 @@ class Rows:
     kinds: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LateInside:
+    """A row that a query had made and that came too late for another part of it.
+
+    Args:
+        node: which part, as ``EXPLAIN`` calls it.
+        columns: name and SQL type of its columns; only those that are needed there.
+        row: their values, as in the rows of the result.
+    """
+
+    node: str
+    columns: list[tuple[str, str]]
+    row: tuple[Any, ...]
+
+
 @dataclass(slots=True)
 class Result:
     """What a query gave.
@@ -68,6 +83,7 @@ class Result:
         late: rows of the tables that came too late and were dropped, as tuples of all table columns.
             If the query reads several tables, a row begins with the name of its table, and has the columns of all.
         late_columns: name and SQL type of these.
+        late_inside: rows that the query had made, such as those of a join, and that were late for another part of it.
         rejected: rows of the tables that could not be read, and why.
         read: how many could.
         changes: of a query whose result is updated, what became of it: ``+I``, ``-U``, ``+U`` or ``-D``, and the row.
@@ -78,6 +94,7 @@ class Result:
     rows: list[tuple[Any, ...]]
     late: list[tuple[Any, ...]] = field(default_factory=list)
     late_columns: list[tuple[str, str]] = field(default_factory=list)
+    late_inside: list[LateInside] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     read: int = 0
     changes: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
@@ -158,8 +175,11 @@ def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
         given: the rows of each table, by name.
         sql: its text, for errors.
     """
+    given = _with_files(bound, given)
     names = [_name_of(table, given, sql) for table in bound.tables]
+    looked_up = _look_up_tables(bound, given, sql)
     result = _run(bound, names[0], given[names[0]]) if len(names) == 1 else _run_several(bound, names, given)
+    result.rejected += looked_up
     if bound.factory.node.updating:
         kinds, result._bindings = result._kinds, []
         result.changes = [(Change(kind).symbol, row) for kind, row in zip(kinds, result.rows, strict=True)]
@@ -167,6 +187,43 @@ def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
     else:
         result.changes = [(Change.INSERT.symbol, row) for row in result.rows]
     return result
+
+
+def _with_files(bound: BoundQuery, given: Mapping[str, Rows]) -> Mapping[str, Rows]:
+    """The rows that are given, and those of tables that are in files."""
+    tables = [*bound.tables, *(table for _, table in bound.lookups)]
+    known = {name.replace("`", "").lower() for name in given}
+    files = {one.name: Rows(rows=one.file) for one in tables if one.file is not None and one.name.lower() not in known}
+    return {**given, **files} if files else given
+
+
+def _look_up_tables(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> list[Rejected]:
+    """Fill the tables of lookup joins; gives the rows that cannot be read."""
+    found: list[Rejected] = []
+    for table, read in bound.lookups:
+        name = _name_of(read, given, sql)
+        rows, rejected = table_rows(given[name], read)
+        table.swap(table.load(rows))
+        found += [replace(each, table=name) for each in rejected]
+    return found
+
+
+def table_rows(table: Rows, bound: BoundTable) -> tuple[list[Row], list[Rejected]]:
+    """All rows of a table in the engine's layout, and those that cannot be read.
+
+    Args:
+        table: its rows.
+        bound: its columns.
+
+    Raises:
+        DataError: the table cannot be read at all.
+    """
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    for batch, wrong in _batches(table, bound):
+        rows += batch
+        rejected += wrong
+    return rows, rejected
 
 
 def as_rows(table: Any) -> Rows:
@@ -253,6 +310,7 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
         result._bindings += [finding.bindings for _, finding in output.findings]
         result._kinds += [finding.change for _, finding in output.findings]
         result.late += back(output.late)
+        result.late_inside += map(_inside, output.late_inside)
 
     for batch, rejected in _batches(table, read):
         result.rejected += [replace(each, table=name) for each in rejected]
@@ -303,6 +361,7 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
         result._bindings += [finding.bindings for _, finding in output.findings]
         result._kinds += [finding.change for _, finding in output.findings]
         result.late += map(late, output.late)
+        result.late_inside += map(_inside, output.late_inside)
 
     order = sorted(range(len(names)), key=lambda number: list(given).index(names[number]))
     merged = heapq.merge(*(read(number) for number in order), key=lambda one: one[1][0])
@@ -316,6 +375,16 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
     task.finish()
     take()
     return result
+
+
+def _inside(late: tuple[int, InnerRow]) -> LateInside:
+    from anomaly_app.operators import COLUMNS
+
+    _, row = late
+    columns = row.layout.columns
+    (values,) = _to_python(columns, COLUMNS)([row.row])
+    shown = [(column, value) for column, value in zip(columns, values, strict=True) if not column.name.startswith("$")]
+    return LateInside(row.node, [(c.name, str(c.type)) for c, _ in shown], tuple(value for _, value in shown))
 
 
 def _to_python(columns: Sequence[Column], first: int) -> Callable[[Sequence[Any]], list[tuple[Any, ...]]]:

@@ -92,13 +92,36 @@ class Problem:
 
     Args:
         error: what went wrong.
-        rows: the source rows concerned.
+        rows: the rows concerned.
         key: values of the PARTITION BY columns.
+        node: whose rows they are, if a query has made them; "" for rows of the source.
+        layout: columns of these rows; None for those of the source.
+        side: number of the input of a vertex that they are of.
     """
 
     error: Exception
     rows: Sequence[Row]
     key: tuple[Any, ...] = ()
+    node: str = ""
+    layout: Layout | None = None
+    side: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InnerRow:
+    """A row that a query has made and one of its own nodes has dropped, since it came too late there.
+
+    Args:
+        node: which one.
+        layout: columns of the row.
+        row: what it was; behind the columns it says where the last source row stands that it was made of.
+        number: tells it apart from others that stand there, and is the same in a replay.
+    """
+
+    node: str
+    layout: Layout
+    row: Row
+    number: int
 
 
 @dataclass(slots=True)
@@ -275,6 +298,9 @@ class Operator(Protocol):
 
 class TaskOperator(Operator, Protocol):
     """What a factory makes: an operator that a task drives."""
+
+    late_inside: list[InnerRow]
+    """Rows of its own that came too late for a part of it since the last time somebody looked."""
 
     def resume(self, watermark: int) -> None:
         """Behind :meth:`restore`, before anything else comes in: how far time was, so that late rows stay late."""

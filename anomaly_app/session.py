@@ -9,7 +9,7 @@ from anomaly_app.batch import Result, Rows, as_rows, run_bound, schema_of
 from anomaly_app.errors import SqlError, SqlValidationError
 from anomaly_app.expressions.functions.python import PythonFunction
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.jobs.binder import bind_query, dialect_of
+from anomaly_app.jobs.binder import BoundQuery, bind_query, dialect_of
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, define
 from anomaly_app.jobs.said import Settings
@@ -105,6 +105,29 @@ class Session:
         made = PythonFunction(name, function, arguments, returns, vectorised=vectorised)
         self._catalog.create_function(made)
 
+    @property
+    def catalog(self) -> Catalog:
+        """What names mean."""
+        return self._catalog
+
+    @property
+    def settings(self) -> Settings:
+        """What SET has said."""
+        return self._settings
+
+    def bind(self, statement: QueryTree | Insert, sql: str) -> BoundQuery:
+        """A query or INSERT as what runs it, for somebody who has its rows elsewhere.
+
+        Args:
+            statement: of the text.
+            sql: the text.
+
+        Raises:
+            SqlError: a name is unknown, or what is asked makes no sense or is not supported.
+        """
+        self._catalog.text = self._settings.text = sql
+        return self._bound(statement)
+
     def execute(self, sql: str) -> Result:
         """Carry out one statement, or a statement set.
 
@@ -179,7 +202,7 @@ class Session:
             catalog.views = before
             raise
 
-    def _bound(self, statement: QueryTree | Insert) -> Any:
+    def _bound(self, statement: QueryTree | Insert) -> BoundQuery:
         return bind_query(statement, self._catalog, self._dialect, self._settings)
 
     def _query(self, statement: QueryTree | Insert, sql: str) -> Result:

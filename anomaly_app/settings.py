@@ -188,6 +188,8 @@ class LimitSettings(_Section):
     groups: int = Field(default=1_000_000, ge=1)
     keys: int = Field(default=1_000_000, ge=1)
     """Of a query with detectors, in a partition: each has a model."""
+    lookup_rows: int = Field(default=1_000_000, ge=1)
+    """Of a table that a query looks rows up in: each worker holds all of them."""
 
 
 class FunctionSettings(_Section):

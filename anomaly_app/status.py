@@ -63,6 +63,17 @@ class QueryStatus(TypedDict):
     late: int
 
 
+class LookupStatus(TypedDict):
+    """A table that a job looks rows up in; ``changes`` since the start, ``rejected`` rows could not be read."""
+
+    table: str
+    source: str
+    rows: int
+    changes: int
+    rejected: int
+    problem: str
+
+
 class JobStatus(TypedDict):
     """A job that the worker runs."""
 
@@ -70,6 +81,7 @@ class JobStatus(TypedDict):
     version: str
     path: str
     queries: list[QueryStatus]
+    lookups: list[LookupStatus]
 
 
 class WorkerStatus(Protocol):

@@ -58,7 +58,7 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
         return report | {
             "error": {"code": "file", "problem": f"cannot be read: {error}", "text": f"cannot be read: {error}"}
         }
-    warnings = [*([replaced] if replaced else []), *job.warnings]
+    warnings = [*([replaced] if replaced else []), *job.warnings, *_missing(job)]
     refused = list(job.refused_by_flink)
     return report | {
         "ok": True,
@@ -67,6 +67,14 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
         "refused_by_flink": refused,
         "queries": _queries(job),
     }
+
+
+def _missing(job: Job) -> list[str]:
+    """Files of tables that are not here, though they may be where the job runs."""
+    from anomaly_app.jobs.files import FileSource
+
+    files = [lookup.source for lookup in job.lookups if isinstance(lookup.source, FileSource)]
+    return [f"table {file.name}: there is no file {file.table.path} here" for file in files if not file.table.exists]
 
 
 def _queries(job: Job) -> list[dict[str, Any]]:

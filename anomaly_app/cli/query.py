@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -119,8 +120,10 @@ class _Bad(NamedTuple):
 def _bad(result: Result, files: Mapping[str, FileTable]) -> list[_Bad]:
     """All of them, by file in the order of their lines."""
     found: list[_Bad] = []
+    others = [row for row in result.rejected if row.table not in files]  # of files that CREATE TABLE names
+    several = len({*files, *(row.table for row in others)}) > 1
     for name, file in files.items():
-        prefix = f"{name}, " if len(files) > 1 else ""
+        prefix = f"{name}, " if several else ""
         lines = [(line, _Bad(f"{prefix}line {line}", reason, text)) for line, reason, text in file.unreadable]
         for row in result.rejected:
             if row.table == name:
@@ -128,6 +131,9 @@ def _bad(result: Result, files: Mapping[str, FileTable]) -> list[_Bad]:
                 line = file.lines[row.number - 1] if file.lines else row.number
                 lines.append((line, _Bad(prefix + file.place(row.number), row.reason, values)))
         found += [bad for _, bad in sorted(lines, key=lambda each: each[0])]
+    for row in others:
+        values = ",".join("" if value is None else str(value) for value in row.values)
+        found.append(_Bad(f"{row.table}, row {row.number}" if several else f"row {row.number}", row.reason, values))
     return found
 
 
@@ -253,7 +259,11 @@ def _print(result: Result, json: bool, csv: bool, late: bool, explain_match: boo
         described = [{"name": name, "type": type_} for name, type_ in result.columns]
         rows = [_object(result.columns, row) for row in result.rows]
         lates = [_object(result.late_columns, row) for row in result.late]
-        document = {"columns": described, "rows": rows, "late": lates, "rejected": [each._asdict() for each in bad]}
+        inside = [{"node": late.node, "row": _object(late.columns, late.row)} for late in result.late_inside]
+        document = {
+            "columns": described, "rows": rows, "late": lates, "late_inside": inside,
+            "rejected": [each._asdict() for each in bad],
+        }  # fmt: skip
         print_json(document | (_matches(result) if explain_match else {}))
         return
     columns, table = (result.late_columns, result.late) if late else (result.columns, result.rows)
@@ -265,6 +275,8 @@ def _print(result: Result, json: bool, csv: bool, late: bool, explain_match: boo
         show(["row", "variable", *(name for name, _ in result.late_columns)], _bindings(result))
     if not csv:
         note(f"{len(result.rows):,} rows" + (f"; late and dropped: {len(result.late):,}" if result.late else ""))
+    for node, dropped in Counter(one.node for one in result.late_inside).items():
+        note(f"rows of the query itself that were late, and dropped, at {node}: {dropped:,} (--json shows them)")
 
 
 def _matches(result: Result) -> dict[str, Any]:

@@ -5,6 +5,6 @@ is late. Time is data here; nothing in this package reads a clock.
 """
 
 from anomaly_app.eventtime.reorder import ReorderBuffer
-from anomaly_app.eventtime.watermark import UpstreamWatermarks, split_ahead
+from anomaly_app.eventtime.watermark import UpstreamWatermarks, split_ahead, with_times
 
-__all__ = ["ReorderBuffer", "UpstreamWatermarks", "split_ahead"]
+__all__ = ["ReorderBuffer", "UpstreamWatermarks", "split_ahead", "with_times"]

@@ -80,3 +80,30 @@ def split_ahead(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], list[Ro
     """
     ahead = [row for row in rows if row[TIME] > limit]
     return ([row for row in rows if row[TIME] <= limit], ahead) if ahead else (rows, ahead)
+
+
+def with_times(rows: Sequence[Row], highest: int, latest: int | None = None) -> Sequence[Row]:
+    """Rows of an upsert table: a deletion that has no time happens at the greatest time so far.
+
+    So it hangs on what the partition holds alone, and does not move the watermark.
+
+    Args:
+        rows: of a batch, in order.
+        highest: greatest event time before it, in ms.
+        latest: greatest that is believed; None for no bound.
+
+    Example:
+        >>> with_times([(None, 0, "a", 3), (7, 1, "b", 2), (None, 2, "b", 3)], 5)
+        [(5, 0, 'a', 3), (7, 1, 'b', 2), (7, 2, 'b', 3)]
+    """
+    highest = max(highest, 0)
+    timed: list[Row] = []
+    for row in rows:
+        time = row[TIME]
+        if time is None:
+            timed.append((highest, *row[1:]))
+            continue
+        timed.append(row)
+        if time > highest and (latest is None or time <= latest):
+            highest = time
+    return timed

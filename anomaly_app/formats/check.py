@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anomaly_app.formats.options import AvroOptions, CsvOptions, JsonOptions, Options
+from anomaly_app.formats.options import AvroOptions, CsvOptions, DebeziumOptions, JsonOptions, Options
 from anomaly_app.schema import Column
 
 
@@ -16,10 +16,10 @@ def check_column(column: Column, options: Options) -> None:
         TypeError: CSV cannot hold MAP<INT, INT>
     """
     # Each format's library is loaded only where a job uses it.
-    if isinstance(options, JsonOptions):
+    if isinstance(options, (JsonOptions, DebeziumOptions)):
         from anomaly_app.formats.json import JsonDecoder
 
-        JsonDecoder([column], options)
+        JsonDecoder([column], options if isinstance(options, JsonOptions) else options.json)
     elif isinstance(options, CsvOptions):
         from anomaly_app.formats.csv import CsvEncoder
 

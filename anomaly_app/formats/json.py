@@ -34,6 +34,10 @@ class JsonDecoder:
         columns: what to take out, by :attr:`~anomaly_app.schema.Column.source_name`.
         options: of the format.
 
+    Attributes:
+        struct: what the typed decoder makes of an object.
+        rows: from these to tuples.
+
     Example:
         >>> from anomaly_app.schema import INT, STRING
         >>> decoder = JsonDecoder([Column("user", STRING), Column("qty", INT)], JsonOptions())
@@ -46,15 +50,16 @@ class JsonDecoder:
         self._options = options
         strict = options.fail_on_missing_field
         fields = [(column.source_name, column.type) for column in columns]
-        self._decode = msgspec.json.Decoder(_struct("Record", fields, strict)).decode
+        self.struct = _struct("Record", fields, strict)
+        self._decode = msgspec.json.Decoder(self.struct).decode
         places = [f"r.c{number}" for number in range(len(columns))]
-        self._rows = rows_function(places, [_finish(column.type) for column in columns])
+        self.rows = rows_function(places, [_finish(column.type) for column in columns])
         self._lenient = [json_value(column.type, options) for column in columns]
         self._decode_any = msgspec.json.Decoder(float_hook=Decimal).decode
 
     def decode_all(self, payloads: Sequence[bytes]) -> list[tuple[Any, ...]]:
         """All records of a batch, the quick way; raises if any of them is unusual: use :meth:`decode_one` then."""
-        return self._rows(map(self._decode, payloads))
+        return self.rows(map(self._decode, payloads))
 
     def decode_one(self, payload: bytes) -> tuple[Any, ...]:
         """One record.
@@ -64,7 +69,7 @@ class JsonDecoder:
             DecodeError: saying which field is wrong, and why.
         """
         try:
-            return self._rows((self._decode(payload),))[0]
+            return self.rows((self._decode(payload),))[0]
         except _BAD:
             pass
         try:
@@ -74,6 +79,10 @@ class JsonDecoder:
         if not isinstance(record, dict):
             shown = payload[:80].decode("utf-8", "replace")
             raise self._unreadable(f"a JSON object was expected, not {shown!r}")
+        return self.lenient(record)
+
+    def lenient(self, record: dict[str, Any]) -> tuple[Any, ...]:
+        """An object that is parsed already, with the conversions that are allowed; raises ``DecodeError``."""
         return tuple([self._value(record, number) for number in range(len(self._columns))])
 
     def _unreadable(self, problem: str) -> DecodeError:

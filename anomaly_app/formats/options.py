@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+_JSON = frozenset(
+    {
+        "ignore-parse-errors",
+        "timestamp-format.standard",
+        "map-null-key.mode",
+        "map-null-key.literal",
+        "encode.decimal-as-plain-number",
+        "encode.ignore-null-fields",
+    }
+)
+
 FORMATS: Mapping[str, frozenset[str]] = {
-    "json": frozenset(
-        {
-            "fail-on-missing-field",
-            "ignore-parse-errors",
-            "timestamp-format.standard",
-            "map-null-key.mode",
-            "map-null-key.literal",
-            "encode.decimal-as-plain-number",
-            "encode.ignore-null-fields",
-            "decode.json-parser.enabled",
-        }
-    ),
+    "json": _JSON | {"fail-on-missing-field", "decode.json-parser.enabled"},
     "csv": frozenset(
         {
             "field-delimiter",
@@ -48,8 +48,12 @@ FORMATS: Mapping[str, frozenset[str]] = {
         }
     ),
     "raw": frozenset({"charset", "endianness"}),
+    "debezium-json": _JSON | {"schema-include"},
 }
 """Name of a format and the names of its options."""
+
+CHANGE_FORMATS = frozenset({"debezium-json"})
+"""Formats whose records say what becomes of a row; the others are of rows."""
 
 
 class OptionError(ValueError):
@@ -102,6 +106,19 @@ class JsonOptions:
             _flag(options, "encode.decimal-as-plain-number"),
             _flag(options, "encode.ignore-null-fields"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DebeziumOptions:
+    """Options of ``debezium-json``; ``json`` are those of the rows in it."""
+
+    json: JsonOptions = JsonOptions()
+    schema_include: bool = False
+
+    @classmethod
+    def parse(cls, options: Mapping[str, str]) -> DebeziumOptions:
+        """From the texts of a WITH clause; raises :class:`OptionError`."""
+        return cls(JsonOptions.parse(options), _flag(options, "schema-include"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +194,14 @@ class AvroOptions:
         return cls(url, options.get("subject"), options.get("schema"), user_info)
 
 
-Options = JsonOptions | CsvOptions | RawOptions | AvroOptions
+Options = JsonOptions | CsvOptions | RawOptions | AvroOptions | DebeziumOptions
 
 _PARSERS: Mapping[str, Callable[[Mapping[str, str]], Options]] = {
     "json": JsonOptions.parse,
     "csv": CsvOptions.parse,
     "avro-confluent": AvroOptions.parse,
     "raw": RawOptions.parse,
+    "debezium-json": DebeziumOptions.parse,
 }
 
 

@@ -7,16 +7,15 @@ that results do not hang on how the input was cut into batches.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
-from anomaly_app.graph.vertices import Flow, Inner, Stamp, Vertex
+from anomaly_app.graph.order import Retime
+from anomaly_app.graph.vertices import Expand, Flow, Inner, Merge, Stamp, Transform, Vertex, digest_of, row_number
+from anomaly_app.keyed import KeyedState
 from anomaly_app.operators import (
     COLUMNS,
     MIN_WATERMARK,
@@ -25,9 +24,18 @@ from anomaly_app.operators import (
     Arrivals,
     Counters,
     Finding,
+    InnerRow,
+    Layout,
     Problem,
     Row,
 )
+
+PASSING = (Transform, Expand, Stamp, Merge, Retime)
+"""Vertices that hold no row back."""
+KEYED = b"\x7f"
+"""Begins the names of the entries of stores: behind those of vertices, which begin with small numbers. The number of
+the vertex follows, and the place of the store in it."""
+_OF_STORE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +46,13 @@ class VertexPlan:
         make: makes a fresh one.
         inputs: numbers of the vertices that it reads; negative ones are inputs of the graph: -1, -2, …
         name: for people and for metrics.
+        layouts: columns of the rows of each input; None where nobody knows.
     """
 
     make: Callable[[], Vertex]
     inputs: tuple[int, ...]
     name: str
+    layouts: tuple[Layout | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +62,21 @@ class GraphPlan:
     Args:
         vertices: in topological order; the last one gives the result.
         width: columns of a row of the only input: findings on rows of the result are told by the last source row.
-        result_width: columns of the result.
+        result: columns of the result.
         splits_at: a row this many milliseconds ahead of the watermark, or less, begins a step.
         one_by_one: each row begins a step.
         updating: rows of the result carry behind the columns what they change.
+        by_path: rows of the result are told apart by the way that they came, and not by their values too: these may be
+            others in a replay. Only where each row comes its own way.
     """
 
     vertices: tuple[VertexPlan, ...]
     width: int
-    result_width: int
+    result: Layout
     splits_at: int = 0
     one_by_one: bool = False
     updating: bool = False
+    by_path: bool = False
 
 
 class GraphOperator:
@@ -80,15 +93,26 @@ class GraphOperator:
         self.vertices = [vertex.make() for vertex in plan.vertices]
         self.problems: list[Problem] = []
         self.late: list[Row] = []
+        self.late_inside: list[InnerRow] = []
         self.counters = Counters()
         for vertex in self.vertices:
             vertex.count_in(self.counters)
         self._last = self.vertices[-1]
+        self._stores = {
+            KEYED + number.to_bytes(2, "big") + bytes([place]): store
+            for number, vertex in enumerate(self.vertices)
+            for place, store in enumerate(vertex.stores)
+        }
         self._stamps = [vertex for vertex in self.vertices if isinstance(vertex, Stamp)]
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
         self._replays = self._restored = False
+        self._passing: list[bool] = []
+        """By vertex, whether it gives the rows of a step in that step: what it makes of them are the same rows."""
+        for one, vertex in zip(plan.vertices, self.vertices, strict=True):
+            passes = isinstance(vertex, PASSING)
+            self._passing.append(passes and all(below < 0 or self._passing[below] for below in one.inputs))
 
     # --- the operator contract ----------------------------------------------------------------------
 
@@ -142,19 +166,35 @@ class GraphOperator:
             prefix = number.to_bytes(2, "big")
             for key, value in vertex.changes():
                 yield prefix + key, value
+        for prefix, store in self._stores.items():
+            for key, value in store.changes():
+                yield prefix + key, value
 
     def restore(self, state: Iterable[tuple[bytes, bytes]]) -> None:
-        """Give the entries back to their vertices."""
+        """Give the entries back to their vertices, and to their stores."""
         own: dict[int, list[tuple[bytes, bytes]]] = {}
+        stored: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for key, value in state:
+            if key.startswith(KEYED):
+                stored.setdefault(key[:_OF_STORE], []).append((key[_OF_STORE:], value))
+                continue
             number = int.from_bytes(key[:2], "big")
             if number >= len(self.vertices):
                 raise StateError(f"an entry of another kind of state: {key!r}")
             own.setdefault(number, []).append((key[2:], value))
         for number, vertex in enumerate(self.vertices):
             vertex.restore(own.get(number, []))
+        for prefix, entries in stored.items():
+            if prefix not in self._stores:
+                raise StateError(f"entries of another kind of state: {entries[0][0]!r}")
+            self._stores[prefix].restore(entries)
         self._replays = self._log is not None
         self._restored = not self._replays
+
+    @property
+    def stores(self) -> Mapping[bytes, KeyedState[Any]]:
+        """The stores of all vertices, by what the names of their entries begin with."""
+        return self._stores
 
     def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""
@@ -201,8 +241,8 @@ class GraphOperator:
                 flows.append(flow)
                 if vertex is last:
                     found = self._findings(flow.rows)
-            if vertex.problems or vertex.late:
-                self._report(vertex, inputs)
+            if vertex.problems or vertex.late or vertex.late_others:
+                self._report(plan, vertex, inputs)
         return found if self._into is None or not found else self._converted(found, self._into)
 
     def _converted(self, found: Sequence[Finding], into: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> list[Finding]:
@@ -213,7 +253,8 @@ class GraphOperator:
                 finding.values = into(finding.values)
             except FAILURES as error:
                 problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
-                self.problems.append(Problem(problem, [finding.last], finding.key))
+                row = (*finding.last[:COLUMNS], *finding.values, *finding.last[COLUMNS + self.plan.width :])
+                self.problems.append(Problem(problem, [row], finding.key, "result", self.plan.result))
             else:
                 converted.append(finding)
         return converted
@@ -223,21 +264,45 @@ class GraphOperator:
         for finding in found:
             last = finding.last
             if len(last) - width == 1:
-                finding.number = _digest(((*last[width][0], finding.number), finding.values))
+                finding.number = digest_of(((*last[width][0], finding.number), finding.values))
             finding.last = self._source_row(last, width)
 
-    def _report(self, vertex: Vertex, inputs: Sequence[Flow]) -> None:
-        """Rows of a vertex that failed or were late, as rows of the source."""
+    def _report(self, plan: VertexPlan, vertex: Vertex, inputs: Sequence[Flow]) -> None:
+        """Rows that a vertex failed on or that were late: those of the source as they came, others as they are."""
         sources = {row[POSITION]: row for flow in inputs for row in flow.rows}
-
-        def source(row: Row) -> Row:
-            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
-
         for problem in vertex.problems:
-            self.problems.append(Problem(problem.error, [source(row) for row in problem.rows], problem.key))
+            layout = _layout(plan, problem.side)
+            rows = [self._in_source(plan, vertex, problem.side, row, sources) for row in problem.rows]
+            if layout is None or all(row is not None for row in rows):
+                known = [row for row in rows if row is not None]
+                self.problems.append(Problem(problem.error, known, problem.key))
+            else:
+                self.problems.append(Problem(problem.error, problem.rows, problem.key, plan.name, layout))
         vertex.problems.clear()
-        self.late += [source(row) for row in vertex.late]
+        for place, row in [*((0, row) for row in vertex.late), *vertex.late_others]:
+            source = self._in_source(plan, vertex, place, row, sources)
+            layout = _layout(plan, place)
+            if source is not None:
+                if all(source is not other for other in self.late):
+                    self.late.append(source)
+            elif layout is not None:
+                number = row_number(row, COLUMNS + len(layout.columns))
+                self.late_inside.append(InnerRow(plan.name, layout, row, number))
         vertex.late.clear()
+        vertex.late_others.clear()
+
+    def _in_source(
+        self, plan: VertexPlan, vertex: Vertex, place: int, row: Row, sources: Mapping[int, Row]
+    ) -> Row | None:
+        """The row of the source that a row of an input of a vertex is; None if it is one of the query's own."""
+        below = plan.inputs[place]
+        if below < 0:
+            return row
+        layout = _layout(plan, place)
+        if layout is None:
+            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
+        # Behind a vertex that holds rows back it would hang on the cut of the steps whether the row came in this one.
+        return sources.get(row[POSITION]) if self._passing[below] else None
 
     def _replay(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
         """Rows of the past, for the vertex that takes the source as its log; what comes of them is known already."""
@@ -256,14 +321,14 @@ class GraphOperator:
 
     def _findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Rows of the result as findings."""
-        end = COLUMNS + self.plan.result_width
-        unknown = self._unknown
+        end = COLUMNS + len(self.plan.result.columns)
+        unknown, by_path = self._unknown, self.plan.by_path
         if self.plan.updating:
-            return [_Derived(row, end, end + 1, unknown, row[end]) for row in rows]
-        return [_Derived(row, end, end, unknown) for row in rows]
+            return [_Derived(row, end, end + 1, unknown, by_path, row[end]) for row in rows]
+        return [_Derived(row, end, end, unknown, by_path) for row in rows]
 
     def _source_row(self, row: Row, end: int) -> Row:
-        return _source_row(row[TIME], row[POSITION], row[end:], self._unknown)
+        return _source_row(row, end, self._unknown)
 
 
 class _Derived(Finding):
@@ -274,21 +339,22 @@ class _Derived(Finding):
         end: where the columns of the result end.
         width: where its origin stands.
         unknown: columns of a source row, which are not known any more.
+        by_path: its number is made of the way that it came, and not of its values too.
         change: what it does to the result.
     """
 
-    __slots__ = ("_behind", "_made", "_place", "_unknown")
+    __slots__ = ("_by_path", "_row", "_unknown", "_width")
 
-    def __init__(self, row: Row, end: int, width: int, unknown: Row, change: int = 0) -> None:
+    def __init__(self, row: Row, end: int, width: int, unknown: Row, by_path: bool, change: int = 0) -> None:
         self.key, self.time, self.bindings, self.alert, self.change = (), row[TIME], (), True, change
         self.score, self.explanation, self.timed_out = None, "", False
-        self.values = self._made = row[COLUMNS:end]  # those that the sink wants may be others
-        self._place, self._behind, self._unknown = row[POSITION], row[width:], unknown
+        self.values = row[COLUMNS:end]
+        self._row, self._width, self._unknown, self._by_path = row, width, unknown, by_path
 
     @property
     def last(self) -> Row:
         """A row that stands where the last source row did that it was made of."""
-        return _source_row(self.time, self._place, self._behind, self._unknown)
+        return _source_row(self._row, self._width, self._unknown)
 
     @last.setter
     def last(self, row: Row) -> None:
@@ -297,28 +363,30 @@ class _Derived(Finding):
     @property
     def number(self) -> int:
         """Tells rows of one last source row apart, and is the same in a replay."""
-        return _digest((self._behind[0][0], self._made)) if len(self._behind) == 1 else 0
+        row, width = self._row, self._width
+        if self._by_path and len(row) == width + 1:
+            return digest_of(row[width][0])
+        return row_number(row, width)
 
     @number.setter
     def number(self, number: int) -> None:
         raise AttributeError("the number of a derived row follows from its origin")
 
 
-def _source_row(time: int, position: int, behind: Row, unknown: Row) -> Row:
+def _source_row(row: Row, width: int, unknown: Row) -> Row:
     """A row that stands where the last source row did that one was made of; the columns are not known any more.
 
     Args:
-        time: of the row.
-        position: of the row.
-        behind: what stands behind its columns.
+        row: the row.
+        width: where its origin stands.
         unknown: columns of a source row.
     """
+    behind = row[width:]
     if len(behind) == 1:
         _, position, *place = behind[0]
-        return (time, position, *unknown, *place)
-    return (time, position, *unknown, *behind)
+        return (row[TIME], position, *unknown, *place)
+    return (row[TIME], row[POSITION], *unknown, *behind)
 
 
-def _digest(value: Any) -> int:
-    digest = hashlib.blake2b(msgspec.msgpack.encode(value, enc_hook=str), digest_size=7)
-    return int.from_bytes(digest.digest(), "big")
+def _layout(plan: VertexPlan, place: int) -> Layout | None:
+    return plan.layouts[place] if place < len(plan.layouts) else None

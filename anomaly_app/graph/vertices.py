@@ -5,12 +5,16 @@ A vertex takes the rows and the watermark of those that it reads, and gives rows
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import msgspec
+
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.keyed import KeyedState
 from anomaly_app.operators import (
     COLUMNS,
     MAX_WATERMARK,
@@ -50,10 +54,13 @@ class Vertex:
         watermark: behind the rows of the steps so far.
         problems: rows on which it failed; the graph takes them.
         counters: what it dropped or bounded.
-        late: rows that came too late for it; the graph takes them.
+        late: rows of its first input that came too late for it; the graph takes them.
+        late_others: and those of further inputs, with the number of the input.
+        stores: values by key, which the graph stores and gives back; set when it is made, and not changed.
     """
 
     keeps_rows = True
+    stores: Sequence[KeyedState[Any]] = ()
 
     def __init__(self, width: int = COLUMNS) -> None:
         self.width = width
@@ -61,6 +68,7 @@ class Vertex:
         self.problems: list[Problem] = []
         self.counters = Counters()
         self.late: list[Row] = []
+        self.late_others: list[tuple[int, Row]] = []
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """One step: a flow for each input."""
@@ -367,3 +375,17 @@ def place_in_source(row: Row, width: int) -> tuple[int, int | None]:
     else:
         position = row[POSITION]
     return (behind[1], behind[0]) if behind else (position, None)
+
+
+def row_number(row: Row, end: int) -> int:
+    """A number that tells rows of one last source row apart, and is the same in a replay."""
+    behind = row[end:]
+    if len(behind) != 1:
+        return 0
+    return digest_of((behind[0][0], row[COLUMNS:end]))
+
+
+def digest_of(value: Any) -> int:
+    """A number that tells values apart, and is the same in every process."""
+    digest = hashlib.blake2b(msgspec.msgpack.encode(value, enc_hook=str), digest_size=7)
+    return int.from_bytes(digest.digest(), "big")

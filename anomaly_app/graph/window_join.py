@@ -10,7 +10,7 @@ from anomaly_app.errors import StateError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.graph.held import HeldRows
 from anomaly_app.graph.vertices import Entries, Flow, Vertex
-from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
+from anomaly_app.operators import COLUMNS, POSITION, Layout, Row
 
 _NAMES = (b"a", b"b")
 """Begin the entries of the rows of each side."""
@@ -83,7 +83,7 @@ class WindowJoinRows(Vertex):
             side, held = self._sides[place], self._held[place]
             for row in flow.rows:
                 if row[side.end] - 1 <= reached:
-                    self._drop(row, side)
+                    self._drop(row, place)
                 else:
                     self._window(place, row)[place].append((held.add(row), row))
         found: list[Row] = []
@@ -99,11 +99,12 @@ class WindowJoinRows(Vertex):
         side = self._sides[place]
         return self._windows.setdefault((row[side.end], row[side.start]), ([], []))
 
-    def _drop(self, row: Row, side: JoinSide) -> None:
+    def _drop(self, row: Row, place: int) -> None:
         self.counters.add("late")
-        # Whose columns it had is known to the source only; here both sides look alike.
-        blank = [None] * (self.width - COLUMNS)
-        self.late.append((row[TIME], row[POSITION], *blank, *row[side.width :]))
+        if place:
+            self.late_others.append((place, row))
+        else:
+            self.late.append(row)
 
     # --- pairs ----------------------------------------------------------------------------------------
 

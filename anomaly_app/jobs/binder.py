@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.filesystem import FileTable
+from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
+from anomaly_app.jobs.files import bind_file, is_file
+from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
-from anomaly_app.jobs.portability import refused_by_flink
+from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
 from anomaly_app.jobs.said import ALERTS, Settings
-from anomaly_app.jobs.sinks import Apply, into_sink
+from anomaly_app.jobs.sinks import Apply, check_changes, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import Layout
@@ -42,11 +46,13 @@ class BoundTable:
         name: dotted.
         schema: its columns and time.
         span: its place in the text.
+        file: its rows, unless others are given: of a table that CREATE TABLE says to be in a file.
     """
 
     name: str
     schema: Schema
     span: Span
+    file: FileTable | None = None
 
     @property
     def layout(self) -> Layout:
@@ -66,10 +72,12 @@ class BoundQuery:
     Args:
         factory: makes its operator.
         tables: that it reads.
+        lookups: tables of its lookup joins, and what fills them.
     """
 
     factory: PlannedQuery
     tables: tuple[BoundTable, ...]
+    lookups: tuple[tuple[LookupTable, BoundTable], ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -160,7 +168,15 @@ def bind_query(
         columns = tuple(column for column in catalog.tables[sink].columns if column.origin is Origin.VALUE)
         into = into_sink(node.columns, statement, sink, columns, sql), columns
     factory = PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into)
-    return BoundQuery(factory, tuple(BoundTable(scan.table, scan.source, scan.span) for scan in factory.scans))
+
+    def bound(scan: Scan) -> BoundTable:
+        create = catalog.creates.get(scan.table)
+        file = bind_file(create, []).table if create is not None and is_file(create) else None
+        return BoundTable(scan.table, scan.source, scan.span, file)
+
+    joins = {id(join.table): join for join in lookup_joins(node)}
+    lookups = tuple((join.table, bound(join.scan)) for join in joins.values())
+    return BoundQuery(factory, tuple(map(bound, factory.scans)), lookups)
 
 
 _TELL = "Session.execute of Python gives its rows, and anomaly explain tells about the queries of a file"
@@ -244,6 +260,7 @@ def bind_job(
         binder.plans(),
         tuple(dict.fromkeys(binder.warnings)),
         tuple(dict.fromkeys(binder.refusals)),
+        tuple(binder.lookups),
     )
 
 
@@ -277,6 +294,7 @@ class _JobBinder:
         self._sinks: dict[str, Sink] = {}
         self.queries: dict[tuple[str, tuple[str, ...] | None], list[Query]] = {}
         self._names: list[str] = []
+        self.lookups: list[Lookup] = []
 
     def define(self, statement: Definition) -> None:
         """A statement after which names may mean something else than before."""
@@ -293,11 +311,15 @@ class _JobBinder:
         sink = self._sink(insert) if insert is not None else None
         into = None
         if insert is not None and sink is not None:
+            check_changes(node, sink, insert, self.text)
             into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
             key = sink.key_fields if sink.upsert else ()
             self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
         factory = _over_one_table(node, self.analyzer, into, self.limits, self.settings, self.text)
-        source = self._source(factory.scan.table)
+        known = {id(lookup.table) for lookup in self.lookups}
+        lookups = bind_lookups(node, self.catalog.creates, self.text, self.warnings)
+        self.lookups += [lookup for lookup in lookups if id(lookup.table) not in known]
+        source = self._source(factory.scan.table, factory.scan.span)
         factory.read_from(source.schema)
         if factory.bounded_only and not (self.bounded or source.bounded):
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
@@ -311,6 +333,8 @@ class _JobBinder:
 
     def _alerts(self, factory: PlannedQuery, statement: QueryTree | Insert) -> Alerts:
         said, bare = self.settings.alerts, not isinstance(statement, Insert)
+        if factory.node.updating:
+            return self._no_alerts(factory.node, statement, said)
         if said == "none" and bare:
             problem = f"a SELECT without INSERT INTO, behind SET '{ALERTS}' = 'none': its rows go nowhere"
             line = self.text.count("\n", 0, statement.span.start) + 1
@@ -318,6 +342,16 @@ class _JobBinder:
         if said == "auto":
             return Alerts.FLAGGED if bare or factory.detects else Alerts.NONE
         return Alerts(said)
+
+    def _no_alerts(self, node: Node, statement: QueryTree | Insert, said: str) -> Alerts:
+        """An alert cannot be taken back."""
+        bare = not isinstance(statement, Insert)
+        if said == "all" or (bare and said != "none"):
+            what = "a SELECT of a job without INSERT INTO" if bare else f"an INSERT behind SET '{ALERTS}' = 'all'"
+            problem = f"the rows of {what} are alerts, which cannot be taken back, and {node.updating}"
+            way = "INSERT INTO a table of the connector 'upsert-kafka'" if bare else f"SET '{ALERTS}' = 'none'"
+            raise SqlValidationError(f"{problem}: {way}", self.text, *statement.span)
+        return Alerts.NONE
 
     def plans(self) -> tuple[Plan, ...]:
         """Queries of one source and one key together."""
@@ -342,15 +376,25 @@ class _JobBinder:
             return Routing.DIRECT
         return Routing.REPARTITION
 
-    def _source(self, name: str) -> Source:
+    def _source(self, name: str, place: Span) -> Source:
         self._note(name, insert=None)
+        if is_file(self.catalog.creates[name]):
+            problem = (
+                f"table {name} is in a file, and a query of a job reads topics: it may be looked up in, as in JOIN "
+                f"{name} FOR SYSTEM_TIME AS OF PROCTIME() ON …"
+            )
+            raise SqlValidationError(problem, self.text, *place)
         if name not in self._sources:
-            self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
+            source = self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
+            self.refusals += unknown_to_flink(source)
         return self._sources[name]
 
     def _sink(self, insert: Insert) -> Sink:
         name = self.catalog.known(insert.path, insert.target_span)
         self._note(name, insert)
+        if is_file(self.catalog.creates[name]):
+            problem = f"table {name} is in a file: a job writes topics, and no files"
+            raise SqlValidationError(problem, self.text, *insert.target_span)
         if name not in self._sinks:
             self._sinks[name] = bind_sink(self.catalog.creates[name], self.text, self.warnings)
         return self._sinks[name]

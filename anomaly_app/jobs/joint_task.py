@@ -5,7 +5,7 @@ The sibling of :mod:`anomaly_app.jobs.task` for queries in memory that read seve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anomaly_app.graph.vertices import Flow
@@ -24,14 +24,16 @@ class JointTask:
         operator: fresh; its input ``-1 - k`` is table ``k``.
         schemas: of the tables. A table without time attribute has no watermark before its end; over processing time it
             has reached its last row.
+        timed: its rows move the time of a table; else only :meth:`advance` does.
     """
 
-    def __init__(self, operator: GraphOperator, schemas: Sequence[Schema]) -> None:
+    def __init__(self, operator: GraphOperator, schemas: Sequence[Schema], *, timed: bool = True) -> None:
         self._operator = operator
         self._delays = [
-            schema.watermark_delay_ms if schema.rowtime is not None else 0 if schema.proctime is not None else None
+            None if not timed else schema.watermark_delay_ms if schema.rowtime is not None
+            else 0 if schema.proctime is not None else None
             for schema in schemas
-        ]
+        ]  # fmt: skip
         self._can_be_late = [schema.rowtime is not None for schema in schemas]
         plan = operator.plan
         self._ahead = 2 * MAX_WATERMARK if plan.one_by_one else plan.splits_at
@@ -59,6 +61,16 @@ class JointTask:
         if some:
             self._step()
 
+    def advance(self, watermarks: Mapping[int, int]) -> None:
+        """Move the time of tables from outside: it never falls.
+
+        Args:
+            watermarks: in ms, by number of the table.
+        """
+        for number, watermark in watermarks.items():
+            self.watermarks[number] = max(self.watermarks[number], watermark)
+        self._step()
+
     def finish(self) -> None:
         """The end of all tables: every row is released, every window fires."""
         self.watermarks[:] = [MAX_WATERMARK] * len(self.watermarks)
@@ -79,5 +91,7 @@ class JointTask:
         output.findings += [(0, finding) for finding in found]
         output.problems += [(0, problem) for problem in operator.problems]
         output.late += operator.late
+        output.late_inside += [(0, row) for row in operator.late_inside]
         operator.problems.clear()
         operator.late.clear()
+        operator.late_inside.clear()

@@ -6,20 +6,18 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
+from anomaly_app.formats.options import CHANGE_FORMATS
+from anomaly_app.jobs.ranges import AS_THE_GROUP, FOR_EVER, Begin, End, Stop
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
+from anomaly_app.jobs.topics import Topics
 from anomaly_app.operators import Layout
 from anomaly_app.plan.query import PlannedQuery
-from anomaly_app.schema import Column, Schema
+from anomaly_app.schema import Changelog, Column, Schema
 
-
-class Startup(Enum):
-    """Where a source begins if its group has no position yet (Flink's ``scan.startup.mode``)."""
-
-    EARLIEST = "earliest-offset"
-    LATEST = "latest-offset"
-    GROUP = "group-offsets"
-    TIMESTAMP = "timestamp"
+if TYPE_CHECKING:
+    from anomaly_app.jobs.lookups import Lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +40,18 @@ class Source:
     Args:
         name: the table's path in the job file, dotted.
         schema: all columns of the table.
-        topic: its Kafka topic.
+        topic: its Kafka topic; of several the names, or the pattern, as written.
         value_format: of the record values.
         key_format: of the record keys; None if no column is read from the key.
         key_fields: names of the columns that stand in the key.
         value_fields: names of the columns that stand in the value, in order.
-        startup: where to begin.
-        startup_timestamp_ms: for :attr:`Startup.TIMESTAMP`.
-        bounded: stop at the end that the topic has when the job starts.
+        begin: where to begin.
+        end: where to end.
+        skips_nulls: records without value are let go, and counted.
         idle_timeout_ms: after which a partition without rows holds nobody up; None for the worker's setting.
-        group_reset: for :attr:`Startup.GROUP`, where to begin if the group has no offset: ``earliest``, ``latest``, or
-            ``none`` to refuse.
         client: ``properties.…`` of the job file that say how Kafka is reached, without the prefix; settings of the
             worker come first.
+        topics: which topics it reads; the one that is named if left out.
     """
 
     name: str
@@ -64,12 +61,17 @@ class Source:
     key_format: Format | None = None
     key_fields: tuple[str, ...] = ()
     value_fields: tuple[str, ...] = ()
-    startup: Startup = Startup.GROUP
-    startup_timestamp_ms: int | None = None
-    bounded: bool = False
+    begin: Begin = AS_THE_GROUP
+    end: End = FOR_EVER
+    skips_nulls: bool = False
     idle_timeout_ms: int | None = None
-    group_reset: str = "earliest"
     client: Mapping[str, str] = field(default_factory=dict)
+    topics: Topics = field(default_factory=Topics)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it ends."""
+        return self.end.mode is not Stop.NEVER
 
     @property
     def mode(self) -> TimeMode:
@@ -89,13 +91,15 @@ class Sink:
     Args:
         name: the table's path in the job file, dotted.
         columns: in order; a query's output is written by position.
-        topic: its Kafka topic.
+        topic: its Kafka topic; "" for a table that is printed, or whose rows go nowhere.
         value_format: of the record values.
         key_format: of the record keys; None for records without key.
         key_fields: names of the columns that form the key.
         value_fields: names of the columns that stand in the value.
-        upsert: the topic is a changelog by key (``upsert-kafka``).
+        connector: ``kafka``, ``upsert-kafka``, ``print`` or ``blackhole``.
         client: as of :class:`Source`.
+        label: begins each line of ``print``.
+        to_stderr: ``print`` writes to the standard error.
     """
 
     name: str
@@ -105,8 +109,20 @@ class Sink:
     key_format: Format | None = None
     key_fields: tuple[str, ...] = ()
     value_fields: tuple[str, ...] = ()
-    upsert: bool = False
+    connector: str = "kafka"
     client: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
+    to_stderr: bool = False
+
+    @property
+    def upsert(self) -> bool:
+        """A record takes the place of the one with its key; one without value deletes it."""
+        return self.connector == "upsert-kafka"
+
+    @property
+    def takes_changes(self) -> bool:
+        """Whether rows may be taken back from it."""
+        return self.connector != "kafka" or self.value_format.name in CHANGE_FORMATS
 
     def indexes(self, names: Iterable[str]) -> tuple[int, ...]:
         """Where columns stand in a row of the sink."""
@@ -208,7 +224,8 @@ class Plan:
             for slot, query in zip(self.slots, self.queries, strict=True)
         ]
         delay = self.source.schema.watermark_delay_ms
-        return PartitionTask(slots, delay_ms=delay, mode=self.source.mode, upstreams=upstreams)
+        timeless = self.source.schema.changelog is Changelog.UPSERT
+        return PartitionTask(slots, delay_ms=delay, mode=self.source.mode, upstreams=upstreams, timeless=timeless)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +240,7 @@ class Job:
         plans: what to run.
         warnings: what was accepted but has no meaning here.
         refused_by_flink: what Flink 2.3 would say no to.
+        lookups: tables that lookup joins read.
     """
 
     name: str
@@ -232,6 +250,7 @@ class Job:
     plans: tuple[Plan, ...]
     warnings: tuple[str, ...] = ()
     refused_by_flink: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
 
 
 def version_of(text: str) -> str:

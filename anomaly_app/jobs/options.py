@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.words import parse_duration
 
-CONNECTORS = ("kafka", "upsert-kafka")
+CONNECTORS = ("kafka", "upsert-kafka", "print", "blackhole")
+
+SINKS_ONLY = ("print", "blackhole")
+"""Connectors of tables that are for trying out: their rows are printed, or go nowhere."""
+
+NULLS = "value.null"
+"""An option of our own: what becomes of records without value in a table that is append-only."""
 
 CLIENT = ("bootstrap.servers", "group.id", "isolation.level")
 """Kafka's properties, without ``properties.``, that a worker has one of for all jobs: see :mod:`.precedence`."""
@@ -18,6 +24,12 @@ _COMMON = frozenset(
     {
         "connector",
         "topic",
+        "topic-pattern",
+        "scan.topic-partition-discovery.interval",
+        "scan.bounded.mode",
+        "scan.bounded.timestamp-millis",
+        "scan.bounded.specific-offsets",
+        "scan.watermark.idle-timeout",
         "value.format",
         "key.format",
         "key.fields-prefix",
@@ -33,42 +45,40 @@ MEANINGFUL = {
         "key.fields",
         "scan.startup.mode",
         "scan.startup.timestamp-millis",
-        "scan.bounded.mode",
-        "scan.watermark.idle-timeout",
+        "scan.startup.specific-offsets",
         "properties.auto.offset.reset",
+        NULLS,
     },
     "upsert-kafka": _COMMON,
+    "print": frozenset({"connector", "print-identifier", "standard-error"}),
+    "blackhole": frozenset({"connector"}),
 }
 """Options that mean something here, by connector."""
 
-_IGNORED_BY_ALL = frozenset({"scan.parallelism", "sink.parallelism", "sink.delivery-guarantee"})
-
-IGNORED = {
-    "kafka": _IGNORED_BY_ALL
-    | {
-        "scan.topic-partition-discovery.interval",
+_IGNORED_BY_ALL = frozenset(
+    {
+        "scan.parallelism",
         "scan.watermark.emit.strategy",
-        "scan.watermark.emit.on-event.gap",
         "scan.watermark.alignment.group",
         "scan.watermark.alignment.max-drift",
         "scan.watermark.alignment.update-interval",
-        "sink.partitioner",
-        "sink.semantic",
+        "sink.parallelism",
+        "sink.delivery-guarantee",
         "sink.transactional-id-prefix",
         "sink.transaction-naming-strategy",
-    },
-    "upsert-kafka": _IGNORED_BY_ALL
-    | {"sink.buffer-flush.max-rows", "sink.buffer-flush.interval", "sink.transactional-id-prefix"},
-}
-"""Options of Flink's Kafka connectors that are known and have no meaning here."""
+    }
+)
 
-REFUSED = {
-    "topic-pattern": "name the topic: a pattern is not supported",
-    "scan.startup.specific-offsets": "use 'earliest-offset', 'latest-offset', 'group-offsets' or 'timestamp'",
-    "scan.bounded.specific-offsets": "use 'scan.bounded.mode' = 'latest-offset'",
-    "scan.bounded.timestamp-millis": "use 'scan.bounded.mode' = 'latest-offset'",
+IGNORED: Mapping[str, frozenset[str]] = {
+    "kafka": _IGNORED_BY_ALL | {"scan.watermark.emit.on-event.gap", "sink.partitioner", "sink.semantic"},
+    "upsert-kafka": _IGNORED_BY_ALL,
+    "print": frozenset({"sink.parallelism"}),
+    "blackhole": frozenset(),
 }
-"""Known options that would change the rows: ignoring them would be wrong."""
+"""Options of Flink's connectors that are known and have no meaning here."""
+
+BUFFER = ("sink.buffer-flush.max-rows", "sink.buffer-flush.interval")
+"""How long ``upsert-kafka`` of Flink gathers changes; they need each other there."""
 
 INSTEAD = {
     "acks": "every record is written with acks = all",
@@ -80,7 +90,7 @@ INSTEAD = {
     "delivery.timeout.ms": "a write waits for up to five minutes for a broker that is away, and the worker stops then",
     "enable.auto.commit": "offsets are committed behind what is written",
     "enable.idempotence": "the producer is always idempotent",
-    "exclude.internal.topics": "a table reads the one topic that it names",
+    "exclude.internal.topics": "a pattern never means them",
     "group.instance.id": "members of the group are dynamic",
     "group.protocol": "the group uses the classic protocol",
     "heartbeat.interval.ms": "it is a third of kafka.session_timeout_s",
@@ -91,7 +101,7 @@ INSTEAD = {
     "max.poll.interval.ms": "the worker watches its own progress",
     "max.request.size": "a record takes a megabyte at most",
     "partition.assignment.strategy": "the worker's own keeps state and rows together",
-    "partition.discovery.interval.ms": "a source that gets more partitions needs a new worker.app_id",
+    "partition.discovery.interval.ms": "it is 'scan.topic-partition-discovery.interval'",
     "partitioner.class": "the key chooses the partition as Kafka's own default does",
     "retries": "a write is tried again for up to five minutes",
     "session.timeout.ms": "it is kafka.session_timeout_s",
@@ -202,6 +212,9 @@ class TableOptions:
     def validate(self) -> None:
         """Refuse unknown options, naming the nearest valid one; warn of those without meaning here."""
         connector = self.one_of("connector", CONNECTORS)
+        if connector in SINKS_ONLY:
+            self._validate_plain(connector)
+            return
         valid, ignored = set(MEANINGFUL[connector]), IGNORED[connector]
         for part in ("key", "value"):
             found = self.format(part)
@@ -209,8 +222,6 @@ class TableOptions:
                 prefix = self.format_prefix(part, found[0])
                 valid |= {prefix + option for option in self.format_options(found[0])}
         for key in self.values:
-            if key in REFUSED:
-                raise self.fail(key, f"option '{key}' is not supported: {REFUSED[key]}")
             if key.removeprefix("key.").removeprefix("value.").startswith(SECURITY):
                 problem = (
                     f"option '{key}' is ignored: how to log in and encrypt comes from the settings, not from a job"
@@ -218,6 +229,8 @@ class TableOptions:
                 self.warnings.append(f"table {self.table}: {problem}")
             elif key not in valid and key.removeprefix("properties.") in INSTEAD and key.startswith("properties."):
                 self.warn(key, INSTEAD[key.removeprefix("properties.")])
+            elif key in BUFFER and connector == "upsert-kafka":
+                self._buffer(key)
             elif key in ignored or (key.startswith("properties.") and key not in valid):
                 near = [name for name in _nearest(key, valid) if name.startswith("properties.")]
                 hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -226,6 +239,24 @@ class TableOptions:
                 near = _nearest(key, valid | ignored)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise self.fail(key, f"unknown option '{key}' of the connector '{connector}'{hint}")
+
+    def _validate_plain(self, connector: str) -> None:
+        valid, ignored = MEANINGFUL[connector], IGNORED[connector]
+        for key in self.values:
+            if key in ignored:
+                self.warnings.append(f"table {self.table}: option '{key}' has no meaning here and is ignored")
+            elif key not in valid:
+                near = _nearest(key, valid | ignored)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise self.fail(key, f"unknown option '{key}' of the connector '{connector}'{hint}")
+
+    def _buffer(self, key: str) -> None:
+        """Changes are gathered until the next flush in any case; Flink refuses one of the options without the other."""
+        other = next(name for name in BUFFER if name != key)
+        number = self.whole_number(key) if key == BUFFER[0] else self.duration_ms(key)
+        if number and other not in self.values:
+            raise self.fail(key, f"'{key}' needs '{other}' beside it")
+        self.warn(key, "of each flush (worker.flush_interval_ms) the last change of a key is written")
 
 
 def _nearest(key: str, names: Iterable[str]) -> list[str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from anomaly_app.jobs.model import Source
+from anomaly_app.jobs.options import NULLS
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Detect, Node, Rank, walk
 
 SEVERAL_TIMES = "table.exec.sink.rowtime-inserter"
@@ -34,6 +37,17 @@ def refused_by_flink(
     detectors = dict.fromkeys(call.function.name for one in walk(node) if isinstance(one, Detect) for call in one.calls)
     if detectors:
         found.append(f"it has no {', '.join(detectors)}")
+    joins = [one for one in walk(node) if isinstance(one, LookupJoin)]
+    if joins:
+        tables = ", ".join(dict.fromkeys(join.table.name for join in joins))
+        found.append(
+            f"it looks up neither in files nor in compacted topics: {tables} needs another connector, such as 'jdbc'"
+        )
+    if any(join.as_of_call for join in joins):
+        found.append(
+            "FOR SYSTEM_TIME AS OF takes no PROCTIME() there, only a column: declare one, as in pt AS PROCTIME(), and "
+            "join AS OF it"
+        )
     times = _event_times(node)
     if len(times) > 1 and settings.get(SEVERAL_TIMES, "").upper() != "DISABLED":
         found.append(
@@ -48,6 +62,11 @@ def refused_by_flink(
             f"DEDUPLICATE behind the query, or SET '{ON_CONFLICT}' = 'false'"
         )
     return found
+
+
+def unknown_to_flink(source: Source) -> list[str]:
+    """What Flink 2.3 says no to in a table that is read."""
+    return [f"table {source.name}: it has no option '{NULLS}'"] if source.skips_nulls else []
 
 
 def _event_times(node: Node) -> list[str]:

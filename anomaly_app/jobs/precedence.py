@@ -6,7 +6,7 @@ tables of the jobs do, if they agree; else the defaults. What a table says and d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from anomaly_app.errors import SettingsError
@@ -55,7 +55,21 @@ def settle(loaded: LoadedSettings, jobs: Sequence[Job]) -> Settled:
         of table t (job job), 'properties.bootstrap.servers' = 'broker:9092' is not used: kafka.bootstrap_servers \
 (from command line) is 'other:9092'
     """
-    said = _said(jobs)
+    return _settle(loaded, _said(_tables(jobs)), groups=True)
+
+
+def settle_tables(loaded: LoadedSettings, tables: Iterable[Source | Sink]) -> Settled:
+    """The same for tables that are read or written without a job and without a group.
+
+    Example:
+        >>> from anomaly_app.settings import load_settings
+        >>> settle_tables(load_settings(environ={}), []).loaded.settings.kafka.bootstrap_servers
+        'localhost:9092'
+    """
+    return _settle(loaded, _said((table.name, table) for table in tables), groups=False)
+
+
+def _settle(loaded: LoadedSettings, said: Mapping[str, Sequence[_Said]], *, groups: bool) -> Settled:
     kafka = loaded.settings.kafka
     servers, servers_from = _choose(
         loaded, "kafka.bootstrap_servers", kafka.bootstrap_servers, said.get(SERVERS, ()), LOCAL_BROKER
@@ -67,7 +81,12 @@ def settle(loaded: LoadedSettings, jobs: Sequence[Job]) -> Settled:
     group_key = "kafka.group_id" if kafka.group_id else "worker.app_id"
     ignored = [
         *_ignored(said.get(SERVERS, ()), SERVERS, servers, f"kafka.bootstrap_servers (from {servers_from})"),
-        *_ignored(said.get(GROUP, ()), GROUP, group, f"{group_key} (from {loaded.origins.get(group_key, 'default')})"),
+        *_ignored(
+            said.get(GROUP, ()) if groups else (),
+            GROUP,
+            group,
+            f"{group_key} (from {loaded.origins.get(group_key, 'default')})",
+        ),
         *_ignored(said.get(ISOLATION, ()), ISOLATION, isolation, f"kafka.isolation_level (from {isolation_from})"),
     ]
     settings = loaded.settings.model_copy(
@@ -81,16 +100,22 @@ def settle(loaded: LoadedSettings, jobs: Sequence[Job]) -> Settled:
     return Settled(LoadedSettings(settings, origins), "; ".join(ignored))
 
 
-def _said(jobs: Sequence[Job]) -> Mapping[str, Sequence[_Said]]:
-    """What the tables say, by property, each table once."""
-    found: dict[str, dict[_Said, None]] = {}
+def _tables(jobs: Sequence[Job]) -> Iterator[tuple[str, Source | Sink]]:
+    """What the jobs read and write, and what to call it."""
     for job in jobs:
         for plan in job.plans:
             sinks = [query.sink for query in plan.queries if query.sink is not None]
-            tables: list[Source | Sink] = [plan.source, *sinks]
-            for table in tables:
-                for name, value in table.client.items():
-                    found.setdefault(name, {})[_Said(value, f"{table.name} (job {job.name})")] = None
+            looked_up = [lookup.source for lookup in job.lookups if isinstance(lookup.source, Source)]
+            tables: list[Source | Sink] = [plan.source, *looked_up, *sinks]
+            yield from ((f"{table.name} (job {job.name})", table) for table in tables)
+
+
+def _said(tables: Iterable[tuple[str, Source | Sink]]) -> Mapping[str, Sequence[_Said]]:
+    """What the tables say, by property, each table once."""
+    found: dict[str, dict[_Said, None]] = {}
+    for called, table in tables:
+        for name, value in table.client.items():
+            found.setdefault(name, {})[_Said(value, called)] = None
     return {name: tuple(values) for name, values in found.items()}
 
 

@@ -12,6 +12,9 @@ from anomaly_app.words import parse_duration
 ALERTS = "anomaly.alerts"
 """Which rows of the statements behind it are alerts: ``all``, ``none`` or ``auto``, the default."""
 
+DETACH = "anomaly.jobs.detach"
+"""Of the shell: jobs outlive it. In a job file it changes nothing."""
+
 _OWN = "anomaly."
 """Begins options that Flink does not know, and accepts."""
 
@@ -64,8 +67,10 @@ class Settings:
                 problem = f"'{ALERTS}' is '{setting.value}': it must be 'all', 'none' or 'auto'"
                 raise SqlValidationError(problem, self.text, *setting.span)
             return True
+        if setting.key == DETACH:
+            return True
         if setting.key.startswith(_OWN):
-            problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS])}"
+            problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS, DETACH])}"
             raise SqlValidationError(problem, self.text, *setting.span)
         if setting.key in OF_FLINK_ONLY:
             self.of_flink[setting.key] = setting.value

@@ -9,7 +9,9 @@ from anomaly_app.errors import EvaluationError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.casts import coerce
 from anomaly_app.expressions.typed import Code, Environment, as_decimal
+from anomaly_app.jobs.model import Sink
 from anomaly_app.patterns.clause import nearest
+from anomaly_app.plan.node import Node
 from anomaly_app.schema import APPROXIMATE, NUMBERS, WHOLE_NUMBERS, Column, DataType, Kind
 from anomaly_app.sql.queries import Select
 from anomaly_app.sql.statements import Insert
@@ -67,6 +69,27 @@ def into_sink(columns: Sequence[Column], insert: Insert, table: str, sink: Seque
         return None
     apply: Apply = env.function("insert", f"def insert(row):\n    return ({', '.join(listed)},)")
     return apply
+
+
+def check_changes(node: Node, sink: Sink, insert: Insert, text: str) -> None:
+    """Refuse a query that takes rows back where its table only takes new ones.
+
+    Args:
+        node: the query.
+        sink: the table.
+        insert: the statement.
+        text: the whole job file, for errors.
+
+    Raises:
+        SqlValidationError: as Flink says it: the sink does not take the changes that a node makes.
+    """
+    if node.updating and not sink.takes_changes:
+        problem = (
+            f"table {sink.name} of the connector '{sink.connector}' with the format '{sink.value_format.name}' "
+            f"does not take rows back, and {node.updating}"
+        )
+        way = "use 'connector' = 'upsert-kafka' with a PRIMARY KEY, or 'format' = 'debezium-json'"
+        raise SqlValidationError(f"{problem}: {way}", text, *insert.target_span)
 
 
 def not_null(value: Any, name: str) -> Any:

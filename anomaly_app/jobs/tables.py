@@ -10,25 +10,15 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.nodes import Call
 from anomaly_app.formats import FORMATS, OptionError, format_options, parse_options
 from anomaly_app.formats.check import check_column
+from anomaly_app.formats.options import CHANGE_FORMATS
 from anomaly_app.jobs.computed import computed_column, watermark_delay
-from anomaly_app.jobs.model import Format, Sink, Source, Startup
-from anomaly_app.jobs.options import CONNECTORS, INSTEAD, TableOptions
-from anomaly_app.schema import TEXTS, TIMESTAMPS, Column, Computed, DataType, Kind, Origin, Schema
+from anomaly_app.jobs.metadata import metadata_column
+from anomaly_app.jobs.model import Format, Sink, Source
+from anomaly_app.jobs.options import CONNECTORS, INSTEAD, NULLS, SINKS_ONLY, TableOptions
+from anomaly_app.jobs.ranges import BEGINNING, begin_of, end_of
+from anomaly_app.jobs.topics import topic_of, topics_of
+from anomaly_app.schema import Changelog, Column, Computed, DataType, Kind, Origin, Schema
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable
-
-METADATA = {
-    "timestamp": TIMESTAMPS,
-    "partition": frozenset({Kind.INT, Kind.BIGINT}),
-    "offset": frozenset({Kind.BIGINT}),
-    "topic": TEXTS,
-    "timestamp-type": TEXTS,
-    "headers": frozenset({Kind.MAP}),
-}
-"""Metadata keys of a Kafka record that a column may read, and the types that it may have."""
-
-_NOT_READ = ("leader-epoch",)
-
-_HEADERS = "MAP<STRING, BYTES>"
 
 _PROCTIME = DataType(Kind.TIMESTAMP_LTZ, 3, nullable=False)
 
@@ -64,11 +54,29 @@ def bind_schema(create: CreateTable, text: str) -> Schema:
             )
         columns[place] = replace(columns[place], type=columns[place].type.with_nullable(False))
     proctime = proctimes[0] if proctimes else None
-    schema = Schema(tuple(columns), None, 0, proctime, tuple(create.primary_key), computed)
+    changelog = _changelog(create, text)
+    schema = Schema(tuple(columns), None, 0, proctime, tuple(create.primary_key), computed, changelog)
     if create.watermark is None:
         return schema
     time, delay = watermark_delay(create.watermark, columns, text)
     return replace(schema, rowtime=time.name, watermark_delay_ms=delay)
+
+
+def _changelog(create: CreateTable, text: str) -> Changelog:
+    """How the rows of a table change it, as its connector and format have it."""
+    said = {option.key: option for option in create.options}
+    if "connector" in said and said["connector"].value == "upsert-kafka":
+        if not create.primary_key:
+            problem = "a table of the connector 'upsert-kafka' needs a PRIMARY KEY: its columns are the record key"
+            raise SqlValidationError(f"table {'.'.join(create.path)}: {problem}", text, *said["connector"].span)
+        return Changelog.UPSERT
+    return Changelog.ALL if _format_name(create) in CHANGE_FORMATS else Changelog.APPEND
+
+
+def _format_name(create: CreateTable) -> str:
+    """Name of the format of the values; "" without."""
+    said = {option.key: option.value for option in create.options}
+    return said.get("value.format") or said.get("format", "")
 
 
 def _columns(create: CreateTable, text: str) -> tuple[list[Column], Mapping[str, Computed]]:
@@ -82,7 +90,9 @@ def _columns(create: CreateTable, text: str) -> tuple[list[Column], Mapping[str,
         if definition.computed is not None and not _is_proctime(definition)
     }
     sources = {
-        definition.name: _column(definition, text) for definition in create.columns if definition.name not in nodes
+        definition.name: _column(definition, _format_name(create), text)
+        for definition in create.columns
+        if definition.name not in nodes
     }
     columns: list[Column] = []
     computed: dict[str, Computed] = {}
@@ -113,39 +123,42 @@ def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
     """
     schema = bind_schema(create, text)
     options = _options(create, text, warnings)
-    if options.one_of("connector", CONNECTORS) != "kafka":
-        problem = "a table of the connector 'upsert-kafka' is a sink here: read its topic with 'connector' = 'kafka'"
-        raise options.fail("connector", problem)
-    if schema.primary_key:
-        problem = "a PRIMARY KEY is for tables of the connector 'upsert-kafka': this one is append-only"
-        raise SqlValidationError(f"table {options.table}: {problem}", text, *create.span)
+    connector = options.one_of("connector", CONNECTORS)
+    if connector in SINKS_ONLY:
+        raise options.fail("connector", f"a table of the connector '{connector}' can be written, not read")
+    upsert = connector == "upsert-kafka"
+    _check_primary_key(create, schema, options)
     key_fields, value_fields, prefix = _parts(schema, options)
     _check_types(create, schema, options, key_fields, value_fields)
-    inside = set(value_fields)
+    # The key of an upsert table is what its records are by, whatever their values say.
+    inside = set(() if upsert else value_fields)
     columns = tuple(
         replace(column, origin=Origin.KEY, field=column.name[len(prefix) :])
         if column.name in key_fields and column.name not in inside
         else column
         for column in schema.columns
     )
-    startup = Startup(options.one_of("scan.startup.mode", _STARTUP, "group-offsets"))
-    timestamp = options.whole_number("scan.startup.timestamp-millis")
-    if (timestamp is None) is (startup is Startup.TIMESTAMP):
-        problem = "'scan.startup.timestamp-millis' and 'scan.startup.mode' = 'timestamp' need each other"
-        raise options.fail("scan.startup.mode" if timestamp is None else "scan.startup.timestamp-millis", problem)
+    topics = topics_of(options)
+    number = None if topics.pattern else len(topics.names)
+    nulls = options.one_of(NULLS, ("fail", "skip"), "fail")
+    if NULLS in options.values and schema.changelog is not Changelog.APPEND:
+        raise options.fail(NULLS, f"'{NULLS}' is for an append-only table: here a record without value has a meaning")
+    begin, end = BEGINNING if upsert else begin_of(options, number), end_of(options, number)
+    if topics.several:
+        raise options.fail("topic-pattern" if topics.pattern else "topic", "several topics are not supported yet")
     return Source(
         name=options.table,
         schema=replace(schema, columns=columns),
-        topic=_topic(options),
+        topic=topics.told,
+        topics=topics,
         value_format=_format(options, "value"),
         key_format=_format(options, "key") if key_fields else None,
         key_fields=key_fields,
         value_fields=value_fields,
-        startup=startup,
-        startup_timestamp_ms=timestamp,
-        bounded=options.one_of("scan.bounded.mode", ("unbounded", "latest-offset"), "unbounded") == "latest-offset",
+        begin=begin,
+        end=end,
+        skips_nulls=nulls == "skip",
         idle_timeout_ms=options.duration_ms("scan.watermark.idle-timeout"),
-        group_reset=_group_reset(options, startup),
         client=options.client(),
     )
 
@@ -154,44 +167,61 @@ def bind_sink(create: CreateTable, text: str, warnings: list[str]) -> Sink:
     """A table that a query writes; arguments and errors as :func:`bind_source`."""
     schema = bind_schema(create, text)
     options = _options(create, text, warnings)
-    upsert = options.one_of("connector", CONNECTORS) == "upsert-kafka"
+    connector = options.one_of("connector", CONNECTORS)
+    columns = tuple(column for column in schema.columns if column.origin is Origin.VALUE)
+    if connector in SINKS_ONLY:
+        return _plain_sink(connector, columns, options)
+    upsert = connector == "upsert-kafka"
     client = options.client()
     if client.pop("isolation.level", None) is not None:
         options.warn("properties.isolation.level", "it counts for a table that is read")
     if "properties.auto.offset.reset" in options.values and not upsert:
         options.warn("properties.auto.offset.reset", INSTEAD["auto.offset.reset"])
-    if schema.primary_key and not upsert:
-        raise SqlValidationError(
-            f"table {options.table}: a PRIMARY KEY needs 'connector' = 'upsert-kafka'", text, *create.span
-        )
+    _check_primary_key(create, schema, options)
     for definition in create.columns:
         if definition.metadata is not None and not definition.virtual:
             problem = f"METADATA column {definition.name!r} cannot be written: declare it VIRTUAL"
             raise SqlValidationError(problem, text, *definition.span)
     key_fields, value_fields, _ = _parts(schema, options)
     _check_types(create, schema, options, key_fields, value_fields)
+    format_ = _format(options, "value")
+    if format_.options.get("schema-include", "").strip().lower() == "true":
+        key = options.format_prefix("value", format_.name) + "schema-include"
+        raise options.fail(key, "events are written without their schema: leave 'schema-include' out")
     return Sink(
         name=options.table,
-        columns=tuple(column for column in schema.columns if column.origin is Origin.VALUE),
-        topic=_topic(options),
-        value_format=_format(options, "value"),
+        columns=columns,
+        topic=topic_of(options),
+        value_format=format_,
         key_format=_format(options, "key") if key_fields else None,
         key_fields=key_fields,
         value_fields=value_fields,
-        upsert=upsert,
+        connector=connector,
         client=client,
     )
 
 
-def _group_reset(options: TableOptions, startup: Startup) -> str:
-    key = "properties.auto.offset.reset"
-    reset = options.one_of(key, ("earliest", "latest", "none"), "earliest")
-    if key in options.values and startup is not Startup.GROUP:
-        options.warn(key, f"'scan.startup.mode' = '{startup.value}' says where to begin")
-    return reset
+def _plain_sink(connector: str, columns: tuple[Column, ...], options: TableOptions) -> Sink:
+    """A table for trying out."""
+    said = options.one_of("standard-error", ("true", "false"), "false")
+    return Sink(
+        options.table,
+        columns,
+        "",
+        Format(""),
+        connector=connector,
+        label=options.values.get("print-identifier", ""),
+        to_stderr=said == "true",
+    )
 
 
-_STARTUP = tuple(startup.value for startup in Startup)
+def _check_primary_key(create: CreateTable, schema: Schema, options: TableOptions) -> None:
+    if schema.primary_key and schema.changelog is Changelog.APPEND:
+        found = options.format("value")
+        problem = f"a PRIMARY KEY cannot be held with the format '{found[0] if found else '?'}', whose rows only come"
+        raise SqlValidationError(
+            f"table {options.table}: {problem}: it needs 'connector' = 'upsert-kafka'", options.text, *create.span
+        )
 
 
 def _near(name: str, columns: list[Column]) -> str:
@@ -199,29 +229,13 @@ def _near(name: str, columns: list[Column]) -> str:
     return f"; did you mean {near[0]!r}?" if near and near[0] != name else ""
 
 
-def _column(definition: ColumnDefinition, text: str) -> Column:
-    name = definition.name
+def _column(definition: ColumnDefinition, format_: str, text: str) -> Column:
     if definition.computed is not None:
-        return Column(name, _PROCTIME, Origin.PROCTIME)
-    type_ = definition.type
-    assert type_ is not None, "the parser gives every column a type or an expression"
+        return Column(definition.name, _PROCTIME, Origin.PROCTIME)
+    assert definition.type is not None, "the parser gives every column a type or an expression"
     if definition.metadata is None:
-        return Column(name, type_)
-    key = definition.metadata
-    if key not in METADATA:
-        known = ", ".join(f"'{name}'" for name in METADATA)
-        what = "is not supported" if key in _NOT_READ or key.startswith("value.") else "does not exist"
-        near = difflib.get_close_matches(key, list(METADATA), 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise SqlValidationError(f"metadata '{key}' {what}: there are {known}{hint}", text, *definition.span)
-    fits = type_.kind in METADATA[key]
-    if key == "headers" and fits:
-        fits = type_.key is not None and type_.key.kind in TEXTS
-        fits = fits and type_.element is not None and type_.element.kind is Kind.BYTES
-    if not fits:
-        wanted = _HEADERS if key == "headers" else " or ".join(sorted(kind.value for kind in METADATA[key]))
-        raise SqlValidationError(f"metadata '{key}' cannot be read as {type_}: use {wanted}", text, *definition.span)
-    return Column(name, type_, Origin.METADATA, key)
+        return Column(definition.name, definition.type)
+    return metadata_column(definition, format_, text)
 
 
 def _options(create: CreateTable, text: str, warnings: list[str]) -> TableOptions:
@@ -251,15 +265,6 @@ def _options(create: CreateTable, text: str, warnings: list[str]) -> TableOption
     return options
 
 
-def _topic(options: TableOptions) -> str:
-    topic = options.require("topic")
-    if ";" in topic:
-        raise options.fail("topic", "a list of topics is not supported: make one table for each")
-    if not topic or len(topic) > 249 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in topic):
-        raise options.fail("topic", f"{topic!r} is not a topic name (letters, digits, '.', '_' and '-')")
-    return topic
-
-
 def _format(options: TableOptions, part: str) -> Format:
     found = options.format(part)
     if found is None:
@@ -272,9 +277,7 @@ def _parts(schema: Schema, options: TableOptions) -> tuple[tuple[str, ...], tupl
     plain = [column.name for column in schema.columns if column.origin is Origin.VALUE]
     upsert = options.values["connector"] == "upsert-kafka"
     if upsert:
-        if not schema.primary_key:
-            raise options.fail("connector", "a table of the connector 'upsert-kafka' needs a PRIMARY KEY")
-        options.require("key.format", "upsert-kafka writes the primary key as the record key")
+        options.require("key.format", "the primary key is the record key")
         options.require("value.format")
         key_fields = list(schema.primary_key)
     else:
@@ -285,6 +288,11 @@ def _parts(schema: Schema, options: TableOptions) -> tuple[tuple[str, ...], tupl
             raise options.fail("key.fields", "'key.fields' needs a 'key.format'")
         if "key.format" in options.values and not key_fields:
             raise options.fail("key.format", "'key.format' needs 'key.fields' (names joined by ';')")
+    for part in ("key", "value") if upsert else ("key",):
+        found = options.format(part)
+        if found is not None and found[0] in CHANGE_FORMATS:
+            whose = "a record of 'upsert-kafka'" if part == "value" else "a record key"
+            raise options.fail(f"{part}.format", f"the format '{found[0]}' is of changes, and {whose} is a row")
     _format(options, "value")
     include = options.one_of("value.fields-include", ("ALL", "EXCEPT_KEY"), "ALL")
     prefix = options.values.get("key.fields-prefix", "")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead
+from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead, with_times
 from anomaly_app.jobs.checkpoint import ArrivalMark, Checkpoint, ReplayIndex
 from anomaly_app.operators import (
     MAX_WATERMARK,
@@ -23,7 +23,7 @@ from anomaly_app.operators import (
     TIME,
     Arrivals,
     Finding,
-    Operator,
+    InnerRow,
     Problem,
     Row,
     TaskOperator,
@@ -66,13 +66,15 @@ class Output:
     Args:
         findings: number of the query in the task, and finding, in order of emission.
         late: rows that came too late for at least one query, each once.
-        late_for: how many came too late for a query, by its number.
+        late_inside: number of the query, and rows that it had made and that came too late for a part of it.
+        late_for: how many of both came too late for a query, by its number.
         ahead: rows whose event time is absurdly far in the future.
         problems: number of the query, and rows or matches on which a rule failed.
     """
 
     findings: list[tuple[int, Finding]] = field(default_factory=list)
     late: list[Row] = field(default_factory=list)
+    late_inside: list[tuple[int, InnerRow]] = field(default_factory=list)
     late_for: dict[int, int] = field(default_factory=dict)
     ahead: list[Row] = field(default_factory=list)
     problems: list[tuple[int, Problem]] = field(default_factory=list)
@@ -89,6 +91,7 @@ class PartitionTask:
         delay_ms: bound on disorder in ms; unused behind a repartition.
         mode: by what rows are ordered.
         upstreams: numbers of the upstream partitions behind a repartition; None for a source read directly.
+        timeless: there are rows without a time: see :func:`~anomaly_app.eventtime.with_times`.
     """
 
     def __init__(
@@ -98,8 +101,10 @@ class PartitionTask:
         delay_ms: int = 0,
         mode: TimeMode = TimeMode.ROWTIME,
         upstreams: Iterable[int] | None = None,
+        timeless: bool = False,
     ) -> None:
         self.slots = list(slots)
+        self._timeless = timeless
         self.mode = mode
         # By arrival, rows are in order as they come.
         self._as_they_come = mode is TimeMode.ROWTIME and not all(slot.needs_order for slot in self.slots)
@@ -146,6 +151,8 @@ class PartitionTask:
             rows = [row for row in rows if row[POSITION] >= self.next_position]
         if end <= self.next_position:
             return
+        if self._timeless:
+            rows = with_times(rows, self._buffer.highest, latest_ms)
         if latest_ms is not None and self.mode is TimeMode.ROWTIME:
             rows, ahead = split_ahead(rows, latest_ms)
             self._output.ahead += [row for row in ahead if row[POSITION] >= self.replay_end]
@@ -312,7 +319,7 @@ class PartitionTask:
             found = operator.process(ready, watermark) if ready else operator.advance(watermark)
             self._collect(number, operator, found)
 
-    def _collect(self, number: int, operator: Operator, found: Sequence[Finding]) -> None:
+    def _collect(self, number: int, operator: TaskOperator, found: Sequence[Finding]) -> None:
         output = self._output
         if found:
             output.findings += [(number, finding) for finding in found]
@@ -324,6 +331,10 @@ class PartitionTask:
             known = {row[POSITION] for row in output.late}
             output.late += [row for row in operator.late if row[POSITION] not in known]
             operator.late.clear()
+        if operator.late_inside:
+            output.late_for[number] = output.late_for.get(number, 0) + len(operator.late_inside)
+            output.late_inside += [(number, row) for row in operator.late_inside]
+            operator.late_inside.clear()
 
     # --- state ----------------------------------------------------------------------------------
 

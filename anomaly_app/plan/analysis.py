@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.expressions.typed import Dialect, common_type
+from anomaly_app.expressions.typed import Dialect
+from anomaly_app.graph.lookup import LookupTable
+from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan import grouping, interval_join, joining, matching, over, sets, unnesting, versioned, windowing
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
-from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name, names_of
+from anomaly_app.plan.relation import Relation, identity
+from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import Changelog, Column, Schema
 from anomaly_app.sql.queries import (
     FromItem,
@@ -56,25 +59,6 @@ class Catalog(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """What a FROM, and what follows it, has come to.
-
-    Args:
-        node: its rows.
-        names: what expressions may call its columns.
-        text: the whole text, for errors.
-    """
-
-    node: Node
-    names: tuple[Name, ...]
-    text: str
-
-    def over(self, node: Node) -> Relation:
-        """The same names over a node that has all columns of this one."""
-        return Relation(node, self.names, self.text)
-
-
 class Analyzer:
     """Analyses queries of one catalog.
 
@@ -96,6 +80,7 @@ class Analyzer:
 
     def __init__(self, catalog: Catalog, dialect: Dialect) -> None:
         self.catalog, self.dialect = catalog, dialect
+        self.lookups: dict[str, LookupTable] = {}
         self._known: dict[int, tuple[QueryTree, Node]] = {}
         self._scans: dict[str, Node] = {}
         self._views: dict[tuple[str, ...], Node] = {}
@@ -309,8 +294,8 @@ class Analyzer:
                 moved.setdefault(expression.bare, name)
         return Calc(
             columns=tuple(columns),
-            rowtimes=frozenset(moved[name] for name in node.rowtimes if name in moved),
-            proctimes=frozenset(moved[name] for name in node.proctimes if name in moved),
+            rowtimes=_attributes(columns, expressions, node.rowtimes),
+            proctimes=_attributes(columns, expressions, node.proctimes),
             updating=node.updating,
             window=windowing.moved(node.window, moved),
             span=select.span,
@@ -380,8 +365,6 @@ class Analyzer:
         return self._named(node, ref.alias, ref.path, ref.columns, ref.span, text)
 
     def _unknown(self, ref: TableRef, text: str) -> SqlValidationError:
-        from anomaly_app.patterns.clause import nearest
-
         known = self.catalog.names()
         hint = nearest(ref.name, known) if known else ": CREATE TABLE it first"
         return SqlValidationError(f"unknown table {ref.name!r}{hint}", text, *ref.span)
@@ -446,15 +429,6 @@ def scanned(
     )  # fmt: skip
 
 
-def identity(node: Node, text: str, dialect: Dialect) -> tuple[Expression, ...]:
-    """The columns of a node as expressions over it."""
-    scope = Scope(text, names_of(node.columns), dialect)
-    return tuple(
-        Expression(Exact.to(node.span, column), scope, column.type, frozenset({column.name}), column.name)
-        for column in node.columns
-    )
-
-
 def refuse_subqueries(tree: n.Node, text: str) -> None:
     """Raise for a query inside an expression: these are joins, which are not there yet."""
     for part in n.walk(tree):
@@ -485,21 +459,17 @@ def _refuse_many_rows(condition: n.Node, scope: Scope) -> None:
             raise scope.fail(part, f"{part.name} … OVER cannot stand inside WHERE: {hint}")
 
 
-def common_columns(trees: Sequence[Node]) -> list[Column] | int:
-    """Columns that hold those of all nodes, by position, named as those of the first; the place that has none."""
-    columns: list[Column] = []
-    for place, column in enumerate(trees[0].columns):
-        type_ = common_type(tree.columns[place].type for tree in trees)
-        if type_ is None:
-            return place
-        columns.append(Column(column.name, type_))
-    return columns
-
-
 def _name(tree: n.Node, number: int) -> str:
     if isinstance(tree, n.ColumnRef):
         return tree.parts[-1]
     return tree.name if isinstance(tree, n.Field) else f"EXPR${number}"
+
+
+def _attributes(
+    columns: Sequence[Column], expressions: Sequence[Expression], attributes: frozenset[str]
+) -> frozenset[str]:
+    """Columns that are a time attribute as it is; if two are the same one, both are."""
+    return frozenset(c.name for c, item in zip(columns, expressions, strict=True) if item.bare in attributes)
 
 
 def _same(node: n.Node) -> n.Node:

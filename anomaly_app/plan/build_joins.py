@@ -51,7 +51,7 @@ def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Bu
         plans.append(IntervalSide(built.layout, built.reads, key, reach, hold, meet, alone))
     stretch, most = stretch_of(node.low, node.high), builder.limits.rows_per_key
     plan = IntervalJoinPlan(plans[0], plans[1], node.hold, stretch, most, pairs.in_turn)
-    vertex = builder.add(lambda: IntervalJoinRows(plan), [built.vertex for built in sides], node.title)
+    vertex = builder.add(lambda: IntervalJoinRows(plan), sides, node.title)
     return Built(vertex, pairs.layout, False, pairs.time, False)
 
 

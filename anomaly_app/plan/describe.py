@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from anomaly_app.plan.calculation import is_everything
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
 from anomaly_app.words import duration
 
@@ -67,6 +68,11 @@ def _phrases(node: Node) -> list[str]:
                 f"from {before}, then learns from it"
             )
         return judged
+    if isinstance(node, LookupJoin):
+        by = " and ".join(f"{key.found.words} = {key.asked.words}" for key in node.keys)
+        rows = "the row" if node.is_unique else "each row"
+        alone = ", or NULLs" if node.kind == "LEFT" else ""
+        return [f"adds {rows} that {node.table.name} has at that moment with {by}{alone}"]
     return [node.title[0].lower() + node.title[1:]]
 
 

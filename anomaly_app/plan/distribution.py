@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anomaly_app.plan.join_nodes import TimedJoin
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -52,7 +53,7 @@ def keys_of(node: Node) -> tuple[str, ...] | None:
         return tuple(key for key, _ in node.keys)
     if isinstance(node, WindowAssign):
         return node.keys if isinstance(node.windows, Sessions) else None
-    return None if isinstance(node, (Scan, Calc, Union, UnnestRows, ValuesRows)) else ()
+    return None if isinstance(node, (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows)) else ()
 
 
 def _origin(node: Node, name: str) -> str | None:

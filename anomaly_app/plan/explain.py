@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -172,6 +173,8 @@ def _state(node: Node, ttl_ms: int | None) -> tuple[str, str]:
     for_ever = "kept for ever" if ttl_ms is None else f"dropped after {duration(ttl_ms)} without rows of the key"
     if isinstance(node, PASSING) or (isinstance(node, WindowAssign) and not isinstance(node.windows, Sessions)):
         return "none", ""
+    if isinstance(node, LookupJoin):
+        return f"none of its own: table {node.table.name} is held once in each process", "bounded by limits.lookup_rows"
     if isinstance(node, WindowAssign):
         return "rows of open sessions", "bounded by the rows of open windows"
     if isinstance(node, WindowAggregate):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
-from anomaly_app.expressions.typed import Code, Dialect, Environment
+from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.plan.nodes import (
-    NOWHERE,
     WINDOW_END,
     WINDOW_START,
     WINDOW_TIME,
@@ -21,25 +19,22 @@ from anomaly_app.plan.nodes import (
     Node,
     Union,
     WindowAggregate,
-    WindowAssign,
     WindowColumns,
 )
+from anomaly_app.plan.old_windows import is_old_edge, is_old_window, old_edge, with_old_window
+from anomaly_app.plan.relation import Relation, bare
 from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
-from anomaly_app.plan.windowing import assigned, edge_columns
+from anomaly_app.plan.windowing import assignment, below_windows, edge_columns
 from anomaly_app.schema import TEXTS, Column, DataType, Kind
 from anomaly_app.sql.queries import Select, SelectItem
-from anomaly_app.sql.windows import WindowFunction
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Sessions
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
 
 Replaced = Callable[[n.Node], n.Node]
 
-_OLD_KINDS = ("TUMBLE", "HOP", "SESSION")
-_OLD_EDGE = re.compile("(TUMBLE|HOP|SESSION)_(START|END|ROWTIME|PROCTIME)")
-_OLD_NAMES = {"START": WINDOW_START, "END": WINDOW_END, "ROWTIME": WINDOW_TIME, "PROCTIME": WINDOW_TIME}
 _GROUPING = ("GROUPING", "GROUPING_ID")
 
 
@@ -79,7 +74,7 @@ class _Grouping:
         if select.qualify is not None:
             self.trees.append(select.qualify)
         self.old = [item for item in select.group_by if is_old_window(item)]
-        self.relation = self._with_old_window(relation)
+        self.relation = with_old_window(analyzer, select, relation, self.old)
         self.scope = analyzer.scope(self.relation)
         self.known: dict[Any, Column] = {}
         """Keys and aggregates by the shape of their expression: the columns that they are behind the groups."""
@@ -153,14 +148,14 @@ class _Grouping:
         columns: list[Column] = []
         for place, key in enumerate(self.keys):
             if place in members:
-                items.append(_bare(key, scope))
+                items.append(bare(key, scope))
             else:
                 null = n.Cast(keys[place].span, n.Literal(keys[place].span, None, DataType(Kind.NULL)), key.type, False)
                 items.append(scope.expression(null))
             columns.append(replace(key, type=key.type.with_nullable(True)))
         for column in node.columns:
             if column.name not in {key.name for key in self.keys}:
-                items.append(_bare(column, scope))
+                items.append(bare(column, scope))
                 columns.append(column)
         for column, tree in self._groupings(members):
             items.append(scope.expression(tree))
@@ -206,26 +201,6 @@ class _Grouping:
 
     # --- windows ----------------------------------------------------------------------------------
 
-    def _with_old_window(self, relation: Relation) -> Relation:
-        """``GROUP BY TUMBLE(ts, INTERVAL '5' MINUTE)``: the windows that a table function would have given."""
-        if not self.old:
-            return relation
-        if len(self.old) > 1:
-            raise self.fail(self.old[1], "GROUP BY has two windows")
-        if self.select.window is not None:
-            raise self.fail(self.old[0], "there is a window in FROM already: GROUP BY window_start, window_end")
-        (item,) = self.old
-        assert isinstance(item, n.Call)
-        lengths = {"TUMBLE": "a size", "HOP": "a slide and a size", "SESSION": "a gap"}[item.name]
-        count = 3 if item.name == "HOP" else 2
-        time, *given = item.args or (item,)
-        intervals = [arg for arg in given if isinstance(arg, n.Literal) and arg.type.kind in _INTERVALS]
-        if not isinstance(time, n.ColumnRef) or len(item.args) != count or len(intervals) != count - 1:
-            raise self.fail(item, f"{item.name} in GROUP BY takes the time attribute and {lengths} as intervals")
-        step = intervals[0] if item.name == "HOP" else None
-        function = WindowFunction(item.span, item.name, time, intervals[-1], step, in_group_by=True)
-        return assigned(self.analyzer, relation, function)
-
     def _edge(self, item: n.Node, window: WindowColumns | None) -> str:
         """Which edge of the window an item of GROUP BY is; "" for none."""
         if window is None or not isinstance(item, n.ColumnRef):
@@ -266,7 +241,7 @@ class _Grouping:
             if type_.kind is Kind.MAP:
                 raise self.fail(key, f"a key cannot be {type_.with_nullable(True)}")
         node = self.relation.node
-        assign = _assignment(node)
+        assign = assignment(node)
         if assign is None or not isinstance(assign.windows, Sessions) or self.old:
             return
         if set(assign.keys) != set(names):
@@ -304,8 +279,8 @@ class _Grouping:
 
     def _over_groups(self, tree: n.Node) -> n.Node:
         """An expression over the groups, of one over the rows."""
-        if isinstance(tree, n.Call) and (is_aggregate(tree) or _OLD_EDGE.fullmatch(tree.name)):
-            known = self.known.get(n.shape(tree)) or self._old_edge(tree)
+        if isinstance(tree, n.Call) and (is_aggregate(tree) or is_old_edge(tree)):
+            known = self.known.get(n.shape(tree)) or self.edges[old_edge(tree, self.old, self.text)]
             return Exact.to(tree.span, known)
         if isinstance(tree, n.Call) and tree.over is not None:
             return self._children_over_groups(tree)
@@ -332,18 +307,6 @@ class _Grouping:
     def _children_over_groups(self, tree: n.Node) -> n.Node:
         changed = {id(child): self._over_groups(child) for child in n.children(tree)}
         return n.with_children(tree, lambda child: changed[id(child)])
-
-    def _old_edge(self, call: n.Call) -> Column:
-        found = _OLD_EDGE.fullmatch(call.name)
-        assert found is not None
-        if not self.old:
-            raise self.fail(call, f"{call.name} needs {found[1]} in GROUP BY; here it is window_{found[2].lower()}")
-        (grouped,) = self.old
-        assert isinstance(grouped, n.Call)
-        if found[1] != grouped.name or n.shape(call.args) != n.shape(grouped.args):
-            written = self.text[slice(*grouped.span)]
-            raise self.fail(call, f"{call.name} must have the arguments of {written} in GROUP BY")
-        return self.edges[(WINDOW_START, WINDOW_END, WINDOW_TIME).index(_OLD_NAMES[found[2]])]
 
     def _groupings(self, members: tuple[int, ...]) -> list[tuple[Column, n.Node]]:
         """GROUPING(…) of one grouping set: constants."""
@@ -440,63 +403,6 @@ def add_to(
     return accumulators.add(call.name, compiled, keep=keep, distinct=call.distinct, separator=separator)
 
 
-def below_windows(node: Node, text: str, dialect: Dialect) -> tuple[Node, WindowAssign] | None:
-    """Rows in front of the windows that a node's rows carry, if projections and filters can go in front, too."""
-    if isinstance(node, WindowAssign):
-        return node.input, node
-    if not isinstance(node, Calc):
-        return None
-    below = below_windows(node.input, text, dialect)
-    if below is None:
-        return None
-    source, assign = below
-    window = node.input.window
-    assert window is not None
-    edges = {window.start, window.end, window.time}
-    kept = [
-        (column, item)
-        for column, item in zip(node.columns, node.items, strict=True)
-        if not (item.bare is not None and item.bare in edges)
-    ]
-    reads = {name for _, item in kept for name in item.reads}
-    if node.condition is not None:
-        reads |= node.condition.reads
-    if reads & edges:
-        return None
-    time = next((column.name for column, item in kept if item.bare == assign.time), None)
-    if time is None:
-        attribute = source.column(assign.time)
-        time = free_name("$time", [column.name for column, _ in kept])
-        scope = Scope(text, names_of(source.columns), dialect)
-        kept.append((replace(attribute, name=time), _bare(attribute, scope)))
-    calc = Calc(
-        columns=tuple(column for column, _ in kept),
-        rowtimes=frozenset({time} if assign.time in source.rowtimes else ()),
-        proctimes=frozenset({time} if assign.time in source.proctimes else ()),
-        updating=source.updating, span=node.span, text=node.text, input=source, condition=node.condition,
-        items=tuple(item for _, item in kept),
-    )  # fmt: skip
-    return calc, replace(assign, time=time)
-
-
-def _assignment(node: Node) -> WindowAssign | None:
-    while isinstance(node, Calc):
-        node = node.input
-    return node if isinstance(node, WindowAssign) else None
-
-
-def is_old_window(node: n.Node) -> bool:
-    """Whether an expression is a window of the older form, ``GROUP BY TUMBLE(ts, INTERVAL '5' MINUTE)``."""
-    return isinstance(node, n.Call) and node.name in _OLD_KINDS
-
-
-def _bare(column: Column, scope: Scope) -> Expression:
-    return Expression(Exact.to(NOWHERE, column), scope, column.type, frozenset({column.name}), column.name)
-
-
 def _plain(tree: n.Node) -> bool:
     """Whether an expression has columns only that can be resolved: no aggregate, no OVER."""
     return not any(isinstance(part, n.Call) and (part.over is not None or is_aggregate(part)) for part in n.walk(tree))
-
-
-_INTERVALS = (Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR)

@@ -17,7 +17,8 @@ from anomaly_app.schema import TIMESTAMPS, Kind
 from anomaly_app.sql.queries import FromItem, Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
+    from anomaly_app.plan.relation import Relation
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
 

@@ -12,7 +12,7 @@ from anomaly_app.plan.scope import Name, Scope, free_name
 from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Relation
+    from anomaly_app.plan.relation import Relation
 
 _EXACT = WHOLE_NUMBERS | {Kind.BOOLEAN, Kind.DATE}
 

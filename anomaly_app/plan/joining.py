@@ -12,12 +12,13 @@ from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan.join_sides import Parts, Sides, conjuncts
 from anomaly_app.plan.nodes import WindowColumns, WindowJoin
+from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Scope, names_of
 from anomaly_app.schema import Column
 from anomaly_app.sql.queries import Join, Select
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
 
 
 def window_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:

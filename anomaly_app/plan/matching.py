@@ -11,11 +11,12 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.clause import check_clause
 from anomaly_app.patterns.measures import compile_measures
 from anomaly_app.plan.nodes import Match, Node
+from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Name, Scope
 from anomaly_app.sql.row_pattern import MatchRecognize
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
 
 
 def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> Relation:
@@ -24,8 +25,6 @@ def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> R
     Raises:
         SqlValidationError: the clause means nothing over these columns, or rows may be taken back.
     """
-    from anomaly_app.plan.analysis import Relation
-
     node, text = relation.node, relation.text
     if node.updating:
         problem = f"MATCH_RECOGNIZE needs rows that are not taken back: {node.updating}"

@@ -1,104 +1,50 @@
 """Logical nodes: one class for each relational idea, with what follows from it derived once.
 
-A node is made by :mod:`anomaly_app.plan.analysis`, which has checked everything it holds. Names of columns are unique
-within a node. Nodes compare by identity: a view or a name of WITH that is used twice is one node, and runs once.
+All of them can be imported from here; what they share stands in :mod:`anomaly_app.plan.node`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from anomaly_app.expressions.tokens import Span
-from anomaly_app.schema import Column, Schema
-from anomaly_app.windows.assign import Grid, Sessions
+from anomaly_app.plan.node import NOWHERE, WINDOW_END, WINDOW_START, WINDOW_TIME, Node, WindowColumns, walk
+from anomaly_app.plan.window_nodes import AggregateCall, WindowAggregate, WindowAssign, WindowJoin
+from anomaly_app.schema import Schema
 
 if TYPE_CHECKING:
-    from anomaly_app.expressions import nodes as n
     from anomaly_app.patterns.clause import CheckedClause
     from anomaly_app.plan.scope import Expression
     from anomaly_app.sql.row_pattern import MatchRecognize
     from anomaly_app.windows.over import DetectorCall
 
-WINDOW_START, WINDOW_END, WINDOW_TIME = "window_start", "window_end", "window_time"
-NOWHERE = Span(0, 0)
-"""Of what stands nowhere in the text."""
-
-
-@dataclass(frozen=True, slots=True)
-class WindowColumns:
-    """Columns that are the edges of the window of a row; None where a projection has left one out.
-
-    Args:
-        start: name of the column with the start.
-        end: and with the end.
-        time: and with the time attribute.
-        windows: which windows they are; equal for two nodes whose windows are the same.
-    """
-
-    start: str | None
-    end: str | None
-    time: str | None
-    windows: Grid | Sessions
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Node:
-    """Base of all nodes.
-
-    Args:
-        columns: what it gives; a time attribute is marked in ``rowtimes`` or ``proctimes``.
-        rowtimes: names of the columns that are event-time attributes.
-        proctimes: names of those that are processing-time attributes.
-        updating: why rows may be taken back later, in words; "" for insert-only.
-        window: which columns are the edges of a window.
-        span: where it stands in the text.
-        text: the whole text.
-    """
-
-    columns: tuple[Column, ...]
-    rowtimes: frozenset[str] = frozenset()
-    proctimes: frozenset[str] = frozenset()
-    updating: str = ""
-    window: WindowColumns | None = None
-    span: Span = NOWHERE
-    text: str = ""
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """Nodes that it reads."""
-        return ()
-
-    @property
-    def title(self) -> str:
-        """What it is, in a few words, as EXPLAIN prints it."""
-        return type(self).__name__
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of its columns."""
-        return tuple(column.name for column in self.columns)
-
-    def column(self, name: str) -> Column:
-        """A column by its exact name; raises ``KeyError``."""
-        return self._by_name[name]
-
-    @cached_property
-    def _by_name(self) -> dict[str, Column]:
-        return {column.name: column for column in self.columns}
-
-    def schema(self, rowtime: str | None = None) -> Schema:
-        """The node as a table for operators that know of one time attribute only.
-
-        Args:
-            rowtime: which of its event-time attributes that is; the first one if None.
-        """
-        if rowtime is None:
-            rowtime = next((name for name in self.names if name in self.rowtimes), None)
-        proctime = next((name for name in self.names if name in self.proctimes), None)
-        return Schema(self.columns, rowtime, 0, proctime if rowtime is None else None)
+__all__ = [
+    "NOWHERE",
+    "WINDOW_END",
+    "WINDOW_START",
+    "WINDOW_TIME",
+    "AggregateCall",
+    "Calc",
+    "Detect",
+    "Frame",
+    "Limit",
+    "Match",
+    "Node",
+    "Over",
+    "Rank",
+    "Scan",
+    "Sort",
+    "SortColumn",
+    "Union",
+    "UnnestRows",
+    "ValuesRows",
+    "WindowAggregate",
+    "WindowAssign",
+    "WindowColumns",
+    "WindowJoin",
+    "walk",
+]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -205,86 +151,6 @@ class Union(Node):
     def title(self) -> str:
         """UNION ALL."""
         return f"Union of {len(self.branches)}"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class WindowAssign(Node):
-    """A window table function: each row once for each window that it is in, with the window's edges.
-
-    Args:
-        input: whose rows.
-        time: name of the time attribute.
-        windows: which.
-        keys: of SESSION.
-    """
-
-    input: Node
-    time: str
-    windows: Grid | Sessions
-    keys: tuple[str, ...] = ()
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """One."""
-        return (self.input,)
-
-    @property
-    def title(self) -> str:
-        """Which windows."""
-        return f"Windows {self.windows.words} over {self.time}"
-
-
-@dataclass(frozen=True, slots=True)
-class AggregateCall:
-    """An aggregate of a group.
-
-    Args:
-        name: of its column.
-        call: as written.
-        value: its argument; None for rows.
-        condition: of FILTER; None without.
-    """
-
-    name: str
-    call: n.Call
-    value: Expression | None
-    condition: Expression | None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class WindowAggregate(Node):
-    """GROUP BY with the edges of a window: one row for each key and window, when the watermark passes its end.
-
-    Args:
-        input: whose rows; they carry no edges unless ``attached``.
-        keys: names of columns of the input, beside the window.
-        key_names: and what they are called in the output.
-        aggregates: what is computed.
-        windows: which; with ``attached`` those of the input's rows.
-        time: name of the time attribute; with ``attached`` of the window's.
-        attached: the rows of the input carry the edges of their windows.
-        condition: rows of the input for which it is not TRUE are left out.
-    """
-
-    input: Node
-    keys: tuple[str, ...]
-    key_names: tuple[str, ...]
-    aggregates: tuple[AggregateCall, ...]
-    windows: Grid | Sessions
-    time: str
-    attached: WindowColumns | None = None
-    condition: Expression | None = None
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """One."""
-        return (self.input,)
-
-    @property
-    def title(self) -> str:
-        """Windows, keys, aggregates."""
-        by = f" by {', '.join(self.keys)}" if self.keys else ""
-        return f"Aggregate {self.windows.words}{by}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -444,38 +310,6 @@ class Rank(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class WindowJoin(Node):
-    """Pairs of rows in the same window, when the watermark passes its end; or rows of the left with or without any.
-
-    Args:
-        kind: ``INNER``, ``LEFT``, ``RIGHT``, ``FULL``; ``SEMI`` and ``ANTI`` give rows of the left.
-        left: whose rows; they carry their windows.
-        right: and whose.
-        keys: columns that are equal, of the left and of the right.
-        condition: what else holds for a pair, over the columns of both; None for nothing.
-        theirs: what the columns of the right are called behind the join.
-    """
-
-    kind: str
-    left: Node
-    right: Node
-    keys: tuple[tuple[str, str], ...]
-    condition: Expression | None
-    theirs: Mapping[str, str]
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """Two."""
-        return (self.left, self.right)
-
-    @property
-    def title(self) -> str:
-        """Kind and columns."""
-        by = f" by {', '.join(left for left, _ in self.keys)}" if self.keys else ""
-        return f"Window join, {self.kind.lower()},{by or ' of all rows'} of a window"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class UnnestRows(Node):
     """UNNEST: each row once for each element of an array or map.
 
@@ -550,17 +384,3 @@ class Limit(Node):
     def title(self) -> str:
         """How many."""
         return f"Limit {self.count}, offset {self.offset}"
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """All nodes below and with a node, each once, inputs first."""
-    seen: set[int] = set()
-    waiting: list[tuple[Node, bool]] = [(node, False)]
-    while waiting:
-        one, is_done = waiting.pop()
-        if is_done:
-            yield one
-        elif id(one) not in seen:
-            seen.add(id(one))
-            waiting.append((one, True))
-            waiting += [(below, False) for below in reversed(one.inputs)]

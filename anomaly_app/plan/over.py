@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
+from anomaly_app.expressions.parser import parse_expression
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.plan import detecting
 from anomaly_app.plan.grouping import OF_SOME, checked_aggregate
@@ -23,12 +24,13 @@ from anomaly_app.plan.nodes import (
     Rank,
     SortColumn,
 )
+from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Scope, free_name, names_of
 from anomaly_app.plan.windowing import why_no_time
 from anomaly_app.schema import BIGINT, Column, Kind
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
 
 NUMBERINGS = ("ROW_NUMBER", "RANK", "DENSE_RANK")
 OFFSETS = ("LAG", "LEAD")
@@ -181,8 +183,6 @@ def _frame(window: n.Window, scope: Scope) -> Frame:
         if not bound["bound"].isdigit():
             raise fail("ROWS takes a whole number, as in ROWS BETWEEN 5 PRECEDING AND CURRENT ROW")
         return Frame(True, int(bound["bound"]))
-    from anomaly_app.expressions.parser import parse_expression
-
     literal = parse_expression(bound["bound"])
     if not isinstance(literal, n.Literal) or literal.type.kind is not Kind.INTERVAL_DAY or literal.value < 0:
         raise fail("RANGE takes an interval of days or less, as in RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND …")

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from anomaly_app.changes import CHANGE_COLUMN, with_change
-from anomaly_app.errors import SqlValidationError
-from anomaly_app.expressions.typed import Code, Dialect, Environment, guarded
+from anomaly_app.expressions.typed import Code, Dialect, Environment
 from anomaly_app.graph.operator import GraphPlan, VertexPlan
 from anomaly_app.graph.order import Order, Retime
+from anomaly_app.graph.project import Project
 from anomaly_app.graph.vertices import Constant, Expand, Inner, Merge, Stamp, Transform, Vertex, origin_of
-from anomaly_app.multivariate.categories import category_code
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
 from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.plan import fused, stateful
 from anomaly_app.plan.built import Built
-from anomaly_app.plan.calculation import compile_calcs, is_everything, row_codes
-from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.calculation import compile_calcs, row_codes
 from anomaly_app.plan.join_nodes import TimedJoin
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -35,13 +33,8 @@ from anomaly_app.plan.nodes import (
 )
 from anomaly_app.plan.pruning import is_stateless, needed_columns
 from anomaly_app.plan.scope import WATERMARK
-from anomaly_app.schema import APPROXIMATE, BIGINT, CHANGE, TEXTS, WHOLE_NUMBERS, Changelog, Column, Kind, Schema
-from anomaly_app.windows.accumulators import Accumulators
+from anomaly_app.schema import BIGINT, CHANGE, Changelog, Column, Schema
 from anomaly_app.windows.assign import Grid, Sessions
-from anomaly_app.windows.operator import GridOperator, Grouping
-from anomaly_app.windows.over import CompiledOver, OverOperator
-from anomaly_app.windows.series import Retention
-from anomaly_app.windows.session import SessionOperator
 
 
 @dataclass(slots=True)
@@ -157,9 +150,11 @@ class Builder:
         if result.vertex < 0:
             raise AssertionError("a query is at least a projection")
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
-        columns = len(self.result.columns)
+        columns = Layout(tuple(self.result.columns))
+        # What a lookup gives may be another row in a replay: a result that is out already is known by its way then.
+        by_path = is_stateless(self.result) and any(isinstance(one, LookupJoin) for one in walk(self.result))
         graph = GraphPlan(
-            tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating)
+            tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating), by_path
         )
         last = self.result
         while isinstance(last, Calc):
@@ -186,9 +181,17 @@ class Builder:
         """The vertex of a node; built once."""
         return self._build(node)
 
-    def add(self, make: Callable[[], Vertex], inputs: Sequence[int], name: str) -> int:
-        """A vertex; gives its number."""
-        self.vertices.append(VertexPlan(make, tuple(inputs), name))
+    def add(self, make: Callable[[], Vertex], inputs: Sequence[Built | int], name: str) -> int:
+        """A vertex; gives its number.
+
+        Args:
+            make: makes a fresh one.
+            inputs: what it reads; a bare number for what has no columns that anybody could be told.
+            name: for people.
+        """
+        numbers = tuple(one.vertex if isinstance(one, Built) else one for one in inputs)
+        layouts = tuple(one.layout if isinstance(one, Built) else None for one in inputs)
+        self.vertices.append(VertexPlan(make, numbers, name, layouts))
         return len(self.vertices) - 1
 
     # --- nodes ----------------------------------------------------------------------------------------
@@ -207,19 +210,19 @@ class Builder:
             core = core.input
         chain.reverse()
         if chain and self.uses.get(id(core), 0) > 1:
-            return self._calcs(chain, self._build(core), final)
+            return self.calcs(chain, self._build(core), final)
         if isinstance(core, Match):
-            return self._match(core, chain)
+            return fused.match(self, core, chain)
         if isinstance(core, WindowAggregate):
-            return self._windows(core, chain)
+            return fused.windows(self, core, chain)
         if isinstance(core, Detect):
-            return self._detect(core, chain)
+            return fused.detect(self, core, chain)
         if isinstance(core, TimedJoin):
             from anomaly_app.plan.build_joins import build_join
 
             return build_join(self, core, chain)
         below = self._build(core) if chain else self._other(core)
-        return self._calcs(chain, below, final) if chain else below
+        return self.calcs(chain, below, final) if chain else below
 
     def _other(self, node: Node) -> Built:
         if isinstance(node, Scan):
@@ -232,8 +235,6 @@ class Builder:
             return self._unnest(node)
         if isinstance(node, WindowAssign):
             return self._assign(node)
-        from anomaly_app.plan import stateful
-
         return stateful.build(self, node)
 
     def _scan(self, node: Scan) -> Built:
@@ -274,7 +275,7 @@ class Builder:
             by = (TIME,)
         else:
             self.one_by_one = True
-        vertex = self.add(lambda: Merge(by), [branch.vertex for branch in branches], node.title)
+        vertex = self.add(lambda: Merge(by), branches, node.title)
         time = branches[0].time
         if any(branch.time != time for branch in branches):
             time = None
@@ -290,10 +291,11 @@ class Builder:
         values = ", ".join(["row[0]", "row[1]", *(places[column.name] for column in layout.columns), origin])
         env.names["origin_of"] = origin_of
         apply = env.function("pick", f"def pick(row):\n    return ({values},)")
-        vertex = self.add(lambda: Transform(apply, width), [built.vertex], "Pick")
+        vertex = self.add(lambda: Transform(apply, width), [built], "Pick")
         return Built(vertex, layout, built.in_order, built.time, False)
 
-    def _calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
+    def calcs(self, chain: Sequence[Calc], below: Built, final: bool) -> Built:
+        """The vertex of projections and filters one above the other; ``final`` if its rows are the result."""
         last = chain[-1]
         hidden = {name: column for name, column in _HIDDEN.items() if name in self.needs[id(last)]}
         wanted = [*self.wanted(last), *hidden]
@@ -302,12 +304,10 @@ class Builder:
         codes = row_codes(below.layout)
         if final and below.by_source and not last.updating:
             apply, _ = compile_calcs(chain, codes, wanted)
-            from anomaly_app.graph.project import Project
-
-            vertex = self.add(lambda: Inner(Project(apply), in_order=True, width=width), [below.vertex], name)
+            vertex = self.add(lambda: Inner(Project(apply), in_order=True, width=width), [below], name)
         else:
             apply, _ = compile_calcs(chain, codes, wanted, before=("row[0]", "row[1]"), behind=f"row[{width}:]")
-            vertex = self.add(lambda: Transform(apply, width), [below.vertex], name)
+            vertex = self.add(lambda: Transform(apply, width), [below], name)
         time = below.time
         for calc in chain:
             time = calc.moved_to(time)
@@ -346,15 +346,13 @@ class Builder:
             f"    return [(*row[:{width}], {made}origin_of(row, {width}, n)) for n, item in {loop}{some}]",
         ]
         expand = env.function("expand", "\n".join(lines))
-        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
+        vertex = self.add(lambda: Expand(expand, width), [below], node.title)
         layout = Layout((*below.layout.columns, *own))
         return Built(vertex, layout, below.in_order, below.time, False, below.with_(own))
 
     def _assign(self, node: WindowAssign) -> Built:
         windows = node.windows
         if isinstance(windows, Sessions):
-            from anomaly_app.plan import stateful
-
             return stateful.build(self, node)
         below = self.timed(self._build(node.input), node.time)
         width = COLUMNS + len(below.layout.columns)
@@ -374,9 +372,9 @@ class Builder:
         edges = node.columns[-3:]
         layout = Layout((*below.layout.columns, *edges))
         if windows.size_ms == windows.step_ms:
-            vertex = self.add(lambda: Transform(assign, width), [below.vertex], node.title)
+            vertex = self.add(lambda: Transform(assign, width), [below], node.title)
             return Built(vertex, layout, below.in_order, below.time, below.by_source, below.with_(edges))
-        vertex = self.add(lambda: Expand(expand, width), [below.vertex], node.title)
+        vertex = self.add(lambda: Expand(expand, width), [below], node.title)
         return Built(vertex, layout, below.in_order, below.time, False, below.with_(edges))
 
     # --- time -----------------------------------------------------------------------------------------
@@ -387,148 +385,17 @@ class Builder:
 
     def _retimed(self, built: Built, time: str) -> Built:
         index, width = built.layout.index(time), COLUMNS + len(built.layout.columns)
-        vertex = self.add(lambda: Retime(index, width), [built.vertex], f"Time {time}")
+        vertex = self.add(lambda: Retime(index, width), [built], f"Time {time}")
         return Built(vertex, built.layout, False, time, built.by_source, built.some)
 
-    def _ordered(self, built: Built, time: str | None) -> Built:
+    def ordered(self, built: Built, time: str | None) -> Built:
         """Rows in order of the time of a column."""
         built = self.timed(built, time)
         if built.in_order:
             return built
         layout = built.layout
-        vertex = self.add(lambda: Order(layout, built.reads), [built.vertex], f"Order by {time}")
+        vertex = self.add(lambda: Order(layout, built.reads), [built], f"Order by {time}")
         return Built(vertex, layout, True, built.time, built.by_source, built.some)
-
-    # --- operators of one input -------------------------------------------------------------------------
-
-    def _match(self, node: Match, chain: Sequence[Calc]) -> Built:
-        below = self._ordered(self._build(node.input), node.time)
-        schema = node.input.schema(node.time)
-        wanted = self.wanted(chain[-1]) if chain else list(node.names)
-        projection = _Projection(chain, wanted) if chain else None
-        log = self.log and below.by_source
-        rule = Rule(
-            node.clause,
-            schema,
-            node.text,
-            self.dialect,
-            project=projection,
-            in_order=is_everything(chain) and len(wanted) == len(node.columns),
-            limits=self.limits,
-            reads_log=log,
-        )
-        layout, width = below.layout, COLUMNS + len(below.layout.columns)
-        order_key, sort_key = rule.order_key(layout), rule.sort_key(layout)
-        self.rules[id(node)] = rule
-        if below.vertex >= 0:
-            self.evidence = layout
-        self.bounded_only = self.bounded_only or sort_key is not None
-
-        def make() -> Vertex:
-            return Inner(rule.create(layout), in_order=True, width=width, order_key=order_key, sort_key=sort_key)
-
-        vertex = self.add(make, [below.vertex], node.title)
-        time = next((name for name in node.names if name in node.rowtimes | node.proctimes), None)
-        for calc in chain:
-            time = calc.moved_to(time)
-        return Built(vertex, Layout(tuple(rule.output)), True, time, False)
-
-    def _windows(self, node: WindowAggregate, chain: Sequence[Calc]) -> Built:
-        if node.input.updating:
-            problem = f"windows need rows that are not taken back: {node.input.updating}"
-            raise SqlValidationError(problem, node.text, *node.span)
-        if node.attached is not None:
-            from anomaly_app.plan import stateful
-
-            built = stateful.build(self, node)
-            return self._calcs(chain, built, False) if chain else built
-        below = self.timed(self._build(node.input), node.time)
-        layout = below.layout
-        width = COLUMNS + len(layout.columns)
-        env = Environment()
-        windows = node.windows
-        gap = windows.gap_ms if isinstance(windows, Sessions) else None
-        merges = isinstance(windows, Sessions) or windows.shares
-        accumulators = Accumulators(env, self.dialect, gap_ms=gap, merges=merges)
-        codes = row_codes(layout)
-        where = ""
-        if node.condition is not None:
-            with env.apart("w"):
-                where = node.condition.compile_condition(codes.__getitem__, env)
-        results = [add_to(accumulators, call, codes.__getitem__, env) for call in node.aggregates]
-        keys = [codes[key].source for key in node.keys]
-        lines = ["def finish(a, start, end):", "    row = a[0]", *(f"    {line}" for line in accumulators.results())]
-        aggregates = [code.source for code in results if code is not None]
-        lines.append(f"    return ({', '.join([*keys, 'start', 'end', 'end - 1', *aggregates])},)")
-        program = accumulators.program(keys[0] if len(keys) == 1 else f"({', '.join(keys)})", where)
-        finish = env.function("finish", "\n".join(lines))
-        outer = Layout(node.columns)
-        if chain:
-            project, self.source["output"] = compile_calcs(chain, row_codes(outer, 0), self.wanted(chain[-1]))
-            finish = _followed(finish, project)
-        self.source["groups"] = program.source
-        key_columns = [node.input.column(key) for key in node.keys]
-        by_arrival = node.time in node.input.proctimes and node.time not in node.input.rowtimes
-        grouping = Grouping(windows, program, finish, layout, below.reads, key_columns, by_arrival, self.limits.groups)
-        in_order = below.in_order
-
-        def make() -> Vertex:
-            operator = (
-                SessionOperator(grouping, windows) if isinstance(windows, Sessions) else GridOperator(grouping, windows)
-            )
-            return Inner(operator, in_order=in_order, width=width, by_arrival=by_arrival)
-
-        vertex = self.add(make, [below.vertex], node.title)
-        last = chain[-1] if chain else node
-        assert node.window is not None
-        time: str | None = node.window.time
-        for calc in chain:
-            time = calc.moved_to(time)
-        columns = tuple(last.column(name) for name in self.wanted(last)) if chain else node.columns
-        return Built(vertex, Layout(columns), True, time, False)
-
-    def _detect(self, node: Detect, chain: Sequence[Calc]) -> Built:
-        below = self._ordered(self._build(node.input), node.time)
-        layout = below.layout
-        width = COLUMNS + len(layout.columns)
-        point = _compile_point(node, layout)
-        results = node.columns[len(node.input.columns) :]
-        codes = row_codes(layout)
-        codes |= {column.name: Code(f"r{k}", column.type) for k, column in enumerate(results)}
-        parameters = ", ".join(["row", *(f"r{k}" for k in range(len(results)))])
-        if chain:
-            wanted = self.wanted(chain[-1])
-            project, _ = compile_calcs(chain, codes, wanted, parameters=parameters)
-            columns = tuple(chain[-1].column(name) for name in wanted)
-        else:
-            columns = (*layout.columns, *results)
-            env = Environment()
-            values = ", ".join(codes[column.name].source for column in columns)
-            project = env.function("project", f"def project({parameters}):\n    return ({values},)")
-        compiled = CompiledOver(point, project)
-        keys = [node.input.column(key) for key in node.keys]
-        retention = Retention(self.ttl_ms, self.limits.keys)
-
-        def make() -> Vertex:
-            return Inner(OverOperator(compiled, node.calls, keys, layout, retention), in_order=True, width=width)
-
-        vertex = self.add(make, [below.vertex], node.title)
-        time: str | None = below.time
-        for calc in chain:
-            time = calc.moved_to(time)
-        return Built(vertex, Layout(columns), True, time, False)
-
-
-class _Projection:
-    """What :class:`Rule` asks for: the projections above a pattern, as a function of its output rows."""
-
-    def __init__(self, chain: Sequence[Calc], wanted: Sequence[str]) -> None:
-        self._chain, self._wanted = chain, wanted
-        self.output = tuple(chain[-1].column(name) for name in wanted)
-
-    def __call__(self, columns: tuple[Column, ...]) -> _Projection:
-        self.apply, _ = compile_calcs(self._chain, row_codes(Layout(columns), 0), self._wanted)
-        return self
 
 
 def scan_layout(scan: Scan, columns: Iterable[Column]) -> Layout:
@@ -539,35 +406,6 @@ def scan_layout(scan: Scan, columns: Iterable[Column]) -> Layout:
 def table_layout(schema: Schema, columns: Iterable[Column]) -> Layout:
     """Some columns of a table as the layout of its rows; of one that changes, with the kind of change behind them."""
     return Layout(tuple(columns) if schema.changelog is Changelog.APPEND else with_change(tuple(columns)))
-
-
-def _compile_point(node: Detect, layout: Layout) -> Callable[[Row], tuple[float, ...]]:
-    """A row to the values of all detectors."""
-    env = Environment()
-    codes = row_codes(layout)
-    missing = env.constant(math.nan)
-    sources = []
-    for values in node.values:
-        for value in values:
-            code = value.compile(codes.__getitem__, env)
-            (tests, (name,)) = guarded(env, [code])
-            helper = category_code if code.type.kind in TEXTS else float
-            number = name if code.type.kind in _AS_THEY_ARE else f"{env.use(helper)}({name})"
-            sources.append(f"{missing} if {tests[0]} else {number}" if tests else number)
-    function: Callable[[Row], tuple[float, ...]] = env.function(
-        "point", f"def point(row):\n    return ({', '.join(sources)},)"
-    )
-    return function
-
-
-_AS_THEY_ARE = WHOLE_NUMBERS | APPROXIMATE | {Kind.BOOLEAN, Kind.NULL}
-
-
-def _followed(finish: Callable[..., Any], project: Callable[..., Any]) -> Callable[..., Any]:
-    def finish_and_project(group: Any, start: int, end: int) -> Any:
-        return project(finish(group, start, end))
-
-    return finish_and_project
 
 
 def _no_column(name: str) -> Code:

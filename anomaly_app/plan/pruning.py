@@ -7,6 +7,7 @@ from typing import Any
 
 from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -95,6 +96,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
+    elif isinstance(node, LookupJoin):
+        names |= node.reads & set(below.names)
     elif isinstance(node, Sort):
         names |= {column.name for column in node.order} | _time_column(below, node.time)
     return [(below, names)]
@@ -113,7 +116,7 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit, Normalize)):
+    while isinstance(node, (Calc, UnnestRows, Limit, LookupJoin, Normalize)):
         if isinstance(node, Calc):
             moved.append(node)
         node = node.input
@@ -138,7 +141,7 @@ def row_time(node: Node) -> str | None:
 def is_stateless(node: Node) -> bool:
     """Whether the rows of a node come as those of the tables do: at once, in order of the last row they are made of."""
     return all(
-        isinstance(one, (Scan, Calc, Union, UnnestRows, ValuesRows))
+        isinstance(one, (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows))
         or (isinstance(one, WindowAssign) and isinstance(one.windows, Grid))
         or (isinstance(one, IntervalJoin) and one.kind == "INNER")
         for one in walk(node)

@@ -11,6 +11,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
 from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows
+from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Expression, Scope, names_of
 from anomaly_app.plan.windowing import moved
 from anomaly_app.schema import Column, DataType
@@ -123,8 +124,6 @@ def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
     if node.updating:
         problem = f"SELECT DISTINCT in windows needs rows that are not taken back: {node.updating}"
         raise analyzer.fail(select, select.span, problem)
-    from anomaly_app.plan.analysis import Relation
-
     refs = tuple(Exact.to(select.span, column) for column in node.columns)
     items = tuple(SelectItem(ref, ref.column.name, select.span) for ref in refs)
     groups = replace(select, items=items, group_by=refs, where=None, having=None, qualify=None, distinct=False)
@@ -174,8 +173,6 @@ def _hidden(analyzer: Analyzer, tree: Ordered, node: Node) -> Ordered | None:
 
 def _first_columns(analyzer: Analyzer, tree: Ordered, node: Node, wanted: Node) -> Node:
     """A sorted node with the columns of another one, which are its first."""
-    from anomaly_app.plan.analysis import Relation
-
     assert isinstance(tree.query, Select)
     relation = Relation(node, names_of(node.columns), tree.text)
     columns = node.columns[: len(wanted.columns)]

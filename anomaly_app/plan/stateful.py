@@ -18,9 +18,11 @@ from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, ord
 from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.plan import lookup_build
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     AggregateCall,
     Limit,
@@ -54,6 +56,8 @@ def build(builder: Builder, node: Node) -> Built:
         return _sort(builder, node)
     if isinstance(node, Limit):
         return _limit(builder, node)
+    if isinstance(node, LookupJoin):
+        return lookup_build.build(builder, node)
     if isinstance(node, Normalize):
         return _normalize(builder, node)
     if isinstance(node, WindowAggregate):
@@ -96,7 +100,7 @@ def _over(builder: Builder, node: Over) -> Built:
         not lag and frame.preceding is not None,
         offsets,
     )
-    vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
+    vertex = builder.add(lambda: OverRows(plan), [below], node.title)
     added = node.columns[len(node.input.columns) :]
     # A row may be behind the watermark and not late here: of another key than those that have come out.
     in_order = not plan.late_by_key
@@ -153,10 +157,10 @@ def _rank(builder: Builder, node: Rank) -> Built:
         layout.index(window.end) if window is not None and window.end else -1, builder.limits.keys,
     )  # fmt: skip
     if window is None:
-        vertex = builder.add(lambda: KeepFirst(plan), [below.vertex], node.title)
+        vertex = builder.add(lambda: KeepFirst(plan), [below], node.title)
         # A row exactly at the watermark is in time here.
         return Built(vertex, result, False, below.time, below.by_source, below.with_(added))
-    vertex = builder.add(lambda: WindowRank(plan), [below.vertex], node.title)
+    vertex = builder.add(lambda: WindowRank(plan), [below], node.title)
     return Built(vertex, result, True, window.time, below.by_source, below.with_(added))
 
 
@@ -175,7 +179,7 @@ def _numbered(builder: Builder, node: Rank, below: Built) -> Built:
         layout, below.reads, key_of(layout, node.keys), program, take, None, finish, True, None, keys,
         False, False,
     )  # fmt: skip
-    vertex = builder.add(lambda: OverRows(plan), [below.vertex], node.title)
+    vertex = builder.add(lambda: OverRows(plan), [below], node.title)
     width = COLUMNS + len(layout.columns)
     if (node.first, node.last) != (1, MAX_RANK):
         first, last = node.first, node.last
@@ -192,7 +196,7 @@ def _sort(builder: Builder, node: Sort) -> Built:
     below = builder.timed(builder.node(node.input), node.time)
     layout = below.layout
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in node.order])
-    vertex = builder.add(lambda: SortVertex(layout, below.reads, order), [below.vertex], node.title)
+    vertex = builder.add(lambda: SortVertex(layout, below.reads, order), [below], node.title)
     return Built(vertex, layout, False, below.time, below.by_source, below.reads)
 
 
@@ -200,13 +204,13 @@ def _normalize(builder: Builder, node: Normalize) -> Built:
     below = builder.node(node.input)
     keys = tuple(layout_column(below.layout, key) for key in node.keys)
     plan = NormalizePlan(below.layout, below.reads, key_of(below.layout, node.keys), keys)
-    vertex = builder.add(lambda: LastRow(plan), [below.vertex], node.title)
+    vertex = builder.add(lambda: LastRow(plan), [below], node.title)
     return Built(vertex, below.layout, False, below.time, False, below.some)
 
 
 def _limit(builder: Builder, node: Limit) -> Built:
     below = builder.node(node.input)
-    vertex = builder.add(lambda: LimitVertex(node.offset, node.count), [below.vertex], node.title)
+    vertex = builder.add(lambda: LimitVertex(node.offset, node.count), [below], node.title)
     return Built(vertex, below.layout, below.in_order, below.time, below.by_source, below.reads)
 
 
@@ -228,7 +232,7 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
     columns = [layout_column(layout, name) for name in names]
     end = layout.index(window.end)
     vertex = builder.add(
-        lambda: AttachedWindows(program, finish, layout, columns, below.reads, end), [below.vertex], node.title
+        lambda: AttachedWindows(program, finish, layout, columns, below.reads, end), [below], node.title
     )
     assert node.window is not None
     return Built(vertex, Layout(node.columns), True, node.window.time, False)
@@ -237,7 +241,7 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
 def _sessions(builder: Builder, node: WindowAssign, sessions: Sessions) -> Built:
     below = builder.timed(builder.node(node.input), node.time)
     layout, key = below.layout, key_of(below.layout, node.keys)
-    vertex = builder.add(lambda: SessionRows(layout, below.reads, key, sessions.gap_ms), [below.vertex], node.title)
+    vertex = builder.add(lambda: SessionRows(layout, below.reads, key, sessions.gap_ms), [below], node.title)
     edges = node.columns[-3:]
     return Built(vertex, Layout((*layout.columns, *edges)), True, edges[2].name, False, below.with_(edges))
 
@@ -260,7 +264,7 @@ def _window_join(builder: Builder, node: WindowJoin) -> Built:
         test = node.condition.compile_condition(codes.__getitem__, env)
         condition = env.function("holds", f"def holds(a, b):\n    return {test}")
     plan = WindowJoinPlan(node.kind, sides[0], sides[1], condition)
-    vertex = builder.add(lambda: WindowJoinRows(plan), [built.vertex for built in builts], node.title)
+    vertex = builder.add(lambda: WindowJoinRows(plan), builts, node.title)
     own = {column.name: column for column in node.columns}
     columns = [own[column.name] for column in left.columns]
     some = set(builts[0].reads)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.nodes import UnnestRows
+from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Name, free_name
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.queries import Join, Unnest
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
 
 
 def unnested(analyzer: Analyzer, join: Join, text: str) -> Relation:

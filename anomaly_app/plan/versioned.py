@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
+from anomaly_app.plan import lookup, windowing
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
+    from anomaly_app.plan.relation import Relation
 
 
 def joined(analyzer: Analyzer, join: Join, right: TableRef | Subquery, as_of: n.Node, text: str) -> Relation:
@@ -22,8 +24,25 @@ def joined(analyzer: Analyzer, join: Join, right: TableRef | Subquery, as_of: n.
         right: its right side.
         as_of: the time that it is asked for.
         text: the whole text, for errors.
+
+    Raises:
+        SqlValidationError: the time is no time attribute of the left side, or the join makes no sense.
     """
-    raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *as_of.span)
+    left = analyzer.item(join.left, text)
+    if isinstance(as_of, n.Call) and as_of.name == "PROCTIME" and not as_of.args:
+        return lookup.looked_up(analyzer, join, left, right, as_of, text)
+    if isinstance(as_of, n.ColumnRef):
+        column, fields = analyzer.scope(left).resolve(as_of)
+        if not fields and column.name in left.node.proctimes:
+            return lookup.looked_up(analyzer, join, left, right, as_of, text)
+        if not fields and column.name in left.node.rowtimes:
+            raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *as_of.span)
+    times = [name for name in left.node.names if name in left.node.proctimes | left.node.rowtimes]
+    have = f"here {' or '.join(times)}" if times else windowing.why_no_time(left.node)
+    problem = (
+        f"FOR SYSTEM_TIME AS OF needs a time attribute of the left side, {have}; PROCTIME() is about the latest rows"
+    )
+    raise SqlValidationError(problem, text, *as_of.span)
 
 
 def refuse(item: TableRef | Subquery, text: str) -> None:

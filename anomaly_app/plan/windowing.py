@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.nodes import WINDOW_END, WINDOW_START, WINDOW_TIME, Node, WindowAssign, WindowColumns, walk
-from anomaly_app.plan.scope import Name, Scope, free_name
+from anomaly_app.expressions.typed import Dialect
+from anomaly_app.plan.nodes import WINDOW_END, WINDOW_START, WINDOW_TIME, Calc, Node, WindowAssign, WindowColumns, walk
+from anomaly_app.plan.relation import Relation, bare
+from anomaly_app.plan.scope import Name, Scope, free_name, names_of
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.windows import WindowFunction
 from anomaly_app.windows.assign import Grid, Sessions
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer, Relation
+    from anomaly_app.plan.analysis import Analyzer
 
 EDGE = DataType(Kind.TIMESTAMP, 3, nullable=False)
 """Type of window_start and window_end, over TIMESTAMP_LTZ too."""
@@ -122,3 +124,49 @@ def moved(window: WindowColumns | None, names: Mapping[str, str]) -> WindowColum
         names.get(name) if name is not None else None for name in (window.start, window.end, window.time)
     )
     return WindowColumns(start, end, time, window.windows) if start or end or time else None
+
+
+def below_windows(node: Node, text: str, dialect: Dialect) -> tuple[Node, WindowAssign] | None:
+    """Rows in front of the windows that a node's rows carry, if projections and filters can go in front, too."""
+    if isinstance(node, WindowAssign):
+        return node.input, node
+    if not isinstance(node, Calc):
+        return None
+    below = below_windows(node.input, text, dialect)
+    if below is None:
+        return None
+    source, assign = below
+    window = node.input.window
+    assert window is not None
+    edges = {window.start, window.end, window.time}
+    kept = [
+        (column, item)
+        for column, item in zip(node.columns, node.items, strict=True)
+        if not (item.bare is not None and item.bare in edges)
+    ]
+    reads = {name for _, item in kept for name in item.reads}
+    if node.condition is not None:
+        reads |= node.condition.reads
+    if reads & edges:
+        return None
+    time = next((column.name for column, item in kept if item.bare == assign.time), None)
+    if time is None:
+        attribute = source.column(assign.time)
+        time = free_name("$time", [column.name for column, _ in kept])
+        scope = Scope(text, names_of(source.columns), dialect)
+        kept.append((replace(attribute, name=time), bare(attribute, scope)))
+    calc = Calc(
+        columns=tuple(column for column, _ in kept),
+        rowtimes=frozenset({time} if assign.time in source.rowtimes else ()),
+        proctimes=frozenset({time} if assign.time in source.proctimes else ()),
+        updating=source.updating, span=node.span, text=node.text, input=source, condition=node.condition,
+        items=tuple(item for _, item in kept),
+    )  # fmt: skip
+    return calc, replace(assign, time=time)
+
+
+def assignment(node: Node) -> WindowAssign | None:
+    """Where the rows of a node get their windows, if only projections and filters are between."""
+    while isinstance(node, Calc):
+        node = node.input
+    return node if isinstance(node, WindowAssign) else None

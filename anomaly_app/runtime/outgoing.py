@@ -30,7 +30,7 @@ class Outgoing(NamedTuple):
         value: bytes or None (a tombstone).
         headers: name and bytes.
         id: of the alert that it belongs to; "" for none.
-        partition: of the topic; None to choose it by the key.
+        partition: of the topic, beginning anew behind its last one; None to choose it by the key.
         once: several plans may have the same to say of a source record: it is written once.
     """
 
@@ -81,6 +81,10 @@ def size(key: bytes | None, value: bytes | None, headers: Headers = []) -> int: 
     return len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in headers)
 
 
+NODE_HEADER = "anomaly-node"
+"""What part of a query the row of a record is of, if it is none of the source."""
+
+
 class RowWriter:
     """Rows as JSON, for records whose bytes are gone: a rule failed on them later, or they come from upstream.
 
@@ -103,21 +107,27 @@ class RowWriter:
             headers: more of them.
             about: tells problems of one row apart.
         """
-        shown = [self._row(row) for row in rows]
+        shown = [self.shown(row) for row in rows]
         value = msgspec.json.encode(shown[0] if len(shown) == 1 else shown)
         where = coordinates(self._source, *place, rows[-1][TIME])
         id_ = f"{self._source}-{place[0]}-{place[1]}-{about}"
         return _identified(topic, None, value, [], [*where, ("anomaly-payload", b"row"), *headers], id_)
 
-    def _row(self, row: Row) -> Mapping[str, Any]:
+    def shown(self, row: Row) -> Mapping[str, Any]:
+        """The columns of a row that have a name for people, as values of JSON."""
         values = row[COLUMNS:]
         return {
             name: value if convert is None or value is None else convert(value)
             for (name, convert), value in zip(self._columns, values, strict=False)
+            if not name.startswith("$")
         }
 
 
 def error_headers(error: BaseException, more: Iterable[tuple[str, str]] = ()) -> Headers:
     """What went wrong, as headers."""
-    named = [("anomaly-error", str(error)), ("anomaly-error-type", type(error).__name__), *more]
+    return text_headers([("anomaly-error", str(error)), ("anomaly-error-type", type(error).__name__), *more])
+
+
+def text_headers(named: Iterable[tuple[str, str]]) -> Headers:
+    """Texts as headers; empty ones are left out."""
     return [(name, value[:MAX_ERROR].encode(errors="replace")) for name, value in named if value]

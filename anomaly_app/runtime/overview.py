@@ -50,7 +50,10 @@ class Overview:
                 for pipeline in own
                 for output in pipeline.outputs
             ]
-            shown.append({"name": job.name, "version": job.version, "path": job.path, "queries": queries})
+            lookups = self._worker.lookups.status(job)
+            shown.append(
+                {"name": job.name, "version": job.version, "path": job.path, "queries": queries, "lookups": lookups}
+            )
         return shown
 
     def partitions(self) -> list[PartitionStatus]:
@@ -68,11 +71,13 @@ class Overview:
 
     def counters(self) -> dict[str, int]:
         """What operators dropped or bounded, unreadable records let go, and repeats that were not written again."""
-        total: dict[str, int] = {"repeated_outputs": self._worker.writer.repeated}
+        total: dict[str, int] = {"repeated_outputs": self._worker.writer.repeated, **self._worker.lookups.counters()}
         for stages in self._worker.stages.values():
             for stage in stages:
                 if stage.ignored:
                     total["unreadable_ignored"] = total.get("unreadable_ignored", 0) + stage.ignored
+                if stage.tombstones:
+                    total["tombstones"] = total.get("tombstones", 0) + stage.tombstones
                 if isinstance(stage, DetectStage):
                     for slot in stage.task.slots:
                         for reason, number in slot.operator.counters.counts.items():

@@ -16,7 +16,8 @@ from anomaly_app.conversions import timestamp_to_text
 from anomaly_app.errors import DataError, DecodeError
 from anomaly_app.formats.records import Decoded, RecordDecoder, RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
-from anomaly_app.operators import POSITION, TIME, Row
+from anomaly_app.operators import POSITION, TIME, Layout, Row
+from anomaly_app.runtime.changed import ChangeWriter, Printer
 from anomaly_app.runtime.frames import FrameCodec
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
@@ -37,10 +38,12 @@ class QueryOutput:
     Args:
         query: whose.
         builder: of its alerts.
-        encoder: of its result rows; None without a sink.
+        encoder: of its result rows; None without a topic.
         topic: of the sink; "" without.
         alerts: how many there were.
         late: rows that came too late for it.
+        changes: of its result, if rows are taken back from it and a topic tells them.
+        printer: of its result rows, if these are printed.
     """
 
     query: Query
@@ -49,6 +52,18 @@ class QueryOutput:
     topic: str
     alerts: int = 0
     late: int = 0
+    changes: ChangeWriter | None = None
+    printer: Printer | None = None
+
+
+def _output(query: Query, builder: AlertBuilder, registries: Registries) -> QueryOutput:
+    sink = query.sink
+    if sink is None or not sink.topic:
+        printer = Printer(sink) if sink is not None and sink.connector == "print" else None
+        return QueryOutput(query, builder, None, "", printer=printer)
+    encoder = RecordEncoder(sink, registries.of(sink))
+    changes = ChangeWriter(sink, encoder) if query.factory.node.updating else None
+    return QueryOutput(query, builder, encoder, sink.topic, changes=changes)
 
 
 class Pipeline:
@@ -81,16 +96,9 @@ class Pipeline:
         self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
         self.decoder = RecordDecoder(plan.source, plan.layout, registries.of(plan.source))
         self.row_writer = RowWriter(plan.layout, plan.source.topic)
+        self._row_writers: dict[Layout, RowWriter] = {}
         self.frames = FrameCodec(plan.layout)
-        self.outputs = [
-            QueryOutput(
-                query,
-                AlertBuilder(job, plan, query),
-                RecordEncoder(query.sink, registries.of(query.sink)) if query.sink is not None else None,
-                query.sink.topic if query.sink is not None else "",
-            )
-            for query in plan.queries
-        ]
+        self.outputs = [_output(query, AlertBuilder(job, plan, query), registries) for query in plan.queries]
 
     def _name(self, app_id: str) -> str:
         """Names the plan's tables and topics: the same only while positions in them mean the same.
@@ -112,6 +120,13 @@ class Pipeline:
         """And how many it has."""
         return self.downstream if self.repartitioned else self.partitions
 
+    def writer_of(self, layout: Layout) -> RowWriter:
+        """What writes rows that a query has made."""
+        writer = self._row_writers.get(layout)
+        if writer is None:
+            writer = self._row_writers[layout] = RowWriter(layout, self.source.topic)
+        return writer
+
     async def prepare(self) -> None:
         """Make sinks ready to encode (register schemas); raises RegistryError."""
         for output in self.outputs:
@@ -124,17 +139,17 @@ class Pipeline:
         if max(map(_value_size, records)) < SUSPECT_BYTES and max(map(_key_size, records)) < SUSPECT_BYTES:
             return decoded
         by_offset = {record.offset: record for record in records}
-        rows: list[Row] = []
+        too_large: dict[int, int] = {}
         for row in decoded.rows:
             record = by_offset[row[POSITION]]
             suspect = _value_size(record) >= SUSPECT_BYTES or _key_size(record) >= SUSPECT_BYTES
             length = len(msgspec.msgpack.encode(row)) if suspect else 0
-            if length <= MAX_ROW_BYTES:
-                rows.append(row)
-                continue
+            if length > MAX_ROW_BYTES:
+                too_large[record.offset] = length
+        for offset, length in too_large.items():
             problem = f"the columns that are read take {length} bytes, and {MAX_ROW_BYTES} are the most that is held"
-            decoded.bad.append((record, DecodeError(problem)))
-        return decoded._replace(rows=rows)
+            decoded.bad.append((by_offset[offset], DecodeError(problem)))
+        return decoded._replace(rows=[row for row in decoded.rows if row[POSITION] not in too_large])
 
     def ahead_error(self, row: Row) -> DataError:
         """Why a row with an absurd timestamp is set apart."""

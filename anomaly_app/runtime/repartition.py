@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from anomaly_app.errors import DecodeError
-from anomaly_app.eventtime import ReorderBuffer, split_ahead
+from anomaly_app.eventtime import ReorderBuffer, split_ahead, with_times
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Arrivals, Row
@@ -21,6 +21,7 @@ from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, partiti
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.stage import DetectStage, Flush, Stage
+from anomaly_app.schema import Changelog
 from anomaly_app.status import PartitionStatus
 
 IDLE_AGAIN_S = 10.0
@@ -42,6 +43,7 @@ class ShuffleStage(Stage):
         super().__init__(pipeline, topic, partition, epoch, end)
         self._run = run
         self._rowtime = pipeline.source.mode is TimeMode.ROWTIME
+        self._timeless = pipeline.source.schema.changelog is Changelog.UPSERT
         self._buffer = ReorderBuffer(pipeline.source.schema.watermark_delay_ms)
         self._buffer.restore([], highest=checkpoint.highest, watermark=checkpoint.watermark)
         self._told = checkpoint.watermark
@@ -62,12 +64,15 @@ class ShuffleStage(Stage):
         pipeline = self.pipeline
         decoded = pipeline.decode(records, now_ms)
         self.ignored += decoded.ignored
+        self.tombstones += decoded.tombstones
         for record, error in decoded.bad:
             self.dead_letters += 1
             self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))
         rows: Sequence[Row] = decoded.rows
         behind: Sequence[tuple[int, int]] = ()
         if self._rowtime:
+            if self._timeless:
+                rows = with_times(rows, self._buffer.highest, now_ms + pipeline.max_ahead_ms)
             rows, ahead = split_ahead(rows, now_ms + pipeline.max_ahead_ms)
             late: Sequence[Row] = ()
             if pipeline.plan.needs_order:
@@ -222,12 +227,11 @@ class MergeStage(DetectStage):
                     self._ended.add(frame.upstream)
             task.upstream_watermark(frame.upstream, frame.watermark, end=end, idle=frame.what == What.IDLE)
         output = task.take()
-        self.count_late(output)
         for row in output.late:
             self.late += 1
             record = self.pipeline.row_writer.write(self.pipeline.late_topic, [row], self.place(row), [], "late")
             self._records.append(record)
-        self.keep(output.findings, output.problems)
+        self.keep(output)
 
     def _refuse(self, record: Any, problem: str) -> None:
         self.dead_letters += 1

@@ -10,18 +10,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encode_alert, shorten
 from anomaly_app.alerts.record import Alert
 from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import EvaluationError
+from anomaly_app.graph.vertices import place_in_source, row_number
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.model import Alerts
 from anomaly_app.jobs.task import Output, PartitionTask
-from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, Finding, Problem, Row
+from anomaly_app.operators import (
+    COLUMNS,
+    MAX_WATERMARK,
+    MIN_WATERMARK,
+    POSITION,
+    Finding,
+    InnerRow,
+    Layout,
+    Problem,
+    Row,
+)
 from anomaly_app.runtime.lane import Batch
-from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, error_headers, raw, result, size
+from anomaly_app.runtime.outgoing import (
+    MAX_RECORD_BYTES,
+    NODE_HEADER,
+    Outgoing,
+    error_headers,
+    raw,
+    result,
+    size,
+    text_headers,
+)
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.status import PartitionStatus
 
@@ -76,6 +97,7 @@ class Flush:
         changes: of the operators.
         batches: acknowledged last.
         alerts: for the page.
+        lines: to be printed, each to the standard error or not.
     """
 
     records: list[Outgoing] = field(default_factory=list)
@@ -83,6 +105,7 @@ class Flush:
     changes: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     batches: list[Pending] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
+    lines: list[tuple[bool, str]] = field(default_factory=list)
 
 
 class Stage:
@@ -99,6 +122,8 @@ class Stage:
         queries: whose state it writes: names of the state, and what to call them.
         left_behind: entries of queries that the job has no more, to be deleted after the next checkpoint.
         stored: it has written a checkpoint.
+        ended: the end of a bounded run is reached, and time has ended with it: no checkpoint may tell of that, and
+            rows that come now are those of another run.
     """
 
     def __init__(self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None) -> None:
@@ -109,7 +134,7 @@ class Stage:
         self.dirty = False
         self.settled = asyncio.Event()
         self.settled.set()
-        self.finished = self.idle = False
+        self.ended = self.finished = self.idle = False
         self._quiet_since: float | None = None
         self.highwater = 0
         self.stood_at = -1
@@ -120,7 +145,7 @@ class Stage:
         self.queries: dict[str, str] = {}
         self.left_behind: list[bytes] = []
         self.stored = False
-        self.rejected = self.dead_letters = self.late = self.ignored = 0
+        self.rejected = self.dead_letters = self.late = self.ignored = self.tombstones = 0
         self.rate = Rate()
         self._batches: list[Pending] = []
         self._records: list[Outgoing] = []
@@ -131,10 +156,18 @@ class Stage:
 
     async def take(self, pending: Pending, batch: Batch, now_ms: int) -> None:
         """Process a batch; returns when the next one may come."""
+        if self.ended:
+            pending.drop()
+            return
         records = batch.records
         if records[0].offset < self.position:
             # Another plan of this topic had to go back further.
             records = [record for record in records if record.offset >= self.position]
+        if self.end is not None and records and records[-1].offset >= self.end:
+            records = [record for record in records if record.offset < self.end]
+            if not records:
+                self.position = max(self.position, self.end)
+                self.wake.set()
         if not records:
             pending.done()
             return
@@ -142,7 +175,7 @@ class Stage:
         while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():
             self.flushed.clear()
             await self.flushed.wait()
-        if self.gone.is_set():
+        if self.gone.is_set() or self.ended:
             pending.drop()
             return
         self._batches.append(pending)
@@ -162,7 +195,9 @@ class Stage:
         self.flushed.set()
 
     def touch(self) -> None:
-        """There is something to flush."""
+        """There is something to flush; behind the end there is nothing any more."""
+        if self.ended:
+            return
         self.dirty = True
         self.settled.clear()
         self.wake.set()
@@ -253,6 +288,7 @@ class DetectStage(Stage):
         decoded = pipeline.decode(records, now_ms)
         replay_end = task.replay_end
         self.ignored += decoded.ignored
+        self.tombstones += decoded.tombstones
         for record, error in decoded.bad:
             if record.offset >= replay_end:
                 self.dead_letters += 1
@@ -261,14 +297,8 @@ class DetectStage(Stage):
         task.process(decoded.rows, end=end, latest_ms=now_ms + pipeline.max_ahead_ms)
         output = task.take()
         if output.late or output.ahead:
-            self.count_late(output)
             self._set_apart(records, output.late, output.ahead)
-        self.keep(output.findings, output.problems)
-
-    def count_late(self, output: Output) -> None:
-        """By query: one may still take a row that is too late for another."""
-        for number, count in output.late_for.items():
-            self.pipeline.outputs[number].late += count
+        self.keep(output)
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
@@ -282,24 +312,49 @@ class DetectStage(Stage):
                 raw(pipeline.dead_letter_topic, by_offset[row[POSITION]], error_headers(pipeline.ahead_error(row)))
             )
 
-    def keep(self, findings: Sequence[tuple[int, Finding]], problems: Sequence[tuple[int, Problem]]) -> None:
-        """Hold findings for the flush, and make dead letters of what a rule failed on."""
-        self._findings += findings
-        for number, problem in problems:
+    def keep(self, output: Output) -> None:
+        """Hold findings for the flush, and make records of what a rule failed on and of its own rows that were late."""
+        self._findings += output.findings
+        for number, count in output.late_for.items():
+            # By query: one may still take a row that is too late for another.
+            self.pipeline.outputs[number].late += count
+        for number, row in output.late_inside:
+            self._late_inside(number, row)
+        for number, problem in output.problems:
             self._dead_letter(number, problem)
+
+    def _whose(self, number: int) -> list[tuple[str, str]]:
+        return [("anomaly-job", self.pipeline.job.name), ("anomaly-query", self.pipeline.plan.queries[number].name)]
+
+    def _late_inside(self, number: int, late: InnerRow) -> None:
+        pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
+        self.late += 1
+        headers = text_headers([*self._whose(number), (NODE_HEADER, late.node)])
+        place, about = self._inner_place(late.row, late.layout), f"{pipeline.job.name}-{query}-late-{late.number}"
+        writer = pipeline.writer_of(late.layout)
+        self._records.append(writer.write(pipeline.late_topic, [late.row], place, headers, about))
 
     def _dead_letter(self, number: int, problem: Problem) -> None:
         pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
         self.dead_letters += 1
-        headers = error_headers(problem.error, [("anomaly-job", pipeline.job.name), ("anomaly-query", query)])
-        place, about = self.place(problem.rows[-1]), f"{pipeline.job.name}-{query}-{len(problem.rows)}"
-        self._records.append(pipeline.row_writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
+        headers = error_headers(problem.error, [*self._whose(number), (NODE_HEADER, problem.node)])
+        about = f"{pipeline.job.name}-{query}-{len(problem.rows)}"
+        if problem.layout is None:
+            writer, place = pipeline.row_writer, self.place(problem.rows[-1])
+        else:
+            writer, place = pipeline.writer_of(problem.layout), self._inner_place(problem.rows[-1], problem.layout)
+            about += f"-{row_number(problem.rows[-1], COLUMNS + len(problem.layout.columns))}"
+        self._records.append(writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
+
+    def _inner_place(self, row: Row, layout: Layout) -> tuple[int, int]:
+        """Partition and offset of the last row of the source that a row of a query was made of."""
+        offset, partition = place_in_source(row, COLUMNS + len(layout.columns))
+        return self.partition if partition is None else partition, offset
 
     def advance(self, watermark: int) -> None:
         """The partition is idle and others have gone on: time passes here too."""
         self.task.advance(watermark)
-        output = self.task.take()
-        self.keep(output.findings, output.problems)
+        self.keep(self.task.take())
         self.touch()
 
     def place(self, row: Row) -> tuple[int, int]:
@@ -316,16 +371,22 @@ class DetectStage(Stage):
     def _write_findings(self, flush: Flush, now_ms: int) -> None:
         findings, self._findings = self._findings, []
         outputs = self.pipeline.outputs
+        changes: dict[int, list[Finding]] = {}
         for number, finding in findings:
             partition, offset = self.place(finding.last)
             output = outputs[number]
+            if output.changes is not None:
+                changes.setdefault(number, []).append(finding)
+                continue
+            if output.printer is not None:
+                flush.lines.append((output.printer.to_stderr, output.printer.line(finding)))
             if output.encoder is not None:
                 try:
                     key, value = output.encoder.encode(finding.values)
                     if size(key, value) > MAX_RECORD_BYTES:
                         raise EvaluationError(f"the result takes {size(key, value)} bytes: too many for a record")
                 except EvaluationError as error:
-                    self._dead_letter(number, Problem(error, [finding.last], finding.key))
+                    self._refused(number, finding, error)
                 else:
                     id_ = output.builder.id(finding, partition=partition, offset=offset)
                     flush.records.append(result(output.topic, key, value, id_))
@@ -340,12 +401,23 @@ class DetectStage(Stage):
             flush.records.append(result(self.pipeline.alert_topic, alert_key(alert), encoded, alert.id))
             flush.alerts.append(alert)
             output.alerts += 1
+        for number, found in changes.items():
+            writer = outputs[number].changes
+            assert writer is not None
+            flush.records += writer.records(found, self.partition, partial(self._refused, number))
+
+    def _refused(self, number: int, finding: Finding, error: EvaluationError) -> None:
+        """A finding that has no form in the format of its table."""
+        plan = self.pipeline.plan
+        columns = Layout(tuple(plan.queries[number].factory.output))
+        behind = finding.last[COLUMNS + len(plan.layout.columns) :]
+        row = (*finding.last[:COLUMNS], *finding.values, *behind)
+        self._dead_letter(number, Problem(error, [row], finding.key, "result", columns))
 
     def finish(self, now_ms: int) -> Flush | None:
         """Release every row; the output comes without a checkpoint, so that the job can go on after more rows."""
         self.task.finish()
-        output = self.task.take()
-        self.keep(output.findings, output.problems)
+        self.keep(self.task.take())
         flush = Flush()
         self._write_findings(flush, now_ms)
         flush.records += self._records

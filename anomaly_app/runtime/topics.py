@@ -163,6 +163,12 @@ class TopicAdmin:
                 )
         return found
 
+    async def forget(self, prefix: str) -> None:
+        """Delete the topics whose names begin so: they were a worker's own, and nobody needs them any more."""
+        names = [name for name in await self.names() if name.startswith(prefix)]
+        if names and self.makes_topics:
+            await self._ask(self._admin.delete_topics(names))
+
     async def purge(self, before: Mapping[tuple[str, int], int]) -> None:
         """Delete records below an offset, by (topic, partition)."""
         if before and self.makes_topics:
@@ -231,3 +237,18 @@ class _Overheard(logging.Handler):
             logger.filters = filters
             logger.propagate = propagate
             logger.setLevel(level)
+
+
+async def forget_topics(loaded: LoadedSettings, app_ids: Sequence[str]) -> None:
+    """Delete the topics that only some workers needed, which are gone for good.
+
+    Args:
+        loaded: the settings.
+        app_ids: of the workers.
+
+    Raises:
+        BrokerError: the broker is away, or does not allow it.
+    """
+    async with TopicAdmin(loaded) as admin:
+        for app_id in app_ids:
+            await admin.forget(f"{app_id}-")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import difflib
 import logging
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,14 +17,16 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.alerts.silence import SilenceWatch
-from anomaly_app.errors import BrokerRefusal, RegistryError
+from anomaly_app.errors import RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
-from anomaly_app.jobs.model import Job, Startup
+from anomaly_app.jobs.model import Job
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
+from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.positions import always_from_the_beginning, first_position, last_position
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
 from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage, Flush, Pending, Replays, Stage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
@@ -52,6 +55,7 @@ class Worker:
         jobs: bound job files.
         pipelines: of their plans.
         writer: of all output.
+        lookups: tables that queries look rows up in.
 
     Attributes:
         stages: of the assigned partitions.
@@ -62,9 +66,15 @@ class Worker:
     """
 
     def __init__(
-        self, loaded: LoadedSettings, jobs: Sequence[Job], pipelines: Sequence[Pipeline], writer: OutputWriter
+        self,
+        loaded: LoadedSettings,
+        jobs: Sequence[Job],
+        pipelines: Sequence[Pipeline],
+        writer: OutputWriter,
+        lookups: Lookups,
     ) -> None:
         self.loaded, self.bound_jobs, self.pipelines, self.writer = loaded, jobs, pipelines, writer
+        self.lookups = lookups
         self.feed = AlertFeed(loaded.settings.alerts.recent)
         self.run = uuid.uuid4().hex
         self.flush_interval_s = loaded.settings.worker.flush_interval_ms / 1000
@@ -156,7 +166,8 @@ class Worker:
                     stage.settled.set()
                 if interval:
                     await asyncio.sleep(interval)
-            if stage.at_end and not stage.finished:
+            if stage.at_end and not stage.ended:
+                stage.ended = True
                 flush = stage.finish(_now_ms())
                 if flush is not None:
                     await self._write(stage, flush)
@@ -167,6 +178,8 @@ class Worker:
         if stage.replays is not None and stage.position >= stage.replays.end:
             stage.replays = None
         await self.writer.write(flush.records)
+        for to_stderr, line in flush.lines:
+            print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
         if flush.checkpoint is not None:
             table = self.tables[self.state_name(stage.pipeline, isinstance(stage, ShuffleStage))]
             stored = Stored(flush.checkpoint, self._outputs(stage), queries=stage.queries)
@@ -250,10 +263,14 @@ class Worker:
                     await self._store(table, tp.partition, settle)
                 if stored is not None:
                     seen.append(stored)
-                start = committed[tp]
+                start = None if always_from_the_beginning(pipeline.source) else committed[tp]
                 if stored is None and start is None:
                     start = await self._first_position(pipeline, upstream, tp, first, end)
-                stage, position = self._stage(pipeline, upstream, tp, epoch, stored, entries, start or 0, end)
+                stop = None
+                if upstream or not pipeline.repartitioned:
+                    bounded = self.loaded.settings.worker.bounded
+                    stop = await last_position(pipeline.source, bounded, tp, end, self._reader)
+                stage, position = self._stage(pipeline, upstream, tp, epoch, stored, entries, start or 0, stop)
                 if position < first:
                     log.warning("%s[%d]: offsets %d to %d are gone (retention)", *tp, position, first - 1)
                     position = first
@@ -288,10 +305,10 @@ class Worker:
 
     def _stage(
         self, pipeline: Pipeline, upstream: bool, tp: Any, epoch: int, stored: Stored | None,
-        entries: Mapping[bytes, bytes], start: int, end: int,
+        entries: Mapping[bytes, bytes], start: int, stop: int | None,
     ) -> tuple[Stage, int]:  # fmt: skip
         """A stage, and the offset from which its topic must be read."""
-        stage, position = self._bare_stage(pipeline, upstream, tp, epoch, stored, entries, start, end)
+        stage, position = self._bare_stage(pipeline, upstream, tp, epoch, stored, entries, start, stop)
         after_ms = self.silences.get(pipeline)
         # One stage of all workers watches over a source; its state goes where the partition goes.
         if after_ms and tp.partition == 0 and upstream is pipeline.repartitioned:
@@ -300,10 +317,8 @@ class Worker:
 
     def _bare_stage(
         self, pipeline: Pipeline, upstream: bool, tp: Any, epoch: int, stored: Stored | None,
-        entries: Mapping[bytes, bytes], start: int, end: int,
+        entries: Mapping[bytes, bytes], start: int, stop: int | None,
     ) -> tuple[Stage, int]:  # fmt: skip
-        bounded = self.loaded.settings.worker.bounded or pipeline.source.bounded
-        stop = end if bounded else None
         shift = self._shift(pipeline, upstream)
         fresh = Checkpoint(next_position=start << shift, resume=Mark(position=start << shift))
         checkpoint = stored.checkpoint if stored is not None else fresh
@@ -330,20 +345,7 @@ class Worker:
         """Where a partition begins that neither state nor group know."""
         if pipeline.repartitioned and not upstream:
             return first
-        override = self.loaded.settings.worker.startup
-        startup = Startup(override) if override else pipeline.source.startup
-        reset = pipeline.source.group_reset if startup is Startup.GROUP else ""
-        if reset == "none":
-            problem = f"the group has no offset of {tp.topic}[{tp.partition}]: 'properties.auto.offset.reset' is 'none'"
-            raise BrokerRefusal(f"{problem} – use another 'scan.startup.mode', or worker.startup")
-        if startup is Startup.LATEST or reset == "latest":
-            return end
-        if startup is Startup.TIMESTAMP and pipeline.source.startup_timestamp_ms is not None:
-            async with self._reader() as reader:
-                place = TopicPartition(*tp)
-                found = (await reader.offsets_for_times({place: pipeline.source.startup_timestamp_ms}))[place]
-            return end if found is None else int(found.offset)
-        return first
+        return await first_position(pipeline.source, self.loaded.settings.worker.startup, tp, first, end, self._reader)
 
     async def _recognise(self, seen: Sequence[Stored]) -> None:
         """Read which alerts were written behind the last checkpoints: a replay must not write them again."""

@@ -74,9 +74,9 @@ class OutputWriter:
             del self._once[next(iter(self._once))]
 
     def _place(self, record: Outgoing) -> int:
-        if record.partition is not None:
-            return record.partition
         partitions = self._partitions[record.topic]
+        if record.partition is not None:
+            return record.partition % len(partitions)
         if len(partitions) == 1:
             return 0
         return int(_partitioner(record.key, partitions, partitions))

@@ -34,6 +34,7 @@ ARTIFACTS = (
     Artifact(_FLINK, "flink-csv", VERSION),
     Artifact(_FLINK, "flink-json", VERSION),
     Artifact(_FLINK, "flink-sql-avro-confluent-registry", VERSION),
+    Artifact(_FLINK, "flink-statebackend-rocksdb", VERSION),
     Artifact(_FLINK, "flink-sql-connector-kafka", CONNECTOR),
     Artifact("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J),
     Artifact("org.apache.logging.log4j", "log4j-core", LOG4J),

@@ -37,12 +37,16 @@ class StatusCollector(Collector):
         yield from self._partitions()
         alerts = CounterMetricFamily("anomaly_alerts", "Alerts raised", labels=("job", "query"))
         info = GaugeMetricFamily("anomaly_job_info", "Jobs that run, always 1", labels=("job", "version"))
+        held = GaugeMetricFamily("anomaly_lookup_rows", "Rows of tables that are looked up in", labels=("job", "table"))
         for job in self._status.jobs():
+            for table in job["lookups"]:
+                held.add_metric((job["name"], table["table"]), table["rows"])
             info.add_metric((job["name"], job["version"]), 1)
             for query in job["queries"]:
                 alerts.add_metric((job["name"], query["name"]), query["alerts"])
         yield alerts
         yield info
+        yield held
         events = CounterMetricFamily("anomaly_events", "What was dropped or bounded, by reason", labels=("reason",))
         for reason, number in sorted(self._status.counters().items()):
             events.add_metric((reason,), number)

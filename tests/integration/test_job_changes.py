@@ -161,11 +161,12 @@ def test_a_query_that_comes_back_does_not_find_what_it_had(broker: Broker, tmp_p
     run.finish()
     assert {one["query"]: one["fingerprint"] for one in states(run)} == first
     again = [alert for alert in run.alerts() if alert["query"] == "query-2" and alert["id"] not in before]
-    # The second part is the hole; rows at its end may have waited for the watermark, and are then among those it sees.
+    # The second part is the hole; rows at its end have waited for the watermark, and are among those it sees.
     assert len(again) > 20, again
-    assert min(int(alert["payload"]["first"]) for alert in again) > 1_000, again
+    assert min(int(alert["payload"]["first"]) for alert in again) > 1_800, again
 
 
+@pytest.mark.timeout(180)  # six workers, one behind the other
 def test_killed_while_what_is_left_behind_is_deleted(broker: Broker, tmp_path: Path) -> None:
     run, rows = Run(broker, tmp_path, "torn", keyed=True), sale_rows(4_000, seed=24, users=200)
     with_queries(run, CALM, OTHER)

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
-from anomaly_app.operators import Counters, Finding, Problem, Row
+from anomaly_app.operators import Counters, Finding, InnerRow, Problem, Row
 from anomaly_app.schema import STRING, TIMESTAMP_3, Column, Schema
 
 WITHIN_MS = 50
@@ -24,6 +24,7 @@ class PairsWithin:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.late: list[Row] = []
+        self.late_inside: list[InnerRow] = []
         self.counters = Counters()
         self.open: dict[str, Row] = {}
         self.consumed: dict[str, tuple[int, int]] = {}

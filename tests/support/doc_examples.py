@@ -47,11 +47,11 @@ def examples(page: str) -> list[Example]:
 
 
 def rows(body: str) -> Rows:
-    """A table whose first line has names and types; an empty field is NULL."""
+    """A table whose first line has names and types, and perhaps the event time ts; an empty field is NULL."""
     head, *lines = body.splitlines()
     columns = [(name, type_) for name, _, type_ in (column.partition(" ") for column in head.split(","))]
     cells = [[cell or None for cell in line.split(",")] for line in lines]
-    return Rows(columns, cells, rowtime="ts", watermark_delay_ms=1_000)
+    return Rows(columns, cells, rowtime="ts" if "ts" in dict(columns) else None, watermark_delay_ms=1_000)
 
 
 def shown(example: Example, dialect: str) -> str:

@@ -39,6 +39,16 @@ class FakeWorker:
                         "late": 0,
                     }
                 ],
+                "lookups": [
+                    {
+                        "table": "limits",
+                        "source": "limits.csv",
+                        "rows": 7,
+                        "changes": 1,
+                        "rejected": 0,
+                        "problem": "",
+                    }
+                ],
             }
         ]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from anomaly_app.formats import FORMATS, OptionError, format_options, parse_options
-from anomaly_app.formats.options import AvroOptions, CsvOptions, JsonOptions, RawOptions
+from anomaly_app.formats.options import AvroOptions, CsvOptions, DebeziumOptions, JsonOptions, RawOptions
 
 
 def test_defaults() -> None:
     made = {name: parse_options(name, {}) for name in FORMATS}
     expected = {"json": JsonOptions(), "csv": CsvOptions(), "avro-confluent": AvroOptions(), "raw": RawOptions()}
-    assert made == expected
+    assert made == {**expected, "debezium-json": DebeziumOptions()}
 
 
 def test_values() -> None:

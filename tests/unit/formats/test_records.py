@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import pytest
 
+from anomaly_app.changes import CHANGE_COLUMN, Change
 from anomaly_app.errors import RegistryError
 from anomaly_app.formats.records import RecordDecoder, RecordEncoder, avro_options
 from anomaly_app.jobs.model import Format, Sink, Source
 from anomaly_app.operators import Layout
-from anomaly_app.schema import BIGINT, INT, STRING, TIMESTAMP_3, Column, DataType, Kind, Origin, Schema
+from anomaly_app.schema import BIGINT, INT, STRING, TIMESTAMP_3, Changelog, Column, DataType, Kind, Origin, Schema
 
 
 class Message(NamedTuple):
@@ -28,10 +29,17 @@ STAMP = Column("at", TIMESTAMP_3, Origin.METADATA, "timestamp")
 JSON = Format("json")
 
 
-def source(*columns: Column, rowtime: str | None = None, proctime: str | None = None, **more: object) -> Source:
+def source(
+    *columns: Column,
+    rowtime: str | None = None,
+    proctime: str | None = None,
+    changelog: Changelog = Changelog.APPEND,
+    **more: object,
+) -> Source:
     values = tuple(column.name for column in columns if column.origin is Origin.VALUE)
     given = {"value_format": JSON, "value_fields": values, **more}
-    return Source("t", Schema(columns, rowtime, 0, proctime), "sales", **given)  # type: ignore[arg-type]
+    schema = Schema(columns, rowtime, 0, proctime, changelog=changelog)
+    return Source("t", schema, "sales", **given)  # type: ignore[arg-type]
 
 
 def problems(decoder: RecordDecoder, *messages: Message) -> list[tuple[int, str]]:
@@ -119,7 +127,7 @@ def test_bad_records_are_told_apart_and_the_others_stay() -> None:
         (3, "field 'need' is absent, and its column is NOT NULL"),
         (4, "the event time ts is negative: -1000 ms since 1970"),
         (5, "field 'ts': \"soon\" (string) is not a TIMESTAMP(3)"),
-        (7, "null value (a tombstone): the table is append-only"),
+        (7, "null value (a tombstone): the table is append-only, and 'value.null' = 'skip' would let it go"),
     ]
 
 
@@ -163,7 +171,7 @@ def test_a_layout_without_columns_of_the_value_still_reads_it() -> None:
 
 def test_encoding_an_upsert_row_as_the_tutorial_has_it() -> None:
     sink = Sink(
-        "s", (USER, QTY, TS), "out", Format("csv"), Format("csv"), ("user",), ("user", "qty", "ts"), upsert=True
+        "s", (USER, QTY, TS), "out", Format("csv"), Format("csv"), ("user",), ("user", "qty", "ts"), "upsert-kafka"
     )
     assert RecordEncoder(sink).encode(("user-67", 30, 1752156422697)) == (
         b"user-67",
@@ -196,3 +204,96 @@ def test_types_that_a_format_cannot_hold_are_refused_at_once() -> None:
     for format_ in ("csv", "json", "raw"):
         with pytest.raises(TypeError):
             RecordDecoder(source(strange, value_format=Format(format_)), Layout((strange,)))
+
+
+# --- tables that change -----------------------------------------------------------------------------
+
+ID = Column("k_id", INT.with_nullable(False), Origin.KEY, "id")
+UPSERTS = {"changelog": Changelog.UPSERT, "key_format": JSON, "key_fields": ("k_id",)}
+OF_TABLE = Column("table", STRING, Origin.METADATA, "value.source.table")
+DEBEZIUM = {"changelog": Changelog.ALL, "value_format": Format("debezium-json")}
+
+
+def test_a_record_of_an_upsert_table_is_an_upsert_and_one_without_value_a_deletion_by_the_key() -> None:
+    decoder = RecordDecoder(source(ID, QTY, STAMP, rowtime="at", **UPSERTS), Layout((ID, QTY, STAMP, CHANGE_COLUMN)))
+    messages = [
+        Message(b'{"qty": 1}', b'{"id": 7}', 0),
+        Message(None, b'{"id": 7}', 1, 6_000),
+        Message(b'{"qty": 2}', b'{"id": 8}', 2),
+    ]
+    expected = [(5000, 0, 7, 1, 5000, 2), (6000, 1, 7, None, 6000, 3), (5000, 2, 8, 2, 5000, 2)]
+    assert decoder.decode(messages, 0) == (expected, [], 0, 0)
+    bad = [Message(None, None, 3), Message(None, b'{"id": "x"}', 4), Message(b'{"qty": "x"}', b'{"id": 9}', 5)]
+    decoded = decoder.decode([*messages, *bad], 0)
+    assert decoded.rows == expected
+    assert [(record.offset, str(error)) for record, error in decoded.bad] == [
+        (3, "null key, and columns are read from it: k_id"),
+        (4, "key: field 'id': \"x\" (string) is not an INT"),
+        (5, "field 'qty': \"x\" (string) is not an INT"),
+    ]
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_deletion_has_no_time_if_that_stands_in_the_value_and_a_row_must_have_one(bad: bool) -> None:
+    decoder = RecordDecoder(source(ID, TS, rowtime="ts", **UPSERTS), Layout((ID, CHANGE_COLUMN)))
+    messages = [Message(b'{"ts": "1970-01-01 00:00:01"}', b'{"id": 7}', 0), Message(None, b'{"id": 7}', 1)]
+    if bad:
+        messages.append(Message(b"{}", b'{"id": 7}', 2))
+    decoded = decoder.decode(messages, 0)
+    assert decoded.rows == [(1000, 0, 7, 2), (None, 1, 7, 3)]
+    assert [str(error) for _, error in decoded.bad] == ["the event time ts is NULL"] * bad
+
+
+def test_a_deletion_of_a_table_with_microseconds() -> None:
+    micros = Column("ts", DataType(Kind.TIMESTAMP, 6))
+    decoder = RecordDecoder(source(ID, micros, rowtime="ts", **UPSERTS), Layout((ID, CHANGE_COLUMN)))
+    messages = [Message(b'{"ts": "1970-01-01 00:00:01.5"}', b'{"id": 7}', 0), Message(None, b'{"id": 7}', 1)]
+    assert decoder.decode(messages, 0).rows == [(1500, 0, 7, 2), (None, 1, 7, 3)]
+
+
+def test_events_give_rows_that_go_and_come_all_at_the_place_of_their_record() -> None:
+    decoder = RecordDecoder(source(USER, QTY, OF_TABLE, **DEBEZIUM), Layout((QTY, OF_TABLE, CHANGE_COLUMN)))
+    messages = [
+        Message(b'{"op": "r", "after": {"user": "a", "qty": 1}, "source": {"table": "t1"}}', offset=3),
+        Message(b'{"op": "u", "before": {"qty": 1}, "after": {"qty": 2}}', offset=4),
+        Message(None, offset=5),
+        Message(b'{"op": "d", "before": {"qty": 2}}', offset=6),
+    ]
+    rows = [(9, 3, 1, "t1", 0), (9, 4, 1, None, 1), (9, 4, 2, None, 2), (9, 6, 2, None, 3)]
+    assert decoder.decode(messages, 9) == (rows, [], 1, 0)
+
+
+def test_an_update_of_which_one_row_cannot_be_read_gives_none() -> None:
+    decoder = RecordDecoder(source(TS, rowtime="ts", **DEBEZIUM), Layout((TS, CHANGE_COLUMN)))
+    good = Message(b'{"op": "c", "after": {"ts": "1970-01-01 00:00:01"}}', offset=1)
+    half = Message(b'{"op": "u", "before": {"ts": "1970-01-01 00:00:01"}, "after": {"ts": null}}', offset=2)
+    decoded = decoder.decode([good, half, good], 0)
+    assert decoded.rows == [(1000, 1, 1000, 0)] * 2
+    assert [(record.offset, str(error)) for record, error in decoded.bad] == [(2, "the event time ts is NULL")]
+
+
+def test_the_key_of_an_event_is_that_of_both_its_rows() -> None:
+    given = {**DEBEZIUM, "key_format": JSON, "key_fields": ("k_id",)}
+    decoder = RecordDecoder(source(ID, QTY, **given), Layout((ID, QTY, CHANGE_COLUMN)))
+    message = Message(b'{"op": "u", "before": {"qty": 1}, "after": {"qty": 2}}', b'{"id": 7}')
+    assert decoder.decode([message], 0).rows == [(0, 0, 7, 1, 1), (0, 0, 7, 2, 2)]
+
+
+def test_records_without_value_are_let_go_if_the_table_says_so_and_empty_texts_are_not() -> None:
+    text = Column("text", STRING)
+    decoder = RecordDecoder(source(text, value_format=Format("raw"), skips_nulls=True), Layout((text,)))
+    assert decoder.decode([Message(b""), Message(None), Message(b"a")], 1) == ([(1, 0, ""), (1, 0, "a")], [], 1, 0)
+    assert decoder.decode([Message(None)], 1) == ([], [], 1, 0)
+
+
+def test_what_goes_from_an_upsert_table_has_no_value_and_what_goes_from_events_has_one() -> None:
+    names = ("user", "qty")
+    upserts = RecordEncoder(Sink("s", (USER, QTY), "out", JSON, JSON, ("user",), names, "upsert-kafka"))
+    row = ("ann", 3)
+    whole = b'{"user":"ann","qty":3}'
+    assert [upserts.encode(row, change) for change in Change] == [
+        (b'{"user":"ann"}', None if change.takes_back else whole) for change in Change
+    ]
+    events = RecordEncoder(Sink("s", (USER, QTY), "out", Format("debezium-json"), value_fields=names))
+    comes, goes = b'{"before":null,"after":' + whole + b',"op":"c"}', b'{"before":' + whole + b',"after":null,"op":"d"}'
+    assert [events.encode(row, change)[1] for change in Change] == [comes, goes, comes, goes]

@@ -67,9 +67,32 @@ def test_options_of_another_format_are_unknown():
         options(connector="kafka", format="json", csv__field_delimiter=";").validate()
 
 
-def test_options_without_meaning_are_warned_of_and_those_that_would_matter_are_refused():
+def test_options_without_meaning_are_warned_of():
     given = options(connector="kafka", scan__parallelism="4")
     given.validate()
     assert given.warnings == ["table t: option 'scan.parallelism' has no meaning here and is ignored"]
-    with pytest.raises(SqlValidationError, match="option 'topic-pattern' is not supported"):
-        options(connector="kafka", topic_pattern="a.*").validate()
+
+
+def test_a_buffer_of_upserts_needs_both_its_options_as_in_flink():
+    given = {"connector": "upsert-kafka", "sink__buffer_flush__max_rows": "100"}
+    with pytest.raises(SqlValidationError, match=r"'sink\.buffer-flush.max-rows' needs 'sink.buffer-flush.interval'"):
+        options(**given).validate()
+    both = options(**given, sink__buffer_flush__interval="1 s")
+    both.validate()
+    assert len(both.warnings) == 2 and "the last change of a key" in both.warnings[0]
+    with pytest.raises(
+        SqlValidationError, match=r"unknown option 'sink\.buffer-flush.interval' of the connector 'kafka'"
+    ):
+        options(connector="kafka", sink__buffer_flush__interval="1 s").validate()
+
+
+def test_a_table_for_trying_out_takes_few_options():
+    given = options(connector="print", print_identifier="x", standard_error="true", sink__parallelism="2")
+    given.validate()
+    assert given.warnings == ["table t: option 'sink.parallelism' has no meaning here and is ignored"]
+    with pytest.raises(SqlValidationError, match=r"unknown option 'print-identifer'.*did you mean 'print-identifier'"):
+        options(connector="print", print_identifer="x").validate()
+    with pytest.raises(SqlValidationError, match="unknown option 'topic' of the connector 'blackhole'"):
+        options(connector="blackhole", topic="x").validate()
+    with pytest.raises(SqlValidationError, match=r"unknown option 'properties\.group.id' of the connector 'print'"):
+        options(connector="print", properties__group__id="x").validate()

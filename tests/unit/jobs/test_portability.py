@@ -65,3 +65,18 @@ def test_check_says_so_of_the_tutorial(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "Flink 2.3 refuses this: several rows may have the same primary key (user_id)" in out
     assert "Flink 2.3 refuses this: it has no ML_DETECT_ANOMALIES" in out
+
+
+LOOKUP = """
+CREATE TABLE f (u STRING, n INT) WITH ('connector' = 'filesystem', 'path' = 'f.csv', 'format' = 'csv');
+CREATE TABLE p (u STRING, pt AS PROCTIME()) WITH ('connector' = 'kafka', 'topic' = 'p', 'format' = 'json');
+CREATE TABLE o (u STRING) WITH ('connector' = 'kafka', 'topic' = 'o', 'format' = 'json');
+INSERT INTO o SELECT p.u FROM p JOIN f FOR SYSTEM_TIME AS OF
+"""
+
+
+def test_flink_looks_up_in_other_tables() -> None:
+    (looks,) = refused(f"{LOOKUP} p.pt ON f.u = p.u")
+    assert looks.startswith("it looks up neither in files nor in compacted topics: f needs another connector")
+    _, call = refused(f"{LOOKUP} PROCTIME() ON f.u = p.u")
+    assert call.startswith("FOR SYSTEM_TIME AS OF takes no PROCTIME() there, only a column: declare one")

@@ -132,7 +132,7 @@ def test_properties_that_would_matter_are_warned_of_by_name(source: str, sink: s
 
 
 def test_where_a_group_without_an_offset_begins() -> None:
-    resets = [job(option("auto.offset.reset", value)).plans[0].source.group_reset for value in ("latest", "none")]
-    assert [*resets, job().plans[0].source.group_reset] == ["latest", "none", "earliest"]
+    resets = [job(option("auto.offset.reset", value)).plans[0].source.begin.reset for value in ("latest", "none")]
+    assert [*resets, job().plans[0].source.begin.reset] == ["latest", "none", "earliest"]
     with pytest.raises(SqlValidationError, match="'earliest', 'latest', 'none'"):
         job(option("auto.offset.reset", "smallest"))

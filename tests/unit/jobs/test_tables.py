@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.jobs.model import Format, Sink, Source, Startup
+from anomaly_app.jobs.model import Format, Sink, Source
+from anomaly_app.jobs.ranges import Begin, End, Startup, Stop
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
-from anomaly_app.schema import Origin
+from anomaly_app.schema import Changelog, Origin
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.statements import CreateTable
 
@@ -67,13 +68,17 @@ def table(options: str, columns: str = "a INT, b STRING") -> str:
 
 
 KAFKA = "'connector' = 'kafka', 'topic' = 'x', 'format' = 'json'"
+EVENTS = KAFKA.replace("json", "debezium-json")
+UPSERT = "'connector' = 'upsert-kafka', 'topic' = 'x', 'key.format' = 'json', 'value.format' = 'json'"
+KEYED = "a INT, b STRING, PRIMARY KEY (b) NOT ENFORCED"
+SPECIFIC = KAFKA + ", 'scan.startup.mode' = 'specific-offsets', 'scan.startup.specific-offsets' = "
 
 
 def test_the_tutorials_source() -> None:
     bound, warnings = source(SALES)
     url = "http://apicurio-registry-service.flink.svc:8080/apis/ccompat/v6"
     assert warnings == []
-    assert (bound.topic, bound.client["group.id"], bound.startup) == (
+    assert (bound.topic, bound.client["group.id"], bound.begin.mode) == (
         "flink.sales.records",
         "sales-record-group",
         Startup.LATEST,
@@ -134,8 +139,74 @@ def test_startup_bound_and_idle_time() -> None:
             "'scan.bounded.mode' = 'latest-offset', 'scan.watermark.idle-timeout' = '30 s'"
         )
     )
-    assert (bound.startup, bound.startup_timestamp_ms) == (Startup.TIMESTAMP, 17)
+    assert (bound.begin.mode, bound.begin.timestamp_ms) == (Startup.TIMESTAMP, 17)
     assert (bound.bounded, bound.idle_timeout_ms) == (True, 30_000)
+
+
+def test_an_upsert_table_is_read_by_its_key_from_the_beginning() -> None:
+    bound, warnings = source(table(UPSERT + ", 'scan.bounded.mode' = 'latest-offset'", KEYED))
+    assert warnings == [] and bound.bounded and bound.begin.mode is Startup.EARLIEST
+    assert bound.schema.changelog is Changelog.UPSERT and bound.schema.primary_key == ("b",)
+    assert [column.origin for column in bound.schema.columns] == [Origin.VALUE, Origin.KEY]
+    assert bound.key_fields == ("b",) and bound.value_fields == ("a", "b")
+    short, _ = source(
+        table(
+            UPSERT + ", 'value.fields-include' = 'EXCEPT_KEY', 'key.fields-prefix' = 'k_'",
+            "k_b STRING, b INT, PRIMARY KEY (k_b) NOT ENFORCED",
+        )
+    )
+    assert short.schema.columns[0].source_name == "b" and short.value_fields == ("b",)
+
+
+def test_the_tutorials_sink_can_be_read() -> None:
+    bound, _ = source(UNUSUAL)
+    assert bound.schema.primary_key == ("user_id",)
+
+
+def test_a_table_of_events_changes_with_and_without_a_primary_key() -> None:
+    for columns in ("a INT, b STRING", KEYED):
+        bound, _ = source(table(EVENTS + ", 'debezium-json.schema-include' = 'true'", columns))
+        assert bound.schema.changelog is Changelog.ALL
+        assert bound.value_format == Format("debezium-json", {"schema-include": "true"})
+
+
+def test_metadata_of_events() -> None:
+    columns = "a INT, t STRING METADATA FROM 'value.source.table', m MAP<STRING, STRING> METADATA FROM "
+    bound, _ = source(table(EVENTS, columns + "'value.source.properties', o BIGINT METADATA FROM 'offset'"))
+    fields = [column.field for column in bound.schema.columns]
+    assert fields == [None, "value.source.table", "value.source.properties", "offset"]
+
+
+def test_offsets_and_ends() -> None:
+    begins, _ = source(table(SPECIFIC + "'partition:0,offset:42;partition:1,offset:300'"))
+    assert begins.begin == Begin(Startup.OFFSETS, None, {0: 42, 1: 300}) and not begins.bounded
+    stop = ", 'scan.bounded.mode' = "
+    at_offset, _ = source(
+        table(KAFKA + stop + "'specific-offsets', 'scan.bounded.specific-offsets' = 'partition:0,offset:5'")
+    )
+    assert at_offset.end == End(Stop.OFFSETS, None, {0: 5}) and at_offset.bounded
+    at_time, _ = source(table(KAFKA + stop + "'timestamp', 'scan.bounded.timestamp-millis' = '7'"))
+    assert at_time.end == End(Stop.TIMESTAMP, 7)
+
+
+def test_null_values_may_be_let_go() -> None:
+    assert source(table(KAFKA + ", 'value.null' = 'skip'"))[0].skips_nulls
+    assert not source(table(KAFKA))[0].skips_nulls
+
+
+def test_tables_for_trying_out() -> None:
+    printed, _ = sink(table("'connector' = 'print', 'print-identifier' = 'x', 'standard-error' = 'true'"))
+    assert (printed.topic, printed.label, printed.to_stderr, printed.takes_changes) == ("", "x", True, True)
+    nowhere, _ = sink(table("'connector' = 'blackhole'"))
+    assert nowhere.topic == "" and nowhere.takes_changes
+
+
+def test_which_tables_take_rows_back() -> None:
+    told = {
+        options: sink(table(options, KEYED if "upsert" in options else "a INT"))[0]
+        for options in (KAFKA, EVENTS, UPSERT)
+    }
+    assert [bound.takes_changes for bound in told.values()] == [False, True, True]
 
 
 def test_security_and_client_options_give_one_warning_each_and_never_a_value() -> None:
@@ -160,12 +231,55 @@ def test_security_and_client_options_give_one_warning_each_and_never_a_value() -
         (table(KAFKA.replace("json", "jsn")), "did you mean 'json'?", "'format'"),
         (table(KAFKA.replace("'kafka'", "'kafak'")), "did you mean 'kafka'?", "'connector'"),
         (table(KAFKA.replace("'topic' = 'x', ", "")), "option 'topic' is missing", "CREATE"),
-        (table(KAFKA.replace("'x'", "'x;y'")), "a list of topics", "'topic'"),
+        (table(KAFKA.replace("'x'", "'x;no blanks'")), "'no blanks' is not a topic name", "'topic'"),
+        (table(KAFKA.replace("'x'", "'x;y;x'")), "'x' is there twice", "'topic'"),
         (table(KAFKA.replace("'x'", "'no blanks'")), "is not a topic name", "'topic'"),
         (table("'connector' = 'kafka', 'topic' = 'x'"), "'value.format' is missing", "CREATE"),
         (table(KAFKA + ", 'value.format' = 'csv'"), "say the same", "'format'"),
         (table(KAFKA + ", 'topic' = 'y'"), "there twice", "'topic' = 'y'"),
-        (table(KAFKA + ", 'topic-pattern' = 'y'"), "not supported", "'topic-pattern'"),
+        (table(KAFKA + ", 'topic-pattern' = 'y'"), "give one of them", "'topic-pattern'"),
+        (
+            table(KAFKA.replace("'topic' = 'x'", "'topic-pattern' = '['")),
+            "is not a regular expression",
+            "'topic-pattern'",
+        ),
+        (table(KAFKA + ", 'value.null' = 'drop'"), "must be one of 'fail', 'skip'", "'value.null'"),
+        (table(KAFKA.replace("json", "debezium-json") + ", 'value.null' = 'skip'"), "has a meaning", "'value.null'"),
+        (table(SPECIFIC + "'partition:0;offset:1'"), "must be like 'partition:0,offset:42", "'scan.startup.spec"),
+        (table(SPECIFIC + "'partition:0,offset:1;partition:0,offset:2'"), "must be like", "'scan.startup.spec"),
+        (table(KAFKA + ", 'scan.startup.mode' = 'specific-offsets'"), "need each other", "'scan.startup.mode'"),
+        (table(KAFKA + ", 'scan.startup.specific-offsets' = 'x'"), "need each other", "'scan.startup.spec"),
+        (table(SPECIFIC.replace("'x'", "'x;y'") + "'partition:0,offset:1'"), "of one topic", "'scan.startup.mode'"),
+        (table(KAFKA + ", 'scan.bounded.mode' = 'group-offsets'"), "where this worker stands", "'scan.bounded.mode'"),
+        (table(KAFKA + ", 'scan.bounded.mode' = 'timestamp'"), "need each other", "'scan.bounded.mode'"),
+        (table(KAFKA + ", 'scan.bounded.timestamp-millis' = '1'"), "need each other", "'scan.bounded.timestamp"),
+        (
+            table(KAFKA + ", 'scan.bounded.mode' = 'specific-offset'"),
+            "did you mean 'specific-offsets'?",
+            "'scan.bounded",
+        ),
+        (table("'connector' = 'print'"), "can be written, not read", "'connector'"),
+        (table(UPSERT, "a INT, b STRING"), "needs a PRIMARY KEY", "'connector'"),
+        (table(UPSERT.replace("'key.format' = 'json', ", ""), KEYED), "'key.format' is missing", "CREATE"),
+        (
+            table(UPSERT.replace("'value.format' = 'json'", "'value.format' = 'debezium-json'"), KEYED),
+            "of changes",
+            "'value",
+        ),
+        (
+            table(UPSERT.replace("'key.format' = 'json'", "'key.format' = 'debezium-json'"), KEYED),
+            "of changes",
+            "'key.f",
+        ),
+        (
+            table(UPSERT + ", 'scan.startup.mode' = 'latest-offset'", KEYED),
+            "unknown option 'scan.startup.mode'",
+            "'scan",
+        ),
+        (table(UPSERT + ", 'value.null' = 'skip'", KEYED), "unknown option 'value.null'", "'value.null'"),
+        (table(KAFKA, "a INT, t STRING METADATA FROM 'value.source.table'"), "of the format 'debezium-json'", "t STR"),
+        (table(EVENTS, "a INT, t STRING METADATA FROM 'source.table'"), "did you mean 'value.source.table'?", "t STR"),
+        (table(EVENTS, "a INT, t INT METADATA FROM 'value.source.table'"), "cannot be read as INT", "t INT"),
         (table(KAFKA + ", 'key.format' = 'csv'"), "needs 'key.fields'", "'key.format'"),
         (table(KAFKA + ", 'key.format' = 'csv', 'key.fields' = 'aa'"), "did you mean 'a'?", "'key.fields'"),
         (table(KAFKA + ", 'key.fields' = 'a'"), "needs a 'key.format'", "'key.fields'"),
@@ -186,7 +300,7 @@ def test_security_and_client_options_give_one_warning_each_and_never_a_value() -
             "1000 ms ahead of the rows",
             "ts + ",
         ),
-        (table(KAFKA, "a INT, PRIMARY KEY (a) NOT ENFORCED"), "append-only", "CREATE"),
+        (table(KAFKA, "a INT, PRIMARY KEY (a) NOT ENFORCED"), "format 'json', whose rows only come", "CREATE"),
         (table(KAFKA, "a INT, PRIMARY KEY (b) NOT ENFORCED"), "must be a plain column", "CREATE"),
         (table(KAFKA.replace("json", "csv"), "a INT, m MAP<STRING, INT>"), "CSV cannot hold MAP", "m MAP"),
         (table(KAFKA, "a INT, m MAP<INT, INT>"), "keys of a text type", "m MAP"),
@@ -198,7 +312,6 @@ def test_security_and_client_options_give_one_warning_each_and_never_a_value() -
             "a INT",
         ),
         ("CREATE TABLE t (a INT)", "has no WITH options", "CREATE"),
-        (UNUSUAL, "is a sink here", "'connector'"),
     ],
 )
 def test_wrong_sources_are_refused_where_they_are_wrong(text: str, problem: str, place: str) -> None:
@@ -217,6 +330,10 @@ def test_wrong_sources_are_refused_where_they_are_wrong(text: str, problem: str,
         (UNUSUAL.replace("'key.format'", "'scan.startup.mode' = 'latest-offset', 'key.format'"), "unknown option"),
         (table(KAFKA, "a INT, PRIMARY KEY (a) NOT ENFORCED"), "needs 'connector' = 'upsert-kafka'"),
         (table(KAFKA, "a INT, ts TIMESTAMP(3) METADATA FROM 'timestamp'"), "declare it VIRTUAL"),
+        (table(KAFKA.replace("'x'", "'x;y'")), "has one topic, not a list"),
+        (table(KAFKA.replace("'topic' =", "'topic-pattern' =")), "a table that is written has one 'topic'"),
+        (table(EVENTS + ", 'debezium-json.schema-include' = 'true'"), "written without their schema"),
+        (table("'connector' = 'print', 'standard-error' = 'yes'"), "must be one of 'true', 'false'"),
     ],
 )
 def test_wrong_sinks_are_refused(text: str, problem: str) -> None:

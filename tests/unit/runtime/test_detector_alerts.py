@@ -44,7 +44,7 @@ def written(insert="INSERT INTO judged", where="", select="", more=""):
     stage.task.process(rows, end=len(rows))
     stage.task.finish()
     output = stage.task.take()
-    stage.keep(output.findings, output.problems)
+    stage.keep(output)
     flush = stage.gather(START)
     found = [(record.topic, json.loads(record.value), record.id) for record in flush.records]
     assert [alert.id for alert in flush.alerts] == [id_ for topic, _, id_ in found if topic == "anomaly.alerts"]

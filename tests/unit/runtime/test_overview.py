@@ -18,6 +18,6 @@ async def test_unreadable_records_that_are_let_go_are_counted() -> None:
     stage = DetectStage(pipeline, "t", 0, 0, None, PartitionTask([]))
     stage.process([SimpleNamespace(offset=0), SimpleNamespace(offset=1)], 5)
     stage.process([SimpleNamespace(offset=2)], 5)
-    writer = SimpleNamespace(repeated=3)
-    worker: Any = SimpleNamespace(stages={("t", 0): [stage]}, writer=writer)
-    assert Overview(worker).counters() == {"repeated_outputs": 3, "unreadable_ignored": 4}
+    writer, lookups = SimpleNamespace(repeated=3), SimpleNamespace(counters=lambda: {"lookup_rows_rejected": 2})
+    worker: Any = SimpleNamespace(stages={("t", 0): [stage]}, writer=writer, lookups=lookups)
+    assert Overview(worker).counters() == {"repeated_outputs": 3, "unreadable_ignored": 4, "lookup_rows_rejected": 2}

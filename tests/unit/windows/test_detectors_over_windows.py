@@ -8,6 +8,7 @@ import pytest
 from sample_detector import use_sample_functions
 
 from anomaly_app import Rows, SqlValidationError, query
+from anomaly_app.graph.vertices import place_in_source
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.jobs.model import Routing
 from anomaly_app.jobs.task import PartitionTask, QuerySlot
@@ -86,7 +87,7 @@ def test_the_operator_contract(kind, seed):
     check_contract(lambda: factory.create(Layout(SCHEMA.columns)), rows, seed=seed, per_row=40)
 
 
-def test_a_row_that_fails_behind_the_detector_is_a_problem_of_its_last_source_row():
+def test_a_row_that_fails_behind_the_detector_is_a_problem_with_the_columns_that_it_had_there():
     sql = SURGES.replace("SELECT pickup_zone, window_time, request_count, anomaly_result.forecast_value AS expected",
                          "SELECT 1 / (request_count - 2) AS x").partition("WHERE anomaly_result")[0]  # fmt: skip
     factory = bind_text(sql, {"ride_requests": SCHEMA}).factory
@@ -94,7 +95,11 @@ def test_a_row_that_fails_behind_the_detector_is_a_problem_of_its_last_source_ro
     rows = [(1_000 * n, n, "north", 1.0, 1_000 * n) for n in range(2)]
     assert operator.process(rows, 400_000) == []
     (problem,) = operator.problems
-    assert problem.rows == [rows[1]] and problem.key == ("north",)
+    assert problem.key == ("north",) and problem.node.startswith("Detect ML_DETECT_ANOMALIES")
+    assert problem.layout is not None
+    names, ((time, position, *values, origin),) = [column.name for column in problem.layout.columns], problem.rows
+    assert dict(zip(names, values, strict=True)) == {"pickup_zone": "north", "request_count": 2}
+    assert (time, position) == (299_999, 1) and place_in_source(problem.rows[0], 4) == (1, None) and origin
 
 
 def test_rows_meet_by_the_keys_of_the_detector():

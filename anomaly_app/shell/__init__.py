@@ -1,0 +1,1 @@
+"""``anomaly sql``: statements typed one after the other, over topics as they are now."""
