@@ -37,7 +37,7 @@ class SharedDecoder:
         self._decoder = RecordDecoder(source, self.layout, registry)
         self._plans = len(layouts)
         self._batches: dict[Place, tuple[tuple[int, int, int], Decoded, int]] = {}
-        """By topic and partition the batch that not all plans have taken: which one, what it gave, and for how many more."""
+        """By topic and partition the batch that not all plans have taken: which, what it gave, for how many more."""
 
     async def prepare(self, records: Sequence[Any]) -> None:
         """See :meth:`RecordDecoder.prepare`."""
