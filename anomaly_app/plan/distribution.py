@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -47,7 +48,7 @@ def distribution(result: Node) -> Sequence[str] | None:
 
 def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
-    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize)):
+    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Materialize, Normalize)):
         return node.keys
     if isinstance(node, (WindowJoin, TimedJoin)):
         return tuple(key for key, _ in node.keys)

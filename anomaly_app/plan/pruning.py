@@ -8,6 +8,7 @@ from typing import Any
 from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -92,7 +93,7 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {name for name in (node.windowed.end,) if name}
     elif isinstance(node, Rank):
         names |= {*node.keys} | _time_column(below, node.time)
-    elif isinstance(node, Normalize):
+    elif isinstance(node, (Materialize, Normalize)):
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
@@ -116,7 +117,7 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit, LookupJoin, Normalize)):
+    while isinstance(node, (Calc, UnnestRows, Limit, LookupJoin, Materialize, Normalize)):
         if isinstance(node, Calc):
             moved.append(node)
         node = node.input

@@ -18,11 +18,12 @@ from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, ord
 from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan import lookup_build
+from anomaly_app.plan import lookup_build, materialize
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     AggregateCall,
     Limit,
@@ -60,6 +61,8 @@ def build(builder: Builder, node: Node) -> Built:
         return lookup_build.build(builder, node)
     if isinstance(node, Normalize):
         return _normalize(builder, node)
+    if isinstance(node, Materialize):
+        return materialize.build(builder, node)
     if isinstance(node, WindowAggregate):
         return _attached(builder, node)
     if isinstance(node, WindowJoin):
