@@ -83,7 +83,8 @@ def test_a_restart_anywhere_goes_on() -> None:
 UPSERT = "'connector' = 'upsert-kafka', 'key.format' = 'json', 'value.format' = 'json'"
 TABLES = f"""
 CREATE TABLE s (k INT, v INT, PRIMARY KEY (k) NOT ENFORCED) WITH ({UPSERT}, 'topic' = 's');
-CREATE TABLE d (k INT, v INT, PRIMARY KEY (k) NOT ENFORCED) WITH ('connector' = 'kafka', 'topic' = 'd', 'format' = 'debezium-json');
+CREATE TABLE d (k INT, v INT, PRIMARY KEY (k) NOT ENFORCED) WITH (
+    'connector' = 'kafka', 'topic' = 'd', 'format' = 'debezium-json');
 CREATE TABLE e (k INT, v INT) WITH ('connector' = 'kafka', 'topic' = 'e', 'format' = 'debezium-json');
 CREATE TABLE p (k INT, v INT) WITH ('connector' = 'kafka', 'topic' = 'p', 'format' = 'json');
 CREATE TABLE o (k INT, v INT, PRIMARY KEY (k) NOT ENFORCED) WITH ({UPSERT}, 'topic' = 'o');
