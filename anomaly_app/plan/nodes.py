@@ -137,7 +137,7 @@ class Calc(Node):
     @property
     def upsert_keys(self) -> Collection[frozenset[str]]:
         """Those of the input that are still there."""
-        moved = {old: new for new, old in reversed(self.origins.items())}
+        moved = {old: new for new, old in reversed(list(self.origins.items()))}
         return [frozenset(moved[name] for name in key) for key in self.input.upsert_keys if key <= moved.keys()]
 
     @property
