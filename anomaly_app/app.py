@@ -189,6 +189,7 @@ class AnomalyApp(LaneApp):
                 )
             except SettingsError as error:
                 end(error)  # nothing has been started yet that would have to be stopped
+        self.worker.state = (False, "reading the tables that are looked up in")
         try:
             await self.worker.lookups.read_topics()
         except DataError as error:

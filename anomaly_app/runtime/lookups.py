@@ -139,8 +139,8 @@ class TopicFollower:
         self._decoder = RecordDecoder(source, layout, registries.of(source))
         self._consumer: Any = None
         self._places: list[TopicPartition] = []
+        self._away = ""
         self.rejected = 0
-        self.problem = ""
 
     async def begin(self) -> None:
         """Read the topic to the end that it has now.
@@ -203,11 +203,11 @@ class TopicFollower:
             except RegistryError as error:
                 if not error.retriable:
                     raise
-                self.problem = str(error)
+                self._away = str(error)
                 log.warning("table %s waits for the schema registry: %s", self._table.name, error)
                 await asyncio.sleep(RETRY_S)
             else:
-                self.problem = ""
+                self._away = ""
                 return
 
     def _tell(self, bad: Sequence[tuple[Any, AnomalyError]], refused: int) -> None:
@@ -219,8 +219,14 @@ class TopicFollower:
                 self._table.name, len(bad), record.topic, record.partition, record.offset, error,
             )  # fmt: skip
         if refused:
-            self.problem = f"it has more rows than limits.lookup_rows allows: {self._table.refused:,} are left out"
             log.warning("table %s: %s", self._table.name, self.problem)
+
+    @property
+    def problem(self) -> str:
+        """What keeps the table from being what the topic says; "" if nothing does."""
+        if self._away or not self._table.refused:
+            return self._away
+        return f"it has more rows than limits.lookup_rows allows: {self._table.refused:,} are left out"
 
     async def close(self) -> None:
         """Close the connection."""
