@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from anomaly_app.errors import SqlValidationError
@@ -34,7 +34,9 @@ def lookup_joins(node: Node) -> list[LookupJoin]:
     return [one for one in walk(node) if isinstance(one, LookupJoin)]
 
 
-def bind_lookups(node: Node, creates: Mapping[str, CreateTable], text: str, warnings: list[str]) -> list[Lookup]:
+def bind_lookups(
+    node: Node, creates: Mapping[str, CreateTable], text: str, warnings: list[str], filled: Collection[str] = ()
+) -> list[Lookup]:
     """The tables that the lookup joins of a query read, for a worker.
 
     Args:
@@ -42,13 +44,14 @@ def bind_lookups(node: Node, creates: Mapping[str, CreateTable], text: str, warn
         creates: statements that made the tables, by full name.
         text: the whole text, for errors.
         warnings: takes what is accepted but has no meaning here.
+        filled: names of tables that somebody else has filled.
 
     Raises:
         SqlValidationError: a table is neither in a file nor in a compacted topic, or an option of it is wrong.
     """
     found: dict[int, Lookup] = {}
     for join in lookup_joins(node):
-        if id(join.table) in found:
+        if id(join.table) in found or join.table.name in filled:
             continue
         create = creates[join.table.name]
         if is_file(create):

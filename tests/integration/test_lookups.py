@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -265,3 +267,22 @@ def test_a_topic_that_is_not_there_ends_the_start(broker: EmbeddedBroker, tmp_pa
     with WorkerProcess(settings(broker, "no-topic", tmp_path), job) as worker:
         assert worker.wait() == 2
         assert "'no topic' is not a topic name" in worker.output
+
+
+def test_a_live_query_of_the_shell(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    topic, path = "in-shell", tmp_path / "thresholds.csv"
+    broker.touch(topic, f"{topic}-thresholds")
+    path.write_text("a,3\nb,9\n")
+    set_thresholds(broker, topic, a=9.0, b=4.0)
+    put(broker, topic, 0, 10)
+    tables = "SET 'execution.runtime-mode' = 'batch';" + READINGS.format(topic=topic) + FILE.format(path=path)
+    tables += TOPIC.format(topic=topic).replace("TABLE thresholds", "TABLE others")
+    join = "SELECT r.n, t.most FROM readings AS r JOIN {} FOR SYSTEM_TIME AS OF r.pt AS t ON r.sensor = t.sensor"
+    where = "WHERE r.reading > t.most"
+    queries = f"{join.format('thresholds')} {where}; {join.format('others')} {where}"
+    command = [sys.executable, "-m", "anomaly_app.cli", "sql", "--json", "--broker", broker.bootstrap_servers]
+    environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run([*command, "-e", tables, "-e", queries], capture_output=True, text=True, env=environ)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line)["row"] for line in done.stdout.splitlines()]
+    assert sorted((row["n"], row["most"]) for row in rows) == [(n, (3.0, 4.0)[n % 2]) for n in range(10)]
