@@ -22,14 +22,14 @@ from mode import Service
 from anomaly_app.agents.lane import declare
 from anomaly_app.errors import AnomalyError, DataError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
-from anomaly_app.jobs.model import Job, Source
+from anomaly_app.jobs.model import Job
 from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
 from anomaly_app.runtime.decoding import share_decoding
 from anomaly_app.runtime.lane import LaneApp
-from anomaly_app.runtime.lookups import Lookups
+from anomaly_app.runtime.lookups import Lookups, topics_of
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.refusals import STATUS, end, refusal
@@ -137,9 +137,9 @@ class AnomalyApp(LaneApp):
         self.conf.broker = _urls(loaded)
         self.isolation_level = settings.kafka.isolation_level
         async with TopicAdmin(loaded) as admin:
-            sources = await admin.sources(
-                sorted({plan.source.topic for job in drafts for plan in job.plans} | _looked_up(drafts))
-            )
+            read = {plan.source.topic for job in drafts for plan in job.plans}
+            looked_up = topics_of(lookup for job in drafts for lookup in job.lookups)
+            sources = await admin.sources(sorted(read | looked_up))
             jobs = bind_jobs(loaded, sources)
             registries = Registries(loaded)
             pipelines = [
@@ -147,7 +147,9 @@ class AnomalyApp(LaneApp):
                 for job in jobs
                 for plan in job.plans
             ]
-            lookups = Lookups(loaded, jobs, registries, sources)
+            tables = {job.name: job.lookups for job in jobs}
+            paths = {job.name: job.path or job.name for job in jobs}
+            lookups = Lookups(loaded, tables, registries, sources, paths)
             share_decoding(pipelines, registries)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
@@ -191,6 +193,7 @@ class AnomalyApp(LaneApp):
                 )
             except SettingsError as error:
                 end(error)  # nothing has been started yet that would have to be stopped
+        self.worker.state = (False, "reading the tables that are looked up in")
         try:
             await self.worker.lookups.read_topics()
         except DataError as error:
@@ -327,7 +330,7 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
         SqlError: a file is wrong.
     """
     settings = loaded.settings
-    limits = Limits(**settings.limits.model_dump(exclude={"lookup_rows"}))
+    limits = Limits(**settings.limits.model_dump())
     jobs: list[Job] = []
     for path in job_files(loaded):
         try:
@@ -351,11 +354,6 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
             raise error.in_file(path) from None
         jobs.append(job)
     return jobs
-
-
-def _looked_up(jobs: Sequence[Job]) -> set[str]:
-    """Topics of the tables that queries look rows up in."""
-    return {lookup.source.topic for job in jobs for lookup in job.lookups if isinstance(lookup.source, Source)}
 
 
 def _urls(loaded: LoadedSettings) -> list[str]:

@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from anomaly_app.batch import Result, Rows, run_bound
+from anomaly_app.batch import Result, Rows, fill_lookups, run_bound
 from anomaly_app.changes import Change
 from anomaly_app.errors import AnomalyError, BrokerError, SqlError, SqlValidationError
 from anomaly_app.formats.values import to_internal
 from anomaly_app.jobs.binder import BoundQuery, bind_job
+from anomaly_app.jobs.files import is_file
+from anomaly_app.jobs.lookups import Lookup, bind_lookups
 from anomaly_app.jobs.model import Sink, Source
 from anomaly_app.jobs.precedence import settle, settle_tables
 from anomaly_app.jobs.tables import bind_sink, bind_source
@@ -204,9 +206,11 @@ class Shell:
         if not sources:
             self._show(self.session.execute(sql))
             return
-        loaded = self.settled(sources.values())
+        lookups = self._lookups(bound, sql)
+        followed = [lookup.source for lookup in lookups if isinstance(lookup.source, Source)]
+        loaded = self.settled([*sources.values(), *followed])
         batch = self.options.batch
-        query = LiveQuery(bound.factory, sources, loaded, to_end=batch)
+        query = LiveQuery(bound.factory, sources, loaded, to_end=batch, lookups=lookups)
         bounded = batch or all(source.bounded for source in sources.values())
         if bound.factory.bounded_only and not bounded:
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
@@ -240,7 +244,9 @@ class Shell:
         memory = []
         for table in bound.tables:
             create = creates.get(table.name)
-            if create is None or not create.options:
+            if create is not None and is_file(create):
+                memory.append(table)
+            elif create is None or not create.options:
                 memory.append(table)
                 self.session.catalog.data.setdefault(table.name, Rows())  # an INSERT may come later
             elif table.name not in topics:
@@ -251,6 +257,22 @@ class Shell:
             problem = f"table {memory[0].name} is in memory and {next(iter(topics))} is a topic: a query reads one kind"
             raise SqlValidationError(problem, sql, *memory[0].span)
         return topics
+
+    def _lookups(self, bound: BoundQuery, sql: str) -> list[Lookup]:
+        """The tables that a query looks rows up in; those that are in memory are filled."""
+        catalog = self.session.catalog
+        memory = []
+        for table, read in bound.lookups:
+            create = catalog.creates.get(read.name)
+            if create is None or not create.options:
+                catalog.data.setdefault(read.name, Rows())
+                memory.append((table, read))
+        fill_lookups(memory, catalog.data, sql)
+        warnings: list[str] = []
+        filled = {read.name for _, read in memory}
+        lookups = bind_lookups(bound.factory.node, catalog.creates, sql, warnings, filled)
+        self.warn(warnings)
+        return lookups
 
     def settled(self, tables: Iterable[Source | Sink], warnings: Sequence[str] = ()) -> LoadedSettings:
         """The settings, with what the tables add; ``warnings`` about them are told too."""
