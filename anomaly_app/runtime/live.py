@@ -17,11 +17,14 @@ from anomaly_app.errors import AnomalyError, BrokerError
 from anomaly_app.eventtime import split_ahead
 from anomaly_app.formats.records import RecordDecoder
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
-from anomaly_app.jobs.model import Source
+from anomaly_app.jobs.lookups import Lookup
+from anomaly_app.jobs.model import Job, Source
 from anomaly_app.operators import Finding
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
+from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.positions import first_position, last_position
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.registries import Registries
@@ -47,6 +50,8 @@ class LiveCounts:
         unreadable: records that could not be read.
         ignored: those that the format lets go, with ``ignore-parse-errors``.
         failed: rows on which an expression failed.
+        nulls: records without value that the table lets go.
+        kept_out: rows of tables of lookup joins that joins cannot find, by reason.
         first: what was wrong with the first of the unreadable or failed ones.
     """
 
@@ -56,6 +61,8 @@ class LiveCounts:
     unreadable: int = 0
     ignored: int = 0
     failed: int = 0
+    nulls: int = 0
+    kept_out: Mapping[str, int] = field(default_factory=dict)
     first: str = field(default="")
 
     def note(self, problem: str) -> None:
@@ -71,6 +78,8 @@ class LiveCounts:
             "unreadable": self.unreadable,
             "ignored": self.ignored,
             "failed": self.failed,
+            "without value": self.nulls,
+            **{reason.replace("_", " "): count for reason, count in self.kept_out.items()},
         }
         told = ", ".join(f"{count:,} {what}" for what, count in counted.items() if count)
         return f"{told}; the first: {self.first}" if told and self.first else told
@@ -100,6 +109,7 @@ class LiveQuery:
         factory: the query.
         sources: the tables that it reads, by name.
         loaded: the settings.
+        lookups: tables of its lookup joins.
         to_end: read to where the topics end now, whatever the tables say.
 
     Attributes:
@@ -107,9 +117,16 @@ class LiveQuery:
     """
 
     def __init__(
-        self, factory: PlannedQuery, sources: Mapping[str, Source], loaded: LoadedSettings, *, to_end: bool = False
+        self,
+        factory: PlannedQuery,
+        sources: Mapping[str, Source],
+        loaded: LoadedSettings,
+        *,
+        lookups: Sequence[Lookup] = (),
+        to_end: bool = False,
     ) -> None:
         self._factory, self._sources, self._loaded, self._to_end = factory, sources, loaded, to_end
+        self._looked_up = Job("the statement", "", "", "", (), lookups=tuple(lookups))
         self.counts = LiveCounts()
 
     async def run(self, show: Callable[[Sequence[Finding]], None]) -> None:
@@ -143,33 +160,65 @@ class LiveQuery:
         decoders = {
             name: RecordDecoder(source, layouts[name], registries.of(source)) for name, source in self._sources.items()
         }
+        own = {source.topic for source in self._sources.values()}
+        others = {one.source.topic for one in self._looked_up.lookups if isinstance(one.source, Source)}
         async with TopicAdmin(self._loaded) as admin:
-            counts = await admin.sources(sorted({source.topic for source in self._sources.values()}))
+            counts = await admin.sources(sorted(own | others))
         tables = {
             name: LiveTable(source.schema, layouts[name], range(counts[source.topic]))
             for name, source in self._sources.items()
         }
         self._task = LiveTask(self._factory, tables)
-        async with self._reader(counts) as (consumer, partitions):
-            forgotten = time.monotonic()
-            while not self._at_end(partitions):
-                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
-                for place, records in batches.items():
-                    for name in partitions[place]:
-                        await self._take(name, place.partition, partitions[place][name], records, decoders[name])
-                for place, tables_of in partitions.items():
-                    # Markers of transactions and compacted records are passed without a record.
-                    reached = await consumer.position(place)
-                    for one in tables_of.values():
-                        one.position = max(one.position, reached)
-                self._pass_time(consumer, partitions)
-                show(self._found())
-                if time.monotonic() - forgotten > FORGET_S:
-                    forgotten = time.monotonic()
-                    self._task.forget()
-                await asyncio.sleep(0)  # a topic with much to read must not keep the terminal from its keys
+        async with self._tables_filled(registries, counts) as followers:
+            async with self._reader({topic: counts[topic] for topic in own}) as (consumer, partitions):
+                forgotten = time.monotonic()
+                while not self._at_end(partitions):
+                    await self._round(consumer, partitions, decoders)
+                    show(self._found())
+                    if time.monotonic() - forgotten > FORGET_S:
+                        forgotten = time.monotonic()
+                        self._task.forget()
+                    for follower in followers:
+                        if follower.done():
+                            follower.result()
+                    await asyncio.sleep(0)  # a topic with much to read must not keep the terminal from its keys
         self._task.finish()
         show(self._found())
+
+    @asynccontextmanager
+    async def _tables_filled(
+        self, registries: Registries, counts: Mapping[str, int]
+    ) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+        """The tables of lookup joins: all their rows, and then what becomes of them."""
+        lookups = Lookups(self._loaded, [self._looked_up], registries, counts)
+        followers: list[asyncio.Task[None]] = []
+        try:
+            await lookups.read_files()
+            await lookups.read_topics()
+            followers = [asyncio.create_task(work) for work in lookups.works()]
+            yield followers
+        finally:
+            await cancel(followers)
+            self.counts.kept_out = dict(lookups.counters())
+            await lookups.close()
+
+    async def _round(
+        self,
+        consumer: Any,
+        partitions: Mapping[TopicPartition, Mapping[str, _Partition]],
+        decoders: Mapping[str, RecordDecoder],
+    ) -> None:
+        """Take what there is."""
+        batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
+        for place, records in batches.items():
+            for name, partition in partitions[place].items():
+                await self._take(name, place.partition, partition, records, decoders[name])
+        for place, tables in partitions.items():
+            # Markers of transactions and compacted records are passed without a record.
+            reached = await consumer.position(place)
+            for one in tables.values():
+                one.position = max(one.position, reached)
+        self._pass_time(consumer, partitions)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -245,6 +294,7 @@ class LiveQuery:
         counts, rows = self.counts, decoded.rows
         counts.read += len(records)
         counts.ignored += decoded.ignored
+        counts.nulls += decoded.tombstones if self._sources[name].skips_nulls else 0
         counts.unreadable += len(decoded.bad)
         for record, error in decoded.bad[:1]:
             counts.note(f"{record.topic}[{record.partition}] offset {record.offset}: {error}")
