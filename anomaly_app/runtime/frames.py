@@ -17,6 +17,7 @@ import msgspec
 from anomaly_app.errors import DecodeError
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.schema import python_type
+from anomaly_app.upstreams import upstream_of
 
 POSITION_BITS = 20
 """A row behind a repartition has the position (offset of its frame << 20) + its number in the frame."""
@@ -47,6 +48,7 @@ class Frame(msgspec.Struct, array_like=True):
         columns: name and type of each column of the rows: after a change of the job, frames of its earlier version are
             still in the topic.
         rows: ``(event time, upstream offset, column 0, …)``.
+        input: number of the table that the upstream partition is of, where the queries read several.
     """
 
     upstream: int
@@ -55,6 +57,7 @@ class Frame(msgspec.Struct, array_like=True):
     run: str = ""
     columns: msgspec.Raw = msgspec.Raw(b"\x90")
     rows: msgspec.Raw = msgspec.Raw(b"\x90")
+    input: int = 0
 
 
 _head = msgspec.msgpack.Decoder(Frame)
@@ -71,6 +74,7 @@ class FrameCodec:
 
     Args:
         layout: columns of a row.
+        number: of the table.
 
     Example:
         >>> from anomaly_app.schema import INT, Column
@@ -80,7 +84,8 @@ class FrameCodec:
         ([(1000, 1048576, 7, 3, 42)], [42])
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, number: int = 0) -> None:
+        self._number = number
         self._names = [f"{column.name} {column.type.with_nullable(True)}" for column in layout.columns]
         self._types = [python_type(column.type) for column in layout.columns]
         self._columns = msgspec.Raw(_encode(self._names))
@@ -91,7 +96,7 @@ class FrameCodec:
         self, upstream: int, watermark: int, rows: Sequence[Row] = (), what: What = What.ACTIVE, run: str = ""
     ) -> bytes:
         """A frame of rows ``(event time, offset, columns…)``."""
-        return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows))))
+        return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows)), self._number))
 
     def encode_all(self, upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:
         """As many frames as the rows need; only the last one carries the new watermark."""
@@ -108,11 +113,13 @@ class FrameCodec:
     def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:
         """Rows in the engine's form, with (upstream partition, upstream offset) behind the columns, and these offsets.
 
+        The upstream partition is told as one number, of table and partition: see :mod:`anomaly_app.upstreams`.
+
         Raises:
             DecodeError: the rows lack a column that the job reads now.
             msgspec.DecodeError: these are no rows.
         """
-        position, upstream = frame_offset << POSITION_BITS, frame.upstream
+        position, upstream = frame_offset << POSITION_BITS, upstream_of(frame.input, frame.upstream)
         given = self._own.decode(frame.rows) if frame.columns == self._columns else self._decode_other(frame)
         rows: list[Row] = []
         offsets: list[int] = []
@@ -145,7 +152,7 @@ def _rows_decoder(types: Sequence[Any]) -> Any:
 
 
 def partition_of(layout: Layout, partition_by: Sequence[str], partitions: int) -> Callable[[Row], int]:
-    """Where a row belongs: the same partition for equal keys, in every process and release."""
+    """Where a row belongs: the same partition for equal keys, in every process and release, and of every table."""
     places = [layout.index(name) for name in partition_by]
     if not places:
         return lambda row: 0
