@@ -130,10 +130,10 @@ def test_queries_about_the_same_window_in_where(condition: str, expected: list[i
     assert sorted(row[0] for row in rows) == expected  # type: ignore[type-var]
 
 
-def test_a_join_of_other_windows_is_refused_by_name() -> None:
+def test_a_join_of_other_windows_is_one_that_keeps_its_rows() -> None:
     other = WINDOWS.format("r").replace("'10'", "'20'")
-    with pytest.raises(SqlValidationError, match="JOIN is not supported"):
-        ids(f"SELECT a.id FROM {WINDOWS.format('l')} a JOIN {other} b ON {SAME}")
+    assert ids(f"SELECT a.id FROM {WINDOWS.format('l')} a JOIN {other} b ON {SAME}") == []
+    assert ids(f"SELECT a.id FROM {WINDOWS.format('l')} a JOIN {other} b ON a.window_start = b.window_start")
 
 
 def test_sessions_without_groups() -> None:
