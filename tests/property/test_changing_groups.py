@@ -24,6 +24,9 @@ CHANGING = replace(APPEND, changelog=Changelog.ALL)
 
 Record = tuple[Any, ...]
 """k, v, d, s."""
+Log = list[tuple[int, Record]]
+"""What came and went so far."""
+Evaluate = Callable[[list[Record], bool, Log], list[Record]]
 
 ROWS = st.tuples(
     st.sampled_from([None, "a", "b", "c"]),
@@ -77,10 +80,6 @@ AGGREGATES: dict[str, Callable[[list[Record]], Any]] = {
     "MIN(v)": lambda rows: min(known(r[1] for r in rows), default=None),
     "MAX(s)": lambda rows: max(known(r[3] for r in rows), default=None),
     "MAX(d) FILTER (WHERE s = 'x')": lambda rows: max(known(r[2] for r in rows if r[3] == "x"), default=None),
-    "FIRST_VALUE(v)": lambda rows: next(iter(known(r[1] for r in rows)), None),
-    "LAST_VALUE(s)": lambda rows: next(reversed(known(r[3] for r in rows)), None),
-    "LISTAGG(s, '|')": lambda rows: "|".join(known(r[3] for r in rows)) or None,
-    "ARRAY_AGG(v)": lambda rows: [r[1] for r in rows],
     "COUNT(DISTINCT v)": lambda rows: len(set(known(r[1] for r in rows))),
     "SUM(DISTINCT v)": lambda rows: sum(set(known(r[1] for r in rows))) if known(r[1] for r in rows) else None,
     "COUNT(DISTINCT s) FILTER (WHERE v < 2)": lambda rows: len(
@@ -88,6 +87,13 @@ AGGREGATES: dict[str, Callable[[list[Record]], Any]] = {
     ),
     "MEDIAN(v)": lambda rows: median(known(r[1] for r in rows)),
 }  # fmt: skip
+BY_ARRIVAL: dict[str, tuple[int, bool, Callable[[list[Any]], Any]]] = {
+    "FIRST_VALUE(v)": (1, False, lambda values: values[0] if values else None),
+    "LAST_VALUE(s)": (3, False, lambda values: values[-1] if values else None),
+    "LISTAGG(s, '|')": (3, False, lambda values: "|".join(values) or None),
+    "ARRAY_AGG(v)": (1, True, lambda values: values),
+}
+"""The column, whether NULL counts, and what comes of the values. Of equal values the first to come goes first."""
 EXACT: dict[str, Callable[[list[Record]], Any]] = {
     "SUM(d)": lambda rows: exact(known(r[2] for r in rows)),
     "SUM(DISTINCT d)": lambda rows: exact(list(set(known(r[2] for r in rows)))),
@@ -100,18 +106,33 @@ EXACT: dict[str, Callable[[list[Record]], Any]] = {
 """What is exact only because nothing is lost when values go: a sum of floats has an error of its own."""
 
 
-def grouped(keys: Callable[[Record], Any], having: int = 0) -> Callable[[list[Record], bool], list[Record]]:
-    def evaluate(rows: list[Record], changing: bool) -> list[Record]:
+def grouped(keys: Callable[[Record], Any], having: int = 0) -> Evaluate:
+    def in_order(key: Any, column: int, nulls: bool, log: Log) -> list[Any]:
+        values: list[Any] = []
+        for kind, row in log:
+            if keys(row) == key and (nulls or row[column] is not None):
+                (values.remove if kind % 2 else values.append)(row[column])
+        return values
+
+    def evaluate(rows: list[Record], changing: bool, log: Log) -> list[Record]:
         groups: dict[Any, list[Record]] = {}
         for row in rows:
             groups.setdefault(keys(row), []).append(row)
         calls = [*AGGREGATES.values(), *(EXACT.values() if changing else ())]
-        return [(*key, *(call(own) for call in calls)) for key, own in groups.items() if len(own) > having]
+        return [
+            (
+                *key,
+                *(finish(in_order(key, column, nulls, log)) for column, nulls, finish in BY_ARRIVAL.values()),
+                *(call(own) for call in calls),
+            )
+            for key, own in groups.items()
+            if len(own) > having
+        ]
 
     return evaluate
 
 
-def sets(rows: list[Record], _: bool) -> list[Record]:
+def sets(rows: list[Record], _: bool, __: Log) -> list[Record]:
     found = []
     for keys in ((0, 3), (0,), ()):
         groups: dict[Any, list[Record]] = {}
@@ -123,17 +144,17 @@ def sets(rows: list[Record], _: bool) -> list[Record]:
     return found
 
 
-def nested(rows: list[Record], _: bool) -> list[Record]:
+def nested(rows: list[Record], _: bool, __: Log) -> list[Record]:
     sizes = Counter(row[0] for row in rows)
     return [(size, count) for size, count in Counter(sizes.values()).items()]
 
 
-def unique(rows: list[Record], _: bool) -> list[Record]:
+def unique(rows: list[Record], _: bool, __: Log) -> list[Record]:
     return list({(row[0], row[3]) for row in rows})
 
 
-def both(kind: str, every: bool) -> Callable[[list[Record], bool], list[Record]]:
-    def evaluate(rows: list[Record], _: bool) -> list[Record]:
+def both(kind: str, every: bool) -> Evaluate:
+    def evaluate(rows: list[Record], _: bool, __: Log) -> list[Record]:
         left = Counter((row[3],) for row in rows if row[1] is not None)
         right = Counter((row[3],) for row in rows if row[0] == "a")
         if not every:
@@ -145,13 +166,13 @@ def both(kind: str, every: bool) -> Callable[[list[Record], bool], list[Record]]
 
 
 def query(keys: str, having: str = "", *, changing: bool) -> str:
-    calls = ", ".join([*AGGREGATES, *(EXACT if changing else ())])
+    calls = ", ".join([*BY_ARRIVAL, *AGGREGATES, *(EXACT if changing else ())])
     by = f"GROUP BY {keys}" if keys else ""
     return f"SELECT {keys + ', ' if keys else ''}{calls} FROM t {by} {having}"
 
 
 LEFT, RIGHT = "SELECT s FROM t WHERE v IS NOT NULL", "SELECT s FROM t WHERE k = 'a'"
-QUERIES: dict[str, tuple[str | None, Callable[[list[Record], bool], list[Record]]]] = {
+QUERIES: dict[str, tuple[str | None, Evaluate]] = {
     "k": (None, grouped(lambda row: (row[0],))),
     "k, v": (None, grouped(lambda row: (row[0], row[1]))),
     "": (None, grouped(lambda row: ())),
@@ -267,6 +288,7 @@ def test_groups_are_those_of_the_rows_that_are_there(
     pending: list[tuple[Any, ...]] = []
     position = 0
     there: list[Record] = []
+    log: Log = []
 
     def step() -> None:
         nonlocal pending
@@ -278,15 +300,16 @@ def test_groups_are_those_of_the_rows_that_are_there(
     for (given_rows, there), cut in zip(changes_of(steps, changing=changing), cuts, strict=False):
         for kind, row in given_rows:
             values = [row[place] for place in places]
+            log.append((kind, row))
             pending.append((0, position, *values, *([kind] if changing else [])))
             position += 1
         if cut:
             step()
-            wanted = Counter(map(hashable, evaluate(there, changing)))
+            wanted = Counter(map(hashable, evaluate(there, changing, log)))
             assert +told == wanted
         if cut in ("flush", "crash"):
             disk.take(operator)
         if cut == "crash":
             operator = disk.restored(create, backed)
     step()
-    assert +told == Counter(map(hashable, evaluate(there, changing)))
+    assert +told == Counter(map(hashable, evaluate(there, changing, log)))
