@@ -130,10 +130,11 @@ def test_queries_about_the_same_window_in_where(condition: str, expected: list[i
     assert sorted(row[0] for row in rows) == expected  # type: ignore[type-var]
 
 
-def test_a_join_of_other_windows_is_one_that_keeps_its_rows() -> None:
+def test_a_join_of_other_windows_is_a_regular_join() -> None:
     other = WINDOWS.format("r").replace("'10'", "'20'")
-    assert ids(f"SELECT a.id FROM {WINDOWS.format('l')} a JOIN {other} b ON {SAME}") == []
-    assert ids(f"SELECT a.id FROM {WINDOWS.format('l')} a JOIN {other} b ON a.window_start = b.window_start")
+    left, right = table((1, "a", 1), (2, "a", 12)), table((3, "a", 3), (4, "a", 23))
+    sql = f"SELECT a.id, b.id AS d FROM {WINDOWS.format('l')} a JOIN {other} b ON a.window_start = b.window_start"
+    assert sorted(ids(sql, left, right)) == [(1, 3)]
 
 
 def test_sessions_without_groups() -> None:
