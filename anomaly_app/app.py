@@ -27,6 +27,7 @@ from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
+from anomaly_app.runtime.decoding import share_decoding
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.lookups import Lookups, topics_of
 from anomaly_app.runtime.overview import Overview
@@ -149,6 +150,7 @@ class AnomalyApp(LaneApp):
             tables = {job.name: job.lookups for job in jobs}
             paths = {job.name: job.path or job.name for job in jobs}
             lookups = Lookups(loaded, tables, registries, sources, paths)
+            share_decoding(pipelines, registries)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
         try:

@@ -408,7 +408,9 @@ def _to_python(columns: Sequence[Column], first: int) -> Callable[[Sequence[Any]
 
 def _batches(table: Rows, bound: BoundTable) -> Iterator[tuple[list[Row], list[Rejected]]]:
     """Rows in the engine's layout, converted and checked, some thousand at a time; and those that cannot be read."""
+    from anomaly_app.eventtime import with_times
     from anomaly_app.incoming import ColumnsComputer, no_collection, without
+    from anomaly_app.operators import MIN_WATERMARK, TIME
 
     schema = bound.schema
     given = _table(table, schema)
@@ -425,7 +427,7 @@ def _batches(table: Rows, bound: BoundTable) -> Iterator[tuple[list[Row], list[R
     proctime = next((number for number, c in enumerate(schema.columns) if c.origin is Origin.PROCTIME), None)
     rowtime = next((number for number, column in enumerate(wanted) if column.name == schema.rowtime), None)
     per_ms = 1 if rowtime is None else units_per_second(wanted[rowtime].type) // 1_000
-    kinds = _kinds(table, schema)
+    kinds, upserts, highest = _kinds(table, schema), schema.changelog is Changelog.UPSERT, MIN_WATERMARK
     for read in given.chunks(computer.given, BATCH_ROWS):
 
         def shown(place: int, columns: Sequence[Sequence[Any]] = read.columns) -> tuple[Any, ...]:
@@ -434,11 +436,18 @@ def _batches(table: Rows, bound: BoundTable) -> Iterator[tuple[list[Row], list[R
         chunk, wrong = computer.compute(read)
         if rowtime is not None and None in chunk.columns[rowtime]:
             reason = f"the event time {schema.told(wanted[rowtime])} is NULL"
-            missing = [place for place, time in enumerate(chunk.columns[rowtime]) if time is None]
+            missing = [
+                place
+                for place, time in enumerate(chunk.columns[rowtime])
+                if time is None and not (upserts and kinds is not None and kinds(chunk.positions[place]) % 2)
+            ]
             wrong = {**dict.fromkeys(missing, reason), **wrong}
         chunk = without(chunk, wrong, shown)
         with no_collection():
             rows = _rows(chunk, rowtime, per_ms, proctime, kinds)
+        if upserts and rowtime is not None and rows:
+            rows = list(with_times(rows, highest))
+            highest = max(highest, max(row[TIME] for row in rows))
         yield rows, chunk.rejected
 
 
@@ -459,10 +468,12 @@ def _rows(
     chunk: Chunk, rowtime: int | None, per_ms: int, proctime: int | None, kinds: Callable[[int], int] | None
 ) -> list[Row]:
     columns, count = list(chunk.columns), len(chunk.positions)
-    times: Sequence[int] = [0] * count
+    times: Sequence[int | None] = [0] * count
     now = clock.time_ns() // 1_000_000
     if rowtime is not None:
-        times = columns[rowtime] if per_ms == 1 else [time // per_ms for time in columns[rowtime]]
+        times = (
+            columns[rowtime] if per_ms == 1 else [None if time is None else time // per_ms for time in columns[rowtime]]
+        )
     elif proctime is not None:
         times = [now] * count
     if proctime is not None:

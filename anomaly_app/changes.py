@@ -68,7 +68,7 @@ def rows_left(changes: Iterable[tuple[int, Any]]) -> list[Any]:
     rows: list[Any] = []
     gone: set[int] = set()
     for kind, row in changes:
-        key = _hashable(row)
+        key = hashable(row)
         if kind % 2 == 0:
             places.setdefault(key, []).append(len(rows))
             rows.append(row)
@@ -77,12 +77,12 @@ def rows_left(changes: Iterable[tuple[int, Any]]) -> list[Any]:
     return [row for number, row in enumerate(rows) if number not in gone]
 
 
-def _hashable(value: Any) -> Any:
+def hashable(value: Any) -> Any:
     """A value that is equal where the value is: NaN is itself, and lists and maps are their contents."""
     if isinstance(value, (tuple, list)):
-        return tuple([_hashable(one) for one in value])
+        return tuple([hashable(one) for one in value])
     if isinstance(value, dict):
-        return frozenset((_hashable(key), _hashable(one)) for key, one in value.items())
+        return frozenset((hashable(key), hashable(one)) for key, one in value.items())
     if isinstance(value, float):
         return "NaN" if value != value else (value, str(value))
     return value

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from anomaly_app.errors import StateError
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
 from anomaly_app.patterns.state import KeyCodec
-from anomaly_app.schema import Column
+from anomaly_app.schema import NAN, Column
 
 V = TypeVar("V")
 
@@ -165,6 +165,11 @@ class KeyedState(Generic[V]):
     def __len__(self) -> int:
         """Number of the values that live."""
         return len(self.live)
+
+    @property
+    def has_backing(self) -> bool:
+        """Whether values may be elsewhere: then :meth:`prefetch` must be called before they are looked for."""
+        return self._backing is not None
 
     # --- values -------------------------------------------------------------------------------------
 
@@ -351,7 +356,7 @@ class KeyedState(Generic[V]):
         return self._key_codec.encode((key,) if self._single else key)
 
     def _key(self, name: bytes) -> Any:
-        values = self._key_codec.decode(name)
+        values = tuple([NAN if value != value else value for value in self._key_codec.decode(name)])
         return values[0] if self._single else values
 
     # --- room -----------------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ class Kind(Enum):
     NULL = "NULL"
 
 
+NAN = float("nan")
+"""NaN as a key: it is equal to itself only as one object."""
 WHOLE_NUMBERS = frozenset({Kind.TINYINT, Kind.SMALLINT, Kind.INT, Kind.BIGINT})
 APPROXIMATE = frozenset({Kind.FLOAT, Kind.DOUBLE})
 NUMBERS = WHOLE_NUMBERS | APPROXIMATE | {Kind.DECIMAL}

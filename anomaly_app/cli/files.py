@@ -36,7 +36,7 @@ class Unreadable(NamedTuple):
     text: str
 
 
-_SHOWN = 200
+SHOWN = 200
 
 
 class FileTable(ABC):
@@ -162,7 +162,7 @@ class _CsvFile(FileTable):
                 self._rows.append([value or None for value in record])
                 numbers.append(line)
             if problem is not None:
-                text = lines[line - 1].rstrip("\r\n")[:_SHOWN]
+                text = lines[line - 1].rstrip("\r\n")[:SHOWN]
                 unreadable.append(Unreadable(line, problem, text.encode("utf-8", "replace").decode()))
         super().__init__(header, numbers, unreadable)
 
@@ -213,25 +213,29 @@ def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
             start = begin + 1 if open_quote else end
 
 
-class _JsonFile(FileTable):
-    """JSON lines, decoded as the worker does it. A field that no record has is NULL, as in the worker."""
+class JsonLines(FileTable):
+    """JSON lines, decoded as the worker does it. A field that no record has is NULL, as in the worker.
+
+    Args:
+        lines: number and text of each.
+        unreadable: of lines that are not among them; takes those that are no objects.
+    """
 
     absent_is_null = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, lines: Iterable[tuple[int, bytes]], unreadable: list[Unreadable]) -> None:
         import msgspec
 
         decode = msgspec.json.Decoder(dict[str, Any]).decode
         self._records: list[dict[str, Any]] = []
         self._raw: list[bytes] = []
         numbers: list[int] = []
-        unreadable: list[Unreadable] = []
-        for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        for number, line in lines:
             if line.strip():
                 try:
                     self._records.append(decode(line))
                 except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                    text = line[:_SHOWN].decode("utf-8", "replace").rstrip()
+                    text = line[:SHOWN].decode("utf-8", "replace").rstrip()
                     unreadable.append(Unreadable(number, f"expected a JSON object: {error}", text))
                     continue
                 self._raw.append(line)
@@ -243,15 +247,18 @@ class _JsonFile(FileTable):
         return len(self._raw)
 
     def own_rows(self) -> Sequence[Sequence[Any]]:
+        """See :class:`FileTable`."""
         names = [name for name in self.names if name not in self._reached]
         return [[record.get(name) for name in names] for record in self._records]
 
     def values(self, name: str) -> list[Any]:
+        """See :class:`FileTable`."""
         if name in self.names and name not in self._reached:
             return [record.get(name) for record in self._records]
         return super().values(name)
 
     def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
+        """See :class:`FileTable`."""
         from anomaly_app.formats.json import JsonDecoder
         from anomaly_app.formats.options import JsonOptions
         from anomaly_app.incoming import Chunk, Rejected
@@ -274,10 +281,15 @@ class _JsonFile(FileTable):
                         rows.append(decoder.decode_one(self._raw[place]))
                         kept.append(place)
                     except DecodeError as error:
-                        text = self._raw[place][:_SHOWN].decode("utf-8", "replace").rstrip()
+                        text = self._raw[place][:SHOWN].decode("utf-8", "replace").rstrip()
                         rejected.append(Rejected(place + 1, str(error), (text,)))
                 positions = kept
             yield Chunk(positions, list(zip(*rows, strict=True)) or [()] * len(wanted), rejected)
+
+
+def json_lines(path: Path) -> Iterable[tuple[int, bytes]]:
+    """Number and text of each line of a file."""
+    return enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)
 
 
 class _ParquetFile(FileTable):
@@ -309,7 +321,7 @@ class _ParquetFile(FileTable):
 
 _READERS: dict[str, Callable[[Path], FileTable]] = {
     ".csv": _CsvFile,
-    ".jsonl": _JsonFile,
+    ".jsonl": lambda path: JsonLines(json_lines(path), []),
     ".parquet": _ParquetFile,
 }
 

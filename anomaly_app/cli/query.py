@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anomaly_app.cli.files import FileTable
     from anomaly_app.incoming import Chunk
     from anomaly_app.schema import Column
+    from anomaly_app.sql.statements import CreateTable
 
 NEVER_LATE_MS = 1 << 60
 """A file is complete: without a bound on disorder no row of it can be late."""
@@ -66,8 +67,11 @@ def query(
     Example: anomaly query spikes.sql sales.csv --explain-match
     """
     from anomaly_app.batch import run
+    from anomaly_app.cli.changes import read_changes
     from anomaly_app.cli.files import read_table
     from anomaly_app.errors import SqlError
+    from anomaly_app.jobs.tables import changelog_of
+    from anomaly_app.schema import Changelog
 
     if json and csv:
         raise typer.BadParameter("--json or --csv, not both")
@@ -87,9 +91,16 @@ def query(
                 raise typer.BadParameter(
                     f"{given!r} should be NAME=FILE, such as sales=sales.csv", param_hint="--table"
                 )
-            file = files[known] = read_table(Path(path))
-            declared = known.replace("`", "").lower() in _declared_tables(body)
-            tables[known] = _table(file, path, declared, columns, rowtime, delay, proctime)
+            create = _declared_tables(body).get(known.replace("`", "").lower())
+            changelog = Changelog.APPEND if create is None else changelog_of(create, body)
+            kinds: Sequence[str] = ()
+            if create is None or changelog is Changelog.APPEND:
+                file = read_table(Path(path))
+            else:
+                file, kinds = read_changes(Path(path), changelog is Changelog.ALL)
+            files[known] = file
+            tables[known] = _table(file, path, create is not None, columns, rowtime, delay, proctime)
+            tables[known].kinds = kinds
             tables[known].rows = _Watched(file, bar, path)
         try:
             result = run(body, tables, dialect=dialect)
@@ -151,8 +162,8 @@ class _Watched:
             self._bar.advance(self._task, len(chunk.positions) + len(chunk.rejected))
 
 
-def _declared_tables(body: str) -> set[str]:
-    """Names of the CREATE TABLE statements of a text; its mistakes are found when it runs."""
+def _declared_tables(body: str) -> Mapping[str, CreateTable]:
+    """The CREATE TABLE statements of a text, by name; its mistakes are found when it runs."""
     from anomaly_app.errors import SqlError
     from anomaly_app.sql import parse_statements
     from anomaly_app.sql.statements import CreateTable
@@ -160,8 +171,8 @@ def _declared_tables(body: str) -> set[str]:
     try:
         statements = parse_statements(body)
     except SqlError:
-        return set()
-    return {".".join(each.path).lower() for each in statements if isinstance(each, CreateTable)}
+        return {}
+    return {".".join(each.path).lower(): each for each in statements if isinstance(each, CreateTable)}
 
 
 def _table_of(body: str, name: str) -> str:

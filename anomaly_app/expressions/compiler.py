@@ -93,6 +93,9 @@ class ExpressionCompiler:
             return self._field(node)
         if isinstance(node, n.Star):
             raise self.fail(node, "* may stand in COUNT(*) only")
+        if isinstance(node, (n.InQuery, n.Exists, n.ScalarQuery)):
+            where = "in WHERE, in HAVING, and in the SELECT list around aggregates"
+            raise self.fail(node, f"a query cannot stand inside this expression: it may stand {where}")
         raise self.fail(node, "this expression is not supported")
 
     def _minus(self, node: n.Unary) -> Code:

@@ -12,11 +12,6 @@ WAYS = {
     "JOIN": _JOIN,
     "LATERAL": "functions of a row stand in the SELECT list",
     "FOR SYSTEM_TIME AS OF": _JOIN,
-    "UNION": "UNION ALL gives every row of both",
-    "INTERSECT": "one query with both conditions in WHERE",
-    "EXCEPT": "one query with WHERE … AND NOT (…)",
-    "SELECT DISTINCT": "a window gives each once: SELECT DISTINCT …, window_start, window_end FROM TUMBLE(…)",
-    "GROUP BY": f"a window gives each group once, SELECT … {_WINDOW}",
     "IN (SELECT …)": "list the values, as in IN ('a', 'b')",
     "EXISTS (SELECT …)": "list the values, as in IN ('a', 'b')",
     "a subquery as a value": "write the value, or compute it in a query in FROM: SELECT … FROM (SELECT …)",
@@ -35,8 +30,8 @@ def refusal(clause: str) -> str:
     """What is wrong with a clause that there is not.
 
     Example:
-        >>> refusal("INTERSECT")
-        'INTERSECT is not supported: one query with both conditions in WHERE'
+        >>> refusal("RANK … OVER")
+        'RANK … OVER is not supported: ROW_NUMBER() numbers rows'
         >>> refusal("LEFT JOIN").partition(" or MAP")[0]
         "LEFT JOIN is not supported: values of a small table are listed, as in IN ('a', 'b')"
         >>> refusal("CREATE FUNCTION")

@@ -7,9 +7,10 @@ other one.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from anomaly_app.errors import LimitError, StateError
@@ -27,14 +28,21 @@ ALONE, MET = b"p", b"t"
 _STRETCHES = 512
 """In how many stretches of time the rows of a side are let go."""
 
-Entry: TypeAlias = tuple[int, Row]
-"""A row that is held, and its number in order of arrival."""
+_FRESH = 10_000
+"""So many rows wait to be stored before it is asked whether they are held still."""
 
-Take: TypeAlias = Callable[
-    [Sequence[Row], int, "KeptRows", "KeptRows", list[Row], Callable[[Exception, Row], None]], None
-]
-"""(rows of a side, watermark in front of them, what is held of this side, and of the other, list for the rows that come
-of them, what to do with an error). Generated for each side of a join."""
+Entry: TypeAlias = tuple[int, int, Row]
+"""The time of a row that is held, its number in order of arrival, and the row."""
+
+Fail: TypeAlias = Callable[[Exception, Row], None]
+
+Hold: TypeAlias = Callable[[Sequence[Row], int, "KeptRows", Fail], list[Entry]]
+"""(rows of a side, watermark in front of them, what is held of this side, what to do with an error) to the rows as
+entries: a row that is not held has the number -1. Generated for each side of a join."""
+
+Meet: TypeAlias = Callable[[list[Entry], int, "KeptRows", "KeptRows", int, list[Row], Fail], None]
+"""(what :data:`Hold` gave, watermark in front of it, what is held of this side, and of the other, number from which on
+rows of the other have come with these, list for the rows that come of pairs, what to do with an error)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,8 @@ class IntervalSide:
         reads: names of the columns that somebody needs: the others are not stored.
         key_of: what must be equal on both sides: one value, or a tuple of several or none.
         reach: by how many ms a row of the other side may be later at most.
-        take: generated.
+        hold: generated.
+        meet: generated.
         alone: from a row that has met none to one of the result, None if it is filtered; None if the side is no outer
             one.
     """
@@ -55,7 +64,8 @@ class IntervalSide:
     reads: Collection[str]
     key_of: Callable[[Row], Any]
     reach: int
-    take: Take
+    hold: Hold
+    meet: Meet
     alone: Callable[[Row], Row | None] | None
 
 
@@ -69,6 +79,7 @@ class IntervalJoinPlan:
         hold: by how many ms the watermark behind it trails that in front.
         stretch: length of the stretches of time in which rows are let go, in ms.
         most: rows of one key that are held on a side.
+        in_turn: rows of both sides come in order of their positions.
     """
 
     left: IntervalSide
@@ -76,6 +87,7 @@ class IntervalJoinPlan:
     hold: int
     stretch: int
     most: int
+    in_turn: bool
 
 
 def stretch_of(low: int, high: int) -> int:
@@ -91,32 +103,35 @@ class KeptRows:
         most: rows of one key at most.
 
     Attributes:
-        index: by key the times of its rows, which rise, and the rows.
+        index: by key its rows in order of time.
         due: the rows by stretches of time.
         slots: numbers of the stretches, which rise.
         alone: numbers of the rows that have met none; stays empty if that does not count.
-        fresh: rows that are to be stored.
+        fresh: rows that are to be stored, and perhaps some that are not held any more.
         gone: numbers of stored rows that are to be deleted.
         next: number of the next row.
         stored: rows with lower numbers are stored.
+        floor: rows before this time are not held any more.
         full: keys that have no room for another row.
         overflown: rows that were not held since then.
         most: rows of one key at most.
     """
 
     __slots__ = (
-        "alone", "due", "fresh", "full", "gone", "index", "keeps_alone", "most", "next", "overflown", "slots", "stored",
+        "alone", "due", "floor", "fresh", "full", "gone", "index", "keeps_alone", "most", "next", "overflown", "room",
+        "slots", "stored",
     )  # fmt: skip
 
     def __init__(self, keeps_alone: bool, most: int) -> None:
-        self.index: dict[Any, tuple[list[int], list[Entry]]] = {}
+        self.index: dict[Any, list[Entry]] = {}
         self.due: dict[int, list[Entry]] = {}
         self.slots: list[int] = []
         self.alone: set[int] = set()
-        self.fresh: dict[int, Entry] = {}
+        self.fresh: list[Entry] = []
         self.gone: list[int] = []
         self.next = self.stored = self.overflown = 0
         self.full: set[Any] = set()
+        self.floor, self.room = MIN_WATERMARK, _FRESH
         self.keeps_alone, self.most = keeps_alone, most
 
     def open(self, slot: int, entry: Entry) -> None:
@@ -124,7 +139,7 @@ class KeptRows:
         self.due[slot] = [entry]
         insort(self.slots, slot)
 
-    def overflow(self, key: Any, fail: Callable[[Exception, Row], None], row: Row) -> None:
+    def overflow(self, key: Any, fail: Fail, row: Row) -> None:
         """A row is not held since its key has too many; that is reported once, until there is room again."""
         self.overflown += 1
         if key in self.full:
@@ -138,23 +153,18 @@ class KeptRows:
 
     def hold(self, entry: Entry, key: Any, stretch: int) -> None:
         """Hold a row that has been stored."""
-        time = entry[1][TIME]
-        slot = time // stretch
+        slot = entry[0] // stretch
         if slot in self.due:
             self.due[slot].append(entry)
         else:
             self.open(slot, entry)
-        if has_null(key):
-            return
-        times, entries = self.index.setdefault(key, ([], []))
-        place = bisect_right(times, time)
-        times.insert(place, time)
-        entries.insert(place, entry)
+        if not has_null(key):
+            insort(self.index.setdefault(key, []), entry)
 
     @property
     def largest(self) -> int:
         """Rows of the key that has the most."""
-        return max((len(times) for times, _ in self.index.values()), default=0)
+        return max(map(len, self.index.values()), default=0)
 
     def let_go(self, before: int, stretch: int, key_of: Callable[[Row], Any]) -> list[Entry]:
         """Let go the rows before a time.
@@ -173,42 +183,52 @@ class KeptRows:
         for slot in slots[:count]:
             went += due.pop(slot)
         del slots[:count]
+        self.floor = before if self.keeps_alone else last * stretch
         if self.keeps_alone and slots and slots[0] == last:
             held = due[last]
-            over = [entry for entry in held if entry[1][TIME] < before]
+            over = [entry for entry in held if entry[0] < before]
             if len(over) == len(held):
                 del due[last], slots[0]
             elif over:
-                due[last] = [entry for entry in held if entry[1][TIME] >= before]
+                due[last] = [entry for entry in held if entry[0] >= before]
             went += over
-        if not went:
-            return went
-        index, fresh, gone, stored = self.index, self.fresh, self.gone, self.stored
-        for number, row in went:
-            if number < stored:
-                gone.append(number)
-            fresh.pop(number, None)
-            key = key_of(row)
-            found = index.get(key)
-            if found is None:
-                continue
-            times, entries = found
-            if times[-1] < before:
-                del index[key]
-            elif times[0] < before:
-                first = bisect_left(times, before)
-                del times[:first], entries[:first]
+        return self._forget(went, key_of) if went else went
+
+    def _forget(self, went: list[Entry], key_of: Callable[[Row], Any]) -> list[Entry]:
+        index, floor = self.index, self.floor
+        for key in map(key_of, map(_row, went)):
+            entries = index.get(key)
+            if entries is not None and entries[0][0] < floor:
+                if entries[-1][0] < floor:
+                    del index[key]
+                else:
+                    del entries[: bisect_left(entries, (floor,))]
+        if self.stored:
+            stored = self.stored
+            self.gone += [number for _, number, _ in went if number < stored]
+        if len(self.fresh) > self.room:  # nobody stores them
+            self.fresh = [entry for entry in self.fresh if entry[0] >= floor]
+            self.room = max(_FRESH, 2 * len(self.fresh))
         if self.full:
-            self.full = {key for key in self.full if len(index.get(key, _NOTHING)[0]) >= self.most}
+            self.full = {key for key in self.full if len(index.get(key, ())) >= self.most}
         if not self.keeps_alone:
             return []
         alone = self.alone
-        lonely = [entry for entry in went if entry[0] in alone]
-        alone.difference_update([number for number, _ in lonely])
+        lonely = [entry for entry in went if entry[1] in alone]
+        alone.difference_update([number for _, number, _ in lonely])
         return lonely
 
+    def changes(self) -> Iterable[tuple[bytes, bytes | None, Row]]:
+        """Numbers of the rows that are to be stored or deleted: with their state, or None."""
+        gone, fresh, floor = self.gone, self.fresh, self.floor
+        self.gone, self.fresh, self.stored = [], [], self.next
+        for number in gone:
+            yield number.to_bytes(8, "big"), None, ()
+        for number, row in {number: row for time, number, row in fresh if time >= floor}.items():
+            yield number.to_bytes(8, "big"), MET if self.keeps_alone and number not in self.alone else ALONE, row
 
-_NOTHING: tuple[list[int], list[Entry]] = ([], [])
+
+_row = itemgetter(2)
 
 
 class IntervalJoinRows(Vertex):
@@ -228,21 +248,26 @@ class IntervalJoinRows(Vertex):
         self._largest = 0
 
     def run(self, flows: Sequence[Flow]) -> Flow:
-        """Take rows of both sides, the left first, and let go those that the watermark of both has passed."""
+        """Take rows of both sides, and let go those that the watermark of both has passed."""
         (left, low), (right, high) = flows
-        mine, theirs = self._kept
+        (one, other), (mine, theirs), reached = self._sides, self._kept, self._reached
+        first_mine, first_theirs = mine.next, theirs.next
         found: list[Row] = []
         self._largest += len(left) + len(right)
-        if left:
-            self._plan.left.take(left, self._reached, mine, theirs, found, self._failed)
-        if right:
-            self._plan.right.take(right, self._reached, theirs, mine, found, self._failed)
+        mine_new = one.hold(left, reached, mine, self.fail) if left else []
+        theirs_new = other.hold(right, reached, theirs, self.fail) if right else []
+        if mine_new:
+            one.meet(mine_new, reached, mine, theirs, first_theirs, found, self.fail)
+        if theirs_new:
+            other.meet(theirs_new, reached, theirs, mine, first_mine, found, self.fail)
+            if mine_new and self._plan.in_turn:
+                found.sort(key=_came)
+        mine.fresh += [entry for entry in mine_new if entry[1] >= 0]
+        theirs.fresh += [entry for entry in theirs_new if entry[1] >= 0]
         for kept in self._kept:
             if kept.overflown:
                 self.counters.add("join_row_limit", kept.overflown)
                 kept.overflown = 0
-        if len(found) > 1:
-            found.sort(key=_came)
         watermark = low if low < high else high
         if watermark != self._reached:
             self._reached = watermark
@@ -253,8 +278,8 @@ class IntervalJoinRows(Vertex):
         stretch = self._plan.stretch
         over: list[tuple[int, int, int, Row]] = []
         for place, (side, kept) in enumerate(zip(self._sides, self._kept, strict=True)):
-            for number, row in kept.let_go(watermark - side.reach, stretch, side.key_of):
-                over.append((row[TIME] + side.reach, place, number, row))
+            for time, number, row in kept.let_go(watermark - side.reach, stretch, side.key_of):
+                over.append((time + side.reach, place, number, row))
         over.sort()
         for _, place, _, row in over:
             alone = self._sides[place].alone
@@ -267,9 +292,6 @@ class IntervalJoinRows(Vertex):
                 if result is not None:
                     found.append(result)
 
-    def _failed(self, error: Exception, row: Row) -> None:
-        self.fail(error, row)
-
     def _behind(self, watermark: int) -> int:
         moves = watermark not in (MIN_WATERMARK, MAX_WATERMARK)
         return watermark - self._plan.hold if moves else watermark
@@ -279,12 +301,8 @@ class IntervalJoinRows(Vertex):
     def changes(self) -> Entries:
         """Rows that came or went, or have met their first."""
         for name, kept, codec in zip(_NAMES, self._kept, self._codecs, strict=True):
-            for number in kept.gone:
-                yield name + number.to_bytes(8, "big"), None
-            for number, row in kept.fresh.values():
-                state = ALONE if number in kept.alone or not kept.keeps_alone else MET
-                yield name + number.to_bytes(8, "big"), state + codec.encode(row)
-            kept.gone, kept.fresh, kept.stored = [], {}, kept.next
+            for number, state, row in kept.changes():
+                yield name + number, None if state is None else state + codec.encode(row)
 
     def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Take back the rows that were held."""
@@ -293,11 +311,11 @@ class IntervalJoinRows(Vertex):
                 raise StateError(f"an entry of another kind of state: {name!r}")
             place = _NAMES.index(name[:1])
             kept, side = self._kept[place], self._sides[place]
-            entry = (int.from_bytes(name[1:], "big"), self._codecs[place].decode(value[1:]))
-            kept.hold(entry, side.key_of(entry[1]), self._plan.stretch)
+            number, row = int.from_bytes(name[1:], "big"), self._codecs[place].decode(value[1:])
+            kept.hold((row[TIME], number, row), side.key_of(row), self._plan.stretch)
             if kept.keeps_alone and value[:1] == ALONE:
-                kept.alone.add(entry[0])
-            kept.next = kept.stored = entry[0] + 1
+                kept.alone.add(number)
+            kept.next = kept.stored = number + 1
 
     def resume(self, watermarks: Sequence[int]) -> int:
         """Rows behind the watermark are late again."""
@@ -317,6 +335,5 @@ def has_null(key: Any) -> bool:
     return key is None or (type(key) is tuple and None in key)
 
 
-def _came(row: Row) -> tuple[int, Any]:
-    """What orders pairs as if their rows had come one by one: where the later row stood, and then the earlier one."""
-    return row[POSITION], row[-1][0]
+_came = itemgetter(POSITION)
+"""What orders pairs as if their rows had come one by one: where the later row stood."""

@@ -322,33 +322,70 @@ class GraphOperator:
     def _findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Rows of the result as findings."""
         end = COLUMNS + len(self.plan.result.columns)
+        unknown, by_path = self._unknown, self.plan.by_path
         if self.plan.updating:
-            return [
-                Finding(
-                    (), row[TIME], row[COLUMNS:end], self._source_row(row, end + 1), (), self._number(row, end + 1),
-                    change=row[end],
-                )
-                for row in rows
-            ]  # fmt: skip
-        return [
-            Finding((), row[TIME], row[COLUMNS:end], self._source_row(row, end), (), self._number(row, end))
-            for row in rows
-        ]
+            return [_Derived(row, end, end + 1, unknown, by_path, row[end]) for row in rows]
+        return [_Derived(row, end, end, unknown, by_path) for row in rows]
 
     def _source_row(self, row: Row, end: int) -> Row:
-        """A row that stands where the last source row did that it was made of; the columns are not known any more."""
-        behind = row[end:]
-        if len(behind) == 1:
-            _, position, *place = behind[0]
-            return (row[TIME], position, *self._unknown, *place)
-        return (row[TIME], row[POSITION], *self._unknown, *behind)
+        return _source_row(row, end, self._unknown)
 
-    def _number(self, row: Row, end: int) -> int:
-        """A number that tells rows of one last source row apart, and is the same in a replay."""
-        behind = row[end:]
-        if self.plan.by_path and len(behind) == 1:
-            return digest_of(behind[0][0])
-        return row_number(row, end)
+
+class _Derived(Finding):
+    """A row of the result. What gives an alert its id is made when somebody asks: a query in memory never does.
+
+    Args:
+        row: the row.
+        end: where the columns of the result end.
+        width: where its origin stands.
+        unknown: columns of a source row, which are not known any more.
+        by_path: its number is made of the way that it came, and not of its values too.
+        change: what it does to the result.
+    """
+
+    __slots__ = ("_by_path", "_row", "_unknown", "_width")
+
+    def __init__(self, row: Row, end: int, width: int, unknown: Row, by_path: bool, change: int = 0) -> None:
+        self.key, self.time, self.bindings, self.alert, self.change = (), row[TIME], (), True, change
+        self.score, self.explanation, self.timed_out = None, "", False
+        self.values = row[COLUMNS:end]
+        self._row, self._width, self._unknown, self._by_path = row, width, unknown, by_path
+
+    @property
+    def last(self) -> Row:
+        """A row that stands where the last source row did that it was made of."""
+        return _source_row(self._row, self._width, self._unknown)
+
+    @last.setter
+    def last(self, row: Row) -> None:
+        raise AttributeError("the last row of a derived row follows from its origin")
+
+    @property
+    def number(self) -> int:
+        """Tells rows of one last source row apart, and is the same in a replay."""
+        row, width = self._row, self._width
+        if self._by_path and len(row) == width + 1:
+            return digest_of(row[width][0])
+        return row_number(row, width)
+
+    @number.setter
+    def number(self, number: int) -> None:
+        raise AttributeError("the number of a derived row follows from its origin")
+
+
+def _source_row(row: Row, width: int, unknown: Row) -> Row:
+    """A row that stands where the last source row did that one was made of; the columns are not known any more.
+
+    Args:
+        row: the row.
+        width: where its origin stands.
+        unknown: columns of a source row.
+    """
+    behind = row[width:]
+    if len(behind) == 1:
+        _, position, *place = behind[0]
+        return (row[TIME], position, *unknown, *place)
+    return (row[TIME], row[POSITION], *unknown, *behind)
 
 
 def _layout(plan: VertexPlan, place: int) -> Layout | None:

@@ -19,12 +19,13 @@ from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
 from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
 from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
 from anomaly_app.jobs.said import ALERTS, Settings
-from anomaly_app.jobs.sinks import Apply, check_changes, into_sink
+from anomaly_app.jobs.sinks import Apply, check_changes, filled_by, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
@@ -129,14 +130,14 @@ def bind_text(
     for statement in statements:
         if isinstance(statement, DEFINITIONS):
             define(statement, catalog, modules)
-            for name, changelog in (changelogs or {}).items():
-                catalog.changes(name, changelog)
         elif isinstance(statement, (SetOption, Reset)):
             settings.take(statement)
         elif isinstance(statement, TELLS):
             raise SqlValidationError(f"{_name_of(statement)} stands here in vain: {_TELL}", sql, *statement.span)
         else:
             queries.append(statement)
+            for name, changelog in (changelogs or {}).items():  # behind what CREATE TABLE says of their keys
+                catalog.changes(name, changelog)
             if in_order and len(queries) == 1:  # names may mean something else behind it
                 bound = bind_query(statement, catalog, dialect_of(dialect), settings, limits)
     if len(queries) != 1:
@@ -312,6 +313,8 @@ class _JobBinder:
         into = None
         if insert is not None and sink is not None:
             check_changes(node, sink, insert, self.text)
+            if sink.upsert:
+                node = materialized(node, filled_by(node.columns, insert, sink, self.text))
             into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
             key = sink.key_fields if sink.upsert else ()
             self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
@@ -425,6 +428,7 @@ class _JobBinder:
         time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
         said = {token.value.upper() for text in texts for token in tokenize(text)}
         own = [f"{name} {one.origin} {one.returns}" for name, one in self.catalog.functions.items() if name in said]
+        own += [one.title for one in walk(node) if isinstance(one, Materialize)]
         parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words, *own]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 

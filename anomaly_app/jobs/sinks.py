@@ -92,6 +92,14 @@ def check_changes(node: Node, sink: Sink, insert: Insert, text: str) -> None:
         raise SqlValidationError(f"{problem}: {way}", text, *insert.target_span)
 
 
+def filled_by(columns: Sequence[Column], insert: Insert, sink: Sink, text: str) -> Sequence[str]:
+    """Columns of a query that the primary key of an upsert table is filled with; arguments as of :func:`into_sink`."""
+    filled = dict(
+        zip((column.name for column in _targets(insert, sink.name, sink.columns, text)), columns, strict=False)
+    )
+    return [filled[name].name for name in sink.key_fields if name in filled]
+
+
 def not_null(value: Any, name: str) -> Any:
     """The value; an error for NULL."""
     if value is None:

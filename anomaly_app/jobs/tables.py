@@ -54,7 +54,7 @@ def bind_schema(create: CreateTable, text: str) -> Schema:
             )
         columns[place] = replace(columns[place], type=columns[place].type.with_nullable(False))
     proctime = proctimes[0] if proctimes else None
-    changelog = _changelog(create, text)
+    changelog = changelog_of(create, text)
     schema = Schema(tuple(columns), None, 0, proctime, tuple(create.primary_key), computed, changelog)
     if create.watermark is None:
         return schema
@@ -62,8 +62,16 @@ def bind_schema(create: CreateTable, text: str) -> Schema:
     return replace(schema, rowtime=time.name, watermark_delay_ms=delay)
 
 
-def _changelog(create: CreateTable, text: str) -> Changelog:
-    """How the rows of a table change it, as its connector and format have it."""
+def changelog_of(create: CreateTable, text: str) -> Changelog:
+    """How the rows of a table change it, as its connector and format have it.
+
+    Args:
+        create: the statement.
+        text: the whole job file, for errors.
+
+    Raises:
+        SqlValidationError: it needs a primary key, and has none.
+    """
     said = {option.key: option for option in create.options}
     if "connector" in said and said["connector"].value == "upsert-kafka":
         if not create.primary_key:

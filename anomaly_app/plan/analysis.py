@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan import grouping, interval_join, joining, matching, over, sets, unnesting, versioned, windowing
+from anomaly_app.plan import (
+    grouping,
+    interval_join,
+    joining,
+    matching,
+    over,
+    regular_join,
+    sets,
+    subqueries,
+    unnesting,
+    versioned,
+    windowing,
+)
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
+from anomaly_app.plan.regular_join import has_queries
 from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import Changelog, Column, Schema
@@ -33,8 +44,6 @@ from anomaly_app.sql.queries import (
     Values,
 )
 from anomaly_app.sql.statements import CreateView
-
-_JOIN = re.compile(r",|(?:[A-Z]+\s+)*JOIN", re.IGNORECASE)
 
 MAX_DEPTH = 400
 """Views and subqueries inside each other at most: deeper is a mistake."""
@@ -85,7 +94,9 @@ class Analyzer:
         self._scans: dict[str, Node] = {}
         self._views: dict[tuple[str, ...], Node] = {}
         self._depths: dict[int, int] = {}
-        self._joins: dict[int, tuple[Join, Relation]] = {}
+        self.inside = 0
+        """How many queries inside expressions the present one is in."""
+        self._items: dict[int, tuple[FromItem, Relation]] = {}
 
     def query(self, tree: QueryTree) -> Node:
         """The node of a query; the same one if it is asked for again.
@@ -157,6 +168,7 @@ class Analyzer:
     # --- SELECT ---------------------------------------------------------------------------------------
 
     def _select(self, select: Select) -> Node:
+        select = regular_join.with_where(self, select)
         relation = self.source(select)
         if select.where is not None:
             relation = self.filtered(relation, select.where, "WHERE")
@@ -172,6 +184,7 @@ class Analyzer:
             replaced = _both(replaced, further)
         if select.qualify is not None:
             relation = self.filtered(relation, replaced(select.qualify), "QUALIFY")
+        relation, replaced = subqueries.valued(self, relation, [item.expr for item in items], replaced)
         node = self.projected(relation, items, replaced, select)
         return sets.distinct(self, select, node) if select.distinct else node
 
@@ -196,7 +209,8 @@ class Analyzer:
         if left is None:
             return relation
         condition = left
-        refuse_subqueries(condition, relation.text)
+        if has_queries(condition):
+            return subqueries.filtered(self, relation, condition, what)
         scope = self.scope(relation)
         if what == "WHERE":
             _refuse_many_rows(condition, scope)
@@ -256,7 +270,6 @@ class Analyzer:
         items: list[SelectItem] = []
         for item in select.items:
             if not isinstance(item.expr, n.Star):
-                refuse_subqueries(item.expr, select.text)
                 items.append(item)
                 continue
             if item.alias is not None:
@@ -319,7 +332,13 @@ class Analyzer:
         return relation
 
     def item(self, item: FromItem, text: str) -> Relation:
-        """An item of FROM."""
+        """An item of FROM; the same one if it is asked for again."""
+        known = self._items.get(id(item))
+        if known is None:
+            known = self._items[id(item)] = item, self._item(item, text)
+        return known[1]
+
+    def _item(self, item: FromItem, text: str) -> Relation:
         if isinstance(item, TableRef):
             versioned.refuse(item, text)
             return self._table(item, text)
@@ -334,20 +353,11 @@ class Analyzer:
             return versioned.joined(self, item, item.right, item.right.as_of, text)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
-        return self._joined(item, text)
-
-    def _joined(self, join: Join, text: str) -> Relation:
-        """A join of two items; the kinds of joins are tried one by one, so what is known is not analysed again."""
-        known = self._joins.get(id(join))
-        if known is None:
-            for attempt in (joining.window_joined, interval_join.interval_joined):
-                found = attempt(self, join, text)
-                if found is not None:
-                    break
-            else:
-                raise _no_join(join, text)
-            known = self._joins[id(join)] = join, found
-        return known[1]
+        for attempt in (joining.window_joined, interval_join.interval_joined):
+            joined = attempt(self, item, text)
+            if joined is not None:
+                return joined
+        return regular_join.regular_joined(self, item, text)
 
     def _table(self, ref: TableRef, text: str) -> Relation:
         view = self.catalog.view(ref.path)
@@ -427,25 +437,6 @@ def scanned(
         columns=scan.columns, rowtimes=rowtimes, proctimes=proctimes, updating=updating, span=span, text=text,
         input=scan, keys=schema.primary_key,
     )  # fmt: skip
-
-
-def refuse_subqueries(tree: n.Node, text: str) -> None:
-    """Raise for a query inside an expression: these are joins, which are not there yet."""
-    for part in n.walk(tree):
-        if isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)):
-            what = "IN (SELECT …)" if isinstance(part, n.InQuery) else "a subquery as a value"
-            if isinstance(part, n.Exists):
-                what = "EXISTS (SELECT …)"
-            raise SqlValidationError(refusal(what), text, *part.span)
-
-
-def _no_join(join: Join, text: str) -> SqlValidationError:
-    start = join.left.span.end
-    words = _JOIN.search(text, start, join.right.span.start)
-    if words is None:
-        return SqlValidationError(refusal("JOIN"), text, *join.right.span)
-    name = " ".join(words[0].upper().split()) if words[0] != "," else "a comma JOIN"
-    return SqlValidationError(refusal(name), text, *words.span())
 
 
 def _refuse_many_rows(condition: n.Node, scope: Scope) -> None:

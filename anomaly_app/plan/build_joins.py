@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.typed import FAILURES, Code, Environment
-from anomaly_app.graph.interval_join import IntervalJoinPlan, IntervalJoinRows, IntervalSide, Take, stretch_of
+from anomaly_app.graph.interval_join import Hold, IntervalJoinPlan, IntervalJoinRows, IntervalSide, Meet, stretch_of
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
-from anomaly_app.plan.nodes import Calc
+from anomaly_app.plan.nodes import Calc, Detect, Limit, Match, Over, Rank, walk
+from anomaly_app.plan.pruning import is_stateless
 from anomaly_app.plan.stateful import key_of, layout_column
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder
+
+
+_BY_ORDER = (Match, Detect, Over, Rank, Limit)
+"""Nodes whose result hangs on the order of rows of one time."""
 
 
 def build_join(builder: Builder, node: TimedJoin, chain: Sequence[Calc]) -> Built:
@@ -34,17 +39,18 @@ def build_join(builder: Builder, node: TimedJoin, chain: Sequence[Calc]) -> Buil
 def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Built:
     sides = [builder.timed(builder.node(below), time) for below, time in zip(node.inputs, node.times, strict=True)]
     pairs = Pairs(node, sides, chain, builder.wanted(chain[-1] if chain else node))
-    limits = builder.limits
-    # A row that none can meet any more when it comes is not held: the watermark before it must not hang on batches.
+    # A row that none can meet any more when it comes is not held: the watermark in front of it must be known.
     builder.splits_at = max(builder.splits_at, -node.high, node.low)
+    if not pairs.in_turn and any(isinstance(one, _BY_ORDER) for one in walk(builder.result)):
+        builder.one_by_one = True  # which pair comes first would hang on batches
     plans = []
-    for place, (built, reach) in enumerate(zip(sides, (node.high, -node.low), strict=True)):
-        outer = node.kind in (("LEFT", "FULL"), ("RIGHT", "FULL"))[place]
-        keys = [pair[place] for pair in node.keys]
-        take = _take(node, pairs, place)
-        alone = pairs.alone(place) if outer else None
-        plans.append(IntervalSide(built.layout, built.reads, key_of(built.layout, keys), reach, take, alone))
-    plan = IntervalJoinPlan(plans[0], plans[1], node.hold, stretch_of(node.low, node.high), limits.rows_per_key)
+    for place, (built, reach) in enumerate(zip(sides, node.reaches, strict=True)):
+        key = key_of(built.layout, [pair[place] for pair in node.keys])
+        hold, meet = _hold(node, pairs, place), _meet(node, pairs, place)
+        alone = pairs.alone(place) if pairs.is_outer(place) else None
+        plans.append(IntervalSide(built.layout, built.reads, key, reach, hold, meet, alone))
+    stretch, most = stretch_of(node.low, node.high), builder.limits.rows_per_key
+    plan = IntervalJoinPlan(plans[0], plans[1], node.hold, stretch, most, pairs.in_turn)
     vertex = builder.add(lambda: IntervalJoinRows(plan), sides, node.title)
     return Built(vertex, pairs.layout, False, pairs.time, False)
 
@@ -62,6 +68,7 @@ class Pairs:
     def __init__(self, node: TimedJoin, sides: Sequence[Built], chain: Sequence[Calc], wanted: Sequence[str]) -> None:
         self.node, self.sides, self._chain = node, sides, chain
         self._wanted = wanted
+        self.in_turn = is_stateless(node.left) and is_stateless(node.right)
         own = {column.name: column for column in node.columns}
         self._codes = {
             name: Code(source, own[name].type) for place in (0, 1) for name, source in self._places(place).items()
@@ -72,10 +79,15 @@ class Pairs:
         for calc in chain:
             self.time = calc.moved_to(self.time)
 
-    @property
-    def may_fail(self) -> bool:
-        """Whether making a row may fail, or give none."""
-        return bool(self._chain)
+    def is_outer(self, place: int) -> bool:
+        """Whether rows of a side come out though they have met none."""
+        return self.node.kind in (("LEFT", "FULL"), ("RIGHT", "FULL"))[place]
+
+    def other_way(self, place: int) -> list[str]:
+        """Lines that go on where the other one of two rows that are both new is to find this pair: the later one."""
+        if self.in_turn:
+            return [f"if their >= first_new and {'b[1] >= a[1]' if place == 0 else 'a[1] > b[1]'}:", "    continue"]
+        return ["if their >= first_new:", "    continue"] if place == 0 else []
 
     def _places(self, place: int) -> dict[str, str]:
         """Source of the columns of a side, as they are called behind the join."""
@@ -92,13 +104,54 @@ class Pairs:
         codes = {name: Code(code.source, types[name]) for name, code in self._codes.items()}
         return self.node.condition.compile_condition(codes.__getitem__, env)
 
-    def together(self) -> Callable[[Row, Row], Row | None]:
-        """From two rows to one of the result; None if it is filtered."""
-        times = {"INNER": "a[0]", "LEFT": "a[0]", "RIGHT": "b[0]", "FULL": "a[0] if a[0] > b[0] else b[0]"}
-        before = [times[self.node.kind], "a[1] if a[1] > b[1] else b[1]"]
+    def give(self, env: Environment, failed: str) -> list[str]:
+        """Lines that append what two rows ``a`` and ``b`` become, if that is a row.
+
+        Args:
+            env: of the function in which they stand; ``plain`` says there that nothing stands behind the columns of
+                source rows.
+            failed: what is to be done with an ``error``.
+        """
+        time = {"INNER": "a[0]", "LEFT": "a[0]", "RIGHT": "b[0]", "FULL": "a[0] if a[0] > b[0] else b[0]"}
+        time_of = time[self.node.kind]
         (path_a, place_a), (path_b, place_b) = self._origin(0), self._origin(1)
-        origin = f"(({path_a}, {path_b}), *({place_a} if a[1] > b[1] else {place_b}))"
-        return self._compiled("a, b", before, origin)
+        origins = [f"(({path_a}, {path_b}), *{place})" for place in (place_a, place_b)]
+        if all(built.by_source for built in self.sides):
+            origins = [
+                f"(({path_a}, {path_b}), {row}[1]) if plain else {o}" for row, o in zip("ab", origins, strict=True)
+            ]
+        if self._inlined:
+            values = "".join(f"{source}, " for source in self._sources(env))
+            made = [f"append(({time_of}, {row}[1], {values}{o}))" for row, o in zip("ab", origins, strict=True)]
+            lines = ["if a[1] > b[1]:", f"    {made[0]}", "else:", f"    {made[1]}"]
+        else:
+            before = [time_of, "a[1] if a[1] > b[1] else b[1]"]
+            origin = f"({origins[0]}) if a[1] > b[1] else ({origins[1]})"
+            pair = env.constant(self._compiled("a, b, plain", before, origin))
+            lines = [f"result = {pair}(a, b, plain)", "if result is not None:", "    append(result)"]
+        return ["try:", *_indented(lines, 1), f"except {env.constant(FAILURES)} as error:", f"    {failed}"]
+
+    @property
+    def _inlined(self) -> bool:
+        """Whether nothing is filtered, and each value is computed once."""
+        chain = self._chain
+        simple = all(item.bare is not None for calc in chain[:-1] for item in calc.items)
+        return simple and all(calc.condition is None for calc in chain)
+
+    def _sources(self, env: Environment) -> list[str]:
+        """Source of the columns of the result."""
+        codes = self._codes
+        for calc in self._chain:
+            last = calc is self._chain[-1]
+            named = [
+                (name, item) for name, item in zip(calc.names, calc.items, strict=True) if item.reads <= codes.keys()
+            ]
+            codes = {
+                name: codes[item.bare] if item.bare is not None else item.compile(codes.__getitem__, env)
+                for name, item in named
+                if not last or name in self._wanted
+            }
+        return [codes[name].source for name in self._wanted]
 
     def alone(self, place: int) -> Callable[[Row], Row | None]:
         """From a row of a side, and NULLs, to one of the result."""
@@ -121,101 +174,123 @@ class Pairs:
                 self._chain, self._codes, self._wanted, parameters=parameters, before=before, after=[origin]
             )
             return function
-        values = ", ".join([*before, *(self._codes[name].source for name in self._wanted), origin])
-        made: Callable[..., Row] = Environment().function("pair", f"def pair({parameters}):\n    return ({values})")
+        env = Environment()
+        values = ", ".join([*before, *self._sources(env), origin])
+        made: Callable[..., Row] = env.function("pair", f"def pair({parameters}):\n    return ({values})")
         return made
 
 
-def _take(node: IntervalJoin, pairs: Pairs, place: int) -> Take:
-    """The function that takes the rows of one side: see :data:`anomaly_app.graph.interval_join.Take`."""
+def _hold(node: IntervalJoin, pairs: Pairs, place: int) -> Hold:
+    """The function that holds rows of one side: see :data:`anomaly_app.graph.interval_join.Hold`."""
+    env = Environment()
+    layout = pairs.sides[place].layout
+    key, is_null = _key(layout, [pair[place] for pair in node.keys])
+    outer = pairs.is_outer(place)
+    lines = [
+        "def hold(rows, reached, own, fail):",
+        "    index, due, most, open = own.index, own.due, own.most, own.open",
+        f"    number, floor, entries = own.next, reached - {env.constant(node.reaches[place])}, []",
+        "    append = entries.append",
+        *["    alone = own.alone.add"] * outer,
+        "    for row in rows:",
+        f"        time, key = row[0], {key}",
+        "        if time <= floor:",
+        "            append((time, -1, row))",
+        "            continue",
+    ]
+    due = [
+        "number += 1", f"slot = time // {stretch_of(node.low, node.high)}", "stretch = due.get(slot)",
+        "if stretch is None:", "    open(slot, entry)", "else:", "    stretch.append(entry)",
+    ]  # fmt: skip
+    if is_null:
+        lines.append(f"        if {is_null}:")
+        if outer:
+            lines += [
+                "            entry = (time, number, row)",
+                "            append(entry)",
+                "            alone(number)",
+            ]
+            lines += _indented(due, 3)
+        lines.append("            continue")
+    lines += [
+        "        held = index.get(key)",
+        "        if held is None:",
+        "            entry = (time, number, row)",
+        "            index[key] = [entry]",
+        "        elif len(held) >= most:",
+        "            own.overflow(key, fail, row)",
+        "            append((time, -1, row))",
+        "            continue",
+        "        else:",
+        "            entry = (time, number, row)",
+        "            if time >= held[-1][0]:",
+        "                held.append(entry)",
+        "            else:",
+        f"                held.insert({env.use(bisect_left)}(held, entry), entry)",
+        "        append(entry)",
+        *["        alone(number)"] * outer,
+        *_indented(due, 2),
+        "    own.next = number",
+        "    return entries",
+    ]
+    function: Hold = env.function("hold", "\n".join(lines))
+    return function
+
+
+def _meet(node: IntervalJoin, pairs: Pairs, place: int) -> Meet:
+    """The function that finds pairs for rows of one side: see :data:`anomaly_app.graph.interval_join.Meet`."""
     env = Environment()
     mine, their = "ab"[place], "ba"[place]
     low, high = (node.low, node.high) if place == 0 else (-node.high, -node.low)
-    outer, others_outer = (node.kind in (kind, "FULL") for kind in (("LEFT", "RIGHT"), ("RIGHT", "LEFT"))[place])
+    outer, others_outer = pairs.is_outer(place), pairs.is_outer(1 - place)
     layout = pairs.sides[place].layout
     key, is_null = _key(layout, [pair[place] for pair in node.keys], mine)
-    condition = pairs.condition(env)
-    pair, bisect = env.constant(pairs.together()), (env.use(bisect_left), env.use(bisect_right))
-    failures = env.constant(FAILURES)
+    condition, left = pairs.condition(env), env.use(bisect_left)
+    alone, failures, failed = pairs.alone(place), env.constant(FAILURES), f"fail(error, {mine})"
     lines = [
-        "def take(rows, reached, own, other, out, fail):",
-        "    index, due, fresh, most = own.index, own.due, own.fresh, own.most",
-        f"    others, number, floor = other.index, own.next, reached - {env.constant(high)}",
-        "    append = out.append",
-        *["    alone = own.alone"] * outer,
-        *["    their_alone, their_fresh = other.alone, other.fresh"] * others_outer,
-        f"    for {mine} in rows:",
-        f"        time, key = {mine}[0], {key}",
+        "def meet(entries, reached, own, other, first_new, out, fail):",
+        "    others, append = other.index, out.append",
+        f"    plain = len(entries[0][2]) == {COLUMNS + len(layout.columns)}",
+        *["    alone, stored, fresh = own.alone, own.stored, own.fresh"] * outer,
+        *["    their_alone, their_stored, their_fresh = other.alone, other.stored, other.fresh"] * others_outer,
+        f"    for time, {'number' if outer else '_'}, {mine} in entries:",
+        *["        met = False"] * outer,
     ]
     find = [
-        "found = others.get(key)",
+        f"found = others.get({key})",
         "if found is not None:",
-        "    times, entries = found",
         f"    first, last = (time if time > reached else reached) + {env.constant(low)}, time + {env.constant(high)}",
-        "    if times[0] < first or times[-1] > last:",
-        f"        place = {bisect[0]}(times, first)",
-        f"        entries = entries[place:{bisect[1]}(times, last, place)]",
-        f"    for {'their' if others_outer else '_'}, {their} in entries:",
+        "    if found[0][0] < first or found[-1][0] > last:",
+        f"        place = {left}(found, (first,))",
+        f"        found = found[place:{left}(found, (last + 1,), place)]",
+        f"    for {'at' if others_outer else '_'}, their, {their} in found:",
+        *_indented(pairs.other_way(place), 2),
     ]
     if condition:
         find += [
             "        try:", f"            if not {condition}:", "                continue",
-            f"        except {failures} as error:", f"            fail(error, {mine})", "            continue",
+            f"        except {failures} as error:", f"            {failed}", "            continue",
         ]  # fmt: skip
     find += ["        met = True"] * outer
     if others_outer:
         find += [
             "        if their in their_alone:", "            their_alone.discard(their)",
-            f"            their_fresh[their] = (their, {their})",
+            "            if their < their_stored:", f"                their_fresh.append((at, their, {their}))",
         ]  # fmt: skip
-    if pairs.may_fail:
-        find += [
-            "        try:", f"            result = {pair}(a, b)", f"        except {failures} as error:",
-            f"            fail(error, {mine})", "            continue",
-            "        if result is not None:", "            append(result)",
-        ]  # fmt: skip
-    else:
-        find += [f"        append({pair}(a, b))"]
-    hold = [
-        "entry = fresh[number] = (number, " + mine + ")",
-        *["if not met:", "    alone.add(number)"] * outer,
-        "number += 1",
-        f"slot = time // {stretch_of(node.low, node.high)}",
-        "if slot in due:", "    due[slot].append(entry)", "else:", "    own.open(slot, entry)",
-    ]  # fmt: skip
-    put = [
-        "if held is None:", "    index[key] = ([time], [entry])", "else:", "    times, entries = held",
-        "    if time >= times[-1]:", "        times.append(time)", "        entries.append(entry)",
-        "    else:", f"        place = {bisect[1]}(times, time)", "        times.insert(place, time)",
-        "        entries.insert(place, entry)",
-    ]  # fmt: skip
-    drop: list[str] = []
+    find += _indented(pairs.give(env, failed), 2)
+    lines += [f"        if not ({is_null}):", *_indented(find, 3)] if is_null else _indented(find, 2)
     if outer:
-        alone = env.constant(pairs.alone(place))
-        drop = [
-            "if not met:", "    try:", f"        result = {alone}({mine})", f"    except {failures} as error:",
-            f"        fail(error, {mine})", "    else:", "        if result is not None:", "            append(result)",
+        lines += [
+            "        if met:", "            alone.discard(number)", "        elif number < 0:", "            try:",
+            f"                result = {env.constant(alone)}({mine})", f"            except {failures} as error:",
+            f"                {failed}", "            else:", "                if result is not None:",
+            "                    append(result)",
         ]  # fmt: skip
-    lines += _indented(["met = False"] * outer, 2)
-    depth = 2
-    if is_null and outer:
-        lines += [f"        if {is_null}:", "            if time > floor:", *_indented(hold, 4)]
-        lines += ["            else:", *_indented(drop, 4), "            continue"]
-    elif is_null:
-        lines += [f"        if {is_null}:", "            continue"]
-    lines += _indented(find, depth)
-    lines += [
-        "        if time > floor:", "            held = index.get(key)",
-        "            if held is None or len(held[0]) < most:", *_indented(hold, 4), *_indented(put, 4),
-        "                continue", f"            own.overflow(key, fail, {mine})",
-    ]  # fmt: skip
-    lines += _indented(drop, 2)
-    lines.append("    own.next = number")
-    function: Take = env.function("take", "\n".join(lines))
+    function: Meet = env.function("meet", "\n".join(lines))
     return function
 
 
-def _key(layout: Layout, names: Sequence[str], row: str) -> tuple[str, str]:
+def _key(layout: Layout, names: Sequence[str], row: str = "row") -> tuple[str, str]:
     """Source of the key of a row, and of whether it equals none; "" if it never does."""
     places = [f"{row}[{layout.index(name)}]" for name in names]
     nullable = [layout_column(layout, name).type.nullable for name in names]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from anomaly_app.plan.calculation import is_everything
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
 from anomaly_app.words import duration
@@ -90,6 +91,8 @@ def _state(node: Node, ttl_ms: int | None) -> str:
         if ttl_ms is not None:
             return f"{kept}, written with the rows that change it, dropped after {duration(ttl_ms)} without rows"
         return f"{kept}, written with the rows that change it, kept for ever"
+    if isinstance(node, KeptJoin):
+        return ", ".join(node.kept(ttl_ms))
     return f"what {node.title[0].lower() + node.title[1:]} needs"
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
 from anomaly_app.plan.join_nodes import TimedJoin
+from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -37,7 +40,7 @@ def distribution(result: Node) -> Sequence[str] | None:
         if keys is None:
             continue
         origins = [_origin(node.inputs[0], key) for key in keys]
-        if isinstance(node, (WindowJoin, TimedJoin)):  # both rows of a pair must lie in one place
+        if isinstance(node, (WindowJoin, TimedJoin, KeptJoin)):  # both rows of a pair must lie in one place
             theirs = [_origin(node.right, key) for _, key in node.keys]
             origins = [own if own == other else None for own, other in zip(origins, theirs, strict=True)]
         own = list(dict.fromkeys(origin for origin in origins if origin is not None))
@@ -47,13 +50,14 @@ def distribution(result: Node) -> Sequence[str] | None:
 
 def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
-    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Normalize)):
+    if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Materialize, Normalize, Aggregate)):
         return node.keys
-    if isinstance(node, (WindowJoin, TimedJoin)):
+    if isinstance(node, (WindowJoin, TimedJoin, KeptJoin)):
         return tuple(key for key, _ in node.keys)
     if isinstance(node, WindowAssign):
         return node.keys if isinstance(node.windows, Sessions) else None
-    return None if isinstance(node, (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows)) else ()
+    passing = (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows, GroupingRows, Copies)
+    return None if isinstance(node, passing) else ()
 
 
 def _origin(node: Node, name: str) -> str | None:
@@ -61,9 +65,9 @@ def _origin(node: Node, name: str) -> str | None:
     while not isinstance(node, Scan):
         if isinstance(node, Calc):
             found = node.origins.get(name)
-        elif isinstance(node, WindowAggregate):
+        elif isinstance(node, (WindowAggregate, Aggregate)):
             found = dict(zip(node.key_names, node.keys, strict=True)).get(name)
-        elif isinstance(node, (WindowJoin, TimedJoin)) and name not in node.left.names:
+        elif isinstance(node, (WindowJoin, TimedJoin, RegularJoin)) and name not in node.left.names:
             own = next(own for own, behind in node.theirs.items() if behind == name)
             return _origin(node.right, own)
         elif isinstance(node, Match):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
     Calc,
@@ -26,6 +27,7 @@ from anomaly_app.plan.nodes import (
     walk,
 )
 from anomaly_app.plan.query import PlannedQuery
+from anomaly_app.plan.uniqueness import unique_columns
 from anomaly_app.windows.assign import Sessions
 from anomaly_app.words import duration
 
@@ -114,7 +116,7 @@ def _derived(node: Node, ids: Mapping[int, int], ttl_ms: int | None) -> dict[str
         "proctimes": [name for name in node.names if name in node.proctimes],
         "changes": "insert-only" if not node.updating else "updating",
         "updating": node.updating,
-        "unique": list(_unique(node)),
+        "unique": list(unique_columns(node)),
         "distributed_by": None if keys is None else list(keys),
         "window": None
         if window is None
@@ -151,23 +153,6 @@ def _facts(node: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     return facts
 
 
-def _unique(node: Node) -> Sequence[str]:
-    """Columns that together are different in every row; () if none are known to be."""
-    if isinstance(node, Calc):
-        below = _unique(node.input)
-        moved = [node.moved_to(name) for name in below]
-        return [name for name in moved if name is not None] if below and None not in moved else ()
-    if isinstance(node, WindowAggregate) and node.window is not None:
-        edge = node.window.end or node.window.start
-        keys = node.key_names
-        return [*keys, edge] if edge is not None else ()
-    if isinstance(node, Rank) and node.last == node.first and node.windowed is None:
-        return node.keys
-    if isinstance(node, (Sort, Limit)):
-        return _unique(node.input)
-    return ()
-
-
 def _state(node: Node, ttl_ms: int | None) -> tuple[str, str]:
     """What a node keeps, and how that grows."""
     for_ever = "kept for ever" if ttl_ms is None else f"dropped after {duration(ttl_ms)} without rows of the key"
@@ -196,6 +181,8 @@ def _state(node: Node, ttl_ms: int | None) -> tuple[str, str]:
         return f"{node.last} row{'s' * (node.last != 1)} of each key", f"grows with the keys; {for_ever}"
     if isinstance(node, Sort):
         return "rows that the watermark has not passed", "bounded by the watermark's delay"
+    if isinstance(node, KeptJoin):
+        return node.kept(ttl_ms)
     if isinstance(node, Limit):
         return "how many rows have passed", "does not grow"
     return "rows or values for each key", f"grows with the keys; {for_ever}"

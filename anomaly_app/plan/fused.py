@@ -84,7 +84,7 @@ def windows(builder: Builder, node: WindowAggregate, chain: Sequence[Calc]) -> B
     if node.condition is not None:
         with env.apart("w"):
             where = node.condition.compile_condition(codes.__getitem__, env)
-    results = [add_to(accumulators, call, codes.__getitem__, env) for call in node.aggregates]
+    results = [add_to(accumulators, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
     keys = [codes[key].source for key in node.keys]
     lines = ["def finish(a, start, end):", "    row = a[0]", *(f"    {line}" for line in accumulators.results())]
     aggregates = [code.source for code in results if code is not None]

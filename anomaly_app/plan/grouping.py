@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
-from anomaly_app.expressions.typed import Code, Environment
+from anomaly_app.expressions.tokens import Span
+from anomaly_app.expressions.typed import Code, Dialect, Environment
+from anomaly_app.plan.groups import Aggregate, GroupingRows
 from anomaly_app.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
@@ -25,8 +27,8 @@ from anomaly_app.plan.old_windows import is_old_edge, is_old_window, old_edge, w
 from anomaly_app.plan.relation import Relation, bare
 from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
 from anomaly_app.plan.windowing import assignment, below_windows, edge_columns
-from anomaly_app.schema import TEXTS, Column, DataType, Kind
-from anomaly_app.sql.queries import Select, SelectItem
+from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
+from anomaly_app.sql.queries import Select, SelectItem, SetOperation
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Sessions
 
@@ -78,6 +80,8 @@ class _Grouping:
         self.scope = analyzer.scope(self.relation)
         self.known: dict[Any, Column] = {}
         """Keys and aggregates by the shape of their expression: the columns that they are behind the groups."""
+        self.window: WindowColumns | None = None
+        """That makes the groups complete; None without."""
         self.aggregates: list[AggregateCall] = []
 
     def fail(self, node: n.Node, problem: str) -> SqlValidationError:
@@ -86,22 +90,20 @@ class _Grouping:
     # --- the whole --------------------------------------------------------------------------------
 
     def grouped(self) -> tuple[Relation, Replaced]:
-        window = self.relation.node.window
-        edges: dict[str, str] = {}
-        keys: list[n.Node] = []
-        for item in self.select.group_by:
-            edge = self._edge(item, window)
-            if edge:
-                edges[edge] = edge
-            elif item not in self.old:
-                keys.append(item)
-        if self.old:
-            edges = dict.fromkeys(("start", "end", "time"), "")
-        self._check_window(window, edges)
-        assert window is not None
+        self._check_groups()
+        keys = self._keys_beside_window()
+        self.window = self.relation.node.window if keys is not None else None
+        if keys is None:
+            keys = self.select.group_by
         relation, names = self.analyzer.with_columns(self.relation, keys)
         self._check_keys(keys, names, relation)
-        node = self._aggregate(relation, keys, names, window)
+        for tree in self.trees:
+            self._collect(tree)
+        self._note_keys(keys, names, relation)
+        if self.window is not None:
+            node = self._aggregate(relation, keys, names, self.window)
+        else:
+            node = self._changing(relation, names)
         grouped = replace(relation, node=node, names=names_of(node.columns))
         if self.select.having is not None:
             grouped = self.analyzer.filtered(grouped, self._over_groups(self.select.having), "HAVING")
@@ -110,9 +112,6 @@ class _Grouping:
     def _aggregate(
         self, relation: Relation, keys: Sequence[n.Node], names: Sequence[str], window: WindowColumns
     ) -> Node:
-        for tree in self.trees:
-            self._collect(tree)
-        self._note_keys(keys, names, relation, window)
         sets = self.select.grouping_sets
         if sets is None:
             return self._one_set(relation, keys, names, window, tuple(range(len(keys))))
@@ -199,6 +198,51 @@ class _Grouping:
             aggregates=tuple(self.aggregates), windows=window.windows, time=time, attached=attached,
         )  # fmt: skip
 
+    # --- without a window -------------------------------------------------------------------------
+
+    def _changing(self, relation: Relation, names: Sequence[str]) -> Node:
+        """Groups that are told whenever they change."""
+        sets, node, key_columns = self.select.grouping_sets, relation.node, list(self.keys)
+        constants: list[Column] = []
+        if sets is not None:
+            rows = self._grouping_rows(relation, names, sets)
+            node, names = rows, (*rows.names[len(relation.node.columns) :],)
+            key_columns = [replace(key, type=key.type.with_nullable(True)) for key in self.keys]
+            constants = [rows.column(name) for name in names[len(key_columns) :]]
+        written = ", ".join(self.text[slice(*item.span)] for item in self.select.group_by)
+        why = f"the groups of GROUP BY {written} change" if written else "an aggregate without GROUP BY changes"
+        is_final = not self.aggregates and not node.updating
+        return Aggregate(
+            columns=(*key_columns, *constants, *(self.known[n.shape(call.call)] for call in self.aggregates)),
+            updating="" if is_final else node.updating if not self.aggregates else f"{why} with every row",
+            span=self.select.span, text=self.text, input=node, keys=tuple(names),
+            key_names=(*(column.name for column in (*key_columns, *constants)),), aggregates=tuple(self.aggregates),
+        )  # fmt: skip
+
+    def _grouping_rows(
+        self, relation: Relation, names: Sequence[str], sets: tuple[tuple[int, ...], ...]
+    ) -> GroupingRows:
+        """Each row once for each grouping set."""
+        node = relation.node
+        taken = [*node.names, *(column.name for column in self.known.values())]
+        added: list[Column] = []
+        for name in names:
+            column = node.column(name)
+            added.append(Column(free_name(f"${name}", taken), column.type.with_nullable(True)))
+            taken.append(added[-1].name)
+        number = Column(free_name("$set", taken), DataType(Kind.INT, nullable=False))
+        by_set = [self._groupings(members) for members in sets]
+        constants = []
+        for place, (column, _) in enumerate(by_set[0]):
+            values = [groupings[place][1] for groupings in by_set]
+            constants.append((column, tuple(one.value for one in values if isinstance(one, n.Literal))))
+        return GroupingRows(
+            columns=(*node.columns, *added, number, *(column for column, _ in constants)), rowtimes=node.rowtimes,
+            proctimes=node.proctimes, updating=node.updating, span=self.select.span, text=self.text, input=node,
+            keys=tuple(names), added=tuple(column.name for column in added), sets=sets, number=number.name,
+            constants=tuple((column.name, values) for column, values in constants),
+        )  # fmt: skip
+
     # --- windows ----------------------------------------------------------------------------------
 
     def _edge(self, item: n.Node, window: WindowColumns | None) -> str:
@@ -211,53 +255,43 @@ class _Grouping:
         edges = {window.start: "start", window.end: "end", window.time: "time"}
         return edges.get(column.name, "")
 
-    def _check_window(self, window: WindowColumns | None, edges: Mapping[str, str]) -> None:
+    def _keys_beside_window(self) -> Sequence[n.Node] | None:
+        """What GROUP BY names besides the window of its rows; None if its groups are not complete with a window."""
+        if self.old:
+            return [item for item in self.select.group_by if item not in self.old]
+        window = self.relation.node.window
+        edges = {id(item): self._edge(item, window) for item in self.select.group_by}
+        if not {"start", "end"} <= set(edges.values()):
+            return None
+        keys = [item for item in self.select.group_by if not edges[id(item)]]
+        assign = assignment(self.relation.node)
+        if assign is not None and isinstance(assign.windows, Sessions):
+            # Sessions of other keys than those of the groups end at other times than the groups.
+            bare = {self.scope.expression(key).bare for key in keys}
+            return keys if bare == set(assign.keys) else None
+        return keys
+
+    def _check_groups(self) -> None:
         select = self.select
-        if window is not None and "start" in edges and "end" in edges:
-            return
-        if window is not None and edges:
-            missing = " and ".join(f"window_{edge}" for edge in ("start", "end") if edge not in edges)
-            problem = f"{missing} is missing: a windowed GROUP BY names window_start and window_end"
-            raise self.fail(select.group_by[0], f"{problem}; without, its rows would be updated for ever")
         for item in select.group_by:
             if isinstance(item, n.ColumnRef):
                 self.scope.resolve(item)  # an unknown name is the first thing to say
-        names = ", ".join(self.text[slice(*item.span)] for item in select.group_by)
-        what = f"GROUP BY {names}" if names else "an aggregate without GROUP BY"
-        aggregates = [part for tree in self.trees for part in n.walk(tree) if is_aggregate(part)]
-        if not select.group_by and not aggregates:
+        if not select.group_by and not any(map(has_aggregates, self.trees)):
             assert select.having is not None
             raise self.fail(select.having, "HAVING is about groups, and there is no GROUP BY: WHERE is about rows")
-        node = select.group_by[0] if select.group_by else aggregates[0]
-        problem = (
-            f"{what} needs a window, or its groups would never be complete: FROM TABLE(TUMBLE(TABLE …, DESCRIPTOR(…), "
-            "INTERVAL '5' MINUTE)) … GROUP BY …, window_start, window_end"
-        )
-        raise self.fail(node, problem)
 
     def _check_keys(self, keys: Sequence[n.Node], names: Sequence[str], relation: Relation) -> None:
         for key, name in zip(keys, names, strict=True):
-            type_ = relation.node.column(name).type
-            if type_.kind is Kind.MAP:
-                raise self.fail(key, f"a key cannot be {type_.with_nullable(True)}")
-        node = self.relation.node
-        assign = assignment(node)
-        if assign is None or not isinstance(assign.windows, Sessions) or self.old:
-            return
-        if set(assign.keys) != set(names):
-            named = ", ".join(names) or "nothing"
-            problem = (
-                f"sessions are those of their PARTITION BY ({', '.join(assign.keys) or 'nothing'}), and GROUP BY has "
-                f"{named} besides the window: both must name the same columns"
-            )
-            raise SqlValidationError(problem, self.text, *(keys[0].span if keys else assign.span))
+            problem = unfit_key(relation.node.column(name).type)
+            if problem:
+                raise self.fail(key, problem)
 
     # --- names --------------------------------------------------------------------------------------
 
-    def _note_keys(
-        self, keys: Sequence[n.Node], names: Sequence[str], relation: Relation, window: WindowColumns
-    ) -> None:
-        taken: list[str] = [WINDOW_START, WINDOW_END, WINDOW_TIME, *(c.name for c in self.known.values())]
+    def _note_keys(self, keys: Sequence[n.Node], names: Sequence[str], relation: Relation) -> None:
+        taken: list[str] = [column.name for column in self.known.values()]
+        if self.window is not None:
+            taken += [WINDOW_START, WINDOW_END, WINDOW_TIME]
         self.keys: list[Column] = []
         for key, name in zip(keys, names, strict=True):
             own = free_name(name, taken)
@@ -288,7 +322,7 @@ class _Grouping:
             assert isinstance(tree, n.Call)
             hint = f"{tree.name}_START" if self.old else WINDOW_START
             raise self.fail(tree, f"{tree.name} stands in GROUP BY only; {hint} gives the window's start")
-        edge = self._edge(tree, self.relation.node.window) if isinstance(tree, n.ColumnRef) else ""
+        edge = self._edge(tree, self.window) if isinstance(tree, n.ColumnRef) else ""
         if edge and not self.old:
             return Exact.to(tree.span, self.edges[("start", "end", "time").index(edge)])
         if not isinstance(tree, n.Literal):
@@ -342,13 +376,73 @@ class _Grouping:
                 raise self.fail(call, f"{call.name} is for GROUPING SETS, ROLLUP and CUBE")
             self.grouping_calls[n.shape(call)] = call
             return Column(name, DataType(Kind.BIGINT, nullable=False))
-        aggregate, type_ = checked_aggregate(call, self.scope, name)
+        sets = self.select.grouping_sets
+        # In type, a group of all rows may be one of none.
+        has_rows = self.window is not None or (bool(self.select.group_by) if sets is None else () not in sets)
+        aggregate, type_ = checked_aggregate(call, self.scope, name, has_rows=has_rows)
         self.aggregates.append(aggregate)
         return Column(name, type_)
 
 
-def checked_aggregate(call: n.Call, scope: Scope, name: str) -> tuple[AggregateCall, DataType]:
-    """An aggregate with its arguments checked, and the type of its result; raises ``SqlValidationError``."""
+def distinct_rows(node: Node, span: Span, text: str) -> Aggregate:
+    """Each row of a node once."""
+    _check_columns("DISTINCT", node.columns, span, text)
+    return Aggregate(
+        columns=node.columns, updating=node.updating, span=span, text=text, input=node, keys=node.names,
+        key_names=node.names, aggregates=(),
+    )  # fmt: skip
+
+
+def side_counts(
+    analyzer: Analyzer, union: Node, columns: Sequence[Column], side: Column, tree: SetOperation
+) -> Aggregate:
+    """Each row once, and behind its columns how often it is there on either side."""
+    _check_columns(tree.kind, columns, tree.span, tree.text)
+    scope = Scope(tree.text, names_of(union.columns), analyzer.dialect)
+    calls: list[AggregateCall] = []
+    counts: list[Column] = []
+    for number in range(2):
+        of_side = n.Binary(tree.span, "=", Exact.to(tree.span, side), n.Literal(tree.span, number, side.type))
+        call = n.Call(tree.span, "COUNT", filter=of_side)
+        one, type_ = checked_aggregate(call, scope, free_name(f"$count{number}", union.names))
+        calls.append(one)
+        counts.append(Column(one.name, type_))
+    names = tuple(column.name for column in columns)
+    return Aggregate(
+        columns=(*columns, *counts), updating=f"{tree.kind} takes rows back as others come", span=tree.span,
+        text=tree.text, input=union, keys=names, key_names=names, aggregates=tuple(calls),
+    )  # fmt: skip
+
+
+def _check_columns(what: str, columns: Sequence[Column], span: Span, text: str) -> None:
+    for column in columns:
+        problem = unfit_key(column.type)
+        if problem:
+            raise SqlValidationError(f"{what} of column {column.name}: {problem}", text, *span)
+
+
+def unfit_key(type_: DataType) -> str:
+    """Why values of a type cannot be the key of a group; "" if they can."""
+    waiting = [type_]
+    while waiting:
+        one = waiting.pop()
+        if one.kind in (Kind.MAP, Kind.ARRAY):
+            return f"a key cannot be {type_.with_nullable(True)}: its elements, or CAST(… AS STRING), can"
+        waiting += [field for _, field in one.fields]
+    return ""
+
+
+def checked_aggregate(
+    call: n.Call, scope: Scope, name: str, *, has_rows: bool = True
+) -> tuple[AggregateCall, DataType]:
+    """An aggregate with its arguments checked, and the type of its result; raises ``SqlValidationError``.
+
+    Args:
+        call: as written.
+        scope: what names mean in its arguments.
+        name: of its column.
+        has_rows: no group is without rows.
+    """
     if call.semantics:
         raise scope.fail(call, f"{call.semantics} may stand inside MATCH_RECOGNIZE only")
     most = 2 if call.name == "LISTAGG" else 1
@@ -368,14 +462,16 @@ def checked_aggregate(call: n.Call, scope: Scope, name: str) -> tuple[AggregateC
             raise scope.fail(separator, "the separator of LISTAGG must be a text, written out")
     aggregate = AggregateCall(name, call, value, condition)
     env = Environment()
-    result = add_to(Accumulators(env, scope.dialect, gap_ms=None, merges=False), aggregate, scope.typed, env)
+    result = add_to(
+        Accumulators(env, scope.dialect, gap_ms=None, merges=False), aggregate, scope.typed, env, scope.dialect
+    )
     if result is None:
         shown = str(value.type.with_nullable(True)) if value is not None else "rows"
         hint = ": CAST it to a number" if value is not None and value.type.kind in TEXTS else ""
         what = "DISTINCT " if call.distinct else ""
         raise scope.fail(call, f"{call.name} of {what}{shown} is not defined{hint}")
     type_ = result.type
-    if call.name in OF_SOME and call.filter is None and value is not None and not value.type.nullable:
+    if call.name in OF_SOME and has_rows and call.filter is None and value is not None and not value.type.nullable:
         type_ = type_.with_nullable(False)
     return aggregate, type_
 
@@ -384,8 +480,18 @@ OF_SOME = frozenset({"SUM", "AVG", "MIN", "MAX", "FIRST_VALUE", "LAST_VALUE"})
 """Aggregates that are NULL only if all values are: a group has a row, and so has the frame of an OVER."""
 
 
+class Adds(Protocol):
+    """What collects the aggregates of groups: accumulators of some kind."""
+
+    def add(
+        self, name: str, value: Code | None, *, keep: str = "", distinct: bool = False, separator: Code | None = None
+    ) -> Code | None:
+        """Source of an aggregate of a group; None if it is not defined for that type."""
+        ...
+
+
 def add_to(
-    accumulators: Accumulators, aggregate: AggregateCall, codes: Callable[[str], Code], env: Environment
+    accumulators: Adds, aggregate: AggregateCall, codes: Callable[[str], Code], env: Environment, dialect: Dialect
 ) -> Code | None:
     """Add an aggregate to the accumulators of a group; its source, None if it is not defined for that type."""
     call, value = aggregate.call, aggregate.value
@@ -400,7 +506,16 @@ def add_to(
         literal = call.args[1]
         assert isinstance(literal, n.Literal)
         separator = Code(repr(literal.value), literal.type, literal.value)
-    return accumulators.add(call.name, compiled, keep=keep, distinct=call.distinct, separator=separator)
+    code = accumulators.add(call.name, compiled, keep=keep, distinct=call.distinct, separator=separator)
+    if code is None or compiled is None or not _is_whole(call.name, compiled.type, dialect):
+        return code
+    return Code(f"(None if {code.source} is None else int({code.source}))", compiled.type.with_nullable(True))
+
+
+def _is_whole(name: str, type_: DataType, dialect: Dialect) -> bool:
+    """Whether a deviation or variance is of the type of its values, cut towards zero, as in Flink."""
+    spread = name in ("VARIANCE", "STDDEV") or (name.startswith(("VAR_", "STDDEV_")) and name != "STDDEV_WITHOUT_MAX")
+    return spread and dialect is Dialect.FLINK and type_.kind in WHOLE_NUMBERS
 
 
 def _plain(tree: n.Node) -> bool:

@@ -82,6 +82,11 @@ class IntervalJoin(TimedJoin):
         return f"Interval join, {self.kind.lower()},{self.by}, {reach}"
 
     @property
+    def reaches(self) -> tuple[int, int]:
+        """By how many milliseconds a row of the other side may be later at most, for each side."""
+        return self.high, -self.low
+
+    @property
     def hold(self) -> int:
         """By how many milliseconds its watermark trails that of its inputs: no row that it gives is behind it."""
         reaches = [self.high + (self.kind in ("LEFT", "FULL")), -self.low + (self.kind in ("RIGHT", "FULL"))]

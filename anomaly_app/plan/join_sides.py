@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.nodes import Node
-from anomaly_app.plan.scope import Name, Scope, free_name
-from anomaly_app.schema import TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
+from anomaly_app.expressions.typed import common_type
+from anomaly_app.plan.node import Node
+from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
+from anomaly_app.schema import NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
 
 if TYPE_CHECKING:
+    from anomaly_app.plan.analysis import Analyzer
     from anomaly_app.plan.relation import Relation
 
+_TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
+_KEYS = NUMBERS | TEXTS | _TIMES | {Kind.BOOLEAN, Kind.BYTES, Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR}
 _EXACT = WHOLE_NUMBERS | {Kind.BOOLEAN, Kind.DATE}
 
 
@@ -65,6 +69,144 @@ class Sides:
             *(_nullable(column, kind in ("RIGHT", "FULL")) for column in self.left.columns),
             *(_nullable(column, kind in ("LEFT", "FULL")) for column in self.renamed.values()),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A join whose condition has been split: keys that are columns of both sides, and the rest.
+
+    Args:
+        left: one input; an expression that is a key has become a column of it.
+        right: the other.
+        sides: both.
+        scope: names in the rest.
+        keys: columns that are equal: of the left, and of the right by their own names.
+        null_equal: for each key whether NULL equals NULL.
+        rest: what else must hold for a pair.
+    """
+
+    left: Relation
+    right: Relation
+    sides: Sides
+    scope: Scope
+    keys: tuple[tuple[str, str], ...]
+    null_equal: tuple[bool, ...]
+    rest: tuple[n.Node, ...]
+
+    @classmethod
+    def of(cls, analyzer: Analyzer, left: Relation, right: Relation, conditions: Sequence[n.Node]) -> Keyed:
+        """Split conditions that must all hold.
+
+        An equality (or IS NOT DISTINCT FROM) of something of the left with something of the right is a key: columns, or
+        expressions, brought to one type as a comparison does.
+
+        Args:
+            analyzer: whose dialect.
+            left: one input.
+            right: the other.
+            conditions: over the columns of both, by the names that they have behind the join.
+
+        Raises:
+            SqlValidationError: a condition means nothing.
+        """
+        text = left.text
+        scope = Scope(text, Sides.of(left.node, right.node).names(left, right), analyzer.dialect)
+        found: list[tuple[n.Node, n.Node, bool]] = []
+        rest: list[n.Node] = []
+        sides = Sides.of(left.node, right.node)
+        for condition in conditions:
+            scope.expression(condition, "ON")
+            pair = _equality(condition, scope, sides)
+            if pair is None:
+                rest.append(condition)
+            else:
+                assert isinstance(condition, n.Binary)
+                found.append((*pair, condition.op != "="))
+        taken = {*left.node.names, *right.node.names}
+        called = []
+        for _ in found:
+            called.append(free_name("$key", taken))
+            taken.add(called[-1])
+        left, mine = analyzer.with_columns(left, [one for one, _, _ in found], called)
+        right, theirs = analyzer.with_columns(right, [one for _, one, _ in found], called)
+        sides = Sides.of(left.node, right.node)
+        scope = Scope(text, sides.names(left, right), analyzer.dialect)
+        nulls = tuple(null_equal for _, _, null_equal in found)
+        return cls(left, right, sides, scope, tuple(zip(mine, theirs, strict=True)), nulls, tuple(rest))
+
+    @property
+    def condition(self) -> Expression | None:
+        """The rest as one expression; None for nothing."""
+        rest = conjunction(self.rest)
+        return None if rest is None else self.scope.expression(rest, "ON")
+
+
+def _equality(condition: n.Node, scope: Scope, sides: Sides) -> tuple[n.Node, n.Node] | None:
+    """What of the left and what of the right an equality is about, as expressions over each; None for no such."""
+    if not isinstance(condition, n.Binary) or condition.op not in ("=", "IS NOT DISTINCT FROM"):
+        return None
+    mine, theirs = condition.left, condition.right
+    own, others = set(sides.left.names), {column.name for column in sides.renamed.values()}
+    a, b = scope.expression(mine), scope.expression(theirs)
+    if not a.reads or not b.reads:
+        return None
+    if a.reads <= others and b.reads <= own:
+        mine, theirs, a, b = theirs, mine, b, a
+    elif not (a.reads <= own and b.reads <= others):
+        return None
+    if not equal_in_memory(a.type, b.type):
+        target = key_type(a.type, b.type)
+        if target is None:
+            return None
+        mine, theirs = as_key(mine, a.type, *target), as_key(theirs, b.type, *target)
+    return mine, over_side(theirs, scope, sides)
+
+
+def over_side(tree: n.Node, scope: Scope, sides: Sides) -> n.Node:
+    """An expression that reads columns of the right only, as one over the right itself."""
+    original = {column.name: sides.right.column(name) for name, column in sides.renamed.items()}
+
+    def moved(part: n.Node) -> n.Node:
+        if not isinstance(part, n.ColumnRef):
+            return part
+        column, fields = scope.resolve(part)
+        return with_fields(Exact.to(part.span, original[column.name]), fields)
+
+    return n.rewritten(tree, moved)
+
+
+def with_fields(tree: n.Node, fields: Sequence[str]) -> n.Node:
+    """Fields of a ROW."""
+    for name in fields:
+        tree = n.Field(tree.span, tree, name)
+    return tree
+
+
+def key_type(a: DataType, b: DataType) -> tuple[DataType, bool] | None:
+    """The type in which values of two types are compared as keys, and whether one that does not fit it is NULL.
+
+    None if there is none, or if it holds values that are no keys. A text that is compared with a number or a time
+    becomes one.
+    """
+    kinds = {a.kind, b.kind}
+    if kinds & TEXTS and not kinds <= TEXTS:
+        other = b if a.kind in TEXTS else a
+        if other.kind in _TIMES:
+            return other, True
+        return (other, False) if other.kind in NUMBERS | {Kind.BOOLEAN} else None
+    type_ = common_type([a, b])
+    if type_ is None or type_.kind not in _KEYS:
+        return None
+    if type_.kind is Kind.FLOAT and Kind.BIGINT in kinds:
+        return DataType(Kind.DOUBLE), False
+    return type_, False
+
+
+def as_key(tree: n.Node, type_: DataType, target: DataType, safe: bool) -> n.Node:
+    """An expression of a type as a key of another one, as :func:`key_type` gives it."""
+    if type_.with_nullable(True) == target.with_nullable(True):
+        return tree
+    return n.Cast(tree.span, tree, target.with_nullable(True), safe and type_.kind in TEXTS)
 
 
 @dataclass(frozen=True, slots=True)

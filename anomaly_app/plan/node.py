@@ -6,7 +6,7 @@ within a node. Nodes compare by identity: a view or a name of WITH that is used 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,6 +61,11 @@ class Node:
     @property
     def inputs(self) -> tuple[Node, ...]:
         """Nodes that it reads."""
+        return ()
+
+    @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """Sets of columns of which no two of its rows, as they stand at a time, have the same; those that are known."""
         return ()
 
     @property

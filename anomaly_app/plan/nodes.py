@@ -5,7 +5,7 @@ All of them can be imported from here; what they share stands in :mod:`anomaly_a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,11 @@ class Scan(Node):
     source: Schema
 
     @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """The primary key of a table whose rows come and go: what is written holds it."""
+        return (frozenset(self.source.primary_key),) if self.updating and self.source.primary_key else ()
+
+    @property
     def title(self) -> str:
         """Table and time."""
         if self.source.rowtime is None:
@@ -83,6 +88,11 @@ class Normalize(Node):
     def title(self) -> str:
         """The key."""
         return f"Last row by {', '.join(self.keys)}"
+
+    @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """The primary key."""
+        return (frozenset(self.keys),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -123,6 +133,12 @@ class Calc(Node):
         if any(item.bare != name for item, name in zip(self.items, self.names, strict=True)) or not parts:
             parts.append("Project " + ", ".join(self.names))
         return "; ".join(parts)
+
+    @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """Those of the input that are still there."""
+        moved = {old: new for new, old in reversed(list(self.origins.items()))}
+        return [frozenset(moved[name] for name in key) for key in self.input.upsert_keys if key <= moved.keys()]
 
     @property
     def origins(self) -> Mapping[str, str]:
@@ -262,6 +278,10 @@ class Over(Node):
         return f"Over {calls}, {reach}" + (f", by {', '.join(self.keys)}" if self.keys else "")
 
 
+MAX_RANK = 10_000_000
+"""Greatest bound on ROW_NUMBER()."""
+
+
 @dataclass(frozen=True, slots=True)
 class SortColumn:
     """A column that rows are ordered by."""
@@ -299,6 +319,27 @@ class Rank(Node):
     def inputs(self) -> tuple[Node, ...]:
         """One."""
         return (self.input,)
+
+    @property
+    def is_top(self) -> bool:
+        """Whether it gives the rows that are first at a time, and takes them back as others come."""
+        if self.windowed is not None:
+            return False
+        rises = self.time is not None and not self.order[0].descending
+        return not rises or (self.last < MAX_RANK and (self.first, self.last) != (1, 1))
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether it gives the last row of each key by time, of rows that are not taken back."""
+        falls = self.time is not None and self.order[0].descending
+        return self.is_top and falls and (self.first, self.last) == (1, 1) and not self.input.updating
+
+    @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """The key, where one row of it is left; else with the number."""
+        if self.windowed is not None or (self.first != self.last and self.number is None):
+            return ()
+        return (frozenset(self.keys if self.first == self.last else (*self.keys, self.number or "")),)
 
     @property
     def title(self) -> str:

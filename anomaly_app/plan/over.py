@@ -15,6 +15,7 @@ from anomaly_app.expressions.refused import refusal
 from anomaly_app.plan import detecting
 from anomaly_app.plan.grouping import OF_SOME, checked_aggregate
 from anomaly_app.plan.nodes import (
+    MAX_RANK,
     AggregateCall,
     Calc,
     Detect,
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 NUMBERINGS = ("ROW_NUMBER", "RANK", "DENSE_RANK")
 OFFSETS = ("LAG", "LEAD")
-MAX_RANK = 10_000_000
-"""Greatest bound on ROW_NUMBER()."""
-
 _FRAME = re.compile(
     r"(?P<unit>RANGE|ROWS) (?:BETWEEN )?(?P<from>UNBOUNDED PRECEDING|CURRENT ROW|.+? PRECEDING)(?: AND (?P<to>.+))?"
 )
@@ -247,7 +245,15 @@ def _number(analyzer: Analyzer, relation: Relation, call: n.Call, known: dict[An
         windowed=windowed, time=time,
     )  # fmt: skip
     known[n.shape(call)] = number
-    return relation.over(rank)
+    return relation.over(told(rank))
+
+
+def told(rank: Rank) -> Rank:
+    """A rank that says whether it takes rows back."""
+    updating = rank.input.updating
+    if rank.is_top:
+        updating = updating or "ROW_NUMBER() in this order takes rows back as others come"
+    return replace(rank, updating=updating)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +330,7 @@ def _with_bound(node: Node, bound: _Bound) -> Node | None:
         below = None
         if origin is not None and node.condition is None:
             below = _with_bound(node.input, replace(bound, column=origin))
-        return replace(node, input=below) if below is not None else None
+        return replace(node, input=below, updating=below.updating) if below is not None else None
     if isinstance(node, Rank) and node.number == bound.column:
-        return replace(node, first=max(node.first, bound.first), last=min(node.last, bound.last))
+        return told(replace(node, first=max(node.first, bound.first), last=min(node.last, bound.last)))
     return None

@@ -13,9 +13,10 @@ from anomaly_app.graph.project import Project
 from anomaly_app.graph.vertices import Constant, Expand, Inner, Merge, Stamp, Transform, Vertex, origin_of
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
 from anomaly_app.patterns.rule import Limits, Rule
-from anomaly_app.plan import fused, stateful
+from anomaly_app.plan import aggregating, fused, stateful
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.groups import Aggregate
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
@@ -221,6 +222,9 @@ class Builder:
             from anomaly_app.plan.build_joins import build_join
 
             return build_join(self, core, chain)
+        if isinstance(core, Aggregate):
+            built, above = aggregating.aggregated(self, core, chain)
+            return self.calcs(above, built, final) if above else built
         below = self._build(core) if chain else self._other(core)
         return self.calcs(chain, below, final) if chain else below
 
@@ -235,7 +239,7 @@ class Builder:
             return self._unnest(node)
         if isinstance(node, WindowAssign):
             return self._assign(node)
-        return stateful.build(self, node)
+        return aggregating.build(self, node) or stateful.build(self, node)
 
     def _scan(self, node: Scan) -> Built:
         time = node.source.rowtime or node.source.proctime

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from anomaly_app.patterns.rule import Rule
+from anomaly_app.plan import groups
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
     Calc,
     Detect,
@@ -67,6 +70,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     if isinstance(node, Match):
         rule = Rule(node.clause, node.input.schema(node.time), node.text, node.checked.dialect)
         return [(node.input, set(rule.reads) | _time_column(node.input, node.time))]
+    if isinstance(node, KeptJoin):
+        return node.needs(wanted)
     if isinstance(node, WindowJoin):
         return [(side, _join_reads(node, place, wanted)) for place, side in enumerate(node.inputs)]
     if isinstance(node, TimedJoin):
@@ -75,6 +80,9 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     below = node.inputs[0] if node.inputs else None
     if below is None:
         return []
+    of_groups = groups.reads(node, wanted)
+    if of_groups is not None:
+        return [(below, of_groups)]
     names = wanted & set(below.names)
     if isinstance(node, WindowAssign):
         names |= {*node.keys} | _time_column(below, node.time)
@@ -91,8 +99,9 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {*node.keys, *(column.name for column in node.order)}
         names |= {name for name in (node.windowed.end,) if name}
     elif isinstance(node, Rank):
-        names |= {*node.keys} | _time_column(below, node.time)
-    elif isinstance(node, Normalize):
+        by_value = {column.name for column in node.order} if node.is_top and not node.keeps_last else set()
+        names |= {*node.keys} | by_value | _time_column(below, node.time)
+    elif isinstance(node, (Materialize, Normalize)):
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
@@ -116,7 +125,8 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    while isinstance(node, (Calc, UnnestRows, Limit, LookupJoin, Normalize)):
+    passing = (Calc, UnnestRows, Limit, LookupJoin, Materialize, Normalize)
+    while isinstance(node, passing) or (isinstance(node, Rank) and node.is_top):
         if isinstance(node, Calc):
             moved.append(node)
         node = node.input

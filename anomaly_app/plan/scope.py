@@ -39,11 +39,13 @@ class Name:
         qualifiers: what may stand before it, in upper case.
         visible: the name.
         column: of the input, what it means.
+        qualified_only: it means nothing without a qualifier, since USING has made one name of two.
     """
 
     qualifiers: frozenset[str]
     visible: str
     column: Column
+    qualified_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,11 @@ class Scope:
         raise self.fail(node, f"unknown column {parts[0]!r}{hint}")
 
     def _find(self, name: str, qualifier: str | None) -> list[Name] | None:
-        found = [one for one in self._folded.get(name.lower(), ()) if qualifier is None or qualifier in one.qualifiers]
+        found = [
+            one
+            for one in self._folded.get(name.lower(), ())
+            if (not one.qualified_only if qualifier is None else qualifier in one.qualifiers)
+        ]
         exact = [one for one in found if one.visible == name]
         folds = self.dialect is not Dialect.FLINK  # whose names of columns are told apart by case, too
         return exact or (found if folds else None) or None
@@ -169,7 +175,7 @@ class Scope:
     def star(self, node: n.Star) -> Sequence[Name]:
         """The names behind ``*`` or ``t.*``."""
         if node.qualifier is None:
-            return self.names
+            return [name for name in self.names if not name.qualified_only]
         found = [name for name in self.names if node.qualifier.upper() in name.qualifiers]
         if not found:
             raise self.fail(node, f"{node.qualifier} is not a table of this query")

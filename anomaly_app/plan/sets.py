@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,12 @@ from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
-from anomaly_app.plan.nodes import Calc, Limit, Node, Sort, SortColumn, Union, ValuesRows
+from anomaly_app.plan.groups import Copies
+from anomaly_app.plan.nodes import Calc, Limit, Node, Rank, Sort, SortColumn, Union, ValuesRows
 from anomaly_app.plan.relation import Relation
-from anomaly_app.plan.scope import Exact, Expression, Scope, names_of
+from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
 from anomaly_app.plan.windowing import moved
-from anomaly_app.schema import Column, DataType
+from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.queries import Ordered, Select, SelectItem, SetOperation, Values
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
-    """UNION ALL; raises ``SqlValidationError`` for the others, whose rows would have to be taken back."""
+    """UNION, INTERSECT and EXCEPT, also with ALL; raises ``SqlValidationError`` if their sides do not go together."""
     left, right = analyzer.query(tree.left), analyzer.query(tree.right)
     if len(left.columns) != len(right.columns):
         problem = f"{tree.kind} of {len(left.columns)} and {len(right.columns)} columns: both sides need as many"
@@ -34,8 +36,9 @@ def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
             shown = f"{a.name} is {a.type.with_nullable(True)} on the left, {b.type.with_nullable(True)} on the right"
             raise analyzer.fail(tree, tree.right.span, f"{tree.kind}: {shown}, and they have no common type")
         types.append(type_)
-    if tree.kind != "UNION" or not tree.all:
-        raise analyzer.fail(tree, _word(tree.text, tree.left.span.end, tree.kind), refusal(tree.kind))
+    if tree.kind != "UNION":
+        sides = [_converted(analyzer, side, left.names, types, tree) for side in (left, right)]
+        return _counted(analyzer, sides, tree)
     branches: list[Node] = []
     for side in (left, right):
         branch = _converted(analyzer, side, left.names, types, tree)
@@ -43,13 +46,77 @@ def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
     window = branches[0].window
     if any(branch.window != window for branch in branches):
         window = None
-    return Union(
+    union = Union(
         columns=tuple(Column(name, type_) for name, type_ in zip(left.names, types, strict=True)),
         rowtimes=frozenset.intersection(*(branch.rowtimes for branch in branches)),
         proctimes=frozenset.intersection(*(branch.proctimes for branch in branches)),
         updating=next((branch.updating for branch in branches if branch.updating), ""),
         window=window, span=tree.span, text=tree.text, branches=tuple(branches),
     )  # fmt: skip
+    return union if tree.all else grouping.distinct_rows(union, tree.span, tree.text)
+
+
+def _counted(analyzer: Analyzer, sides: Sequence[Node], tree: SetOperation) -> Node:
+    """INTERSECT and EXCEPT, also with ALL: how often a row is there on either side says how often it is given."""
+    text, span, names = tree.text, tree.span, sides[0].names
+    whole = DataType(Kind.INT, nullable=False)
+    side = Column(free_name("$side", names), whole)
+    marked: list[Node] = []
+    for number, node in enumerate(sides):
+        items = (
+            *identity(node, analyzer),
+            Scope(text, (), analyzer.dialect).expression(n.Literal(span, number, whole)),
+        )
+        marked.append(
+            Calc(
+                columns=(*node.columns, side), updating=node.updating, span=span, text=text, input=node,
+                condition=None, items=items,
+            )
+        )  # fmt: skip
+    columns = tuple(
+        replace(column, type=column.type.with_nullable(column.type.nullable or other.type.nullable))
+        for column, other in zip(*(one.columns for one in sides), strict=True)
+    )
+    union = Union(
+        columns=(*columns, side), updating=next((one.updating for one in sides if one.updating), ""), span=span,
+        text=text, branches=tuple(marked),
+    )  # fmt: skip
+    groups = grouping.side_counts(analyzer, union, columns, side, tree)
+    first, second = (Exact.to(span, column) for column in groups.columns[len(columns) :])
+    zero = n.Literal(span, 0, whole)
+    scope = Scope(text, names_of(groups.columns), analyzer.dialect)
+    if not tree.all:
+        other = n.Binary(span, ">" if tree.kind == "INTERSECT" else "=", second, zero)
+        condition = scope.expression(n.Binary(span, "AND", n.Binary(span, ">", first, zero), other))
+        return _picked(analyzer, groups, columns, condition)
+    less = n.Binary(span, "<", first, second)
+    if tree.kind == "INTERSECT":
+        often = scope.expression(n.Case(span, None, ((less, first),), second))
+    else:
+        often = scope.expression(n.Case(span, None, ((less, zero),), n.Binary(span, "-", first, second)))
+    count = Column(free_name("$often", names), often.type)
+    calc = Calc(
+        columns=(*columns, count), updating=groups.updating, span=span, text=text, input=groups, condition=None,
+        items=(*identity(groups, analyzer)[: len(columns)], often),
+    )  # fmt: skip
+    copies = Copies(
+        columns=calc.columns, updating=groups.updating, span=span, text=text, input=calc, count=count.name
+    )  # fmt: skip
+    return _picked(analyzer, copies, columns, None)
+
+
+def _picked(analyzer: Analyzer, node: Node, columns: tuple[Column, ...], condition: Expression | None) -> Node:
+    """The first columns of a node."""
+    return Calc(
+        columns=columns, updating=node.updating, span=node.span, text=node.text, input=node, condition=condition,
+        items=identity(node, analyzer)[: len(columns)],
+    )  # fmt: skip
+
+
+def identity(node: Node, analyzer: Analyzer) -> tuple[Expression, ...]:
+    """The columns of a node as expressions over it."""
+    scope = Scope(node.text, names_of(node.columns), analyzer.dialect)
+    return tuple(scope.expression(Exact.to(node.span, column)) for column in node.columns)
 
 
 def _converted(
@@ -105,25 +172,16 @@ def values(analyzer: Analyzer, tree: Values) -> Node:
     return ValuesRows(columns=tuple(columns), span=tree.span, text=tree.text, rows=converted)
 
 
-def _word(text: str, start: int, word: str) -> Span:
-    """Where a word stands next."""
-    place = text.upper().find(word, start)
-    return Span(place, place + len(word))
-
-
 def one_row(text: str, span: Span) -> Node:
     """What a SELECT without FROM is over: one row without columns."""
     return ValuesRows(columns=(), span=span, text=text, rows=((),))
 
 
 def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
-    """SELECT DISTINCT of rows that carry the edges of their windows; raises ``SqlValidationError`` for others."""
+    """SELECT DISTINCT: of rows that carry the edges of their windows, each window gives its own when it is over."""
     window = node.window
     if window is None or window.start is None or window.end is None:
-        raise analyzer.fail(select, _word(select.text, select.span.start, "DISTINCT"), refusal("SELECT DISTINCT"))
-    if node.updating:
-        problem = f"SELECT DISTINCT in windows needs rows that are not taken back: {node.updating}"
-        raise analyzer.fail(select, select.span, problem)
+        return grouping.distinct_rows(node, select.span, select.text)
     refs = tuple(Exact.to(select.span, column) for column in node.columns)
     items = tuple(SelectItem(ref, ref.column.name, select.span) for ref in refs)
     groups = replace(select, items=items, group_by=refs, where=None, having=None, qualify=None, distinct=False)
@@ -138,13 +196,13 @@ def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
     if tree.order_by:
         hidden = _hidden(analyzer, tree, node)
         if hidden is not None:
-            node = _first_columns(analyzer, hidden, _sorted(analyzer, hidden, analyzer.query(hidden.query)), node)
-        else:
-            node = _sorted(analyzer, tree, node)
+            return _first_columns(analyzer, hidden, _sorted(analyzer, hidden, analyzer.query(hidden.query)), node)
+        return _sorted(analyzer, tree, node)
     if tree.limit is None and not tree.offset:
         return node
-    if tree.order_by:
-        raise analyzer.fail(tree, tree.span, refusal("ORDER BY with LIMIT"))
+    if node.updating:
+        problem = f"LIMIT of rows that are taken back needs an ORDER BY that says which are first: {node.updating}"
+        raise analyzer.fail(tree, tree.span, problem)
     return Limit(
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,
@@ -180,6 +238,21 @@ def _first_columns(analyzer: Analyzer, tree: Ordered, node: Node, wanted: Node) 
     return analyzer.projected(relation, items, lambda item: item, tree.query)
 
 
+def _first_rows(tree: Ordered, node: Node, columns: Sequence[SortColumn]) -> Node:
+    """ORDER BY with LIMIT: the first rows, as they are at a time."""
+    if not tree.limit:
+        return Limit(
+            columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
+            window=node.window, span=tree.span, text=tree.text, input=node, offset=0, count=0,
+        )  # fmt: skip
+    updating = node.updating or "ORDER BY with LIMIT takes rows back as others come"
+    return Rank(
+        columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=updating, window=node.window,
+        span=tree.span, text=tree.text, input=node, keys=(), order=tuple(columns), first=tree.offset + 1,
+        last=tree.offset + (tree.limit or 0), number=None, windowed=None, time=None,
+    )  # fmt: skip
+
+
 def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:
     scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
     columns: list[SortColumn] = []
@@ -194,6 +267,8 @@ def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:
             raise scope.fail(item.expr, "ORDER BY takes columns of the SELECT list: name the expression there")
         nulls_first = not item.descending if item.nulls_first is None else item.nulls_first
         columns.append(SortColumn(bare, item.descending, nulls_first))
+    if tree.limit is not None:
+        return _first_rows(tree, node, columns)
     first, *others = columns
     if first.name not in node.rowtimes | node.proctimes or first.descending:
         raise scope.fail(tree.order_by[0].expr, refusal("ORDER BY of values"))

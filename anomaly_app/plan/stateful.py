@@ -18,12 +18,15 @@ from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, ord
 from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan import lookup_build
+from anomaly_app.plan import lookup_build, materialize
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
+    MAX_RANK,
     AggregateCall,
     Limit,
     Node,
@@ -35,7 +38,6 @@ from anomaly_app.plan.nodes import (
     WindowAssign,
     WindowJoin,
 )
-from anomaly_app.plan.over import MAX_RANK
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Sessions
 
@@ -60,10 +62,16 @@ def build(builder: Builder, node: Node) -> Built:
         return lookup_build.build(builder, node)
     if isinstance(node, Normalize):
         return _normalize(builder, node)
+    if isinstance(node, Materialize):
+        return materialize.build(builder, node)
     if isinstance(node, WindowAggregate):
         return _attached(builder, node)
     if isinstance(node, WindowJoin):
         return _window_join(builder, node)
+    if isinstance(node, KeptJoin):
+        from anomaly_app.plan.build_kept import build_kept
+
+        return build_kept(builder, node)
     if isinstance(node, WindowAssign) and isinstance(node.windows, Sessions):
         return _sessions(builder, node, node.windows)
     raise SqlValidationError(f"{node.title} is not supported yet", node.text, *node.span)
@@ -78,7 +86,9 @@ def _over(builder: Builder, node: Over) -> Built:
     merges = not names & _NOT_MERGED
     accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=frame.preceding is not None and merges)
     offsets = tuple(_offset(call, layout) for call in node.calls) if lag else ()
-    results = [] if lag else [add_to(accumulators, call, codes.__getitem__, env) for call in node.calls]
+    results = (
+        [] if lag else [add_to(accumulators, call, codes.__getitem__, env, builder.dialect) for call in node.calls]
+    )
     sources = [code.source for code in results if code is not None]
     lines = ["def finish(a):", *(f"    {line}" for line in accumulators.results())]
     lines.append(f"    return ({', '.join(sources)}{',' * bool(sources)})")
@@ -125,22 +135,15 @@ def _offset(call: AggregateCall, layout: Layout) -> tuple[Callable[[Row], Any], 
 
 
 def _rank(builder: Builder, node: Rank) -> Built:
+    if node.is_top:
+        from anomaly_app.plan.build_top import build_top
+
+        return build_top(builder, node)
     if node.updating:
         raise SqlValidationError(
             f"ROW_NUMBER() needs rows that are not taken back: {node.updating}", node.text, *node.span
         )
-    below = builder.node(node.input)
-    window = node.windowed
-    by_time = node.time is not None and not node.order[0].descending
-    if window is None and not by_time:
-        unbound = node.last == MAX_RANK
-        hint = ": bound it, as in WHERE rn <= 10 around it, and rank within windows" if unbound else ""
-        problem = (
-            "ROW_NUMBER() in this order would take rows back as others come, which is not supported yet: order by the "
-            "time attribute, ascending, for the first row of a key, or rank within windows (window_start and "
-            f"window_end in PARTITION BY){hint}"
-        )
-        raise SqlValidationError(problem, node.text, *node.span)
+    below, window = builder.node(node.input), node.windowed
     if window is None:
         below = builder.timed(below, node.time)
     layout = below.layout
@@ -221,7 +224,7 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
     layout, env = below.layout, Environment()
     codes = row_codes(layout)
     accumulators = Accumulators(env, builder.dialect, gap_ms=None, merges=False)
-    results = [add_to(accumulators, call, codes.__getitem__, env) for call in node.aggregates]
+    results = [add_to(accumulators, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
     keys = [codes[key].source for key in node.keys]
     lines = ["def finish(a, start, end):", "    row = a[0]", *(f"    {line}" for line in accumulators.results())]
     aggregates = [code.source for code in results if code is not None]

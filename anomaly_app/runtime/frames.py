@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from anomaly_app.changes import CHANGE_COLUMN, Change
 from anomaly_app.errors import DecodeError
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.schema import python_type
@@ -46,7 +47,8 @@ class Frame(msgspec.Struct, array_like=True):
         run: of END: which run of the worker; an END of an earlier run says nothing.
         columns: name and type of each column of the rows: after a change of the job, frames of its earlier version are
             still in the topic.
-        rows: ``(event time, upstream offset, column 0, …)``.
+        rows: ``(event time, upstream offset, column 0, …)``; of a table that changes, in place of the offset a number
+            made of it, since a record may give two rows.
     """
 
     upstream: int
@@ -81,6 +83,7 @@ class FrameCodec:
     """
 
     def __init__(self, layout: Layout) -> None:
+        self._changing = layout.columns[-1:] == (CHANGE_COLUMN,)
         self._names = [f"{column.name} {column.type.with_nullable(True)}" for column in layout.columns]
         self._types = [python_type(column.type) for column in layout.columns]
         self._columns = msgspec.Raw(_encode(self._names))
@@ -91,6 +94,9 @@ class FrameCodec:
         self, upstream: int, watermark: int, rows: Sequence[Row] = (), what: What = What.ACTIVE, run: str = ""
     ) -> bytes:
         """A frame of rows ``(event time, offset, columns…)``."""
+        if self._changing:
+            # The row that comes by an update stands behind the one that goes: so each has a number of its own.
+            rows = [(row[0], row[1] << 1 | (row[-1] == Change.AFTER), *row[COLUMNS:]) for row in rows]
         return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows))))
 
     def encode_all(self, upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:
@@ -106,7 +112,9 @@ class FrameCodec:
         ]
 
     def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:
-        """Rows in the engine's form, with (upstream partition, upstream offset) behind the columns, and these offsets.
+        """Rows in the engine's form, with (upstream partition, upstream offset) behind the columns, and their numbers.
+
+        The numbers rise; they are the offsets, where a record gives one row.
 
         Raises:
             DecodeError: the rows lack a column that the job reads now.
@@ -116,9 +124,12 @@ class FrameCodec:
         given = self._own.decode(frame.rows) if frame.columns == self._columns else self._decode_other(frame)
         rows: list[Row] = []
         offsets: list[int] = []
+        changing = self._changing
         for number, row in enumerate(given):
             offset = row[1]
             offsets.append(offset)
+            if changing:
+                offset >>= 1
             rows.append((row[0], position + number, *row[COLUMNS:], upstream, offset))
         return rows, offsets
 

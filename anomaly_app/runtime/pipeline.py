@@ -18,6 +18,7 @@ from anomaly_app.formats.records import Decoded, RecordDecoder, RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
 from anomaly_app.operators import POSITION, TIME, Layout, Row
 from anomaly_app.runtime.changed import ChangeWriter, Printer
+from anomaly_app.runtime.decoding import PlanDecoder, SharedDecoder
 from anomaly_app.runtime.frames import FrameCodec
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
@@ -94,7 +95,8 @@ class Pipeline:
         self.max_ahead_ms = int(settings.worker.max_ahead_s * 1000)
         idle = plan.source.idle_timeout_ms
         self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
-        self.decoder = RecordDecoder(plan.source, plan.layout, registries.of(plan.source))
+        self._own_decoder = RecordDecoder(plan.source, plan.layout, registries.of(plan.source))
+        self.decoder: RecordDecoder | PlanDecoder = self._own_decoder
         self.row_writer = RowWriter(plan.layout, plan.source.topic)
         self._row_writers: dict[Layout, RowWriter] = {}
         self.frames = FrameCodec(plan.layout)
@@ -119,6 +121,10 @@ class Pipeline:
     def detect_partitions(self) -> int:
         """And how many it has."""
         return self.downstream if self.repartitioned else self.partitions
+
+    def share(self, decoder: SharedDecoder) -> None:
+        """Decode together with other plans of the same source."""
+        self.decoder = PlanDecoder(decoder, self._own_decoder, self.plan.layout)
 
     def writer_of(self, layout: Layout) -> RowWriter:
         """What writes rows that a query has made."""

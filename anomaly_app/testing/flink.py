@@ -130,8 +130,8 @@ def _here(given: Mapping[str, str], servers: str, registry: str | None, bounded:
         }
     if connector == "kafka":
         wanted["scan.startup.mode"] = "earliest-offset"
-        if bounded:
-            wanted["scan.bounded.mode"] = "latest-offset"
+    if bounded:
+        wanted["scan.bounded.mode"] = "latest-offset"
     return wanted
 
 

@@ -44,6 +44,19 @@ def _above(below: st.SearchStrategy[Plan]) -> st.SearchStrategy[Plan]:
         one("first"),
         one("match"),
         two("join", 2000),
+        st.sampled_from(
+            [
+                ("INNER", -1000, 1000),
+                ("INNER", 500, 2000),
+                ("LEFT", -2000, 500),
+                ("LEFT", -3000, -1000),
+                ("RIGHT", 0, 2000),
+                ("RIGHT", -500, 1500),
+                ("FULL", -1000, 2500),
+                ("FULL", 0, 0),
+                ("LEFT", 1000, -1000),
+            ]
+        ).flatmap(lambda args: two("near", *args)),
     )
 
 

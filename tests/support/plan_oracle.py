@@ -188,6 +188,45 @@ def _window_join(plan: Plan, left: Steps, right: Steps) -> Steps:
     return found
 
 
+def _near(plan: Plan, left: Steps, right: Steps) -> Steps:
+    """An interval join: each row meets those that are held, and is held while others may come that it would meet."""
+    kind, low, high = plan.args
+    reach = (high, -low)
+    outer = (kind in ("LEFT", "FULL"), kind in ("RIGHT", "FULL"))
+    hold = max(0, high + outer[0], -low + outer[1])
+    held: tuple[list[list[Any]], list[list[Any]]] = ([], [])
+    found: Steps = []
+    reached = MIN
+
+    def given(a: Record | None, b: Record | None) -> list[Record]:
+        first, second = (b, a) if kind == "RIGHT" else (a, b)
+        return [] if first is None else [(first[0], first[1], None if second is None else second[2], first[3])]
+
+    for (a, w), (b, x) in zip(left, right, strict=True):
+        out: list[Record] = []
+        for place, rows in enumerate((a, b)):
+            for row in rows:
+                entry = [row, False]
+                for other in sorted(held[1 - place], key=lambda one: one[0][3]):
+                    pair = (row, other[0]) if place == 0 else (other[0], row)
+                    if row[1] is not None and row[1] == other[0][1] and low <= pair[1][3] - pair[0][3] <= high:
+                        entry[1] = other[1] = True
+                        out += given(*pair)
+                if reached < row[3] + reach[place]:
+                    held[place].append(entry)
+                elif not entry[1] and outer[place]:
+                    out += given(row, None) if place == 0 else given(None, row)
+        watermark = min(w, x)
+        for place in (0, 1):
+            for entry in [entry for entry in held[place] if watermark > entry[0][3] + reach[place]]:
+                held[place].remove(entry)
+                if not entry[1] and outer[place]:
+                    out += given(entry[0], None) if place == 0 else given(None, entry[0])
+        found.append((out, watermark if watermark in (MIN, MAX) else watermark - hold))
+        reached = watermark
+    return found
+
+
 # --- order of time --------------------------------------------------------------------------------------
 
 
@@ -296,6 +335,17 @@ def _join_sql(plan: Plan) -> str:
     )
 
 
+def _near_sql(plan: Plan) -> str:
+    kind, low, high = plan.args
+    one, other = ("b", "a") if kind == "RIGHT" else ("a", "b")
+    where = f" WHERE {one}.ts IS NOT NULL" if kind == "FULL" else ""
+    bounds = [f"a.ts {'+' if by >= 0 else '-'} {_seconds(abs(by))}" for by in (low, high)]
+    return (
+        f"SELECT {one}.id, {one}.k, {other}.v, {one}.ts FROM ({plan.inputs[0].sql()}) a {kind} JOIN "
+        f"({plan.inputs[1].sql()}) b ON a.k = b.k AND b.ts BETWEEN {bounds[0]} AND {bounds[1]}{where}"
+    )
+
+
 _SQL: dict[str, Callable[[Plan], str]] = {
     "table": lambda plan: "SELECT id, k, v, ts FROM t",
     "filter": lambda plan: f"SELECT * FROM ({plan.inputs[0].sql()}) WHERE {plan.args[0]}",
@@ -305,6 +355,7 @@ _SQL: dict[str, Callable[[Plan], str]] = {
     "sessions": _session_sql,
     "over": _over_sql,
     "join": _join_sql,
+    "near": _near_sql,
     "first": lambda plan: (
         "SELECT id, k, v, ts FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS rn "
         f"FROM ({plan.inputs[0].sql()})) WHERE rn = 1"
@@ -317,5 +368,5 @@ _SQL: dict[str, Callable[[Plan], str]] = {
 }
 _RUN: dict[str, Callable[..., Steps]] = {
     "filter": _filter, "project": _project, "union": _union, "aggregate": _aggregate, "sessions": _sessions,
-    "over": _over, "join": _window_join, "first": _keep_first, "match": _match,
+    "over": _over, "join": _window_join, "near": _near, "first": _keep_first, "match": _match,
 }  # fmt: skip

@@ -153,11 +153,7 @@ def test_null_for_a_not_null_column_is_a_problem_of_the_row():
         ("INSERT INTO found (a, z) SELECT id, k FROM events", "a INT, b STRING", "found has no column 'z'"),
         ("INSERT INTO found (a) SELECT id FROM events", "a INT, b STRING NOT NULL", "b of found is NOT NULL"),
         ("INSERT INTO found SELECT id, kk FROM events", "a INT, b STRING", "unknown column 'kk'"),
-        (
-            "INSERT INTO found SELECT COUNT(id), k FROM events",
-            "a INT, b STRING",
-            "an aggregate without GROUP BY needs a window",
-        ),
+        ("INSERT INTO found SELECT COUNT(id), k FROM events", "a INT, b STRING", "k is neither in GROUP BY nor inside"),
         ("", "a INT", "the job has no query"),
     ],
 )

@@ -80,3 +80,9 @@ def test_flink_looks_up_in_other_tables() -> None:
     assert looks.startswith("it looks up neither in files nor in compacted topics: f needs another connector")
     _, call = refused(f"{LOOKUP} PROCTIME() ON f.u = p.u")
     assert call.startswith("FOR SYSTEM_TIME AS OF takes no PROCTIME() there, only a column: declare one")
+
+
+def test_an_option_of_our_own_is_none_of_flinks() -> None:
+    text = TABLES.replace("'topic' = 's',", "'topic' = 's', 'value.null' = 'skip',")
+    job = bind_job(text + "INSERT INTO two SELECT ts, CAST(NULL AS TIMESTAMP(3)) FROM s", name="job")
+    assert job.refused_by_flink == ("table s: it has no option 'value.null'",)

@@ -1,0 +1,147 @@
+"""Groups that change as vertices: GROUP BY without a window, DISTINCT, grouping sets, copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from anomaly_app.changes import with_change
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.typed import Code, Environment
+from anomaly_app.graph.aggregate import AggregatePlan, ChangingGroups
+from anomaly_app.graph.vertices import Expand, origin_of
+from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.plan.built import Built
+from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.grouping import add_to
+from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
+from anomaly_app.plan.nodes import Calc, Node
+from anomaly_app.schema import APPROXIMATE, CHANGE, NAN
+from anomaly_app.windows.tallies import Tallies
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.physical import Builder
+
+_OF_THE_MOMENT = frozenset(
+    "CURRENT_TIMESTAMP CURRENT_ROW_TIMESTAMP CURRENT_DATE CURRENT_TIME LOCALTIME LOCALTIMESTAMP NOW PROCTIME "
+    "UNIX_TIMESTAMP RAND RAND_INTEGER UUID".split()
+)
+"""Functions that give something else when they are asked again."""
+
+
+def build(builder: Builder, node: Node) -> Built | None:
+    """The vertex of a node without projections of its own; None if it is not one of these."""
+    if isinstance(node, GroupingRows):
+        return _grouping_rows(builder, node)
+    return _copies(builder, node) if isinstance(node, Copies) else None
+
+
+def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> tuple[Built, Sequence[Calc]]:
+    """The vertex of groups, with what stands above them; and what of that is left.
+
+    Conditions and projections are part of the groups: so a group that does not pass any more is taken back, and one of
+    which nothing that is seen has changed is not told again.
+    """
+    below = builder.node(node.input)
+    layout = below.layout
+    codes, env = row_codes(layout), Environment()
+    change = layout.index(CHANGE) if node.input.updating else None
+    tallies = Tallies(env, builder.dialect, change=change, expires=builder.ttl_ms is not None)
+    results = [add_to(tallies, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
+    keys = [_key(codes[name], env) for name in node.keys]
+    single = len(keys) == 1
+    key = keys[0] if single else f"({''.join(f'{one}, ' for one in keys)})"
+    program = tallies.program(key)
+    values = ["key"] if single else [f"key[{place}]" for place in range(len(keys))]
+    values += [code.source for code in results if code is not None]
+    lines = ["def finish(a, key):", *(f"    {line}" for line in tallies.results())]
+    finish_source = "\n".join([*lines, f"    return ({', '.join(values)},)"])
+    finish: Callable[[Any, Any], Any] = env.function("finish", finish_source)
+    builder.source["groups"] = f"{program.source}\n\n{finish_source}"
+    fused = _fused(chain)
+    last: Node = fused[-1] if fused else node
+    wanted = builder.wanted(last)
+    if fused or wanted != list(node.names):
+        finish = _projected(builder, node, fused, wanted, finish)
+    columns = tuple(last.column(name) for name in wanted)
+    plan = AggregatePlan(
+        layout, change, program, finish, env.function("key_of", f"def key_of(row):\n    return {key}"),
+        tuple(node.input.column(name) for name in node.keys), bool(node.updating), builder.ttl_ms,
+    )  # fmt: skip
+    vertex = builder.add(
+        lambda: ChangingGroups(plan), [below.vertex], "; ".join([node.title, *(c.title for c in fused)])
+    )
+    out = Layout(with_change(columns) if node.updating else columns)
+    return Built(vertex, out, False, None, False), chain[len(fused) :]
+
+
+def _fused(chain: Sequence[Calc]) -> Sequence[Calc]:
+    """Those that may be computed once more for a row that is taken back."""
+    for place, calc in enumerate(chain):
+        expressions = [*calc.items, *([calc.condition] if calc.condition is not None else [])]
+        calls = [part for one in expressions for part in n.walk(one.node) if isinstance(part, n.Call)]
+        if any(call.name in _OF_THE_MOMENT for call in calls):
+            return chain[:place]
+    return chain
+
+
+def _projected(
+    builder: Builder, node: Aggregate, chain: Sequence[Calc], wanted: Sequence[str], finish: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    codes = row_codes(Layout(node.columns), 0)
+    if chain:
+        project, builder.source["output"] = compile_calcs(chain, codes, wanted)
+    else:
+        env = Environment()
+        values = "".join(f"{codes[name].source}, " for name in wanted)
+        project = env.function("project", f"def project(row):\n    return ({values})")
+
+    def finish_and_project(group: Any, key: Any) -> Any:
+        return project(finish(group, key))
+
+    return finish_and_project
+
+
+def _key(code: Code, env: Environment) -> str:
+    """Source of a value of a key: NaN is one value."""
+    if code.type.kind not in APPROXIMATE:
+        return code.source
+    return f"({code.source} if {code.source} == {code.source} else {env.constant(NAN)})"
+
+
+def _grouping_rows(builder: Builder, node: GroupingRows) -> Built:
+    below = builder.node(node.input)
+    layout = below.layout
+    width = COLUMNS + len(layout.columns)
+    places = [layout.index(name) for name in node.keys]
+    constants = [[values[number] for _, values in node.constants] for number in range(len(node.sets))]
+    tails = [(set(members), (number, *constants[number])) for number, members in enumerate(node.sets)]
+
+    def expand(row: Row) -> list[Row]:
+        keys = [row[place] for place in places]
+        return [
+            (
+                *row[:width],
+                *[key if place in members else None for place, key in enumerate(keys)],
+                *tail,
+                origin_of(row, width, tail[0]),
+            )
+            for members, tail in tails
+        ]
+
+    vertex = builder.add(lambda: Expand(expand, width), [below], node.title)
+    added = node.columns[len(node.input.columns) :]
+    result = Layout((*layout.columns, *added))
+    return Built(vertex, result, below.in_order, below.time, False, below.with_(added))
+
+
+def _copies(builder: Builder, node: Copies) -> Built:
+    below = builder.node(node.input)
+    width = COLUMNS + len(below.layout.columns)
+    count = below.layout.index(node.count)
+
+    def expand(row: Row) -> list[Row]:
+        return [(*row[:width], origin_of(row, width, number)) for number in range(row[count])]
+
+    vertex = builder.add(lambda: Expand(expand, width), [below], node.title)
+    return Built(vertex, below.layout, False, None, False, below.some)

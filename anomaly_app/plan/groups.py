@@ -1,0 +1,112 @@
+"""Logical nodes of groups that change: GROUP BY without a window, DISTINCT, and what stands below and above them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from anomaly_app.plan.nodes import AggregateCall, Node
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Aggregate(Node):
+    """GROUP BY without a window: a row for each group, told anew whenever it changes.
+
+    Args:
+        input: whose rows.
+        keys: names of columns of the input.
+        key_names: and what they are called in the output.
+        aggregates: what is computed; nothing for DISTINCT.
+    """
+
+    input: Node
+    keys: tuple[str, ...]
+    key_names: tuple[str, ...]
+    aggregates: tuple[AggregateCall, ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """One."""
+        return (self.input,)
+
+    @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """The keys of the groups."""
+        return (frozenset(self.key_names),)
+
+    @property
+    def title(self) -> str:
+        """Aggregates and keys."""
+        calls = ", ".join(dict.fromkeys(call.call.name for call in self.aggregates))
+        by = f" by {', '.join(self.key_names)}" if self.keys else ""
+        return f"Aggregate {calls}{by}" if calls else f"Distinct{by}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroupingRows(Node):
+    """GROUPING SETS, ROLLUP and CUBE: each row once for each set, with the keys that are not in it NULL.
+
+    Args:
+        input: whose rows.
+        keys: names of its columns; the output has them once more, under ``added``.
+        added: names of these.
+        sets: places of the keys of each set.
+        number: name of a column with the number of the set.
+        constants: further columns, and the value of each for each set.
+    """
+
+    input: Node
+    keys: tuple[str, ...]
+    added: tuple[str, ...]
+    sets: tuple[tuple[int, ...], ...]
+    number: str
+    constants: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """One."""
+        return (self.input,)
+
+    @property
+    def title(self) -> str:
+        """The sets."""
+        shown = ", ".join(f"({', '.join(self.keys[place] for place in members)})" for members in self.sets)
+        return f"Grouping sets {shown}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Copies(Node):
+    """Each row as often as one of its columns says: INTERSECT ALL and EXCEPT ALL.
+
+    Args:
+        input: whose rows.
+        count: name of that column.
+    """
+
+    input: Node
+    count: str
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """One."""
+        return (self.input,)
+
+    @property
+    def title(self) -> str:
+        """The column."""
+        return f"As many copies as {self.count}"
+
+
+def reads(node: Node, wanted: set[str]) -> set[str] | None:
+    """Columns of its input that one of these nodes needs, so that it can give the wanted ones; None for others."""
+    if isinstance(node, Aggregate):
+        names = {*node.keys}
+        for call in node.aggregates:
+            for expression in (call.value, call.condition):
+                names |= expression.reads if expression is not None else set()
+        return names
+    if isinstance(node, GroupingRows):
+        return wanted & set(node.input.names) | {*node.keys}
+    if isinstance(node, Copies):
+        return wanted & set(node.input.names) | {node.count}
+    return None

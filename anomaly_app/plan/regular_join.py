@@ -1,0 +1,264 @@
+"""Regular joins: INNER, LEFT, RIGHT, FULL, with ON, USING or NATURAL; CROSS JOIN and the comma, with WHERE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.tokens import Span
+from anomaly_app.plan.join_sides import Keyed, Sides, conjunction, conjuncts
+from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
+from anomaly_app.plan.nodes import Calc
+from anomaly_app.plan.relation import Relation, identity
+from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
+from anomaly_app.plan.uniqueness import most_rows
+from anomaly_app.schema import Column
+from anomaly_app.sql.queries import FromItem, Join, Select, Unnest
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.analysis import Analyzer
+
+FEW_ROWS = 1_000
+"""A side that has no more rows may be joined without any equality."""
+
+_JOIN = re.compile(r",|(?:[A-Z]+\s+)*JOIN", re.IGNORECASE)
+
+
+def regular_joined(analyzer: Analyzer, join: Join, text: str) -> Relation:
+    """The rows of a join, whatever their time.
+
+    Raises:
+        SqlValidationError: the condition means nothing.
+    """
+    left, right = analyzer.item(join.left, text), analyzer.item(join.right, text)
+    merged = _merged(join, left, right, text)
+    conditions = conjuncts(join.condition) if join.condition is not None else []
+    if merged:
+        sides = Sides.of(left.node, right.node)
+        conditions += [
+            n.Binary(join.span, "=", Exact.to(join.span, mine.column), _theirs(sides, theirs, join.span))
+            for mine, theirs in merged
+        ]
+    kind = "INNER" if join.kind == "CROSS" else join.kind
+    asking = [part for part in conditions if has_queries(part)]
+    if asking and join.kind in ("INNER", "CROSS"):
+        conditions = [part for part in conditions if not has_queries(part)]
+    left, right, conditions = _pushed(analyzer, kind, left, right, conditions)
+    keyed = Keyed.of(analyzer, left, right, conditions)
+    node = joined_node(kind, keyed.sides, keyed.keys, keyed.null_equal, keyed.condition, _place(join, text), text)
+    by_name = {column.name: column for column in node.columns}
+    names = tuple(
+        replace(name, column=by_name[name.column.name]) for name in keyed.sides.names(keyed.left, keyed.right)
+    )
+    relation = Relation(node, names, text)
+    if asking and kind == "INNER":
+        from anomaly_app.plan.subqueries import filtered
+
+        for part in asking:
+            relation = filtered(analyzer, relation, part, "ON")
+    return _with_merged(analyzer, kind, relation, merged, keyed.sides) if merged else relation
+
+
+def joined_node(
+    kind: str, sides: Sides, keys: tuple[tuple[str, str], ...], null_equal: tuple[bool, ...],
+    condition: Expression | None, span: Span, text: str,
+) -> RegularJoin:  # fmt: skip
+    """The node of a join.
+
+    Args:
+        kind: ``INNER``, ``LEFT``, ``RIGHT`` or ``FULL``.
+        sides: the inputs.
+        keys: columns that are equal, of the left and of the right.
+        null_equal: for each key whether NULL equals NULL.
+        condition: what else holds for a pair.
+        span: where it stands.
+        text: the whole text.
+    """
+    updating = sides.left.updating or sides.right.updating
+    if kind != "INNER":
+        updating = updating or f"a {kind} JOIN gives a row that meets none with NULLs, and takes it back when it does"
+    return RegularJoin(
+        columns=sides.joined_columns(kind), updating=updating, span=span, text=text, kind=kind, left=sides.left,
+        right=sides.right, keys=keys, null_equal=null_equal, condition=condition, theirs=sides.theirs,
+    )  # fmt: skip
+
+
+def _theirs(sides: Sides, name: Name, span: Span) -> n.Node:
+    return Exact.to(span, sides.renamed[name.column.name])
+
+
+def _place(join: Join, text: str) -> Span:
+    """Where the word JOIN, or the comma, stands."""
+    words = _JOIN.search(text, join.left.span.end, max(join.right.span.start, join.left.span.end))
+    return join.span if words is None else Span(*words.span())
+
+
+def refuse_every_pair(node: KeptJoin) -> None:
+    """Raise for a join without any equality, unless one side has few rows: every row would meet every other.
+
+    Raises:
+        SqlValidationError: it is such a join.
+    """
+    if isinstance(node, SemiJoin) and (node.member is not None or node.condition is None):
+        return
+    if node.keys or any((most := most_rows(side)) is not None and most <= FEW_ROWS for side in node.inputs):
+        return
+    problem = (
+        "a join needs an equality of a column of each side, as in ON a.id = b.id: without one every row would meet all "
+        "rows of the other side, on one worker. A side of few rows needs none, such as (SELECT MAX(v) FROM t), or one "
+        "with LIMIT"
+    )
+    raise SqlValidationError(problem, node.text, *node.span)
+
+
+# --- conditions on one side ---------------------------------------------------------------------------------
+
+
+def _pushed(
+    analyzer: Analyzer, kind: str, left: Relation, right: Relation, conditions: Sequence[n.Node]
+) -> tuple[Relation, Relation, list[n.Node]]:
+    """The sides without rows that meet none anyway, and the conditions that are left."""
+    sides = Sides.of(left.node, right.node)
+    scope = Scope(left.text, sides.names(left, right), analyzer.dialect)
+    own, others = set(sides.left.names), {column.name for column in sides.renamed.values()}
+    mine: list[n.Node] = []
+    theirs: list[n.Node] = []
+    rest: list[n.Node] = []
+    for condition in conditions:
+        if isinstance(condition, n.Literal) and condition.value is True:
+            continue
+        reads = scope.expression(condition, "ON").reads
+        if kind in ("INNER", "RIGHT") and reads and reads <= own:
+            mine.append(condition)
+        elif kind in ("INNER", "LEFT") and reads and reads <= others:
+            theirs.append(condition)
+        else:
+            rest.append(condition)
+    for condition in mine:
+        left = analyzer.filtered(left, condition, "ON")
+    for condition in theirs:
+        right = analyzer.filtered(right, condition, "ON")
+    return left, right, rest
+
+
+def with_where(analyzer: Analyzer, select: Select) -> Select:
+    """A SELECT whose inner joins have what WHERE says of them: FROM a, b WHERE a.k = b.k is a join by k."""
+    if select.where is None or not isinstance(select.table, Join) or select.match is not None:
+        return select
+    joined = [part for part in conjuncts(select.where) if _is_plain(part)]
+    if select.table.kind not in ("INNER", "CROSS") or not joined:
+        return select
+    scope = analyzer.scope(analyzer.item(select.table, select.text))
+    known = [part for part in joined if _resolves(part, scope)]
+    table, left_over = _placed(analyzer, select.table, known, select.text)
+    moved = {id(part) for part in known} - {id(part) for part in left_over}
+    if not moved:
+        return select
+    where = conjunction([part for part in conjuncts(select.where) if id(part) not in moved])
+    return replace(select, table=table, where=where)
+
+
+def _placed(
+    analyzer: Analyzer, item: FromItem, conditions: Sequence[n.Node], text: str
+) -> tuple[FromItem, list[n.Node]]:
+    """An item whose inner joins have these conditions, each as far below as its names are known, and those left."""
+    if not isinstance(item, Join) or item.kind not in ("INNER", "CROSS") or item.using or item.natural:
+        return item, list(conditions)
+    waiting = list(conditions)
+    sides = []
+    for side in (item.left, item.right):
+        if isinstance(side, Join):
+            scope = analyzer.scope(analyzer.item(side, text))
+            below = [part for part in waiting if _resolves(part, scope)]
+            side, left_over = _placed(analyzer, side, below, text)
+            gone = {id(part) for part in below} - {id(part) for part in left_over}
+            waiting = [part for part in waiting if id(part) not in gone]
+        sides.append(side)
+    left, right = sides
+    if isinstance(item.right, Unnest) or not waiting:
+        return replace(item, left=left, right=right), waiting
+    condition = conjunction([*(conjuncts(item.condition) if item.condition is not None else ()), *waiting])
+    return replace(item, kind="INNER", left=left, right=right, condition=condition), []
+
+
+def has_queries(tree: n.Node) -> bool:
+    """Whether an expression has a query in it."""
+    return any(isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)) for part in n.walk(tree))
+
+
+def _is_plain(tree: n.Node) -> bool:
+    """Whether a condition is about one row of FROM, and nothing else."""
+    from anomaly_app.plan.grouping import is_aggregate
+
+    return not has_queries(tree) and not any(
+        is_aggregate(part) or (isinstance(part, n.Call) and (part.over is not None or part.name == "CURRENT_WATERMARK"))
+        for part in n.walk(tree)
+    )
+
+
+def _resolves(tree: n.Node, scope: Scope) -> bool:
+    """Whether a condition reads columns, and all of its names are known."""
+    refs = [part for part in n.walk(tree) if isinstance(part, n.ColumnRef)]
+    try:
+        for ref in refs:
+            scope.resolve(ref)
+    except SqlValidationError:
+        return False
+    return bool(refs)
+
+
+# --- USING and NATURAL --------------------------------------------------------------------------------------
+
+
+def _merged(join: Join, left: Relation, right: Relation, text: str) -> list[tuple[Name, Name]]:
+    """The names that USING or NATURAL makes one of."""
+
+    def find(relation: Relation, name: str, side: str) -> Name:
+        found = [one for one in relation.names if one.visible == name and not one.qualified_only]
+        if len(found) != 1:
+            problem = f"the {side} side has no column {name!r}" if not found else f"{name!r} is ambiguous on the {side}"
+            have = ", ".join(one.visible for one in relation.names)
+            raise SqlValidationError(f"USING ({name}): {problem}; it has {have}", text, *join.span)
+        return found[0]
+
+    wanted = list(join.using)
+    if join.natural:
+        others = {name.visible for name in right.names}
+        wanted = [name.visible for name in left.names if name.visible in others and not name.qualified_only]
+        if not wanted:
+            problem = "NATURAL JOIN joins by the columns that both sides have, and there is none"
+            raise SqlValidationError(problem, text, *join.span)
+    return [(find(left, name, "left"), find(right, name, "right")) for name in dict.fromkeys(wanted)]
+
+
+def _with_merged(
+    analyzer: Analyzer, kind: str, relation: Relation, merged: Sequence[tuple[Name, Name]], sides: Sides
+) -> Relation:
+    """A join whose equal columns have one name, in front of the others; that of each side takes the table's name."""
+    node = relation.node
+    pairs = [(node.column(mine.column.name), node.column(sides.theirs[other.column.name])) for mine, other in merged]
+    if kind == "FULL":
+        scope = analyzer.scope(relation)
+        columns = list(node.columns)
+        items = list(identity(node, relation.text, analyzer.dialect))
+        ones: list[Column] = []
+        for mine, other in pairs:
+            both = n.Call(node.span, "COALESCE", (Exact.to(node.span, mine), Exact.to(node.span, other)))
+            expression = scope.expression(both)
+            ones.append(Column(free_name("$using", [column.name for column in columns]), expression.type))
+            columns.append(ones[-1])
+            items.append(expression)
+        node = Calc(
+            columns=tuple(columns), updating=node.updating, span=node.span, text=node.text, input=node,
+            condition=None, items=tuple(items),
+        )  # fmt: skip
+    else:
+        ones = [other if kind == "RIGHT" else mine for mine, other in pairs]
+    gone = {column.name for pair in pairs for column in pair}
+    names = [Name(frozenset(), mine.visible, one) for (mine, _), one in zip(merged, ones, strict=True)]
+    names += [replace(one, qualified_only=one.qualified_only or one.column.name in gone) for one in relation.names]
+    return Relation(node, tuple(names), relation.text)

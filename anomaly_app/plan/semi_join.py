@@ -1,0 +1,131 @@
+"""[NOT] IN and [NOT] EXISTS over rows that come at any time, as semi joins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from anomaly_app.errors import SqlValidationError
+from anomaly_app.expressions import nodes as n
+from anomaly_app.plan.join_sides import Keyed, Sides, as_key, key_type, with_fields
+from anomaly_app.plan.kept_joins import SemiJoin
+from anomaly_app.plan.relation import Relation
+from anomaly_app.plan.scope import Exact, free_name
+from anomaly_app.schema import Column, DataType, Kind
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.analysis import Analyzer
+    from anomaly_app.plan.subqueries import Inside, Outer, Test
+
+
+def tested(analyzer: Analyzer, relation: Relation, test: Test, negated: bool, inside: Inside, outer: Outer) -> Relation:
+    """Rows of a relation for which [NOT] IN or [NOT] EXISTS is true.
+
+    Args:
+        analyzer: whose dialect.
+        relation: whose rows.
+        test: what is asked.
+        negated: NOT stands before it.
+        inside: its query.
+        outer: what its query may name of the relation.
+
+    Raises:
+        SqlValidationError: the query has not one column, or values cannot be compared.
+    """
+    if isinstance(test, n.InQuery):
+        negated = negated != test.negated
+    return _joined(analyzer, relation, test, "ANTI" if negated else "SEMI", inside, outer)[0]
+
+
+def marked(analyzer: Analyzer, relation: Relation, test: Test, inside: Inside, outer: Outer) -> tuple[Relation, n.Node]:
+    """A relation that has the answer of [NOT] IN or [NOT] EXISTS as a column, and the answer as an expression."""
+    joined, mark = _joined(analyzer, relation, test, "MARK", inside, outer)
+    assert mark is not None
+    answer: n.Node = Exact.to(test.span, mark)
+    if isinstance(test, n.InQuery) and test.negated:
+        answer = n.Unary(test.span, "NOT", answer)
+    return joined, answer
+
+
+def _joined(
+    analyzer: Analyzer, relation: Relation, test: Test, kind: str, inside: Inside, outer: Outer
+) -> tuple[Relation, Column | None]:
+    if inside.aggregates:
+        problem = (
+            "a subquery of IN or EXISTS that groups its rows cannot read columns of the query around it: put the "
+            "GROUP BY into a query in its FROM"
+        )
+        raise SqlValidationError(problem, relation.text, *test.span)
+    inner, member = inside.relation, None
+    sides = Sides.of(relation.node, inner.node)
+    links = [n.rewritten(link, over_pair(analyzer, inner, sides, outer)) for link in inside.links]
+    if isinstance(test, n.InQuery):
+        if len(inside.items) != 1:
+            problem = f"IN (SELECT …) compares one value; this query has {len(inside.items)} columns"
+            raise SqlValidationError(problem, relation.text, *test.span)
+        operand = n.rewritten(test.operand, lambda part: outer(part) if isinstance(part, n.ColumnRef) else part)
+        item = inside.items[0]
+        paired = n.rewritten(item, over_pair(analyzer, inner, sides, outer))
+        if kind == "SEMI" or not _may_be_null(analyzer, relation, operand, inner, item):
+            links.append(n.Binary(test.span, "=", operand, paired))
+        else:
+            relation, inner, member = _members(analyzer, relation, operand, inner, item, test)
+    keyed = Keyed.of(analyzer, relation, inner, links)
+    node = _node(kind, keyed, member, test)
+    joined = replace(keyed.left, node=node)
+    return joined, node.column(node.mark) if node.mark else None
+
+
+def over_pair(analyzer: Analyzer, inner: Relation, sides: Sides, outer: Outer) -> Callable[[n.Node], n.Node]:
+    """What makes references of a query inside an expression those to columns of the pair of both queries."""
+    scope = analyzer.scope(inner)
+
+    def moved(part: n.Node) -> n.Node:
+        if not isinstance(part, n.ColumnRef):
+            return part
+        try:
+            column, fields = scope.resolve(part)
+        except SqlValidationError:
+            return outer(part)
+        return with_fields(Exact.to(part.span, sides.renamed[column.name]), fields)
+
+    return moved
+
+
+def _may_be_null(analyzer: Analyzer, relation: Relation, operand: n.Node, inner: Relation, item: n.Node) -> bool:
+    mine = analyzer.scope(relation).expression(operand).type.nullable
+    return mine or analyzer.scope(inner).expression(item).type.nullable
+
+
+def _members(
+    analyzer: Analyzer, relation: Relation, operand: n.Node, inner: Relation, item: n.Node, test: n.InQuery
+) -> tuple[Relation, Relation, tuple[str, str]]:
+    """Both sides with the values that IN compares as columns of one type."""
+    a = analyzer.scope(relation).expression(operand)
+    b = analyzer.scope(inner).expression(item)
+    target = key_type(a.type, b.type)
+    if target is None:
+        problem = f"IN: {a.type.with_nullable(True)} cannot be looked for among {b.type.with_nullable(True)}"
+        raise SqlValidationError(problem, relation.text, *test.span)
+    name = free_name("$member", [*relation.node.names, *inner.node.names])
+    relation, (mine,) = analyzer.with_columns(relation, [as_key(operand, a.type, *target)], [name])
+    inner, (theirs,) = analyzer.with_columns(inner, [as_key(item, b.type, *target)], [name])
+    return relation, inner, (mine, theirs)
+
+
+def _node(kind: str, keyed: Keyed, member: tuple[str, str] | None, test: Test) -> SemiJoin:
+    left, right = keyed.sides.left, keyed.sides.right
+    updating = left.updating or right.updating
+    columns, mark = left.columns, ""
+    if kind == "ANTI":
+        updating = updating or "a row that is not in another table now is taken back when it is"
+    elif kind == "MARK":
+        updating = updating or "whether a row is in another table may change"
+        mark = free_name("$mark", left.names)
+        columns = (*columns, Column(mark, DataType(Kind.BOOLEAN, nullable=member is not None)))
+    return SemiJoin(
+        columns=columns, updating=updating, span=test.span, text=keyed.left.text, left=left, right=right,
+        keys=keyed.keys, null_equal=keyed.null_equal, condition=keyed.condition, theirs=keyed.sides.theirs, kind=kind,
+        member=member, mark=mark,
+    )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Ten rules with three different keys over one topic, from topic to alert, against one rule alone.
+
+    python -m benchmarks.many_queries [--rows 200000] [--output FILE]
+
+A topic of sales is filled whose key is no column, so the rows of every rule go through a repartition topic. A worker on
+one core reads it to its end with one of the rules (the row pattern, a window by item, a window by shop), and another
+one with all ten: four by user, three by item, three by shop. Broker and producer have the other core. The cost of rules
+is the processor time that their worker needs beyond that of the same worker over an empty topic. Goal: ten rules cost
+at most 2.5 times one rule.
+
+Prints JSON; the ratio is to the mean of the rules alone, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka import Producer
+
+from anomaly_app.testing.kafka import ApacheKafka
+from anomaly_app.testing.worker import read
+from benchmarks.end_to_end import PARTITIONS, _cpu_seconds, pin, text, worker
+
+GOAL = 2.5
+TABLE = """
+CREATE TABLE sales (
+    user_id STRING, item STRING, shop STRING, quantity INT, price DOUBLE, ts TIMESTAMP(3),
+    WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH (
+    'connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = 'localhost:9092',
+    'scan.startup.mode' = 'earliest-offset', 'format' = 'json'
+);
+"""
+SPIKE = """SELECT * FROM sales MATCH_RECOGNIZE (PARTITION BY {key} ORDER BY ts
+    MEASURES U.quantity AS quantity, AVG(T.quantity) AS average
+    AFTER MATCH SKIP PAST LAST ROW PATTERN (T+? U) WITHIN INTERVAL '10' SECOND
+    DEFINE U AS U.quantity > AVG(T.quantity) * 3)"""
+RISE = """SELECT * FROM sales MATCH_RECOGNIZE (PARTITION BY {key} ORDER BY ts
+    MEASURES A.price AS before, C.price AS price
+    AFTER MATCH SKIP PAST LAST ROW PATTERN (A B C) WITHIN INTERVAL '10' SECOND
+    DEFINE A AS A.quantity > 9, B AS B.quantity > 9, C AS C.quantity > 9)"""
+WINDOW = """SELECT {key}, window_start, SUM(quantity) AS total, COUNT(*) AS sales
+    FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '{seconds}' SECOND))
+    GROUP BY {key}, window_start, window_end HAVING SUM(quantity) > {bound}"""
+RULES = {
+    "user": [
+        SPIKE.format(key="user_id"),
+        WINDOW.format(key="user_id", seconds=10, bound=60),
+        RISE.format(key="user_id"),
+        WINDOW.format(key="user_id", seconds=30, bound=90),
+    ],
+    "item": [
+        SPIKE.format(key="item"),
+        WINDOW.format(key="item", seconds=10, bound=400),
+        RISE.format(key="item"),
+    ],
+    "shop": [
+        WINDOW.format(key="shop", seconds=5, bound=3_000),
+        WINDOW.format(key="shop", seconds=10, bound=6_000),
+        RISE.format(key="shop"),
+    ],
+}
+ALONE = {
+    "pattern by user": RULES["user"][0],
+    "window by item": RULES["item"][1],
+    "window by shop": RULES["shop"][0],
+}
+
+
+def fill(servers: str, topic: str, rows: int) -> None:
+    """Sales of 5,000 users, 500 items and 50 shops, 10,000 a second of event time."""
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 50, "queue.buffering.max.messages": 1_000_000})
+    draw, start = random.Random(1), int(time.time() * 1000) - rows // 10
+    for number in range(rows):
+        quantity = draw.randint(1, 3) * (10 if draw.random() < 0.002 else 1)
+        value = {
+            "user_id": f"user-{draw.randrange(5_000)}",
+            "item": f"item-{draw.randrange(500)}",
+            "shop": f"shop-{draw.randrange(50)}",
+            "quantity": quantity,
+            "price": round(draw.uniform(1, 100), 2),
+            "ts": text(start + number // 10),
+        }
+        producer.produce(topic, orjson.dumps(value), b"%d" % number)
+        if number % 10_000 == 0:
+            producer.poll(0)
+    producer.flush()
+
+
+def run(kafka: ApacheKafka, folder: str, topic: str, name: str, rules: list[str]) -> dict[str, Any]:
+    """A worker with some rules over the whole topic."""
+    name = f"{name}-{time.time_ns() // 1_000_000}"
+    job = Path(folder, f"{name}.sql")
+    job.write_text(TABLE.format(topic=topic) + ";\n".join(rules) + ";\n")
+    begin = time.perf_counter()
+    with worker(kafka.bootstrap_servers, job, folder, name, **{"worker.bounded": "true"}) as process:
+        cpu = 0.0
+        while process.process.poll() is None:
+            try:
+                cpu = _cpu_seconds(process.process.pid) or cpu
+            except (FileNotFoundError, IndexError):
+                break
+            time.sleep(0.01)
+        if process.wait():
+            raise RuntimeError(process.output)
+    alerts = len(asyncio.run(read(kafka.bootstrap_servers, f"{name}.alerts")))
+    return {"cpu_s": round(cpu, 2), "seconds": round(time.perf_counter() - begin, 2), "alerts": alerts}
+
+
+def cost(kafka: ApacheKafka, folder: str, topics: tuple[str, str], name: str, rules: list[str]) -> dict[str, Any]:
+    """What some rules cost beyond a worker without rows."""
+    full, empty = (run(kafka, folder, topic, name, rules) for topic in topics)
+    found = {**full, "cpu_s": round(full["cpu_s"] - empty["cpu_s"], 2), "cpu_s_empty": empty["cpu_s"]}
+    print(json.dumps({name: found}), file=sys.stderr)
+    return found
+
+
+def main() -> None:
+    """Run it all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, ApacheKafka(partitions=PARTITIONS) as kafka:
+        if kafka.pid is not None:
+            pin(kafka.pid, 1)
+        topics = f"sales-{time.time_ns()}", f"nothing-{time.time_ns()}"
+        kafka.create_topics(dict.fromkeys(topics, PARTITIONS))
+        fill(kafka.bootstrap_servers, topics[0], options.rows)
+        alone = {name: cost(kafka, folder, topics, name.replace(" ", "-"), [rule]) for name, rule in ALONE.items()}
+        together = cost(kafka, folder, topics, "ten", [rule for rules in RULES.values() for rule in rules])
+    one = statistics.mean(each["cpu_s"] for each in alone.values())
+    document = {
+        "rows": options.rows,
+        "one_rule": alone,
+        "ten_rules": together,
+        "ratio": round(together["cpu_s"] / one, 2),
+        "goal": GOAL,
+        "us_per_row_and_rule": round(together["cpu_s"] / options.rows / 10 * 1e6, 2),
+    }
+    print(json.dumps(document, indent=2))
+    if options.output:
+        options.output.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
