@@ -111,7 +111,7 @@ async def test_nothing_is_written_or_taken_behind_the_end_of_a_bounded_run() -> 
     """A checkpoint from behind it would say that time has ended: the rows of the next run would all be late."""
     told: Any = Told()
     settings = LoadedSettings(Settings())
-    worker = Worker(settings, [], [], told, Lookups(settings, [], Registries(settings), {}))
+    worker = Worker(settings, [], [], told, Lookups(settings, {}, Registries(settings), {}))
     tables: Any = {"plan-state": SimpleNamespace(changelog="changelog", write=lambda *_: None)}
     worker.tables = tables
     stage = Bounded()
