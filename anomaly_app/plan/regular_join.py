@@ -17,7 +17,7 @@ from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.plan.uniqueness import most_rows
 from anomaly_app.schema import Column
-from anomaly_app.sql.queries import FromItem, Join, Select, Unnest
+from anomaly_app.sql.queries import FromItem, Join, Select, Subquery, TableRef, Unnest
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer
@@ -185,7 +185,9 @@ def _placed(
             waiting = [part for part in waiting if id(part) not in gone]
         sides.append(side)
     left, right = sides
-    if isinstance(item.right, Unnest) or not waiting:
+    # What WHERE says of the row that a table had at a time filters afterwards, and decides about nothing else.
+    versioned = isinstance(item.right, (TableRef, Subquery)) and item.right.as_of is not None
+    if isinstance(item.right, Unnest) or versioned or not waiting:
         return replace(item, left=left, right=right), waiting
     condition = conjunction([*(conjuncts(item.condition) if item.condition is not None else ()), *waiting])
     return replace(item, kind="INNER", left=left, right=right, condition=condition), []
