@@ -327,7 +327,7 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
         SqlError: a file is wrong.
     """
     settings = loaded.settings
-    limits = Limits(**settings.limits.model_dump(exclude={"lookup_rows"}))
+    limits = Limits(**settings.limits.model_dump())
     jobs: list[Job] = []
     for path in job_files(loaded):
         try:

@@ -54,11 +54,15 @@ def bind_lookups(node: Node, creates: Mapping[str, CreateTable], text: str, warn
         if is_file(create):
             found[id(join.table)] = Lookup(join.table, bind_file(create, warnings))
             continue
-        if join.scan.source.changelog is not Changelog.UPSERT:
+        if join.scan.source.changelog is Changelog.APPEND:
             problem = (
                 f"table {join.table.name} is a stream that only grows: a lookup reads a file ('connector' = "
                 "'filesystem') or a compacted topic ('connector' = 'upsert-kafka')"
             )
             raise SqlValidationError(problem, text, *join.scan.span)
-        found[id(join.table)] = Lookup(join.table, bind_source(create, create.text, warnings))
+        source = bind_source(create, create.text, warnings)
+        if source.topics.several:
+            problem = f"a lookup reads one topic, and table {join.table.name} may be in several"
+            raise SqlValidationError(problem, text, *join.scan.span)
+        found[id(join.table)] = Lookup(join.table, source)
     return list(found.values())
