@@ -67,7 +67,10 @@ def _origin(node: Node, name: str) -> str | None:
             found = node.origins.get(name)
         elif isinstance(node, (WindowAggregate, Aggregate)):
             found = dict(zip(node.key_names, node.keys, strict=True)).get(name)
-        elif isinstance(node, (WindowJoin, TimedJoin, RegularJoin)) and name not in node.left.names:
+        elif isinstance(node, TimedJoin) and name not in node.left.names:
+            theirs = node.own(name)
+            return None if theirs is None else _origin(node.right, theirs)
+        elif isinstance(node, (WindowJoin, RegularJoin)) and name not in node.left.names:
             own = next(own for own, behind in node.theirs.items() if behind == name)
             return _origin(node.right, own)
         elif isinstance(node, Match):
