@@ -155,7 +155,7 @@ def test_what_a_job_with_groups_does_is_told() -> None:
     assert query.factory.description == "groups by k"
     assert query.factory.words[-1] == "gives one row for each k, and what becomes of it as rows come"
     assert query.factory.state == (
-        "numbers for each group, grows with the keys; a group is dropped 7 d after its last row"
+        "numbers for each group, grows with the keys; a group is dropped 7 days after its last row"
     )
 
 
