@@ -345,13 +345,6 @@ class KeyedState(Generic[V]):
         self._backing, self._room = backing, room
         room.sharers += 1
 
-    def detach(self) -> None:
-        """Give the room back: nobody uses this state any more."""
-        if self._room is not None:
-            self._room.sharers -= 1
-            self._room.taken -= self._bytes
-            self._room, self._bytes = None, 0.0
-
     def _name(self, key: Any) -> bytes:
         return self._key_codec.encode((key,) if self._single else key)
 

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from anomaly_app.schema import Column
+
+if TYPE_CHECKING:
+    from anomaly_app.keyed import KeyedState
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -304,6 +307,15 @@ class TaskOperator(Operator, Protocol):
 
     def resume(self, watermark: int) -> None:
         """Behind :meth:`restore`, before anything else comes in: how far time was, so that late rows stay late."""
+        ...
+
+    @property
+    def stores(self) -> Mapping[bytes, KeyedState[Any]]:
+        """Values by key, which need not all be in memory; by what the names of their entries begin with.
+
+        Who keeps entries may attach what has them to each store, in front of :meth:`restore`, which is then given all
+        entries but theirs.
+        """
         ...
 
 

@@ -188,6 +188,9 @@ class LimitSettings(_Section):
     groups: int = Field(default=1_000_000, ge=1)
     keys: int = Field(default=1_000_000, ge=1)
     """Of a query with detectors, in a partition: each has a model."""
+    state_mb: int = Field(default=256, ge=1)
+    """Megabytes that the groups of GROUP BY and the rows of joins may take in a worker, about: the others are read from
+    its data directory when a row of their key comes."""
     lookup_rows: int = Field(default=1_000_000, ge=1)
     """Of a table that a query looks rows up in: each worker holds all of them."""
 

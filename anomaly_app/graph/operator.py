@@ -211,6 +211,11 @@ class GraphOperator:
         """The stores of all vertices, by what the names of their entries begin with."""
         return self._stores
 
+    def keep_nothing(self) -> None:
+        """Nobody will ask for :meth:`changes`: stores need not note them."""
+        for store in self._stores.values():
+            store.is_stored = False
+
     def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""
         self.resume_inputs([watermark])

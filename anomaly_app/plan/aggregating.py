@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.changes import with_change
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.aggregate import AggregatePlan, ChangingGroups
+from anomaly_app.graph.changing_windows import ChangingWindows, ChangingWindowsPlan
 from anomaly_app.graph.vertices import Expand, origin_of
-from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.operators import COLUMNS, TIME, Layout, Row
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, row_codes
 from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
-from anomaly_app.plan.nodes import Calc, Node
+from anomaly_app.plan.nodes import Calc, Node, WindowAggregate
 from anomaly_app.schema import APPROXIMATE, CHANGE, NAN
+from anomaly_app.windows.assign import Grid
 from anomaly_app.windows.tallies import Tallies
 
 if TYPE_CHECKING:
@@ -65,6 +67,35 @@ def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Buil
     )
     out = Layout(with_change(columns) if node.updating else columns)
     return Built(vertex, out, False, None, False)
+
+
+def changing_windows(builder: Builder, node: WindowAggregate) -> Built:
+    """The vertex of windows over rows that may be taken back."""
+    window, windows = node.attached, node.windows
+    assert window is not None and window.start is not None and window.end is not None and isinstance(windows, Grid)
+    below = builder.node(node.input)
+    # A row that is taken back has the time that it came with: only the watermark in front of it tells what is over.
+    builder.one_by_one = True
+    layout, env = below.layout, Environment()
+    codes, change = row_codes(layout), layout.index(CHANGE)
+    tallies = Tallies(env, builder.dialect, change=change)
+    results = [add_to(tallies, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
+    keys = [codes[window.start].source, codes[window.end].source, *(_key(codes[name], env) for name in node.keys)]
+    program = tallies.program(f"({', '.join(keys)})")
+    values = [*(f"key[{place}]" for place in range(len(node.keys))), "start", "end", "end - 1"]
+    values += [code.source for code in results if code is not None]
+    lines = ["def finish(a, start, end, key):", *(f"    {line}" for line in tallies.results())]
+    finish = env.function("finish", "\n".join([*lines, f"    return ({', '.join(values)},)"]))
+    columns = tuple(node.input.column(name) for name in node.keys)
+
+    def last_end(row: Row) -> int:
+        return windows.last_end(windows.slice(row[TIME]))
+
+    plan = ChangingWindowsPlan(layout, change, layout.index(window.end), last_end, program, finish, columns)
+    builder.source["groups"] = program.source
+    vertex = builder.add(lambda: ChangingWindows(plan), [below], node.title)
+    assert node.window is not None
+    return Built(vertex, Layout(node.columns), True, node.window.time, False)
 
 
 def _projected(
