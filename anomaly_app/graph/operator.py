@@ -137,7 +137,7 @@ class GraphOperator:
 
     def _cuts(self, rows: Sequence[Row], arrivals: Arrivals | None) -> Iterable[tuple[int, int]]:
         """Numbers of the rows that begin a step, and the watermark in front of each."""
-        if any(vertex.crowded(len(rows)) for vertex in self.vertices):
+        if self.crowded(len(rows)):
             return enumerate(arrivals.watermarks() if arrivals is not None else [row[TIME] - 1 for row in rows])
         if arrivals is None:
             return ()
@@ -147,6 +147,21 @@ class GraphOperator:
         if ahead > 1:
             return [(n, reached) for n, reached in enumerate(arrivals.watermarks()) if rows[n][TIME] <= reached + ahead]
         return [(number, reached) for number, reached in arrivals.behind if rows[number][TIME] <= reached + ahead]
+
+    @property
+    def is_stamped(self) -> bool:
+        """Whether somebody asks for the watermark in front of each row."""
+        return bool(self._stamps)
+
+    def stamp_inputs(self, fronts: Sequence[Sequence[int]]) -> None:
+        """Tell those who ask for it the watermark in front of each row of the next step, for each input."""
+        for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
+            if isinstance(vertex, Stamp):
+                vertex.fronts = fronts[-1 - plan.inputs[0]]
+
+    def crowded(self, rows: int) -> bool:
+        """Whether so many more rows may not find room: then each begins a step."""
+        return any(vertex.crowded(rows) for vertex in self.vertices)
 
     def _stamp(self, fronts: Sequence[int]) -> None:
         """Tell those who ask for it the watermark in front of each row of the next step."""
@@ -198,10 +213,14 @@ class GraphOperator:
 
     def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""
+        self.resume_inputs([watermark])
+
+    def resume_inputs(self, watermarks: Sequence[int]) -> None:
+        """The same, for each input of the graph."""
         self._restored = False
         reached: list[int] = []
         for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
-            given = [reached[number] if number >= 0 else watermark for number in plan.inputs]
+            given = [reached[number] if number >= 0 else watermarks[-1 - number] for number in plan.inputs]
             reached.append(vertex.resume(given))
 
     @property

@@ -18,6 +18,7 @@ from anomaly_app.plan.physical import table_layout
 
 if TYPE_CHECKING:
     from anomaly_app.jobs.model import Source
+    from anomaly_app.runtime.feed import Feed
     from anomaly_app.runtime.pipeline import Pipeline
     from anomaly_app.runtime.registries import Registries
 
@@ -94,18 +95,18 @@ def share_decoding(pipelines: Iterable[Pipeline], registries: Registries) -> Non
         pipelines: of a worker.
         registries: for Avro.
     """
-    groups: list[list[Pipeline]] = []
-    for pipeline in pipelines:
-        way = _way(pipeline.source)
+    groups: list[list[Feed]] = []
+    for feed in (feed for pipeline in pipelines for feed in pipeline.feeds):
+        way = _way(feed.source)
         group = next((group for group in groups if _way(group[0].source) == way), None)
         if group is None:
-            groups.append([pipeline])
+            groups.append([feed])
         else:
-            group.append(pipeline)
+            group.append(feed)
     for group in groups:
         if len(group) > 1:
             source = group[0].source
-            shared = SharedDecoder(source, [one.plan.layout for one in group], registries.of(source))
+            shared = SharedDecoder(source, [one.layout for one in group], registries.of(source))
             for one in group:
                 one.share(shared)
 

@@ -63,7 +63,7 @@ def by_itself(pipeline: Pipeline, records: list[Any]) -> tuple[list[Any], list[i
 
 
 def together(pipeline: Pipeline, records: list[Any]) -> tuple[list[Any], list[int], int]:
-    found = pipeline.decode(records, 5)
+    found = pipeline.feeds[0].decode(records, 5)
     return found.rows, [bad.offset for bad, _ in found.bad], found.ignored
 
 

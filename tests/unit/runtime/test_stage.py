@@ -27,8 +27,9 @@ class Quiet(Stage):
 
 
 def watching() -> Quiet:
-    pipeline: Any = SimpleNamespace(idle_timeout_s=10.0, alert_topic="alerts")
-    stage = Quiet(pipeline, "orders", 0, 1, None)
+    pipeline: Any = SimpleNamespace(alert_topic="alerts")
+    feed: Any = SimpleNamespace(idle_timeout_s=10.0)
+    stage = Quiet(pipeline, feed, "orders", 0, 1, None)
     source = Source("sales", Schema(()), "orders", Format("json"))
     stage.silence = SilenceWatch(Job("job", "1", "", "", ()), source, 60_000)
     return stage
