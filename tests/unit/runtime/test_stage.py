@@ -65,8 +65,8 @@ class Bounded(Stage):
     """A stage over two offsets, whose time ends with them."""
 
     def __init__(self) -> None:
-        pipeline: Any = SimpleNamespace(name="plan", idle_timeout_s=10.0)
-        super().__init__(pipeline, "orders", 0, 1, 2)
+        pipeline: Any = SimpleNamespace(name="plan", state_table=lambda feed: "plan-state")
+        super().__init__(pipeline, SimpleNamespace(idle_timeout_s=10.0), "orders", 0, 1, 2)
         self.time, self.processed = 0, 0
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
