@@ -60,5 +60,11 @@ def bind_lookups(node: Node, creates: Mapping[str, CreateTable], text: str, warn
                 "'filesystem') or a compacted topic ('connector' = 'upsert-kafka')"
             )
             raise SqlValidationError(problem, text, *join.scan.span)
-        found[id(join.table)] = Lookup(join.table, bind_source(create, create.text, warnings))
+        source = bind_source(create, create.text, warnings)
+        if source.topics.several:
+            problem = (
+                f"table {join.table.name} has several topics: a lookup reads one, whose last record of a key counts"
+            )
+            raise SqlValidationError(problem, text, *join.scan.span)
+        found[id(join.table)] = Lookup(join.table, source)
     return list(found.values())
