@@ -41,18 +41,19 @@ class Graphs:
     def _sources(
         self, pipeline: Pipeline, own: Sequence[Stage], detect: Sequence[DetectStage], now: float
     ) -> list[NodeStatus]:
-        topic = pipeline.source.topic
+        detected = [stage.status(now) for stage in detect]
+        late = sum(stage.task.late for stage in detect)
         if not pipeline.repartitioned:
-            late = sum(stage.task.late for stage in detect)
-            return [_node("source", "source", topic, (), [stage.status(now) for stage in detect], late)]
-        upstream = [stage for stage in own if isinstance(stage, ShuffleStage)]
-        source = _node(
-            "source", "source", topic, (), [stage.status(now) for stage in upstream], sum(one.late for one in upstream)
-        )
+            return [_node("source", "source", pipeline.sources, (), detected, late)]
+        nodes: list[NodeStatus] = []
+        for number, feed in enumerate(pipeline.feeds):
+            upstream = [stage for stage in own if isinstance(stage, ShuffleStage) and stage.feed is feed]
+            name = f"source{number or ''}"
+            told = [stage.status(now) for stage in upstream]
+            nodes.append(_node(name, "source", feed.topic, (), told, sum(stage.late for stage in upstream)))
         by = ", ".join(pipeline.plan.partition_by)
         title = f"Rows by {by}" if by else "All rows in one place"
-        late = sum(stage.task.late for stage in detect)
-        return [source, _node("exchange", "exchange", title, ("source",), [s.status(now) for s in detect], late)]
+        return [*nodes, _node("exchange", "exchange", title, tuple(node.id for node in nodes), detected, late)]
 
     def _operators(
         self, job: str, query: str, graphs: Sequence[GraphOperator], source: str, now: float
