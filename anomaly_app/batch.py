@@ -14,6 +14,7 @@ from anomaly_app.errors import DataError, DecodeError, SqlValidationError
 from anomaly_app.schema import TIMESTAMP_3, TIMESTAMPS, Changelog, Column, Kind, Origin, Schema, units_per_second
 
 if TYPE_CHECKING:
+    from anomaly_app.graph.lookup import LookupTable
     from anomaly_app.incoming import Chunk, Rejected, Table
     from anomaly_app.jobs.binder import BoundQuery, BoundTable
     from anomaly_app.operators import InnerRow, Row
@@ -177,7 +178,7 @@ def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:
     """
     given = _with_files(bound, given)
     names = [_name_of(table, given, sql) for table in bound.tables]
-    looked_up = _look_up_tables(bound, given, sql)
+    looked_up = fill_lookups(bound.lookups, given, sql)
     result = _run(bound, names[0], given[names[0]]) if len(names) == 1 else _run_several(bound, names, given)
     result.rejected += looked_up
     if bound.factory.node.updating:
@@ -197,10 +198,18 @@ def _with_files(bound: BoundQuery, given: Mapping[str, Rows]) -> Mapping[str, Ro
     return {**given, **files} if files else given
 
 
-def _look_up_tables(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> list[Rejected]:
-    """Fill the tables of lookup joins; gives the rows that cannot be read."""
+def fill_lookups(
+    lookups: Sequence[tuple[LookupTable, BoundTable]], given: Mapping[str, Rows], sql: str
+) -> list[Rejected]:
+    """Fill tables of lookup joins; gives the rows that cannot be read.
+
+    Args:
+        lookups: as of a bound query.
+        given: the rows of each table, by name.
+        sql: the text of the query, for errors.
+    """
     found: list[Rejected] = []
-    for table, read in bound.lookups:
+    for table, read in lookups:
         name = _name_of(read, given, sql)
         rows, rejected = table_rows(given[name], read)
         table.swap(table.load(rows))
@@ -326,12 +335,13 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
 
 def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Rows]) -> Result:
     """A query over several tables, or none: their rows by event time, those of one table in their own order."""
-    from anomaly_app.jobs.joint_task import JointTask
+    from anomaly_app.jobs.joint_task import JointSlot, JointTask
     from anomaly_app.operators import COLUMNS, POSITION
 
     factory, tables = bound.factory, bound.tables
     operator, evidence = factory.create_over({table.name: table.layout for table in tables})
-    task = JointTask(operator, [table.schema for table in tables])
+    slot = JointSlot("query", operator, range(len(tables)))
+    task = JointTask([slot], [table.schema for table in tables])
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
     result.late_columns = [("table", "STRING NOT NULL")]
     for table, name in zip(tables, names, strict=True):

@@ -62,8 +62,10 @@ class LookupIndex:
             except FAILURES:
                 failed += 1
                 continue
-            if not _has_null(key):
-                found.setdefault(key, []).append(row)
+            if key in found:
+                found[key].append(row)
+            elif not _has_null(key):
+                found[key] = [row]
         return found, failed
 
     def change(self, old: Row | None, new: Row | None) -> None:

@@ -38,8 +38,8 @@ Join: TypeAlias = Callable[
     [list[Probe], int, dict[Any, list[Version]], dict[Any, int], list[Row], Callable[[Exception, Row], None]], list[Any]
 ]
 """(rows of the left in order of time, watermark in front of them, versions of each key in order of time, by key the
-time of the last row that was joined, list for the rows that come of them, what to do with an error) to keys whose time is
-another one. Generated."""
+time of the last row that was joined, list for the rows that come of them, what to do with an error) to keys whose time
+is another one. Generated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,10 @@ from anomaly_app.filesystem import FILE_FORMATS, FileTable
 from anomaly_app.formats import format_options
 from anomaly_app.formats.check import check_column
 from anomaly_app.formats.options import OptionError, parse_options
-from anomaly_app.jobs.options import TableOptions
+from anomaly_app.jobs.options import FILESYSTEM, TableOptions
 from anomaly_app.jobs.tables import bind_schema
 from anomaly_app.schema import Origin, Schema
 from anomaly_app.sql.statements import CreateTable
-
-FILESYSTEM = "filesystem"
 
 DEFAULT_INTERVAL_MS = 1_000
 """Between two looks at a file, if 'source.monitor-interval' does not say it."""

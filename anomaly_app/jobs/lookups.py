@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from anomaly_app.errors import SqlValidationError
@@ -34,7 +34,9 @@ def lookup_joins(node: Node) -> list[LookupJoin]:
     return [one for one in walk(node) if isinstance(one, LookupJoin)]
 
 
-def bind_lookups(node: Node, creates: Mapping[str, CreateTable], text: str, warnings: list[str]) -> list[Lookup]:
+def bind_lookups(
+    node: Node, creates: Mapping[str, CreateTable], text: str, warnings: list[str], filled: Collection[str] = ()
+) -> list[Lookup]:
     """The tables that the lookup joins of a query read, for a worker.
 
     Args:
@@ -42,23 +44,28 @@ def bind_lookups(node: Node, creates: Mapping[str, CreateTable], text: str, warn
         creates: statements that made the tables, by full name.
         text: the whole text, for errors.
         warnings: takes what is accepted but has no meaning here.
+        filled: names of tables that somebody else has filled.
 
     Raises:
         SqlValidationError: a table is neither in a file nor in a compacted topic, or an option of it is wrong.
     """
     found: dict[int, Lookup] = {}
     for join in lookup_joins(node):
-        if id(join.table) in found:
+        if id(join.table) in found or join.table.name in filled:
             continue
         create = creates[join.table.name]
         if is_file(create):
             found[id(join.table)] = Lookup(join.table, bind_file(create, warnings))
             continue
-        if join.scan.source.changelog is not Changelog.UPSERT:
+        if join.scan.source.changelog is Changelog.APPEND:
             problem = (
                 f"table {join.table.name} is a stream that only grows: a lookup reads a file ('connector' = "
                 "'filesystem') or a compacted topic ('connector' = 'upsert-kafka')"
             )
             raise SqlValidationError(problem, text, *join.scan.span)
-        found[id(join.table)] = Lookup(join.table, bind_source(create, create.text, warnings))
+        source = bind_source(create, create.text, warnings)
+        if source.topics.several:
+            problem = f"a lookup reads one topic, and table {join.table.name} may be in several"
+            raise SqlValidationError(problem, text, *join.scan.span)
+        found[id(join.table)] = Lookup(join.table, source)
     return list(found.values())

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.words import parse_duration
 
-CONNECTORS = ("kafka", "upsert-kafka", "print", "blackhole")
+FILESYSTEM = "filesystem"
+"""Connector of tables in files: see :mod:`.files`."""
+
+CONNECTORS = ("kafka", "upsert-kafka", "print", "blackhole", FILESYSTEM)
 
 SINKS_ONLY = ("print", "blackhole")
 """Connectors of tables that are for trying out: their rows are printed, or go nowhere."""
@@ -212,6 +215,9 @@ class TableOptions:
     def validate(self) -> None:
         """Refuse unknown options, naming the nearest valid one; warn of those without meaning here."""
         connector = self.one_of("connector", CONNECTORS)
+        if connector == FILESYSTEM:
+            problem = "a table in a file is looked up in, or read by query(), anomaly query and anomaly sql"
+            raise self.fail("connector", f"{problem}: a job neither streams from it nor writes it")
         if connector in SINKS_ONLY:
             self._validate_plain(connector)
             return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from anomaly_app.expressions.comparisons import comparable
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.lookup import LookupIndex, match_number
-from anomaly_app.graph.vertices import Expand, origin_of
+from anomaly_app.graph.vertices import Expand, Transform, origin_of
 from anomaly_app.operators import COLUMNS, Layout
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
@@ -29,32 +29,56 @@ def build(builder: Builder, node: LookupJoin) -> Built:
     if node.condition is not None:
         tests.append(node.condition.compile_condition(codes.__getitem__, env))
     own = [column for column in node.columns if column.name in {*node.theirs.values()} & builder.needs[id(node)]]
-    values = "".join(f"{codes[column.name].source}, " for column in own)
-    behind, numbered = f"*row[{width}:]", "b"
-    if not node.is_unique:  # else a row stays what it is, and so does its id
-        env.names["origin_of"], env.names["match_number"] = origin_of, match_number
-        places = _places(node)
-        primary_key = [places[name] for name in node.scan.source.primary_key]
-        number = f"match_number(({' '.join(f'b[{place}],' for place in primary_key)}))" if primary_key else "n"
-        behind, numbered = f"origin_of(row, {width}, {number})", "b" if primary_key else "n, b"
-    env.names["index"] = index
-    found = "found" if numbered == "b" else "enumerate(found)"
+    values = [codes[column.name].source for column in own]
+    source = _one(node, width, asked, tests, values) if node.is_unique else _several(node, width, asked, tests, values)
+    env.names |= {"index": index, "origin_of": origin_of, "match_number": match_number}
+    look_up = env.function("look_up", source)
+    kind = Transform if node.is_unique else Expand
+    vertex = builder.add(lambda: kind(look_up, width), [below.vertex], node.title)
+    by_source = below.by_source and node.is_unique
+    return Built(vertex, Layout((*below.layout.columns, *own)), below.in_order, below.time, by_source, below.with_(own))
+
+
+def _one(node: LookupJoin, width: int, asked: str, tests: list[str], values: list[str]) -> str:
+    """Source of a function from a row to the row that it becomes: it stays what it is, and so does its id."""
+    row = [f"row[{place}]" for place in range(width)]
+    nothing = "None"
+    if node.kind == "LEFT":
+        nothing = f"({', '.join([*row, *['None'] * len(values)])}, *row[{width}:])"
+    lines = [
+        "def look_up(row):",
+        f"    found = index.rows.get({asked})",
+        "    if found is None:",
+        f"        return {nothing}",
+        "    b = found[0]",
+    ]
+    for test in tests:
+        lines += [f"    if not {test}:", f"        return {nothing}"]
+    return "\n".join([*lines, f"    return ({', '.join([*row, *values])}, *row[{width}:])"])
+
+
+def _several(node: LookupJoin, width: int, asked: str, tests: list[str], values: list[str]) -> str:
+    """Source of a function from a row to the rows that it becomes; each remembers which of them it is."""
+    places = _places(node)
+    primary_key = [f"b[{places[name]}]," for name in node.scan.source.primary_key]
+    number, each = (f"match_number(({' '.join(primary_key)}))", "b") if primary_key else ("n", "n, b")
+    found = "found" if primary_key else "enumerate(found)"
     condition = f" if {' and '.join(tests)}" if tests else ""
-    rows = f"[(*row[:{width}], {values}{behind}) for {numbered} in {found}{condition}]"
+    made = "".join(f"{value}, " for value in values)
+    rows = f"[(*head, {made}origin_of(row, {width}, {number})) for {each} in {found}{condition}]"
     nothing = "()"
     if node.kind == "LEFT":
-        alone = f"*row[{width}:]" if node.is_unique else f"origin_of(row, {width}, -1)"
-        nothing = f"[(*row[:{width}], {'None, ' * len(own)}{alone})]"
+        nothing = f"[(*row[:{width}], {'None, ' * len(values)}origin_of(row, {width}, -1))]"
         rows += f" or {nothing}"
     lines = [
         "def look_up(row):",
         f"    found = index.rows.get({asked})",
-        f"    return {rows} if found else {nothing}",
+        "    if found is None:",
+        f"        return {nothing}",
+        f"    head = row[:{width}]",
+        f"    return {rows}",
     ]
-    look_up = env.function("look_up", "\n".join(lines))
-    vertex = builder.add(lambda: Expand(look_up, width), [below], node.title)
-    by_source = below.by_source and node.is_unique
-    return Built(vertex, Layout((*below.layout.columns, *own)), below.in_order, below.time, by_source, below.with_(own))
+    return "\n".join(lines)
 
 
 def _places(node: LookupJoin) -> dict[str, int]:

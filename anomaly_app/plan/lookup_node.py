@@ -63,7 +63,8 @@ class LookupJoin(Node):
     def title(self) -> str:
         """Kind, table and key."""
         by = ", ".join(f"{key.found.words} = {key.asked.words}" for key in self.keys)
-        return f"Lookup join, {self.kind.lower()}, {self.table.name} by {by}"
+        condition = f", if {self.condition.words}" if self.condition is not None else ""
+        return f"Lookup join, {self.kind.lower()}, {self.table.name} by {by}{condition}"
 
     @property
     def reads(self) -> frozenset[str]:

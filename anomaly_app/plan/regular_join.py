@@ -17,7 +17,7 @@ from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.plan.uniqueness import most_rows
 from anomaly_app.schema import Column
-from anomaly_app.sql.queries import FromItem, Join, Select, Unnest
+from anomaly_app.sql.queries import FromItem, Join, Select, Subquery, TableRef, Unnest
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer
@@ -107,11 +107,17 @@ def refuse_every_pair(node: KeptJoin) -> None:
         return
     if node.keys or any((most := most_rows(side)) is not None and most <= FEW_ROWS for side in node.inputs):
         return
-    problem = (
-        "a join needs an equality of a column of each side, as in ON a.id = b.id: without one every row would meet all "
-        "rows of the other side, on one worker. A side of few rows needs none, such as (SELECT MAX(v) FROM t), or one "
-        "with LIMIT"
-    )
+    if isinstance(node, SemiJoin):
+        problem = (
+            "EXISTS with a condition, and IN, need an equality with the query around them, as in WHERE b.id = a.id: "
+            "without one every row would meet all rows of the subquery, on one worker"
+        )
+    else:
+        problem = (
+            "a join needs an equality of a column of each side, as in ON a.id = b.id: without one every row would meet "
+            "all rows of the other side, on one worker. A side of few rows needs none, such as (SELECT MAX(v) FROM t), "
+            "or one with LIMIT"
+        )
     raise SqlValidationError(problem, node.text, *node.span)
 
 
@@ -179,7 +185,9 @@ def _placed(
             waiting = [part for part in waiting if id(part) not in gone]
         sides.append(side)
     left, right = sides
-    if isinstance(item.right, Unnest) or not waiting:
+    # What WHERE says of the row that a table had at a time filters afterwards, and decides about nothing else.
+    versioned = isinstance(item.right, (TableRef, Subquery)) and item.right.as_of is not None
+    if isinstance(item.right, Unnest) or versioned or not waiting:
         return replace(item, left=left, right=right), waiting
     condition = conjunction([*(conjuncts(item.condition) if item.condition is not None else ()), *waiting])
     return replace(item, kind="INNER", left=left, right=right, condition=condition), []

@@ -17,11 +17,14 @@ from anomaly_app.errors import AnomalyError, BrokerError
 from anomaly_app.eventtime import split_ahead
 from anomaly_app.formats.records import RecordDecoder
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
+from anomaly_app.jobs.lookups import Lookup
 from anomaly_app.jobs.model import Source
 from anomaly_app.operators import Finding
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
+from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.lookups import Lookups, topics_of
 from anomaly_app.runtime.positions import first_position, last_position
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.registries import Registries
@@ -47,6 +50,8 @@ class LiveCounts:
         unreadable: records that could not be read.
         ignored: those that the format lets go, with ``ignore-parse-errors``.
         failed: rows on which an expression failed.
+        nulls: records without value that the table lets go.
+        kept_out: rows of tables of lookup joins that joins cannot find, by reason.
         first: what was wrong with the first of the unreadable or failed ones.
     """
 
@@ -56,6 +61,8 @@ class LiveCounts:
     unreadable: int = 0
     ignored: int = 0
     failed: int = 0
+    nulls: int = 0
+    kept_out: Mapping[str, int] = field(default_factory=dict)
     first: str = field(default="")
 
     def note(self, problem: str) -> None:
@@ -71,6 +78,8 @@ class LiveCounts:
             "unreadable": self.unreadable,
             "ignored": self.ignored,
             "failed": self.failed,
+            "without value": self.nulls,
+            **{reason.replace("_", " "): count for reason, count in self.kept_out.items()},
         }
         told = ", ".join(f"{count:,} {what}" for what, count in counted.items() if count)
         return f"{told}; the first: {self.first}" if told and self.first else told
@@ -101,15 +110,23 @@ class LiveQuery:
         sources: the tables that it reads, by name.
         loaded: the settings.
         to_end: read to where the topics end now, whatever the tables say.
+        lookups: tables that it looks rows up in, but for those that are filled already.
 
     Attributes:
         counts: what was read so far.
     """
 
     def __init__(
-        self, factory: PlannedQuery, sources: Mapping[str, Source], loaded: LoadedSettings, *, to_end: bool = False
+        self,
+        factory: PlannedQuery,
+        sources: Mapping[str, Source],
+        loaded: LoadedSettings,
+        *,
+        to_end: bool = False,
+        lookups: Sequence[Lookup] = (),
     ) -> None:
         self._factory, self._sources, self._loaded, self._to_end = factory, sources, loaded, to_end
+        self._lookups = lookups
         self.counts = LiveCounts()
 
     async def run(self, show: Callable[[Sequence[Finding]], None]) -> None:
@@ -121,6 +138,8 @@ class LiveQuery:
         Raises:
             BrokerError: Kafka cannot be reached, or does not let us in; a topic does not exist.
             RegistryError: the schema registry cannot be reached, or does not know a schema.
+            SqlValidationError: a table that is looked up in is in a file that cannot be read.
+            DataError: it has more rows than it may.
         """
         registries = Registries(self._loaded)
         try:
@@ -144,25 +163,21 @@ class LiveQuery:
             name: RecordDecoder(source, layouts[name], registries.of(source)) for name, source in self._sources.items()
         }
         async with TopicAdmin(self._loaded) as admin:
-            counts = await admin.sources(sorted({source.topic for source in self._sources.values()}))
+            topics = {source.topic for source in self._sources.values()}
+            found = await admin.sources(sorted(topics | topics_of(self._lookups)))
+        counts = {topic: found[topic] for topic in topics}
         tables = {
             name: LiveTable(source.schema, layouts[name], range(counts[source.topic]))
             for name, source in self._sources.items()
         }
         self._task = LiveTask(self._factory, tables)
-        async with self._reader(counts) as (consumer, partitions):
+        async with self._filled(registries, found) as works, self._reader(counts) as (consumer, partitions):
             forgotten = time.monotonic()
             while not self._at_end(partitions):
-                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
-                for place, records in batches.items():
-                    for name in partitions[place]:
-                        await self._take(name, place.partition, partitions[place][name], records, decoders[name])
-                for place, tables_of in partitions.items():
-                    # Markers of transactions and compacted records are passed without a record.
-                    reached = await consumer.position(place)
-                    for one in tables_of.values():
-                        one.position = max(one.position, reached)
-                self._pass_time(consumer, partitions)
+                await self._round(consumer, partitions, decoders)
+                for work in works:
+                    if work.done():
+                        work.result()  # it fails where a table cannot be followed any more
                 show(self._found())
                 if time.monotonic() - forgotten > FORGET_S:
                     forgotten = time.monotonic()
@@ -170,6 +185,41 @@ class LiveQuery:
                 await asyncio.sleep(0)  # a topic with much to read must not keep the terminal from its keys
         self._task.finish()
         show(self._found())
+
+    @asynccontextmanager
+    async def _filled(
+        self, registries: Registries, partitions: Mapping[str, int]
+    ) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+        """With the tables that are looked up in read, and the tasks that follow them."""
+        lookups = Lookups(self._loaded, {"": self._lookups}, registries, partitions)
+        works: list[asyncio.Task[None]] = []
+        try:
+            await lookups.read_files()
+            await lookups.read_topics()
+            works += [asyncio.create_task(work) for work in lookups.works()]
+            yield works
+        finally:
+            await cancel(works)
+            self.counts.kept_out = dict(lookups.counters())
+            await lookups.close()
+
+    async def _round(
+        self,
+        consumer: Any,
+        partitions: Mapping[TopicPartition, Mapping[str, _Partition]],
+        decoders: Mapping[str, RecordDecoder],
+    ) -> None:
+        """Take what there is."""
+        batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
+        for place, records in batches.items():
+            for name, partition in partitions[place].items():
+                await self._take(name, place.partition, partition, records, decoders[name])
+        for place, tables in partitions.items():
+            # Markers of transactions and compacted records are passed without a record.
+            reached = await consumer.position(place)
+            for one in tables.values():
+                one.position = max(one.position, reached)
+        self._pass_time(consumer, partitions)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -245,6 +295,7 @@ class LiveQuery:
         counts, rows = self.counts, decoded.rows
         counts.read += len(records)
         counts.ignored += decoded.ignored
+        counts.nulls += decoded.tombstones if self._sources[name].skips_nulls else 0
         counts.unreadable += len(decoded.bad)
         for record, error in decoded.bad[:1]:
             counts.note(f"{record.topic}[{record.partition}] offset {record.offset}: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -20,7 +20,7 @@ from anomaly_app.incoming import Rejected
 from anomaly_app.jobs.binder import BoundTable
 from anomaly_app.jobs.files import FileSource
 from anomaly_app.jobs.lookups import Lookup
-from anomaly_app.jobs.model import Job, Source
+from anomaly_app.jobs.model import Source
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.registries import Registries
@@ -41,13 +41,13 @@ class FileFollower:
     """A table in a file: what it holds is what the file held when it was last read in peace.
 
     Args:
-        job: that looks rows up in it.
         lookup: the table.
         source: the file.
+        where: the file of the job, for errors; "" for none.
     """
 
-    def __init__(self, job: Job, lookup: Lookup, source: FileSource) -> None:
-        self._job, self._table, self._source = job, lookup.table, source
+    def __init__(self, lookup: Lookup, source: FileSource, where: str) -> None:
+        self._table, self._source, self._where = lookup.table, source, where
         self._bound = BoundTable(source.name, source.schema, Span(*source.place))
         self._seen: tuple[int, ...] = ()
         self.rejected = 0
@@ -64,9 +64,8 @@ class FileFollower:
             self._take(*await asyncio.to_thread(self._read))
         except DataError as error:
             problem = f"table {self._source.name}: {error}"
-            raise SqlValidationError(problem, self._source.text, *self._source.place).in_file(
-                self._job.path or self._job.name
-            ) from error
+            wrong = SqlValidationError(problem, self._source.text, *self._source.place)
+            raise (wrong.in_file(self._where) if self._where else wrong) from error
 
     async def follow(self) -> None:
         """Read the file again whenever it has changed."""
@@ -139,8 +138,8 @@ class TopicFollower:
         self._decoder = RecordDecoder(source, layout, registries.of(source))
         self._consumer: Any = None
         self._places: list[TopicPartition] = []
+        self._away = ""
         self.rejected = 0
-        self.problem = ""
 
     async def begin(self) -> None:
         """Read the topic to the end that it has now.
@@ -203,11 +202,11 @@ class TopicFollower:
             except RegistryError as error:
                 if not error.retriable:
                     raise
-                self.problem = str(error)
+                self._away = str(error)
                 log.warning("table %s waits for the schema registry: %s", self._table.name, error)
                 await asyncio.sleep(RETRY_S)
             else:
-                self.problem = ""
+                self._away = ""
                 return
 
     def _tell(self, bad: Sequence[tuple[Any, AnomalyError]], refused: int) -> None:
@@ -219,8 +218,14 @@ class TopicFollower:
                 self._table.name, len(bad), record.topic, record.partition, record.offset, error,
             )  # fmt: skip
         if refused:
-            self.problem = f"it has more rows than limits.lookup_rows allows: {self._table.refused:,} are left out"
             log.warning("table %s: %s", self._table.name, self.problem)
+
+    @property
+    def problem(self) -> str:
+        """What keeps the table from being what the topic says; "" if nothing does."""
+        if self._away or not self._table.refused:
+            return self._away
+        return f"it has more rows than limits.lookup_rows allows: {self._table.refused:,} are left out"
 
     async def close(self) -> None:
         """Close the connection."""
@@ -234,26 +239,32 @@ class TopicFollower:
 
 
 class Lookups:
-    """The tables of all lookup joins of a worker.
+    """The tables of all lookup joins of a worker, or of a live query.
 
     Args:
         loaded: the settings.
-        jobs: of the worker.
+        lookups: the tables, by the name of their job.
         registries: for Avro.
         partitions: of the topics that are looked up in.
+        paths: of the files of the jobs, for errors.
     """
 
     def __init__(
-        self, loaded: LoadedSettings, jobs: Sequence[Job], registries: Registries, partitions: Mapping[str, int]
+        self,
+        loaded: LoadedSettings,
+        lookups: Mapping[str, Sequence[Lookup]],
+        registries: Registries,
+        partitions: Mapping[str, int],
+        paths: Mapping[str, str] | None = None,
     ) -> None:
-        self._followers: list[tuple[Job, Lookup, FileFollower | TopicFollower]] = []
-        for job in jobs:
-            for lookup in job.lookups:
+        self._followers: list[tuple[str, Lookup, FileFollower | TopicFollower]] = []
+        for job, own in lookups.items():
+            for lookup in own:
                 lookup.table.most = loaded.settings.limits.lookup_rows
                 source = lookup.source
                 follower: FileFollower | TopicFollower
                 if isinstance(source, FileSource):
-                    follower = FileFollower(job, lookup, source)
+                    follower = FileFollower(lookup, source, (paths or {}).get(job, ""))
                 else:
                     follower = TopicFollower(lookup, source, loaded, registries, partitions[source.topic])
                 self._followers.append((job, lookup, follower))
@@ -265,12 +276,16 @@ class Lookups:
                 await follower.begin()
 
     async def read_topics(self) -> None:
-        """Read the tables in topics to their ends: no row is looked up before that."""
+        """Read the tables in topics to their ends: no row is looked up before that.
+
+        Raises:
+            DataError: one has more rows than it may.
+        """
         topics = [follower for _, _, follower in self._followers if isinstance(follower, TopicFollower)]
         await asyncio.gather(*(follower.begin() for follower in topics))
 
     def works(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What is to run as long as the worker does."""
+        """What is to run as long as rows are looked up."""
         for _, _, follower in self._followers:
             yield follower.follow()
 
@@ -279,7 +294,7 @@ class Lookups:
         for _, _, follower in self._followers:
             await follower.close()
 
-    def status(self, job: Job) -> list[LookupStatus]:
+    def status(self, job: str) -> list[LookupStatus]:
         """The tables of a job."""
         return [
             {
@@ -291,7 +306,7 @@ class Lookups:
                 "problem": follower.problem,
             }
             for one, lookup, follower in self._followers
-            if one is job
+            if one == job
         ]
 
     def counters(self) -> dict[str, int]:
@@ -302,3 +317,8 @@ class Lookups:
             "lookup_rows_without_key": sum(lookup.table.failed for _, lookup, _ in self._followers),
         }
         return {reason: number for reason, number in counts.items() if number}
+
+
+def topics_of(lookups: Iterable[Lookup]) -> set[str]:
+    """Topics of the tables that queries look rows up in."""
+    return {lookup.source.topic for lookup in lookups if isinstance(lookup.source, Source)}

@@ -41,7 +41,7 @@ class Overview:
                 {
                     "name": output.query.name,
                     "description": output.query.factory.description,
-                    "source": pipeline.source.topic,
+                    "source": pipeline.sources,
                     "sink": output.topic or None,
                     "alerts": output.alerts,
                     "late": output.late,
@@ -50,7 +50,7 @@ class Overview:
                 for pipeline in own
                 for output in pipeline.outputs
             ]
-            lookups = self._worker.lookups.status(job)
+            lookups = self._worker.lookups.status(job.name)
             shown.append(
                 {"name": job.name, "version": job.version, "path": job.path, "queries": queries, "lookups": lookups}
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -179,3 +181,108 @@ def test_a_table_with_too_many_rows_ends_the_start(broker: EmbeddedBroker, tmp_p
     with WorkerProcess({**settings(broker, "large-file", tmp_path), "limits.lookup_rows": 2}, job) as worker:
         assert worker.wait() == 2
         assert "table thresholds has 3 rows: limits.lookup_rows allows 2 for a lookup" in worker.output
+
+
+TOPIC = """
+CREATE TABLE thresholds (sensor STRING, most DOUBLE, PRIMARY KEY (sensor) NOT ENFORCED) WITH (
+    'connector' = 'upsert-kafka', 'topic' = '{topic}-thresholds', 'key.format' = 'json', 'value.format' = 'json');
+"""
+
+
+def set_thresholds(broker: EmbeddedBroker, topic: str, **most: float | None) -> None:
+    """Of each sensor; None deletes it."""
+    records = [
+        Sent(
+            json.dumps({"sensor": sensor}).encode(),
+            None if value is None else json.dumps({"sensor": sensor, "most": value}).encode(),
+        )
+        for sensor, value in most.items()
+    ]
+    asyncio.run(send(broker.bootstrap_servers, f"{topic}-thresholds", records))
+
+
+def test_a_compacted_topic_that_changes_while_the_job_runs_and_between_two_runs(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    topic, job = "in-topic", tmp_path / "job.sql"
+    broker.touch(topic, f"{topic}-thresholds")
+    job.write_text(READINGS.format(topic=topic) + TOPIC.format(topic=topic) + JOINED)
+    set_thresholds(broker, topic, a=1.0, c=1.0)
+    set_thresholds(broker, topic, a=3.0, b=9.0, c=None)
+    put(broker, topic, 0, 100)
+    given = settings(broker, topic, tmp_path)
+    with WorkerProcess(given, job) as worker:
+        worker.wait_ready()
+        until(lambda: rows(worker) == 100, worker, "100 rows")
+        assert looked_up(worker) | {"changes": 0} == {
+            "table": "thresholds", "source": f"topic {topic}-thresholds", "rows": 2, "changes": 0, "rejected": 0,
+            "problem": "",
+        }  # fmt: skip
+        before = looked_up(worker)["changes"]
+        set_thresholds(broker, topic, a=None, b=4.0)
+        until(lambda: looked_up(worker)["changes"] == before + 2, worker, "changes")
+        put(broker, topic, 100, 100)
+        until(lambda: rows(worker) == 200, worker, "200 rows")
+        asyncio.run(send(broker.bootstrap_servers, f"{topic}-thresholds", [Sent(b"no JSON", b"{}")]))
+        until(lambda: looked_up(worker)["rejected"] == 1, worker, "a bad record")
+        worker.kill()
+    set_thresholds(broker, topic, a=2.0)  # while nobody is there
+    put(broker, topic, 200, 100)
+    with WorkerProcess(given, job, options=["--bounded"]) as worker:
+        assert worker.wait() == 0, worker.output
+        assert "Traceback" not in worker.output
+    found = alarms(broker, topic)
+    expected = {(n, 3.0) for n in range(0, 100, 2)} | {(n, 4.0) for n in range(101, 300, 2)}
+    expected |= {(n, 2.0) for n in range(200, 300, 2)}
+    # Rows between the last checkpoint and the crash are looked up again, in the table of then.
+    again = {(n, 2.0) for n in range(0, 200, 2)}
+    assert expected <= {(row["n"], row["most"]) for row in found} <= expected | again
+    assert len({row["n"] for row in found}) == len(found)
+
+
+def test_a_topic_with_more_rows_than_allowed(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    topic, job = "large-topic", tmp_path / "job.sql"
+    broker.touch(topic, f"{topic}-thresholds")
+    job.write_text(READINGS.format(topic=topic) + TOPIC.format(topic=topic) + JOINED)
+    set_thresholds(broker, topic, a=3.0, b=3.0)
+    put(broker, topic, 0, 10)
+    given = {**settings(broker, topic, tmp_path), "limits.lookup_rows": 2}
+    with WorkerProcess(given, job) as worker:
+        worker.wait_ready()
+        set_thresholds(broker, topic, c=1.0, a=4.0)
+        until(lambda: "limits.lookup_rows" in looked_up(worker)["problem"], worker, "problem")
+        assert worker.get("/api/status")["counters"]["lookup_rows_over_limit"] == 1
+        assert looked_up(worker)["rows"] == 2
+        assert worker.stop() == 0
+    with WorkerProcess(given, job) as worker:
+        assert worker.wait() == 2
+        assert "table thresholds has more than 2 rows, which is what limits.lookup_rows allows" in worker.output
+
+
+def test_a_topic_that_is_not_there_ends_the_start(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    job = tmp_path / "job.sql"
+    broker.touch("no-topic")
+    text = READINGS.format(topic="no-topic") + TOPIC.format(topic="no-topic") + JOINED
+    job.write_text(text.replace("no-topic-thresholds", "no topic"))
+    with WorkerProcess(settings(broker, "no-topic", tmp_path), job) as worker:
+        assert worker.wait() == 2
+        assert "'no topic' is not a topic name" in worker.output
+
+
+def test_a_live_query_of_the_shell(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    topic, path = "in-shell", tmp_path / "thresholds.csv"
+    broker.touch(topic, f"{topic}-thresholds")
+    path.write_text("a,3\nb,9\n")
+    set_thresholds(broker, topic, a=9.0, b=4.0)
+    put(broker, topic, 0, 10)
+    tables = "SET 'execution.runtime-mode' = 'batch';" + READINGS.format(topic=topic) + FILE.format(path=path)
+    tables += TOPIC.format(topic=topic).replace("TABLE thresholds", "TABLE others")
+    join = "SELECT r.n, t.most FROM readings AS r JOIN {} FOR SYSTEM_TIME AS OF r.pt AS t ON r.sensor = t.sensor"
+    where = "WHERE r.reading > t.most"
+    queries = f"{join.format('thresholds')} {where}; {join.format('others')} {where}"
+    command = [sys.executable, "-m", "anomaly_app.cli", "sql", "--json", "--broker", broker.bootstrap_servers]
+    environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run([*command, "-e", tables, "-e", queries], capture_output=True, text=True, env=environ)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line)["row"] for line in done.stdout.splitlines()]
+    assert sorted((row["n"], row["most"]) for row in rows) == [(n, (3.0, 4.0)[n % 2]) for n in range(10)]

@@ -7,6 +7,9 @@ from datetime import datetime
 import pytest
 
 from anomaly_app import Rows, SqlValidationError, query
+from anomaly_app.batch import schema_of
+from anomaly_app.jobs.binder import bind_text
+from anomaly_app.plan.explain import explain_text
 
 ORDERS = Rows(
     [("id", "INT"), ("k", "STRING"), ("v", "INT"), ("ts", "TIMESTAMP(3)")],
@@ -217,3 +220,19 @@ def test_a_stream_that_takes_back_is_refused() -> None:
             f"{declared} SELECT u.id FROM u JOIN t FOR SYSTEM_TIME AS OF PROCTIME() ON u.id = t.k",
             TABLES | {"u": given},
         )
+
+
+def test_what_where_says_stays_a_filter() -> None:
+    """Then the rule that an alert tells is what is written, and texts meet numbers there as everywhere."""
+    sql = f"SELECT id FROM o JOIN t {AS_OF} ON o.k = t.k WHERE t.most > 5 AND CAST(o.v AS STRING) = t.most * 5"
+    bound = bind_text(sql, {name: schema_of(table) for name, table in TABLES.items()})
+    assert bound.factory.description == "filter t.most > 5 AND CAST(o.v AS STRING) = t.most * 5"
+    assert rows(sql) == [(2,)]
+
+
+def test_explain_tells_what_is_looked_up() -> None:
+    sql = f"SELECT id FROM o LEFT JOIN t {AS_OF} ON o.k = t.k AND t.most < o.v"
+    bound = bind_text(sql, {name: schema_of(table) for name, table in TABLES.items()})
+    assert "Lookup join, left, t by t.k = o.k, if t.most < o.v" in explain_text(bound.factory)
+    assert bound.factory.words[1] == "adds each row that t has at that moment with t.k = o.k, or NULLs"
+    assert bound.factory.partition_by is None

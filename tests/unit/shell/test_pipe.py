@@ -171,3 +171,14 @@ def test_create_and_explain_are_printed_as_they_are(capsys: pytest.CaptureFixtur
 def test_a_table_in_memory_without_rows_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sql", "-e", "CREATE TABLE empty (a INT)", "-e", "SELECT * FROM empty"]) == 0
     assert capsys.readouterr().err.endswith("Received a total of 0 row\n")
+
+
+def test_a_file_is_a_table_and_is_looked_up_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "names.csv").write_text("a,name\n1,one\n2,two\n")
+    file = (
+        "CREATE TABLE f (a INT, name STRING) WITH ('connector' = 'filesystem', 'path' = 'names.csv', 'format' = 'csv');"
+    )
+    queries = "SELECT name FROM f; SELECT b, name FROM t JOIN f FOR SYSTEM_TIME AS OF PROCTIME() ON t.a = f.a"
+    assert main(["sql", "--json", "-e", TABLE + file, "-e", queries]) == 0
+    rows = [json.loads(line)["row"] for line in capsys.readouterr().out.splitlines()]
+    assert rows == [{"name": "one"}, {"name": "two"}, {"b": "x", "name": "one"}, {"b": None, "name": "two"}]
