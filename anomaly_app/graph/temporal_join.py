@@ -35,10 +35,11 @@ Version: TypeAlias = tuple[int, int, Row, bool]
 """Time of a version, its number in order of arrival, the row, and whether it is one: False is a deletion."""
 
 Join: TypeAlias = Callable[
-    [list[Probe], dict[Any, list[Version]], dict[Any, int], list[Row], Callable[[Exception, Row], None]], list[Any]
+    [list[Probe], int, dict[Any, list[Version]], dict[Any, int], list[Row], Callable[[Exception, Row], None]], list[Any]
 ]
-"""(rows of the left in order of time, versions of each key in order of time, by key the time of the last row that was
-joined, list for the rows that come of them, what to do with an error) to keys whose time is another one. Generated."""
+"""(rows of the left in order of time, watermark in front of them, versions of each key in order of time, by key the
+time of the last row that was joined, list for the rows that come of them, what to do with an error) to keys whose time
+is another one. Generated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class TemporalJoinRows(Vertex):
     def _join(self, ready: list[Probe], found: list[Row]) -> None:
         ready.sort()
         plan = self._plan
-        for key in plan.join(ready, self._versions, self._touched, found, self.fail):
+        for key in plan.join(ready, self._reached, self._versions, self._touched, found, self.fail):
             assert plan.ttl_ms is not None
             self._over.add((self._touched[key] + plan.ttl_ms + 1, key))
             self._touched_now.add(key)

@@ -107,7 +107,7 @@ def _join(node: TemporalJoin, pairs: Pairs, ttl_ms: int | None) -> Join:
     condition, right = pairs.condition(env), env.use(bisect_right)
     failures, failed = env.constant(FAILURES), "fail(error, a)"
     lines = [
-        "def join(ready, versions, touched, out, fail):",
+        "def join(ready, reached, versions, touched, out, fail):",
         f"    append, plain = out.append, len(ready[0][2]) == {COLUMNS + len(layout.columns)}",
         *["    now = {}"] * (ttl_ms is not None),
         "    for time, _, a in ready:",
@@ -119,6 +119,9 @@ def _join(node: TemporalJoin, pairs: Pairs, ttl_ms: int | None) -> Join:
         "            if version[0] > time:",
         f"                place = {right}(held, (time + 1,))",
         "                version = held[place - 1] if place else None",
+        # A late row sees the last version at or before the watermark, and no older one.
+        f"            if time <= reached and version is not held[{right}(held, (reached + 1,)) - 1]:",
+        "                version = None",
         "            if version is not None and version[3]:",
         "                b = version[2]",
     ]
