@@ -13,12 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from anomaly_app.schema import Column
-
-if TYPE_CHECKING:
-    from anomaly_app.keyed import KeyedState
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -299,6 +296,14 @@ class Operator(Protocol):
         ...
 
 
+class Store(Protocol):
+    """Values by key that an operator keeps, such as :class:`~anomaly_app.keyed.KeyedState`."""
+
+    def attach(self, backing: Any, room: Any) -> None:
+        """Let values stand elsewhere; arguments as of :meth:`~anomaly_app.keyed.KeyedState.attach`."""
+        ...
+
+
 class TaskOperator(Operator, Protocol):
     """What a factory makes: an operator that a task drives."""
 
@@ -310,7 +315,7 @@ class TaskOperator(Operator, Protocol):
         ...
 
     @property
-    def stores(self) -> Mapping[bytes, KeyedState[Any]]:
+    def stores(self) -> Mapping[bytes, Store]:
         """Values by key, which need not all be in memory; by what the names of their entries begin with.
 
         Who keeps entries may attach what has them to each store, in front of :meth:`restore`, which is then given all

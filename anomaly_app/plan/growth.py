@@ -41,6 +41,8 @@ def _kept(node: Node) -> str:
         return f"{'groups' if node.aggregates else 'rows of DISTINCT'} by {node.by} are kept"
     if isinstance(node, KeptJoin):
         return f"the rows of both sides of a join{node.by} are kept"
+    if isinstance(node, Rank) and node.is_top and node.input.updating:
+        return "the rows that are ranked are all kept, since those before them may be taken back,"
     if isinstance(node, Rank) and node.is_top and node.keys:
         return f"rows of each {', '.join(node.keys)} are kept"
     return ""
