@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
-from anomaly_app.runtime.decoding import share_decoding
+from anomaly_app.runtime.feed import TableReader
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.lookups import Lookups, topics_of
 from anomaly_app.runtime.overview import Overview
@@ -137,20 +137,21 @@ class AnomalyApp(LaneApp):
         self.conf.broker = _urls(loaded)
         self.isolation_level = settings.kafka.isolation_level
         async with TopicAdmin(loaded) as admin:
-            read = {plan.source.topic for job in drafts for plan in job.plans}
-            looked_up = topics_of(lookup for job in drafts for lookup in job.lookups)
-            sources = await admin.sources(sorted(read | looked_up))
+            sources = await admin.sources(
+                sorted(_source_topics(drafts) | topics_of(lookup for job in drafts for lookup in job.lookups))
+            )
             jobs = bind_jobs(loaded, sources)
             registries = Registries(loaded)
-            pipelines = [
-                Pipeline(job, plan, settings, sources[plan.source.topic], registries, sized=admin.makes_topics)
-                for job in jobs
-                for plan in job.plans
-            ]
+            pipelines: list[Pipeline] = []
+            for job in jobs:
+                readers: dict[str, TableReader] = {}
+                for plan in job.plans:
+                    counts = [sources[one.source.topic] for one in plan.inputs]
+                    sized = admin.makes_topics
+                    pipelines.append(Pipeline(job, plan, settings, counts, registries, sized=sized, readers=readers))
             tables = {job.name: job.lookups for job in jobs}
             paths = {job.name: job.path or job.name for job in jobs}
             lookups = Lookups(loaded, tables, registries, sources, paths)
-            share_decoding(pipelines, registries)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
         try:
@@ -164,9 +165,7 @@ class AnomalyApp(LaneApp):
         worker = Worker(loaded, jobs, pipelines, OutputWriter(partitions, recognised), lookups)
         worker.app = self
         for pipeline in pipelines:
-            for upstream in (True, False) if pipeline.repartitioned else (False,):
-                name = worker.state_name(pipeline, upstream)
-                count = pipeline.partitions if upstream else pipeline.detect_partitions
+            for name, count in _tables(pipeline).items():
                 worker.tables[name] = StateTable(self, name, count)
         declare(self, worker, partitions)
         self.worker = worker
@@ -367,6 +366,17 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
 
 
+def _source_topics(jobs: Iterable[Job]) -> set[str]:
+    return {one.source.topic for job in jobs for plan in job.plans for one in plan.inputs}
+
+
+def _tables(pipeline: Pipeline) -> dict[str, int]:
+    """Its state tables, and how many partitions each has."""
+    shuffles = pipeline.feeds if pipeline.repartitioned else []
+    tables = {pipeline.state_table(feed): feed.partitions for feed in shuffles}
+    return {**tables, pipeline.state_table(None): pipeline.detect_partitions}
+
+
 def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
     topics: dict[str, NeededTopic] = {}
 
@@ -378,11 +388,12 @@ def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
     for pipeline in pipelines:
         if pipeline.repartitioned:
             need(pipeline.repartition_topic, pipeline.downstream, REPARTITION_RETENTION, exact=True)
-            need(f"{app_id}-{pipeline.name}-shuffle-changelog", pipeline.partitions, CHANGELOG, exact=True)
-        need(f"{app_id}-{pipeline.name}-state-changelog", pipeline.detect_partitions, CHANGELOG, exact=True)
+        for table, count in _tables(pipeline).items():
+            need(f"{app_id}-{table}-changelog", count, CHANGELOG, exact=True)
         need(pipeline.alert_topic, pipeline.partitions, FOREVER, ids=True)
-        need(pipeline.late_topic, pipeline.partitions, FOREVER, ids=True)
-        need(pipeline.dead_letter_topic, pipeline.partitions, FOREVER, ids=True)
+        for feed in pipeline.feeds:
+            need(feed.late_topic, feed.partitions, FOREVER, ids=True)
+            need(feed.dead_letter_topic, feed.partitions, FOREVER, ids=True)
         for output in pipeline.outputs:
             if output.topic:
                 upsert = output.query.sink is not None and output.query.sink.upsert

@@ -335,12 +335,13 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
 
 def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Rows]) -> Result:
     """A query over several tables, or none: their rows by event time, those of one table in their own order."""
-    from anomaly_app.jobs.joint_task import JointTask
+    from anomaly_app.jobs.joint_task import JointSlot, JointTask
     from anomaly_app.operators import COLUMNS, POSITION
 
     factory, tables = bound.factory, bound.tables
     operator, evidence = factory.create_over({table.name: table.layout for table in tables})
-    task = JointTask(operator, [table.schema for table in tables])
+    slot = JointSlot("query", operator, range(len(tables)))
+    task = JointTask([slot], [table.schema for table in tables])
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
     result.late_columns = [("table", "STRING NOT NULL")]
     for table, name in zip(tables, names, strict=True):

@@ -13,13 +13,31 @@ import msgspec
 from anomaly_app.alerts import Alert
 
 
+class InputStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several tables behind a repartition.
+
+    Args:
+        table: its name in the job.
+        topic: that it is read from.
+        watermark_ms: event time up to which it is complete here, in ms; None before the first row.
+        idle: it has no rows for now and holds nobody up.
+        holds: time waits for it.
+    """
+
+    table: str
+    topic: str
+    watermark_ms: int | None
+    idle: bool
+    holds: bool
+
+
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One partition of one plan that this worker has.
 
     Args:
         job: name of the job.
         queries: names of the plan's queries.
-        source: topic that the plan reads.
+        source: topic that the plan reads, or topics.
         topic: the same, or the repartition topic.
         partition: number of the partition.
         rows: taken since the worker started.
@@ -32,6 +50,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
         dead_letters: records that could not be decoded, and rows on which a rule failed.
         duplicates: replayed rows that were recognised and dropped.
         repartitioned: the rows come through a repartition topic, so that they have been counted upstream already.
+        inputs: the tables, if there are several.
     """
 
     job: str
@@ -49,6 +68,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int = 0
     duplicates: int = 0
     repartitioned: bool = False
+    inputs: tuple[InputStatus, ...] = ()
 
 
 class QueryStatus(TypedDict):

@@ -17,6 +17,7 @@ from anomaly_app.graph.vertices import place_in_source
 from anomaly_app.jobs.model import Job, Plan, Query
 from anomaly_app.operators import COLUMNS, TIME, Finding, Row
 from anomaly_app.schema import Column
+from anomaly_app.upstreams import input_of, partition_of
 
 MOST_ROWS = 20
 """Rows that an alert carries; of a longer match the first and the last ones, half of each."""
@@ -36,30 +37,32 @@ class AlertBuilder:
 
     Args:
         job: gives name and version.
-        plan: of the query; gives the topic and the layout of the rows.
+        plan: of the query; gives the topics and the layout of the rows.
         query: whose findings they are.
     """
 
     def __init__(self, job: Job, plan: Plan, query: Query) -> None:
         factory = query.factory
-        self._job, self._query, self._topic = job, query.name, plan.source.topic
+        self._job, self._query, self._topics = job, query.name, [one.source.topic for one in plan.inputs]
         self._explainer = Explainer(plan, query)
         self._type = factory.alert_type
         self._key = _converters(factory.key)
         self._payload = _converters(factory.output)
-        told = factory.evidence(plan.layout)
+        told = plan.evidence(query)
         own = [column for column in told.columns if told is not plan.layout or column.name in factory.reads]
         self._columns = _converters(own)
         self._places = [told.index(column.name) for column in own]
         self._lower = [column.name.lower() for column in factory.output]
         self._width = COLUMNS + len(told.columns)
+        self._several = len(self._topics) > 1
 
     def build(self, finding: Finding, *, partition: int, offset: int, detected_ms: int) -> Alert:
         """The alert of a finding.
 
         Args:
             finding: of the query.
-            partition: of the source topic, in which the last row stands.
+            partition: of the source topic, in which the last row stands; of several topics the number of the upstream
+                partition.
             offset: of the last row in that partition.
             detected_ms: now, in ms since 1970.
         """
@@ -80,7 +83,9 @@ class AlertBuilder:
             rows=self._used(finding.bindings, partition),
             rows_total=len(finding.bindings),
             payload=_convert(self._payload, finding.values),
-            source=AlertSource(topic=self._topic, partition=partition, offset=offset),
+            source=AlertSource(
+                topic=self._topics[input_of(partition)], partition=partition_of(partition), offset=offset
+            ),
         )
 
     def id(self, finding: Finding, *, partition: int, offset: int) -> str:
@@ -98,9 +103,10 @@ class AlertBuilder:
                 UsedRow(
                     variable=variable,
                     event_time=iso_time(row[TIME]),
-                    partition=partition if own is None else own,
+                    partition=partition_of(partition if own is None else own),
                     offset=offset,
                     values=_convert(self._columns, [row[place] for place in self._places]),
+                    topic=self._topics[input_of(partition if own is None else own)] if self._several else None,
                 )
             )
         return used

@@ -39,7 +39,7 @@ class Explainer:
 
     def __init__(self, plan: Plan, query: Query) -> None:
         factory = query.factory
-        self._layout, self._output = factory.evidence(plan.layout), factory.output
+        self._layout, self._output = plan.evidence(query), factory.output
         self._key = [(column.name, to_text(column.type)) for column in factory.key]
         keys = {column.name for column in factory.key}
         self._definitions: Mapping[str, str] = {name: text for name, text in factory.definitions.items() if text}

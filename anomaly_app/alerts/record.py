@@ -23,7 +23,7 @@ class AlertSource(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class UsedRow(msgspec.Struct, frozen=True, kw_only=True):
+class UsedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A source row that a finding used.
 
     Args:
@@ -32,6 +32,7 @@ class UsedRow(msgspec.Struct, frozen=True, kw_only=True):
         partition: of the source topic.
         offset: in that partition.
         values: the columns that the job reads.
+        topic: where the row stands, if the query reads several.
     """
 
     variable: str
@@ -39,6 +40,7 @@ class UsedRow(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     values: dict[str, Any]
+    topic: str | None = None
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

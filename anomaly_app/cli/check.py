@@ -81,8 +81,8 @@ def _queries(job: Job) -> list[dict[str, Any]]:
     return [
         {
             "name": query.name,
-            "source": plan.source.topic,
-            "sink": query.sink.topic if query.sink else None,
+            "source": ", ".join(dict.fromkeys(one.source.topic for one in plan.inputs)),
+            "sink": (query.sink.topic or query.sink.connector) if query.sink else None,
             "alerts": query.alerts.value,
             "partition_by": list(plan.partition_by),
             "routing": plan.routing.value,

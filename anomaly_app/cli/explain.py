@@ -68,7 +68,12 @@ def _bind(text: str, dialect: str, modules: Sequence[str]) -> list[tuple[str, st
         layout = bound.layout if len(bound.tables) == 1 else Layout(())
         return [("query", tables, bound.factory, layout)]
     job = bind_job(text, name="job", dialect=dialect, modules=modules)
-    return [(query.name, plan.source.name, query.factory, plan.layout) for plan in job.plans for query in plan.queries]
+    found = []
+    for plan in job.plans:
+        tables = ", ".join(one.source.name for one in plan.inputs)
+        layout = Layout(()) if plan.joint else plan.layout
+        found += [(query.name, tables, query.factory, layout) for query in plan.queries]
+    return found
 
 
 def _query(name: str, table: str, factory: PlannedQuery, layout: Layout) -> dict[str, Any]:

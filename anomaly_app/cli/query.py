@@ -54,6 +54,9 @@ def query(
         bool,
         typer.Option("--rejected", help="Print the rows that could not be read, and why, in place of the result's."),
     ] = False,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="Print what became of the result's rows: +I, -U, +U, -D.")
+    ] = False,
     explain_match: Annotated[
         bool, typer.Option("--explain-match", help="Print which source row was which pattern variable.")
     ] = False,
@@ -79,6 +82,8 @@ def query(
         raise typer.BadParameter("--late or --explain-match, not both: late rows are in no match")
     if rejected and (late or explain_match):
         raise typer.BadParameter("--rejected goes without --late and --explain-match")
+    if changes and (late or rejected or explain_match):
+        raise typer.BadParameter("--changes goes without --late, --rejected and --explain-match")
     body, name = read_sql(sql)
     if rows is not None and table:
         raise typer.BadParameter("give the rows as FILE or with --table, not both")
@@ -111,7 +116,7 @@ def query(
     if rejected and not json:
         (print_csv if csv else print_table)(["where", "reason", "row"], [list(each) for each in bad])
     else:
-        _print(result, json, csv, late, explain_match, bad)
+        _print(result, json, csv, late, changes, explain_match, bad)
     if bad and not json:
         shown = "" if rejected else f", the first: {bad[0].where}: {bad[0].reason} (--rejected shows all)"
         note(f"rejected: {len(bad):,}{shown}")
@@ -265,7 +270,9 @@ def _milliseconds(delay: str) -> int:
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _print(result: Result, json: bool, csv: bool, late: bool, explain_match: bool, bad: Sequence[_Bad]) -> None:
+def _print(
+    result: Result, json: bool, csv: bool, late: bool, changes: bool, explain_match: bool, bad: Sequence[_Bad]
+) -> None:
     if json:
         described = [{"name": name, "type": type_} for name, type_ in result.columns]
         rows = [_object(result.columns, row) for row in result.rows]
@@ -275,17 +282,30 @@ def _print(result: Result, json: bool, csv: bool, late: bool, explain_match: boo
             "columns": described, "rows": rows, "late": lates, "late_inside": inside,
             "rejected": [each._asdict() for each in bad],
         }  # fmt: skip
+        if changes:
+            told = [{"op": kind, "row": _object(result.columns, row)} for kind, row in result.changes]
+            document = {**document, "changes": told}
         print_json(document | (_matches(result) if explain_match else {}))
         return
     columns, table = (result.late_columns, result.late) if late else (result.columns, result.rows)
     show = print_csv if csv else print_table
     cells = [[text(value, type_) for value, (_, type_) in zip(row, columns, strict=True)] for row in table]
-    show([name for name, _ in columns], cells)
+    names = [name for name, _ in columns]
+    if changes:
+        names = ["op", *names]
+        cells = [
+            [kind, *(text(value, type_) for value, (_, type_) in zip(row, columns, strict=True))]
+            for kind, row in result.changes
+        ]
+    show(names, cells)
     if explain_match:
         print()
         show(["row", "variable", *(name for name, _ in result.late_columns)], _bindings(result))
     if not csv:
-        note(f"{len(result.rows):,} rows" + (f"; late and dropped: {len(result.late):,}" if result.late else ""))
+        count = len(result.rows)
+        note(
+            f"{count:,} row{'s' * (count != 1)}" + (f"; late and dropped: {len(result.late):,}" if result.late else "")
+        )
     for node, dropped in Counter(one.node for one in result.late_inside).items():
         note(f"rows of the query itself that were late, and dropped, at {node}: {dropped:,} (--json shows them)")
 

@@ -49,13 +49,24 @@ class UpstreamWatermarks:
         return self._watermarks.get(upstream, MIN_WATERMARK)
 
     def snapshot(self) -> dict[int, int]:
-        """Watermark of every upstream partition; idle ones count as any other when it is restored."""
+        """Watermark of every upstream partition."""
         return dict(self._watermarks)
 
-    def restore(self, watermarks: Mapping[int, int]) -> None:
-        """Go back to a snapshot."""
+    @property
+    def idle_ones(self) -> Sequence[int]:
+        """Upstream partitions that have no rows for now."""
+        return sorted(self._idle)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no upstream partition has rows for now."""
+        return len(self._idle) == len(self._watermarks)
+
+    def restore(self, watermarks: Mapping[int, int], idle: Iterable[int] = ()) -> None:
+        """Go back to a snapshot; those that are not said to be idle count as any other."""
         for upstream, watermark in watermarks.items():
             self._watermarks[upstream] = watermark
+        self._idle.update(idle)
         self._combine()
 
     def _combine(self) -> int:

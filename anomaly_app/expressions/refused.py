@@ -9,14 +9,9 @@ _JOIN = (
 )
 
 WAYS = {
-    "JOIN": _JOIN,
     "LATERAL": "functions of a row stand in the SELECT list",
     "FOR SYSTEM_TIME AS OF": _JOIN,
-    "IN (SELECT …)": "list the values, as in IN ('a', 'b')",
-    "EXISTS (SELECT …)": "list the values, as in IN ('a', 'b')",
-    "a subquery as a value": "write the value, or compute it in a query in FROM: SELECT … FROM (SELECT …)",
-    "ORDER BY of values": "rows are ordered by time, ORDER BY ts, or ranked within windows by ROW_NUMBER()",
-    "ORDER BY with LIMIT": "ROW_NUMBER() within windows gives the first rows of each",
+    "ORDER BY of values": "rows are ordered by time, ORDER BY ts; with LIMIT n the first rows are by any values",
     "PIVOT": f"SUM(v) FILTER (WHERE kind = 'a') {_WINDOW}",
     "WITH RECURSIVE": "WITH v AS (SELECT …) without RECURSIVE names a query",
     "RANK … OVER": "ROW_NUMBER() numbers rows",
@@ -32,10 +27,8 @@ def refusal(clause: str) -> str:
     Example:
         >>> refusal("RANK … OVER")
         'RANK … OVER is not supported: ROW_NUMBER() numbers rows'
-        >>> refusal("LEFT JOIN").partition(" or MAP")[0]
-        "LEFT JOIN is not supported: values of a small table are listed, as in IN ('a', 'b')"
         >>> refusal("CREATE FUNCTION")
         'CREATE FUNCTION is not supported'
     """
-    way = WAYS.get(clause) or (WAYS["JOIN"] if clause.endswith("JOIN") else "")
+    way = WAYS.get(clause, "")
     return f"{clause} is not supported" + (f": {way}" if way else "")

@@ -18,46 +18,63 @@ class HeldRows:
     Args:
         layout: of the rows.
         reads: names of the columns that somebody needs: the others are not stored.
+
+    Attributes:
+        next: number of the next row.
+        changed: rows that have come or been taken since the last :meth:`changes`, by number; None for those that went.
+        stored: numbers of the rows that are stored.
     """
 
     def __init__(self, layout: Layout, reads: Collection[str]) -> None:
         self._codec = RowCodec(layout, reads)
         self.next = 0
-        """Number of the next row."""
-        self._changed: dict[int, tuple[bytes, Row] | None] = {}
-        self._stored: set[int] = set()
+        self.changed: dict[int, Row | None] = {}
+        self.stored: set[int] = set()
+        self._pending: set[int] = set()
 
     def add(self, row: Row) -> int:
         """A row has come; its number."""
         number = self.next
         self.next += 1
-        self._changed[number] = (PENDING, row)
+        self.wait(number, row)
         return number
+
+    def wait(self, number: int, row: Row) -> None:
+        """A row that has come is held and has not been taken."""
+        self.changed[number] = row
+        self._pending.add(number)
 
     def taken(self, number: int, row: Row) -> None:
         """A row has been taken and is still held."""
-        self._changed[number] = (TAKEN, row)
+        self.changed[number] = row
+        self._pending.discard(number)
+
+    def all_taken(self, numbers: Iterable[int]) -> None:
+        """Rows that have waited have been taken; :attr:`changed` has them."""
+        if self._pending:
+            self._pending.difference_update(numbers)
 
     def drop(self, number: int) -> None:
         """A row is not held any more."""
-        if number in self._stored:
-            self._changed[number] = None
+        if number in self.stored:
+            self.changed[number] = None
         else:
-            self._changed.pop(number, None)
+            self.changed.pop(number, None)
+        self._pending.discard(number)
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """Entries put or deleted since the last call."""
         entries: list[tuple[bytes, bytes | None]] = []
-        for number, change in self._changed.items():
+        encode, pending = self._codec.encode, self._pending
+        for number, row in self.changed.items():
             name = number.to_bytes(8, "big")
-            if change is None:
-                self._stored.discard(number)
+            if row is None:
+                self.stored.discard(number)
                 entries.append((name, None))
             else:
-                state, row = change
-                self._stored.add(number)
-                entries.append((name, state + self._codec.encode(row)))
-        self._changed.clear()
+                self.stored.add(number)
+                entries.append((name, (PENDING if number in pending else TAKEN) + encode(row)))
+        self.changed.clear()
         return entries
 
     def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> list[tuple[int, bool, Row]]:
@@ -67,7 +84,10 @@ class HeldRows:
             if len(name) != 8:
                 raise StateError(f"an entry of another kind of state: {name!r}")
             number = int.from_bytes(name, "big")
-            self._stored.add(number)
+            self.stored.add(number)
             self.next = number + 1
-            held.append((number, data[:1] == TAKEN, self._codec.decode(data[1:])))
+            taken = data[:1] == TAKEN
+            if not taken:
+                self._pending.add(number)
+            held.append((number, taken, self._codec.decode(data[1:])))
         return held

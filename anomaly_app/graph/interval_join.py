@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from anomaly_app.errors import LimitError, StateError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.graph.stretches import Stretches
 from anomaly_app.graph.vertices import Entries, Flow, Vertex
 from anomaly_app.operators import COLUMNS, MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Layout, Row
 from anomaly_app.patterns.state import RowCodec
@@ -53,6 +54,7 @@ class IntervalSide:
         layout: of its rows.
         reads: names of the columns that somebody needs: the others are not stored.
         key_of: what must be equal on both sides: one value, or a tuple of several or none.
+        strict: indexes of the columns of the key that equal none where they are NULL.
         reach: by how many ms a row of the other side may be later at most.
         hold: generated.
         meet: generated.
@@ -63,6 +65,7 @@ class IntervalSide:
     layout: Layout
     reads: Collection[str]
     key_of: Callable[[Row], Any]
+    strict: tuple[int, ...]
     reach: int
     hold: Hold
     meet: Meet
@@ -101,11 +104,11 @@ class KeptRows:
     Args:
         keeps_alone: it is an outer side: which rows have met none counts.
         most: rows of one key at most.
+        stretch: length of the stretches of time in which they are let go, in ms.
 
     Attributes:
         index: by key its rows in order of time.
-        due: the rows by stretches of time.
-        slots: numbers of the stretches, which rise.
+        stretches: the rows by time.
         alone: numbers of the rows that have met none; stays empty if that does not count.
         fresh: rows that are to be stored, and perhaps some that are not held any more.
         gone: numbers of stored rows that are to be deleted.
@@ -118,14 +121,13 @@ class KeptRows:
     """
 
     __slots__ = (
-        "alone", "due", "floor", "fresh", "full", "gone", "index", "keeps_alone", "most", "next", "overflown", "room",
-        "slots", "stored",
+        "alone", "floor", "fresh", "full", "gone", "index", "keeps_alone", "most", "next", "overflown", "room",
+        "stored", "stretches",
     )  # fmt: skip
 
-    def __init__(self, keeps_alone: bool, most: int) -> None:
+    def __init__(self, keeps_alone: bool, most: int, stretch: int) -> None:
         self.index: dict[Any, list[Entry]] = {}
-        self.due: dict[int, list[Entry]] = {}
-        self.slots: list[int] = []
+        self.stretches = Stretches[Entry](stretch)
         self.alone: set[int] = set()
         self.fresh: list[Entry] = []
         self.gone: list[int] = []
@@ -133,11 +135,6 @@ class KeptRows:
         self.full: set[Any] = set()
         self.floor, self.room = MIN_WATERMARK, _FRESH
         self.keeps_alone, self.most = keeps_alone, most
-
-    def open(self, slot: int, entry: Entry) -> None:
-        """The first row of a stretch of time."""
-        self.due[slot] = [entry]
-        insort(self.slots, slot)
 
     def overflow(self, key: Any, fail: Fail, row: Row) -> None:
         """A row is not held since its key has too many; that is reported once, until there is room again."""
@@ -151,14 +148,16 @@ class KeptRows:
         )
         fail(LimitError(problem), row)
 
-    def hold(self, entry: Entry, key: Any, stretch: int) -> None:
-        """Hold a row that has been stored."""
-        slot = entry[0] // stretch
-        if slot in self.due:
-            self.due[slot].append(entry)
-        else:
-            self.open(slot, entry)
-        if not has_null(key):
+    def hold(self, entry: Entry, key: Any, indexed: bool) -> None:
+        """Hold a row that has been stored.
+
+        Args:
+            entry: the row.
+            key: of the row.
+            indexed: it may meet others: no part of the key that equals none is NULL.
+        """
+        self.stretches.add(entry)
+        if indexed:
             insort(self.index.setdefault(key, []), entry)
 
     @property
@@ -166,32 +165,19 @@ class KeptRows:
         """Rows of the key that has the most."""
         return max(map(len, self.index.values()), default=0)
 
-    def let_go(self, before: int, stretch: int, key_of: Callable[[Row], Any]) -> list[Entry]:
+    def let_go(self, before: int, key_of: Callable[[Row], Any]) -> list[Entry]:
         """Let go the rows before a time.
 
         Args:
             before: time in ms; where it does not count who has met none, some rows before it may be held for longer.
-            stretch: length of the stretches of time, in ms.
             key_of: the key of a row.
 
         Returns:
             Those that have met none.
         """
-        slots, due, last = self.slots, self.due, before // stretch
-        went: list[Entry] = []
-        count = bisect_left(slots, last)
-        for slot in slots[:count]:
-            went += due.pop(slot)
-        del slots[:count]
-        self.floor = before if self.keeps_alone else last * stretch
-        if self.keeps_alone and slots and slots[0] == last:
-            held = due[last]
-            over = [entry for entry in held if entry[0] < before]
-            if len(over) == len(held):
-                del due[last], slots[0]
-            elif over:
-                due[last] = [entry for entry in held if entry[0] >= before]
-            went += over
+        went = self.stretches.take(before, roughly=not self.keeps_alone)
+        length = self.stretches.length
+        self.floor = before if self.keeps_alone else before // length * length
         return self._forget(went, key_of) if went else went
 
     def _forget(self, went: list[Entry], key_of: Callable[[Row], Any]) -> list[Entry]:
@@ -242,7 +228,7 @@ class IntervalJoinRows(Vertex):
         super().__init__(COLUMNS + len(plan.left.layout.columns))
         self._plan = plan
         self._sides = (plan.left, plan.right)
-        self._kept = tuple(KeptRows(side.alone is not None, plan.most) for side in self._sides)
+        self._kept = tuple(KeptRows(side.alone is not None, plan.most, plan.stretch) for side in self._sides)
         self._codecs = tuple(RowCodec(side.layout, side.reads) for side in self._sides)
         self._reached = MIN_WATERMARK
         self._largest = 0
@@ -275,10 +261,9 @@ class IntervalJoinRows(Vertex):
         return Flow(found, self._behind(watermark))
 
     def _let_go(self, watermark: int, found: list[Row]) -> None:
-        stretch = self._plan.stretch
         over: list[tuple[int, int, int, Row]] = []
         for place, (side, kept) in enumerate(zip(self._sides, self._kept, strict=True)):
-            for time, number, row in kept.let_go(watermark - side.reach, stretch, side.key_of):
+            for time, number, row in kept.let_go(watermark - side.reach, side.key_of):
                 over.append((time + side.reach, place, number, row))
         over.sort()
         for _, place, _, row in over:
@@ -312,7 +297,8 @@ class IntervalJoinRows(Vertex):
             place = _NAMES.index(name[:1])
             kept, side = self._kept[place], self._sides[place]
             number, row = int.from_bytes(name[1:], "big"), self._codecs[place].decode(value[1:])
-            kept.hold((row[TIME], number, row), side.key_of(row), self._plan.stretch)
+            indexed = not any(row[place] is None for place in side.strict)
+            kept.hold((row[TIME], number, row), side.key_of(row), indexed)
             if kept.keeps_alone and value[:1] == ALONE:
                 kept.alone.add(number)
             kept.next = kept.stored = number + 1
@@ -328,11 +314,6 @@ class IntervalJoinRows(Vertex):
         if self._largest + rows > self._plan.most:  # no key has more rows than have come since it was counted
             self._largest = max(kept.largest for kept in self._kept)
         return self._largest + rows > self._plan.most
-
-
-def has_null(key: Any) -> bool:
-    """Whether a key equals none."""
-    return key is None or (type(key) is tuple and None in key)
 
 
 _came = itemgetter(POSITION)

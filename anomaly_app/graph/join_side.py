@@ -26,7 +26,8 @@ class Group(list[Row]):
     """The rows of one key, in order of arrival as long as none has been taken back.
 
     Attributes:
-        stored: how many of the rows are stored.
+        stored: how many rows were stored.
+        clean: below this place all rows stand as they were stored, but for those that are rewritten.
         rewritten: places below that where another row stands now.
         used: time of the latest row, in ms.
         met: how many rows of the other side each row has met; None where that is not known (yet).
@@ -35,11 +36,11 @@ class Group(list[Row]):
         places: where rows stand, by what they are; None as long as there are few.
     """
 
-    __slots__ = ("members", "met", "places", "rewritten", "stored", "unsure", "used")
+    __slots__ = ("clean", "members", "met", "places", "rewritten", "stored", "unsure", "used")
 
     def __init__(self) -> None:
         super().__init__()
-        self.stored = 0
+        self.stored = self.clean = 0
         self.used = 0
         self.rewritten: set[int] | None = None
         self.met: list[int] | None = None
@@ -98,9 +99,10 @@ class Group(list[Row]):
         if self.members is not None:
             index, known = self.members
             _move(known, row[index], place, last[index], end)
+        self.clean = min(self.clean, end)
         if place < end:
             self[place] = last
-            if place < self.stored:
+            if place < self.clean:
                 if self.rewritten is None:
                     self.rewritten = set()
                 self.rewritten.add(place)
@@ -145,17 +147,19 @@ class GroupCodec(ValueCodec[Group]):
         group.append(self._rows.decode(head.row))
         for place in range(1, head.rows):
             group.append(self._rows.decode(parts[place]))
-        group.stored, group.used = head.rows, head.used
+        group.stored = group.clean = head.rows
+        group.used = head.used
         return group
 
     def changed_parts(self, value: Group) -> Mapping[int, bytes | None]:
         """Rows that are new or stand elsewhere now."""
         count = len(value)
         changed: dict[int, bytes | None] = {place: None for place in range(max(count, 1), value.stored)}
-        places = [*range(max(value.stored, 1), count), *(place for place in value.rewritten or () if 0 < place < count)]
+        places = [*range(max(value.clean, 1), count), *(place for place in value.rewritten or () if 0 < place < count)]
         for place in places:
             changed[place] = self._rows.encode(value[place])
-        value.stored, value.rewritten = count, None
+        value.stored = value.clean = count
+        value.rewritten = None
         return changed
 
     def stored_parts(self, value: Group) -> Collection[int]:

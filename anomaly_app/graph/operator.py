@@ -112,7 +112,7 @@ class GraphOperator:
         """By vertex, whether it gives the rows of a step in that step: what it makes of them are the same rows."""
         for one, vertex in zip(plan.vertices, self.vertices, strict=True):
             passes = isinstance(vertex, PASSING)
-            self._passing.append(passes and all(below < 0 or self._passing[below] for below in one.inputs))
+            self._passing.append(passes and all(self._passes(one, place) for place in range(len(one.inputs))))
 
     # --- the operator contract ----------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class GraphOperator:
 
     def _cuts(self, rows: Sequence[Row], arrivals: Arrivals | None) -> Iterable[tuple[int, int]]:
         """Numbers of the rows that begin a step, and the watermark in front of each."""
-        if any(vertex.crowded(len(rows)) for vertex in self.vertices):
+        if self.crowded(len(rows)):
             return enumerate(arrivals.watermarks() if arrivals is not None else [row[TIME] - 1 for row in rows])
         if arrivals is None:
             return ()
@@ -147,6 +147,21 @@ class GraphOperator:
         if ahead > 1:
             return [(n, reached) for n, reached in enumerate(arrivals.watermarks()) if rows[n][TIME] <= reached + ahead]
         return [(number, reached) for number, reached in arrivals.behind if rows[number][TIME] <= reached + ahead]
+
+    @property
+    def is_stamped(self) -> bool:
+        """Whether somebody asks for the watermark in front of each row."""
+        return bool(self._stamps)
+
+    def stamp_inputs(self, fronts: Sequence[Sequence[int]]) -> None:
+        """Tell those who ask for it the watermark in front of each row of the next step, for each input."""
+        for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
+            if isinstance(vertex, Stamp):
+                vertex.fronts = fronts[-1 - plan.inputs[0]]
+
+    def crowded(self, rows: int) -> bool:
+        """Whether so many more rows may not find room: then each begins a step."""
+        return any(vertex.crowded(rows) for vertex in self.vertices)
 
     def _stamp(self, fronts: Sequence[int]) -> None:
         """Tell those who ask for it the watermark in front of each row of the next step."""
@@ -198,10 +213,14 @@ class GraphOperator:
 
     def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""
+        self.resume_inputs([watermark])
+
+    def resume_inputs(self, watermarks: Sequence[int]) -> None:
+        """The same, for each input of the graph."""
         self._restored = False
         reached: list[int] = []
         for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
-            given = [reached[number] if number >= 0 else watermark for number in plan.inputs]
+            given = [reached[number] if number >= 0 else watermarks[-1 - number] for number in plan.inputs]
             reached.append(vertex.resume(given))
 
     @property
@@ -270,39 +289,40 @@ class GraphOperator:
     def _report(self, plan: VertexPlan, vertex: Vertex, inputs: Sequence[Flow]) -> None:
         """Rows that a vertex failed on or that were late: those of the source as they came, others as they are."""
         sources = {row[POSITION]: row for flow in inputs for row in flow.rows}
+
+        def source(place: int, row: Row) -> Row:
+            return row if plan.inputs[place] < 0 else sources[row[POSITION]]
+
         for problem in vertex.problems:
             layout = _layout(plan, problem.side)
-            rows = [self._in_source(plan, vertex, problem.side, row, sources) for row in problem.rows]
-            if layout is None or all(row is not None for row in rows):
-                known = [row for row in rows if row is not None]
-                self.problems.append(Problem(problem.error, known, problem.key))
-            else:
+            # A vertex that holds rows may fail on those of earlier steps: whether it did must not count.
+            if plan.inputs[problem.side] < 0 or (isinstance(vertex, PASSING) and self._passes(plan, problem.side)):
+                rows = [source(problem.side, row) for row in problem.rows]
+                self.problems.append(Problem(problem.error, rows, problem.key))
+            elif layout is not None:
                 self.problems.append(Problem(problem.error, problem.rows, problem.key, plan.name, layout))
+            else:
+                rows = [self._source_row(row, vertex.width) for row in problem.rows]
+                self.problems.append(Problem(problem.error, rows, problem.key))
         vertex.problems.clear()
         for place, row in [*((0, row) for row in vertex.late), *vertex.late_others]:
-            source = self._in_source(plan, vertex, place, row, sources)
             layout = _layout(plan, place)
-            if source is not None:
-                if all(source is not other for other in self.late):
-                    self.late.append(source)
+            if self._passes(plan, place):
+                found = source(place, row)
+                if all(found is not other for other in self.late):
+                    self.late.append(found)
             elif layout is not None:
-                number = row_number(row, COLUMNS + len(layout.columns))
+                number = digest_of((plan.name, row_number(row, COLUMNS + len(layout.columns))))
                 self.late_inside.append(InnerRow(plan.name, layout, row, number))
+            else:
+                self.late.append(self._source_row(row, vertex.width))
         vertex.late.clear()
         vertex.late_others.clear()
 
-    def _in_source(
-        self, plan: VertexPlan, vertex: Vertex, place: int, row: Row, sources: Mapping[int, Row]
-    ) -> Row | None:
-        """The row of the source that a row of an input of a vertex is; None if it is one of the query's own."""
+    def _passes(self, plan: VertexPlan, place: int) -> bool:
+        """Whether the rows of an input of a vertex are, each in its step, rows of the source."""
         below = plan.inputs[place]
-        if below < 0:
-            return row
-        layout = _layout(plan, place)
-        if layout is None:
-            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
-        # Behind a vertex that holds rows back it would hang on the cut of the steps whether the row came in this one.
-        return sources.get(row[POSITION]) if self._passing[below] else None
+        return below < 0 or self._passing[below]
 
     def _replay(self, rows: Sequence[Row], watermark: int) -> list[Finding]:
         """Rows of the past, for the vertex that takes the source as its log; what comes of them is known already."""

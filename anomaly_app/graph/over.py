@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
@@ -82,8 +82,8 @@ class Frame:
         self._plan = plan
         self.last = MIN_WATERMARK
         """Time of the last row that came out."""
-        self.held: deque[tuple[int, Row]] = deque()
-        """Rows in the frame with their numbers."""
+        self.held: deque[tuple[int, int, Row]] = deque()
+        """Rows in the frame with their times and numbers."""
         self._front: list[Group] = []
         self.running: Group | None = None
         """Aggregates of the newer part; without a bound, of all rows."""
@@ -92,7 +92,7 @@ class Frame:
         """Take a row; raises what an expression raises, and holds the row all the same."""
         plan = self._plan
         if plan.preceding is not None:
-            self.held.append((number, row))
+            self.held.append((row[TIME], number, row))
             if plan.give_back is None and not plan.merges:
                 return
         group = self.running
@@ -104,7 +104,7 @@ class Frame:
         """The oldest row leaves the frame; its number."""
         plan = self._plan
         if plan.give_back is not None:
-            number, row = self.held.popleft()
+            _, number, row = self.held.popleft()
             assert self.running is not None
             try:
                 plan.give_back(self.running, row)
@@ -115,13 +115,13 @@ class Frame:
             if not self._front:
                 self._turn()
             self._front.pop()
-        return self.held.popleft()[0]
+        return self.held.popleft()[1]
 
     def _turn(self) -> None:
         """The newer part becomes the older one."""
         program, take = self._plan.program, self._plan.take
         whole: Group | None = None
-        for _, row in reversed(self.held):
+        for _, _, row in reversed(self.held):
             group = program.fresh()
             with suppress(*FAILURES):  # that was reported when it came
                 take(group, row)
@@ -138,7 +138,7 @@ class Frame:
         program = plan.program
         if plan.preceding is not None and plan.give_back is None and not plan.merges:
             group = program.fresh()
-            for _, row in self.held:
+            for _, _, row in self.held:
                 with suppress(*FAILURES):
                     plan.take(group, row)
             return plan.finish(group)
@@ -173,34 +173,41 @@ class OverRows(Vertex):
     def run(self, flows: Sequence[Flow]) -> Flow:
         """Take rows, and give out those that the watermark has passed."""
         ((rows, watermark),) = flows
+        first = self._held.next
         if rows:
             self._take(rows)
-        if watermark <= self.watermark:
-            return Flow((), watermark)  # what came behind the watermark waits for its next move
+        found: list[Row] = []
         waiting = self._waiting
-        count = len(waiting) if watermark == MAX_WATERMARK else bisect_right(waiting, watermark, key=_first)
-        ready = waiting[:count]
-        del waiting[:count]
-        found = self._give_out(ready) if ready else []
+        if watermark > self.watermark:  # else what came behind the watermark waits for its next move
+            count = len(waiting) if watermark == MAX_WATERMARK else bisect_right(waiting, watermark, key=_first)
+            ready = waiting[:count]
+            del waiting[:count]
+            found = self._give_out(ready) if ready else []
+        for _, number, row in waiting if first < self._held.next else ():
+            if number >= first:
+                self._held.wait(number, row)
         return Flow(found, watermark)
 
     def _take(self, rows: Sequence[Row]) -> None:
-        plan, held, watermark = self._plan, self._held, self.watermark
-        added: list[tuple[int, int, Row]] = []
-        for row in rows:
-            time = row[TIME]
-            if time <= watermark:
-                frame = self._frames.get(plan.key_of(row)) if plan.late_by_key else None
-                if not plan.late_by_key or (frame is not None and time <= frame.last):
-                    self.counters.add("late")
-                    self.late.append(row)
-                    continue
-            added.append((time, held.add(row), row))
-        if added:
-            behind = bool(self._waiting)
-            self._waiting += added
-            if behind or len(added) > 1:
-                self._waiting.sort(key=_first)
+        """Number the rows that are not late, and put them where they wait."""
+        watermark = self.watermark
+        if min(map(_first, rows)) <= watermark:
+            rows = [row for row in rows if row[TIME] > watermark or self._is_in_time(row)]
+        held, waiting = self._held, self._waiting
+        waiting += zip(map(_first, rows), range(held.next, held.next + len(rows)), rows, strict=True)
+        held.next += len(rows)
+        if len(waiting) > 1:
+            waiting.sort(key=_first)
+
+    def _is_in_time(self, row: Row) -> bool:
+        """Whether a row behind the watermark is taken all the same; counts it as late if not."""
+        if self._plan.late_by_key:
+            frame = self._frames.get(self._plan.key_of(row))
+            if frame is None or row[TIME] > frame.last:
+                return True
+        self.counters.add("late")
+        self.late.append(row)
+        return False
 
     def _give_out(self, ready: Sequence[tuple[int, int, Row]]) -> list[Row]:
         plan = self._plan
@@ -213,22 +220,31 @@ class OverRows(Vertex):
             return found
         exact = plan.give_back is not None and plan.preceding is not None
         # Rows of a key and one time are peers: each sees all of them.
-        place, count = 0, len(ready)
-        while place < count:
-            time = ready[place][0]
-            end = place + 1
-            while end < count and ready[end][0] == time:
-                end += 1
-            if end - place == 1:
-                _, number, row = ready[place]
-                frame = self._frame(frames, key_of(row))
-                found.append(
-                    self._exact(frame, time, number, row) if exact else self._one(frame, time, number, row, width)
-                )
+        place = 0
+        for begin, end in self._peer_groups(ready):
+            if exact:
+                found += self._exact(ready[place:begin])
             else:
-                found += self._peers(ready[place:end], time, width)
+                for time, number, row in ready[place:begin]:
+                    found.append(self._one(self._frame(frames, key_of(row)), time, number, row, width))
+            found += self._peers(ready[begin:end], ready[begin][0], width) if begin < end else ()
             place = end
         return found
+
+    def _peer_groups(self, ready: Sequence[tuple[int, int, Row]]) -> Iterator[tuple[int, int]]:
+        """Where rows of one time stand of which some have the same key; at last the end, twice."""
+        count = len(ready)
+        times = [one[0] for one in ready]
+        if len(set(times)) < count:
+            key_of, place = self._plan.key_of, 0
+            while place < count:
+                end = place + 1
+                while end < count and times[end] == times[place]:
+                    end += 1
+                if end - place > 1 and len({key_of(row) for _, _, row in ready[place:end]}) < end - place:
+                    yield place, end
+                place = end
+        yield count, count
 
     def _frame(self, frames: dict[Any, Frame], key: Any) -> Frame:
         frame = frames.get(key)
@@ -253,30 +269,51 @@ class OverRows(Vertex):
         if plan.offsets:
             held = frame.held
             values = tuple(
-                before if len(held) > offset and (before := value(held[-1 - offset][1])) is not None else default(row)
+                before if len(held) > offset and (before := value(held[-1 - offset][2])) is not None else default(row)
                 for value, offset, default in plan.offsets
             )
         else:
             values = frame.result()
         return (*row[:width], *values, *row[width:])
 
-    def _exact(self, frame: Frame, time: int, number: int, row: Row) -> Row:
+    def _exact(self, ready: Sequence[tuple[int, int, Row]]) -> list[Row]:
         """The same as :meth:`_one` where rows are taken out of the aggregates again: the usual case, in one piece."""
-        plan, held, rows, width = self._plan, frame.held, self._held, self.width
-        group = frame.running
-        if group is None:
-            group = frame.running = plan.program.fresh()
-        frame.last = time
-        held.append((number, row))
-        rows.taken(number, row)
-        try:
-            plan.take(group, row)
-        except FAILURES as error:
-            self.fail(error, row)
-        oldest = time - self._reach
-        while held[0][1][TIME] < oldest:
-            rows.drop(frame.pop())
-        return (*row, *plan.finish(group)) if len(row) == width else (*row[:width], *plan.finish(group), *row[width:])
+        plan, frames, width, reach = self._plan, self._frames, self.width, self._reach
+        key_of, take, give_back, finish = plan.key_of, plan.take, plan.give_back, plan.finish
+        changed, stored = self._held.changed, self._held.stored
+        assert give_back is not None
+        found: list[Row] = []
+        for one in ready:
+            time, number, row = one
+            key = key_of(row)
+            frame = frames.get(key)
+            if frame is None:
+                frame = frames[key] = Frame(plan)
+            group = frame.running
+            if group is None:
+                group = frame.running = plan.program.fresh()
+            frame.last = time
+            held = frame.held
+            held.append(one)
+            changed[number] = row
+            try:
+                take(group, row)
+            except FAILURES as error:
+                self.fail(error, row)
+            oldest = time - reach
+            while held[0][0] < oldest:
+                _, gone, left = held.popleft()
+                if gone in stored:
+                    changed[gone] = None
+                else:
+                    del changed[gone]
+                try:
+                    give_back(group, left)
+                except FAILURES:
+                    continue  # it was reported when it came, and never taken
+            found.append(row + finish(group) if len(row) == width else row[:width] + finish(group) + row[width:])
+        self._held.all_taken(number for _, number, _ in ready)
+        return found
 
     def _settle(self, frame: Frame, number: int, row: Row) -> None:
         """A row has been taken: it is held as long as it is in the frame, without a bound only what it changed."""
@@ -295,7 +332,7 @@ class OverRows(Vertex):
                 self._held.drop(frame.pop())
             return
         oldest = time - preceding
-        while held[0][1][TIME] < oldest:
+        while held[0][0] < oldest:
             self._held.drop(frame.pop())
 
     def _peers(self, ready: Sequence[tuple[int, int, Row]], time: int, width: int) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from anomaly_app.changes import Change
 from anomaly_app.expressions.typed import FAILURES, Environment
-from anomaly_app.graph.compaction import compacted
+from anomaly_app.graph.compaction import compacted, values_at
 from anomaly_app.graph.join_side import Group, Side, SidePlan, in_order_of_arrival, origin_of_pair
 from anomaly_app.graph.vertices import Flow, Vertex, origin_of
 from anomaly_app.operators import COLUMNS, POSITION, Row
@@ -24,6 +24,7 @@ class RegularJoinPlan:
         condition: what else holds for a pair; None for nothing.
         updating: rows of the result carry what they change, behind their columns.
         ttl_ms: after which a key whose rows did not come any more is dropped; None for never.
+        seen: indexes of the columns of the result that somebody needs.
     """
 
     left: SidePlan
@@ -31,6 +32,7 @@ class RegularJoinPlan:
     condition: Callable[[Row, Row], Any] | None
     updating: bool
     ttl_ms: int | None
+    seen: tuple[int, ...]
 
 
 class RegularJoinRows(Vertex):
@@ -51,6 +53,7 @@ class RegularJoinRows(Vertex):
         self._counts = [side.outer and plan.condition is not None for side in (plan.left, plan.right)]
         self._pair, *alone = _makers(plan)
         self._alone = tuple(alone)
+        self._seen = values_at(plan.seen)
         self._change = COLUMNS + sum(len(side.layout.columns) - (side.change > 0) for side in (plan.left, plan.right))
 
     def run(self, flows: Sequence[Flow]) -> Flow:
@@ -139,7 +142,7 @@ class RegularJoinRows(Vertex):
                     found.append(pair(other, one, position, change, origin))
                 else:
                     found.append(pair(one, other, position, change, origin))
-        return compacted(found, self._change) if takes_back else found
+        return compacted(found, self._change, self._seen) if takes_back else found
 
     def _added(self, place: int, key: Any, row: Row, kind: int) -> Iterator[_Made]:
         side, other = self._sides[place], self._sides[1 - place]

@@ -8,7 +8,7 @@ from typing import Any
 
 from anomaly_app.changes import Change
 from anomaly_app.expressions.typed import FAILURES, Environment
-from anomaly_app.graph.compaction import compacted
+from anomaly_app.graph.compaction import compacted, values_at
 from anomaly_app.graph.join_side import Group, Side, SidePlan, in_order_of_arrival, origin_of_pair
 from anomaly_app.graph.vertices import Flow, Vertex, origin_of
 from anomaly_app.operators import COLUMNS, POSITION, Row
@@ -26,6 +26,7 @@ class SemiJoinPlan:
         condition: what else holds for a pair; None for nothing.
         updating: rows of the result carry what they change, behind their columns.
         ttl_ms: after which a key whose rows did not come any more is dropped; None for never.
+        seen: indexes of the columns of the result that somebody needs.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class SemiJoinPlan:
     condition: Callable[[Row, Row], Any] | None
     updating: bool
     ttl_ms: int | None
+    seen: tuple[int, ...]
 
 
 _Made = tuple[Row, "bool | None", int]
@@ -60,6 +62,7 @@ class SemiJoinRows(Vertex):
         self._grows = not plan.left.change and not plan.right.change
         """Nothing is ever taken back: what a row meets, it meets for ever."""
         self._made, self._change = _maker(plan)
+        self._seen = values_at(plan.seen)
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """Take rows of both sides, and give those of the left that it makes a difference to."""
@@ -85,7 +88,7 @@ class SemiJoinRows(Vertex):
                     found.append(made(one, position, mark, change, origin_of_pair(one, width, row, row_width)))
         for side in sides:
             side.flush(watermark)
-        return Flow(compacted(found, self._change) if takes_back else found, watermark)
+        return Flow(compacted(found, self._change, self._seen) if takes_back else found, watermark)
 
     def _changes(self, place: int, key: Any, row: Row) -> Iterator[_Made]:
         side = (self._left, self._right)[place]

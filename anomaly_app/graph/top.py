@@ -14,7 +14,7 @@ import msgspec
 from anomaly_app.changes import Change
 from anomaly_app.errors import StateError
 from anomaly_app.expressions.typed import Environment
-from anomaly_app.graph.compaction import compacted
+from anomaly_app.graph.compaction import compacted, values_at
 from anomaly_app.graph.join_side import FEW, identity_of
 from anomaly_app.graph.vertices import Flow, Vertex, origin_of
 from anomaly_app.keyed import KeyedState, ValueCodec
@@ -41,6 +41,7 @@ class TopPlan:
         numbered: the number is a column of the result.
         change: index of the kind of change in a row; 0 if rows are never taken back.
         ttl_ms: after which a key whose rows did not come any more is dropped; None for never.
+        seen: indexes of the columns of the result that somebody needs.
     """
 
     layout: Layout
@@ -53,6 +54,7 @@ class TopPlan:
     numbered: bool
     change: int
     ttl_ms: int | None
+    seen: tuple[int, ...]
 
     @property
     def width(self) -> int:
@@ -103,6 +105,7 @@ class KeepLast(Vertex):
         self._last: KeyedState[Row] = KeyedState(plan.keys, _LastCodec(plan.layout, plan.reads), ttl_ms=plan.ttl_ms)
         self.stores = (self._last,)
         self._made, _ = plan.maker()
+        self._seen = values_at(plan.seen)
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """Take rows, and give what is another one behind them, once for each key."""
@@ -129,14 +132,17 @@ class KeepLast(Vertex):
         return Flow(list(self._changes(before, latest)), watermark)
 
     def _changes(self, before: Mapping[Any, Row | None], latest: Mapping[Any, Row]) -> Iterator[Row]:
-        made, width = self._made, self.width
+        made, width, seen = self._made, self.width, self._seen
         for key, old in before.items():
             row = latest[key]
             if old is None:
                 yield made(row, 1, row[POSITION], Change.INSERT.value, origin_of(row, width, 0))
-            elif old[0] != row[0] or old[COLUMNS:width] != row[COLUMNS:width]:
-                yield made(old, 1, row[POSITION], Change.BEFORE.value, origin_of(row, width, 1))
-                yield made(row, 1, row[POSITION], Change.AFTER.value, origin_of(row, width, 0))
+                continue
+            gone = made(old, 1, row[POSITION], Change.BEFORE.value, origin_of(row, width, 1))
+            come = made(row, 1, row[POSITION], Change.AFTER.value, origin_of(row, width, 0))
+            if gone[TIME] != come[TIME] or seen(gone) != seen(come):
+                yield gone
+                yield come
 
 
 # --- Top-N --------------------------------------------------------------------------------------------------
@@ -365,6 +371,7 @@ class TopRows(Vertex):
         self.stores = (self._ranked,)
         self._identity = identity_of(plan.layout, plan.reads) if plan.change else None
         self._made, self._change = plan.maker()
+        self._seen = values_at(plan.seen)
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """Take rows, and give what is another one behind them, once for each key."""
@@ -403,7 +410,7 @@ class TopRows(Vertex):
             own = live.get(key)
             found += self._changes(before[key], self._visible(own) if own is not None else [], cause)
         ranked.sweep(watermark)
-        return Flow(compacted(found, self._change) if found else found, watermark)
+        return Flow(compacted(found, self._change, self._seen) if found else found, watermark)
 
     def _take_back(
         self, key: Any, own: Ranked | None, row: Row, before: dict[Any, list[Entry]], causes: dict[Any, Row]

@@ -16,10 +16,11 @@ from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
 from anomaly_app.jobs.files import bind_file, is_file
 from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
-from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Routing, Sink, Source, version_of
+from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Sink, Source, version_of
+from anomaly_app.jobs.planning import free_name, plans_of
 from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
 from anomaly_app.jobs.said import ALERTS, Settings
-from anomaly_app.jobs.sinks import Apply, check_changes, filled_by, into_sink
+from anomaly_app.jobs.sinks import check_changes, filled_by, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import Layout
@@ -29,7 +30,7 @@ from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
-from anomaly_app.schema import Changelog, Column, Origin, Schema
+from anomaly_app.schema import Changelog, Origin, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.commands import TELLS, Describe, Explain, ListOptions, Reset, Show
 from anomaly_app.sql.queries import QueryTree
@@ -114,7 +115,7 @@ def bind_text(
         SqlError: the text is wrong.
 
     Example:
-        >>> from anomaly_app.schema import INT
+        >>> from anomaly_app.schema import INT, Column
         >>> bound = bind_text("SELECT a + 1 AS b FROM t WHERE a > 2", {"t": Schema((Column("a", INT),))})
         >>> [(column.name, str(column.type)) for column in bound.factory.output]
         [('b', 'INT')]
@@ -188,26 +189,6 @@ def _name_of(statement: object) -> str:
     if isinstance(statement, Show):
         return f"SHOW {statement.what}"
     return {Describe: "DESCRIBE", Explain: "EXPLAIN", ListOptions: "SET"}[type(statement)]
-
-
-def _over_one_table(
-    node: Node,
-    analyzer: Analyzer,
-    into: tuple[Apply | None, Sequence[Column]] | None,
-    limits: Limits | None,
-    settings: Settings,
-    text: str,
-) -> PlannedQuery:
-    """A query of a job as what runs it; raises ``SqlValidationError`` unless it reads one table."""
-    scans = [one for one in walk(node) if isinstance(one, Scan)]
-    if len(scans) != 1:
-        tables = ", ".join(scan.table for scan in scans) or "none"
-        problem = (
-            f"a query of a job reads one table for now, and this one reads {tables}: query(), backtest and "
-            "anomaly query read several"
-        )
-        raise SqlValidationError(problem, text, *(scans[1].span if scans else node.span))
-    return PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into)
 
 
 def bind_job(
@@ -293,7 +274,7 @@ class _JobBinder:
         self._used: dict[str, CreateTable] = {}
         self._sources: dict[str, Source] = {}
         self._sinks: dict[str, Sink] = {}
-        self.queries: dict[tuple[str, tuple[str, ...] | None], list[Query]] = {}
+        self.queries: list[Query] = []
         self._names: list[str] = []
         self.lookups: list[Lookup] = []
 
@@ -318,21 +299,25 @@ class _JobBinder:
             into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
             key = sink.key_fields if sink.upsert else ()
             self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
-        factory = _over_one_table(node, self.analyzer, into, self.limits, self.settings, self.text)
+        factory = PlannedQuery(node, self.analyzer.dialect, limits=self.limits, ttl_ms=self.settings.ttl_ms, into=into)
+        if not factory.scans:
+            problem = "a query of a job reads a table: this one reads none, and would give its rows at each start"
+            raise SqlValidationError(problem, self.text, *node.span)
         known = {id(lookup.table) for lookup in self.lookups}
         lookups = bind_lookups(node, self.catalog.creates, self.text, self.warnings)
         self.lookups += [lookup for lookup in lookups if id(lookup.table) not in known]
-        source = self._source(factory.scan.table, factory.scan.span)
-        factory.read_from(source.schema)
-        if factory.bounded_only and not (self.bounded or source.bounded):
+        sources = [self._source(scan.table, scan.span) for scan in factory.scans]
+        factory.read_from(sources[0].schema)
+        if factory.bounded_only and len(sources) > 1:
+            problem = "ORDER BY must begin with the time attribute, ascending, where a job reads several tables"
+            raise SqlValidationError(problem, self.text, *factory.main.span)
+        if factory.bounded_only and not (self.bounded or sources[0].bounded):
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
             raise SqlValidationError(problem, self.text, *factory.main.span)
         statement = insert if insert is not None else tree
         alerts = self._alerts(factory, statement)
-        fingerprint = self._fingerprint(statement, node, source, factory.reads)
-        query = Query(self._name(sink), factory, sink, fingerprint, alerts)
-        keys = factory.partition_by
-        self.queries.setdefault((source.name, None if keys is None else tuple(keys)), []).append(query)
+        fingerprint = self._fingerprint(statement, node, sources, factory.physical.reads)
+        self.queries.append(Query(self._name(sink), factory, sink, fingerprint, alerts))
 
     def _alerts(self, factory: PlannedQuery, statement: QueryTree | Insert) -> Alerts:
         said, bare = self.settings.alerts, not isinstance(statement, Insert)
@@ -357,27 +342,8 @@ class _JobBinder:
         return Alerts.NONE
 
     def plans(self) -> tuple[Plan, ...]:
-        """Queries of one source and one key together."""
-        plans: list[Plan] = []
-        for (name, keys), queries in self.queries.items():
-            source = self._sources[name]
-            reads = (column for query in queries for column in query.factory.reads)
-            layout = table_layout(source.schema, source.columns(reads))
-            table = source.name.rpartition(".")[2]
-            suffix = "" if keys is None else "-" + ("-".join(keys) if keys else "all")
-            plan = _free(re.sub(r"[^A-Za-z0-9._-]", "_", table + suffix), [known.name for known in plans])
-            plans.append(Plan(plan, source, tuple(queries), layout, self._routing(source, keys), keys or ()))
-        return tuple(plans)
-
-    def _routing(self, source: Source, keys: tuple[str, ...] | None) -> Routing:
-        if keys is None or self.partitions.get(source.topic) == 1:
-            return Routing.DIRECT
-        if not keys:
-            return Routing.SINGLE
-        # Rows with equal PARTITION BY columns have equal record keys, if those are made of some of these columns.
-        if source.key_fields and set(source.key_fields) <= set(keys):
-            return Routing.DIRECT
-        return Routing.REPARTITION
+        """Queries of the same tables and keys together."""
+        return plans_of(self.queries, self._sources, self.partitions)
 
     def _source(self, name: str, place: Span) -> Source:
         self._note(name, insert=None)
@@ -411,35 +377,33 @@ class _JobBinder:
 
     def _name(self, sink: Sink | None) -> str:
         base = re.sub(r"[^A-Za-z0-9._-]", "_", sink.name.rpartition(".")[2] if sink is not None else "query")
-        self._names.append(_free(base, self._names))
+        self._names.append(free_name(base, self._names))
         return self._names[-1]
 
-    def _fingerprint(self, statement: QueryTree | Insert, node: Node, source: Source, reads: Sequence[str]) -> str:
+    def _fingerprint(
+        self, statement: QueryTree | Insert, node: Node, sources: Sequence[Source], reads: Mapping[str, Sequence[str]]
+    ) -> str:
         """What the state of a query depends on: words, also of its views, and columns and time of what it reads."""
-        schema = source.schema
         spans = dict.fromkeys([statement.span, *(one.span for one in walk(node) if isinstance(one, Calc))])
         texts = [self.text[slice(*span)] for span in spans]
         words = [f"{token.kind}:{token.value}" for text in texts for token in tokenize(text)]
-        wanted = source.columns({*reads, *(schema.computed.keys() & {schema.rowtime})})
-        computed = [column.name for column in wanted if column.name in schema.computed]
-        wanted += tuple(column for column in schema.sources(wanted) if column not in wanted)
-        columns = [f"{column.name} {column.type} {column.origin.value}" for column in wanted]
-        columns += [f"{name} AS {schema.computed[name].words}" for name in computed]
-        time = [str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime)]
+        tables = [part for source in sources for part in _read_of(source, reads[source.name])]
         said = {token.value.upper() for text in texts for token in tokenize(text)}
         own = [f"{name} {one.origin} {one.returns}" for name, one in self.catalog.functions.items() if name in said]
         own += [one.title for one in walk(node) if isinstance(one, Materialize)]
-        parts = [str(STATE_VERSION), self.dialect.value, source.topic, *time, *columns, *words, *own]
+        parts = [str(STATE_VERSION), self.dialect.value, *tables, *words, *own]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
-    """The name, or with a number behind it if it is taken."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}-{number}"
-    return free
+def _read_of(source: Source, reads: Sequence[str]) -> Sequence[str]:
+    """What the state of a query depends on of a table that it reads."""
+    schema = source.schema
+    wanted = source.columns({*reads, *(schema.computed.keys() & {schema.rowtime})})
+    computed = [column.name for column in wanted if column.name in schema.computed]
+    wanted += tuple(column for column in schema.sources(wanted) if column not in wanted)
+    columns = [f"{column.name} {column.type} {column.origin.value}" for column in wanted]
+    columns += [f"{name} AS {schema.computed[name].words}" for name in computed]
+    return [source.topic, str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime), *columns]
 
 
 def dialect_of(name: str) -> Dialect:

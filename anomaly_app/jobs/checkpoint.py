@@ -54,6 +54,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
         highest: greatest event time so far.
         needed: rows with an earlier event time need not be fed again.
         resume: where to read again, with event time as it was there.
+        inputs: watermark of each table, if there are several.
+        idle: upstream partitions that had no rows then, if there are several tables.
 
     Example:
         >>> Checkpoint.decode(Checkpoint(next_position=7, resume=Mark(position=3)).encode()).resume.position
@@ -65,6 +67,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     highest: int = MIN_WATERMARK
     needed: int = MIN_WATERMARK
     resume: Mark = Mark()
+    inputs: list[int] = []
+    idle: list[int] = []
 
     def encode(self) -> bytes:
         """As bytes, for the changelog."""

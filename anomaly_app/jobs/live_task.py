@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from anomaly_app.eventtime import UpstreamWatermarks
-from anomaly_app.jobs.joint_task import JointTask
+from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.jobs.task import Output, PartitionTask, QuerySlot, TimeMode
 from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Layout, Row
 from anomaly_app.plan.query import PlannedQuery
@@ -165,7 +165,8 @@ class _Several:
     def __init__(self, factory: PlannedQuery, tables: Mapping[str, LiveTable]) -> None:
         self._operator, _ = factory.create_over({name: table.layout for name, table in tables.items()})
         schemas = [tables[scan.table].schema for scan in factory.scans]
-        self._task = JointTask(self._operator, schemas, timed=False)
+        slot = JointSlot("query", self._operator, range(len(schemas)))
+        self._task = JointTask([slot], schemas, timed=False)
         self._times = {name: UpstreamWatermarks(table.partitions) for name, table in tables.items()}
         self._next = 0
 
@@ -185,7 +186,7 @@ class _Several:
 
     def _advance(self, numbers: Sequence[int], watermark: int) -> None:
         if any(watermark > self._task.watermarks[number] for number in numbers):
-            self._task.advance(dict.fromkeys(numbers, watermark))
+            self._task.advance_to(dict.fromkeys(numbers, watermark))
 
     def is_due(self, now_ms: int) -> bool:
         due = self._operator.due_ms()

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from anomaly_app.formats.options import CHANGE_FORMATS
+from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.jobs.ranges import AS_THE_GROUP, FOR_EVER, Begin, End, Stop
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
 from anomaly_app.jobs.topics import Topics
@@ -171,16 +172,33 @@ class Routing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """A table that the queries of a plan read.
+
+    Args:
+        source: of its rows.
+        layout: columns of a row.
+        partition_by: columns that key the repartition; () if all rows go to one place, None if any will do.
+    """
+
+    source: Source
+    layout: Layout
+    partition_by: tuple[str, ...] | None = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Queries that share a source, its rows and the way they are routed: decoded once, held back once.
+    """Queries that share their sources, the rows of these and the way they are routed: decoded once, held back once.
 
     Args:
         name: unique in the job, for people.
-        source: what is read.
+        source: what is read; of several tables the first one.
         queries: what runs over it.
-        layout: columns of a row.
+        layout: columns of a row of it.
         routing: how rows reach the right partition. A topic with one partition needs neither of the others.
         partition_by: columns that key the repartition.
+        joint: the tables, if the queries read several; the source is that of the first one. Their rows go through one
+            repartition topic, whatever the number of partitions.
     """
 
     name: str
@@ -189,6 +207,26 @@ class Plan:
     layout: Layout
     routing: Routing = Routing.DIRECT
     partition_by: tuple[str, ...] = ()
+    joint: tuple[Input, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The tables that are read, each once."""
+        return self.joint or (Input(self.source, self.layout, self.partition_by),)
+
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """Columns of a row of each table, by its name."""
+        return {one.source.name: one.layout for one in self.inputs}
+
+    def evidence(self, query: Query) -> Layout:
+        """Columns of the rows that findings of a query tell."""
+        if self.joint:
+            return query.factory.evidence_over(self._layouts_of(query))
+        return query.factory.evidence(self.layout)
+
+    def _layouts_of(self, query: Query) -> dict[str, Layout]:
+        return {scan.table: self.layouts[scan.table] for scan in query.factory.scans}
 
     @property
     def needs_order(self) -> bool:
@@ -211,8 +249,13 @@ class Plan:
             slots[slot] = query.name
         return slots
 
-    def create_task(self, upstreams: Iterable[int] | None = None) -> PartitionTask:
-        """A fresh task for one partition; ``upstreams`` are the source's partitions behind a repartition."""
+    def create_task(self, upstreams: Iterable[int] | None = None) -> PartitionTask | JointTask:
+        """A fresh task for one partition; ``upstreams`` are the sources' partitions behind a repartition.
+
+        Of several tables they are numbered as :mod:`anomaly_app.upstreams` says.
+        """
+        if self.joint:
+            return self._create_joint(upstreams)
         slots = [
             QuerySlot(
                 slot,
@@ -226,6 +269,15 @@ class Plan:
         delay = self.source.schema.watermark_delay_ms
         timeless = self.source.schema.changelog is Changelog.UPSERT
         return PartitionTask(slots, delay_ms=delay, mode=self.source.mode, upstreams=upstreams, timeless=timeless)
+
+    def _create_joint(self, upstreams: Iterable[int] | None) -> JointTask:
+        known = [(one.source.name, one.partition_by) for one in self.joint]
+        slots = []
+        for slot, query in zip(self.slots, self.queries, strict=True):
+            operator, _ = query.factory.create_over(self._layouts_of(query))
+            read = zip((scan.table for scan in query.factory.scans), query.factory.spread, strict=True)
+            slots.append(JointSlot(slot, operator, [known.index(one) for one in read]))
+        return JointTask(slots, [one.source.schema for one in self.joint], upstreams)
 
 
 @dataclass(frozen=True, slots=True)

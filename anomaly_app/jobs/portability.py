@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from anomaly_app.jobs.model import Source
 from anomaly_app.jobs.options import NULLS
 from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import Calc, Detect, Node, Rank, walk
 
 SEVERAL_TIMES = "table.exec.sink.rowtime-inserter"
@@ -54,8 +55,8 @@ def refused_by_flink(
             f"{' and '.join(times)} of the INSERT INTO {sink} are event-time attributes, one is allowed: "
             f"CAST the others AS TIMESTAMP(3), or SET '{SEVERAL_TIMES}' = 'DISABLED'"
         )
-    # Of rows that may be taken back, and of ROW_NUMBER, Flink knows a key.
-    keyed = node.updating or any(isinstance(one, Rank) for one in walk(node))
+    # Of ROW_NUMBER Flink knows a key, and of rows that may be taken back where they are not materialized.
+    keyed = not isinstance(node, Materialize) and (node.updating or any(isinstance(one, Rank) for one in walk(node)))
     if primary_key and not settled and not keyed and settings.get(ON_CONFLICT, "").lower() != "false":
         found.append(
             f"several rows may have the same primary key ({', '.join(primary_key)}) of {sink}: write ON CONFLICT DO "

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anomaly_app.changes import with_change
-from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.aggregate import AggregatePlan, ChangingGroups
 from anomaly_app.graph.vertices import Expand, origin_of
@@ -22,12 +21,6 @@ from anomaly_app.windows.tallies import Tallies
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder
 
-_OF_THE_MOMENT = frozenset(
-    "CURRENT_TIMESTAMP CURRENT_ROW_TIMESTAMP CURRENT_DATE CURRENT_TIME LOCALTIME LOCALTIMESTAMP NOW PROCTIME "
-    "UNIX_TIMESTAMP RAND RAND_INTEGER UUID".split()
-)
-"""Functions that give something else when they are asked again."""
-
 
 def build(builder: Builder, node: Node) -> Built | None:
     """The vertex of a node without projections of its own; None if it is not one of these."""
@@ -36,10 +29,10 @@ def build(builder: Builder, node: Node) -> Built | None:
     return _copies(builder, node) if isinstance(node, Copies) else None
 
 
-def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> tuple[Built, Sequence[Calc]]:
-    """The vertex of groups, with what stands above them; and what of that is left.
+def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Built:
+    """The vertex of groups, with the conditions and projections that stand above them.
 
-    Conditions and projections are part of the groups: so a group that does not pass any more is taken back, and one of
+    These are part of the groups: so a group that does not pass any more is taken back, and one of
     which nothing that is seen has changed is not told again.
     """
     below = builder.node(node.input)
@@ -58,31 +51,20 @@ def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> tupl
     finish_source = "\n".join([*lines, f"    return ({', '.join(values)},)"])
     finish: Callable[[Any, Any], Any] = env.function("finish", finish_source)
     builder.source["groups"] = f"{program.source}\n\n{finish_source}"
-    fused = _fused(chain)
-    last: Node = fused[-1] if fused else node
+    last: Node = chain[-1] if chain else node
     wanted = builder.wanted(last)
-    if fused or wanted != list(node.names):
-        finish = _projected(builder, node, fused, wanted, finish)
+    if chain or wanted != list(node.names):
+        finish = _projected(builder, node, chain, wanted, finish)
     columns = tuple(last.column(name) for name in wanted)
     plan = AggregatePlan(
         layout, change, program, finish, env.function("key_of", f"def key_of(row):\n    return {key}"),
         tuple(node.input.column(name) for name in node.keys), bool(node.updating), builder.ttl_ms,
     )  # fmt: skip
     vertex = builder.add(
-        lambda: ChangingGroups(plan), [below.vertex], "; ".join([node.title, *(c.title for c in fused)])
+        lambda: ChangingGroups(plan), [below.vertex], "; ".join([node.title, *(c.title for c in chain)])
     )
     out = Layout(with_change(columns) if node.updating else columns)
-    return Built(vertex, out, False, None, False), chain[len(fused) :]
-
-
-def _fused(chain: Sequence[Calc]) -> Sequence[Calc]:
-    """Those that may be computed once more for a row that is taken back."""
-    for place, calc in enumerate(chain):
-        expressions = [*calc.items, *([calc.condition] if calc.condition is not None else [])]
-        calls = [part for one in expressions for part in n.walk(one.node) if isinstance(part, n.Call)]
-        if any(call.name in _OF_THE_MOMENT for call in calls):
-            return chain[:place]
-    return chain
+    return Built(vertex, out, False, None, False)
 
 
 def _projected(

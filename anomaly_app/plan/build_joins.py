@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.typed import FAILURES, Code, Environment
 from anomaly_app.graph.interval_join import Hold, IntervalJoinPlan, IntervalJoinRows, IntervalSide, Meet, stretch_of
+from anomaly_app.graph.temporal_join import Join, TemporalJoinPlan, TemporalJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
-from anomaly_app.plan.calculation import compile_calcs
-from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
+from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.join_nodes import IntervalJoin, TemporalJoin, TimedJoin
 from anomaly_app.plan.nodes import Calc, Detect, Limit, Match, Over, Rank, walk
 from anomaly_app.plan.pruning import is_stateless
 from anomaly_app.plan.stateful import key_of, layout_column
+from anomaly_app.schema import BIGINT, CHANGE
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder
@@ -32,8 +35,10 @@ def build_join(builder: Builder, node: TimedJoin, chain: Sequence[Calc]) -> Buil
         node: the join.
         chain: filters and projections above it, the innermost first, that its rows pass at once.
     """
-    assert isinstance(node, IntervalJoin)
-    return _interval(builder, node, chain)
+    if isinstance(node, IntervalJoin):
+        return _interval(builder, node, chain)
+    assert isinstance(node, TemporalJoin)
+    return _temporal(builder, node, chain)
 
 
 def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Built:
@@ -45,14 +50,103 @@ def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Bu
         builder.one_by_one = True  # which pair comes first would hang on batches
     plans = []
     for place, (built, reach) in enumerate(zip(sides, node.reaches, strict=True)):
-        key = key_of(built.layout, [pair[place] for pair in node.keys])
+        layout, names = built.layout, [pair[place] for pair in node.keys]
         hold, meet = _hold(node, pairs, place), _meet(node, pairs, place)
         alone = pairs.alone(place) if pairs.is_outer(place) else None
-        plans.append(IntervalSide(built.layout, built.reads, key, reach, hold, meet, alone))
+        strict = [name for name, null_equal in zip(names, node.null_equal, strict=True) if not null_equal]
+        places = tuple(map(layout.index, strict))
+        plans.append(IntervalSide(layout, built.reads, key_of(layout, names), places, reach, hold, meet, alone))
     stretch, most = stretch_of(node.low, node.high), builder.limits.rows_per_key
     plan = IntervalJoinPlan(plans[0], plans[1], node.hold, stretch, most, pairs.in_turn)
     vertex = builder.add(lambda: IntervalJoinRows(plan), sides, node.title)
     return Built(vertex, pairs.layout, False, pairs.time, False)
+
+
+def _temporal(builder: Builder, node: TemporalJoin, chain: Sequence[Calc]) -> Built:
+    wanted = builder.wanted(chain[-1] if chain else node)
+    left, right = (builder.timed(builder.node(b), time) for b, time in zip(node.inputs, node.times, strict=True))
+    names = node.wanted(1, builder.needs[id(node)])
+    table = Layout(tuple(column for column in node.table if column.name in names))
+    pairs = Pairs(node, [left, replace(right, layout=table)], chain, wanted)
+    keys = [theirs for _, theirs in node.table_keys]
+    change = right.layout.index(CHANGE) if node.right.updating else None
+    version, deletion = _versions(node, right, table, keys)
+    plan = TemporalJoinPlan(
+        left.layout, left.reads, change, version, deletion, table, names, key_of(table, keys),
+        tuple(layout_column(table, key) for key in keys), _join(node, pairs, builder.ttl_ms), builder.ttl_ms,
+    )  # fmt: skip
+    vertex = builder.add(lambda: TemporalJoinRows(plan), [left, right], node.title)
+    return Built(vertex, pairs.layout, False, pairs.time, False)
+
+
+def _versions(
+    node: TemporalJoin, right: Built, table: Layout, keys: Sequence[str]
+) -> tuple[Callable[[Row], Row | None], Callable[[Row], Row]]:
+    """From a row of the right to a version, and to one that has a key and nothing else."""
+    width = COLUMNS + len(right.layout.columns)
+    codes = row_codes(right.layout)
+    if node.number is not None:
+        codes[node.number] = Code("1", BIGINT, 1)
+    names = [column.name for column in table.columns]
+    blank = [codes[str(node.base(name))].source if name in keys else "None" for name in names]
+    head, tail = ["row[0]", "row[1]"], f"*row[{width}:]"
+    values = ", ".join([*head, *blank, tail])
+    deletion = Environment().function("deletion", f"def deletion(row):\n    return ({values})")
+    if node.chain:
+        version, _ = compile_calcs(node.chain, codes, names, before=head, behind=f"row[{width}:]")
+        return version, deletion
+    values = ", ".join([*head, *(codes[name].source for name in names), tail])
+    return Environment().function("version", f"def version(row):\n    return ({values})"), deletion
+
+
+def _join(node: TemporalJoin, pairs: Pairs, ttl_ms: int | None) -> Join:
+    """The function that joins rows of the left: see :data:`anomaly_app.graph.temporal_join.Join`."""
+    env = Environment()
+    layout = pairs.sides[0].layout
+    key, is_null = _key(layout, [mine for mine, _ in node.keys], [False] * len(node.keys), "a")
+    condition, right = pairs.condition(env), env.use(bisect_right)
+    failures, failed = env.constant(FAILURES), "fail(error, a)"
+    lines = [
+        "def join(ready, versions, touched, out, fail):",
+        f"    append, plain = out.append, len(ready[0][2]) == {COLUMNS + len(layout.columns)}",
+        *["    now = {}"] * (ttl_ms is not None),
+        "    for time, _, a in ready:",
+        "        b = None",
+        f"        key = {key}",
+        f"        held = versions.get(key){f' if not ({is_null}) else None' if is_null else ''}",
+        "        if held is not None:",
+        "            version = held[-1]",
+        "            if version[0] > time:",
+        f"                place = {right}(held, (time + 1,))",
+        "                version = held[place - 1] if place else None",
+        "            if version is not None and version[3]:",
+        "                b = version[2]",
+    ]
+    if ttl_ms is not None:
+        lines += [
+            "                last = touched.get(key, version[0])",
+            f"                if time - (last if last > version[0] else version[0]) > {ttl_ms}:",
+            "                    b = None",
+            "                elif time >= last:",
+            "                    touched[key] = now[key] = time",
+        ]
+    give = pairs.give(env, failed)
+    if condition:
+        lines += [
+            "        if b is not None:", "            try:", f"                if not {condition}:",
+            "                    b = None", f"            except {failures} as error:", f"                {failed}",
+            "                continue",
+        ]  # fmt: skip
+    lines += ["        if b is not None:", *_indented(give, 3)]
+    if node.kind == "LEFT":
+        lines += [
+            "        else:", "            try:", f"                result = {env.constant(pairs.alone(0))}(a)",
+            f"            except {failures} as error:", f"                {failed}", "            else:",
+            "                if result is not None:", "                    append(result)",
+        ]  # fmt: skip
+    lines.append(f"    return {'now' if ttl_ms is not None else '()'}")
+    function: Join = env.function("join", "\n".join(lines))
+    return function
 
 
 class Pairs:
@@ -100,7 +194,7 @@ class Pairs:
         if self.node.condition is None:
             return ""
         types = {column.name: column.type for column in self.node.left.columns}
-        types |= {self.node.theirs[column.name]: column.type for column in self.node.right.columns}
+        types |= {self.node.theirs[column.name]: column.type for column in self.node.right_columns}
         codes = {name: Code(code.source, types[name]) for name, code in self._codes.items()}
         return self.node.condition.compile_condition(codes.__getitem__, env)
 
@@ -184,11 +278,11 @@ def _hold(node: IntervalJoin, pairs: Pairs, place: int) -> Hold:
     """The function that holds rows of one side: see :data:`anomaly_app.graph.interval_join.Hold`."""
     env = Environment()
     layout = pairs.sides[place].layout
-    key, is_null = _key(layout, [pair[place] for pair in node.keys])
+    key, is_null = _key(layout, [pair[place] for pair in node.keys], node.null_equal)
     outer = pairs.is_outer(place)
     lines = [
         "def hold(rows, reached, own, fail):",
-        "    index, due, most, open = own.index, own.due, own.most, own.open",
+        "    index, due, most, open = own.index, own.stretches.due, own.most, own.stretches.open",
         f"    number, floor, entries = own.next, reached - {env.constant(node.reaches[place])}, []",
         "    append = entries.append",
         *["    alone = own.alone.add"] * outer,
@@ -244,7 +338,7 @@ def _meet(node: IntervalJoin, pairs: Pairs, place: int) -> Meet:
     low, high = (node.low, node.high) if place == 0 else (-node.high, -node.low)
     outer, others_outer = pairs.is_outer(place), pairs.is_outer(1 - place)
     layout = pairs.sides[place].layout
-    key, is_null = _key(layout, [pair[place] for pair in node.keys], mine)
+    key, is_null = _key(layout, [pair[place] for pair in node.keys], node.null_equal, mine)
     condition, left = pairs.condition(env), env.use(bisect_left)
     alone, failures, failed = pairs.alone(place), env.constant(FAILURES), f"fail(error, {mine})"
     lines = [
@@ -290,10 +384,11 @@ def _meet(node: IntervalJoin, pairs: Pairs, place: int) -> Meet:
     return function
 
 
-def _key(layout: Layout, names: Sequence[str], row: str = "row") -> tuple[str, str]:
+def _key(layout: Layout, names: Sequence[str], null_equal: Sequence[bool], row: str = "row") -> tuple[str, str]:
     """Source of the key of a row, and of whether it equals none; "" if it never does."""
     places = [f"{row}[{layout.index(name)}]" for name in names]
-    nullable = [layout_column(layout, name).type.nullable for name in names]
+    types = [layout_column(layout, name).type for name in names]
+    nullable = [type_.nullable and not equal for type_, equal in zip(types, null_equal, strict=True)]
     tests = [f"{place} is None" for place, may_be in zip(places, nullable, strict=True) if may_be]
     return places[0] if len(places) == 1 else f"({', '.join(places)})", " or ".join(tests)
 

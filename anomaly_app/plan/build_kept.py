@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anomaly_app.changes import CHANGE_COLUMN
@@ -13,9 +13,10 @@ from anomaly_app.graph.semi_join import SemiJoinPlan, SemiJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
+from anomaly_app.plan.node import Node
 from anomaly_app.plan.regular_join import refuse_every_pair
 from anomaly_app.plan.stateful import key_of, layout_column
-from anomaly_app.schema import CHANGE
+from anomaly_app.schema import CHANGE, Column
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder
@@ -34,12 +35,13 @@ def _regular(builder: Builder, node: RegularJoin) -> Built:
     builts = [builder.node(side) for side in node.inputs]
     outer = [node.kind in ("LEFT", "FULL"), node.kind in ("RIGHT", "FULL")]
     left, right = (side_plan(built, node, place, outer[place]) for place, built in enumerate(builts))
-    plan = RegularJoinPlan(left, right, condition_of(node, builts), bool(node.updating), builder.ttl_ms)
-    vertex = builder.add(lambda: RegularJoinRows(plan), [built.vertex for built in builts], node.title)
     own = {column.name: column for column in node.columns}
     columns = [own[column.name] for column in builts[0].layout.columns if column.name != CHANGE]
     columns += [own[node.theirs[column.name]] for column in builts[1].layout.columns if column.name != CHANGE]
     some = {*builts[0].reads, *(node.theirs[name] for name in builts[1].reads if name != CHANGE)} - {CHANGE}
+    seen = seen_of(builder, node, columns)
+    plan = RegularJoinPlan(left, right, condition_of(node, builts), bool(node.updating), builder.ttl_ms, seen)
+    vertex = builder.add(lambda: RegularJoinRows(plan), [built.vertex for built in builts], node.title)
     if node.updating:
         columns.append(CHANGE_COLUMN)
         some.add(CHANGE)
@@ -54,19 +56,26 @@ def _semi(builder: Builder, node: SemiJoin) -> Built:
     members = None
     if node.member is not None:
         members = left.layout.index(node.member[0]), right.layout.index(node.member[1])
-    plan = SemiJoinPlan(
-        node.kind, left, right, members, condition_of(node, builts), bool(node.updating), builder.ttl_ms
-    )
-    vertex = builder.add(lambda: SemiJoinRows(plan), [built.vertex for built in builts], node.title)
     columns = [column for column in left.layout.columns if column.name != CHANGE]
     some = set(builts[0].reads) - {CHANGE}
     if node.mark:
         columns.append(node.column(node.mark))
         some.add(node.mark)
+    plan = SemiJoinPlan(
+        node.kind, left, right, members, condition_of(node, builts), bool(node.updating), builder.ttl_ms,
+        seen_of(builder, node, columns),
+    )  # fmt: skip
+    vertex = builder.add(lambda: SemiJoinRows(plan), [built.vertex for built in builts], node.title)
     if node.updating:
         columns.append(CHANGE_COLUMN)
         some.add(CHANGE)
     return Built(vertex, Layout(tuple(columns)), False, None, False, frozenset(some))
+
+
+def seen_of(builder: Builder, node: Node, columns: Sequence[Column]) -> tuple[int, ...]:
+    """Indexes of those columns that somebody needs of a node."""
+    needs = builder.needs[id(node)]
+    return tuple(place for place, column in enumerate(columns, COLUMNS) if column.name in needs)
 
 
 def side_plan(built: Built, node: KeptJoin, place: int, outer: bool) -> SidePlan:

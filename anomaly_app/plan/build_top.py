@@ -10,6 +10,7 @@ from anomaly_app.graph.sort import order_by
 from anomaly_app.graph.top import KeepLast, TopPlan, TopRows
 from anomaly_app.graph.vertices import Vertex
 from anomaly_app.operators import Layout
+from anomaly_app.plan.build_kept import seen_of
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.nodes import Rank
 from anomaly_app.plan.stateful import key_of, layout_column
@@ -28,15 +29,16 @@ def build_top(builder: Builder, node: Rank) -> Built:
     ordered_by = () if node.keeps_last else node.order
     order = order_by([(layout.index(c.name), c.descending, c.nulls_first) for c in ordered_by])
     numbered = node.number is not None and node.number in builder.needs[id(node)]
-    plan = TopPlan(
-        layout, below.reads, tuple(layout_column(layout, key) for key in node.keys), key_of(layout, node.keys), order,
-        node.first, node.last, numbered, layout.index(CHANGE) if node.input.updating else 0, builder.ttl_ms,
-    )  # fmt: skip
-    make: Callable[[], Vertex] = (lambda: KeepLast(plan)) if node.keeps_last else (lambda: TopRows(plan))
-    vertex = builder.add(make, [below.vertex], node.title)
     columns = [column for column in layout.columns if column.name != CHANGE]
     if numbered and node.number is not None:
         columns.append(node.column(node.number))
+    plan = TopPlan(
+        layout, below.reads, tuple(layout_column(layout, key) for key in node.keys), key_of(layout, node.keys), order,
+        node.first, node.last, numbered, layout.index(CHANGE) if node.input.updating else 0, builder.ttl_ms,
+        seen_of(builder, node, columns),
+    )  # fmt: skip
+    make: Callable[[], Vertex] = (lambda: KeepLast(plan)) if node.keeps_last else (lambda: TopRows(plan))
+    vertex = builder.add(make, [below.vertex], node.title)
     columns.append(CHANGE_COLUMN)
     added = [column for column in columns if column not in layout.columns]
     return Built(vertex, Layout(tuple(columns)), False, below.time, False, below.with_(added))

@@ -11,13 +11,14 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.type_parser import INTERVAL_MILLIS
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.plan.join_nodes import IntervalJoin
-from anomaly_app.plan.join_sides import Parts, Sides, conjuncts
+from anomaly_app.plan.join_sides import Keyed, Sides, conjuncts
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import TIMESTAMPS, Kind
 from anomaly_app.sql.queries import FromItem, Join, Subquery, TableRef
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer
+    from anomaly_app.plan.node import Node
     from anomaly_app.plan.relation import Relation
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
@@ -45,19 +46,35 @@ def interval_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | Non
         return None
     times, interval, rest = found
     _refuse(sides, times, join, text)
-    parts = Parts.of(rest, scope, sides)
-    theirs = sides.theirs
+    keyed = Keyed.of(analyzer, left, right, rest)
     node = IntervalJoin(
-        columns=sides.joined_columns(join.kind),
-        rowtimes=sides.left.rowtimes | {theirs[name] for name in sides.right.rowtimes},
-        proctimes=sides.left.proctimes | {theirs[name] for name in sides.right.proctimes},
-        span=join.span, text=text, kind=join.kind, left=sides.left, right=sides.right, keys=parts.keys,
-        condition=scope.expression(parts.rest, "ON") if parts.rest is not None else None,
-        theirs=theirs, times=times, aliases=(called(join.left, "left"), called(join.right, "right")),
-        low=interval.low, high=interval.high,
+        **common(keyed, join.kind, text), span=join.span, left=keyed.left.node, right=keyed.right.node,
+        keys=keyed.keys, null_equal=keyed.null_equal, condition=keyed.condition, times=times,
+        aliases=(called(join.left, "left"), called(join.right, "right")), low=interval.low, high=interval.high,
     )  # fmt: skip
-    by_name = {column.name: column for column in node.columns}
-    return replace(left, node=node, names=tuple(replace(name, column=by_name[name.column.name]) for name in names))
+    return behind(node, keyed)
+
+
+def common(keyed: Keyed, kind: str, text: str) -> dict[str, Any]:
+    """What nodes of joins by time have of their sides: columns with time attributes, and names."""
+    sides, theirs = keyed.sides, keyed.sides.theirs
+    return {
+        "columns": sides.joined_columns(kind),
+        "rowtimes": sides.left.rowtimes | {theirs[name] for name in sides.right.rowtimes},
+        "proctimes": sides.left.proctimes | {theirs[name] for name in sides.right.proctimes},
+        "text": text,
+        "kind": kind,
+        "theirs": theirs,
+    }
+
+
+def behind(node: Node, keyed: Keyed) -> Relation:
+    """The relation of a join: names mean its columns."""
+    columns = {column.name: column for column in node.columns}
+    names = keyed.sides.names(keyed.left, keyed.right)
+    return replace(
+        keyed.left, node=node, names=tuple(replace(name, column=columns[name.column.name]) for name in names)
+    )
 
 
 def called(item: FromItem, otherwise: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anomaly_app.plan.nodes import Node
+from anomaly_app.plan.nodes import Calc, Node
+from anomaly_app.schema import Column
 from anomaly_app.words import duration
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class TimedJoin(Node):
         left: whose rows.
         right: and whose.
         keys: columns that are equal, of the left and of the right.
+        null_equal: for each key whether NULL equals NULL.
         condition: what else holds for a pair, over the columns of both as they are called behind the join; None for
             nothing.
         theirs: what the columns of the right are called behind the join.
@@ -33,6 +35,7 @@ class TimedJoin(Node):
     left: Node
     right: Node
     keys: tuple[tuple[str, str], ...]
+    null_equal: tuple[bool, ...]
     condition: Expression | None
     theirs: Mapping[str, str]
     times: tuple[str, str]
@@ -49,17 +52,36 @@ class TimedJoin(Node):
         return f" by {', '.join(left for left, _ in self.keys)}" if self.keys else " of all rows"
 
     @property
+    def pair_keys(self) -> tuple[tuple[str, str], ...]:
+        """Columns that are equal, of the left and of the right as pairs are made of it."""
+        return self.keys
+
+    @property
+    def right_columns(self) -> tuple[Column, ...]:
+        """Columns of the right, of which pairs are made."""
+        return self.right.columns
+
+    def own(self, behind: str) -> str | None:
+        """The column of the right that a column behind the join is, as it is; None if it is none."""
+        return next((own for own, name in self.theirs.items() if name == behind), None)
+
+    @property
     def row_time(self) -> str | None:
         """The column that the time of a row is; None if it is now one and now the other."""
         if self.kind == "FULL":
             return None
         return self.theirs[self.times[1]] if self.kind == "RIGHT" else self.times[0]
 
-    def read(self, place: int, wanted: set[str]) -> set[str]:
-        """Columns of a side that it reads, so that it can give the wanted ones; but for the time."""
+    def wanted(self, place: int, wanted: set[str]) -> set[str]:
+        """Columns of a side, as pairs are made of them, that it needs, so that it can give the wanted ones."""
         names = wanted | self.condition.reads if self.condition is not None else wanted
-        behind = {name: name for name in self.left.names} if place == 0 else self.theirs
-        return {own for own, name in behind.items() if name in names} | {key[place] for key in self.keys}
+        if place == 0:
+            return {name for name in self.left.names if name in names} | {left for left, _ in self.keys}
+        return {own for own, name in self.theirs.items() if name in names} | {right for _, right in self.pair_keys}
+
+    def read(self, place: int, wanted: set[str]) -> set[str]:
+        """Columns of an input that it needs for that, but for the time."""
+        return self.wanted(place, wanted)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -95,18 +117,59 @@ class IntervalJoin(TimedJoin):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TemporalJoin(TimedJoin):
-    """Each row of the left with the version that a row of the right had at the time of the left.
+    """Each row of the left with the version that a row of a table had at the time of the left.
+
+    The right is what brings the versions: rows that come and are not taken back. ``theirs`` and the condition are about
+    the columns of the table, which are made of them.
 
     Args:
-        versions: why the right is a versioned table, in words.
+        chain: filters and projections that make the table of the versions, the innermost first; a version that a
+            filter leaves out is a deletion.
+        number: a column of the chain's input that is always 1: of ROW_NUMBER(); None without.
+        table: columns of the table.
+        table_keys: as ``keys``, but by the names that the columns have in the table.
     """
 
-    versions: str
+    chain: tuple[Calc, ...]
+    number: str | None
+    table: tuple[Column, ...]
+    table_keys: tuple[tuple[str, str], ...]
 
     @property
     def title(self) -> str:
         """Kind, keys and time."""
         return f"Temporal join, {self.kind.lower()},{self.by}, as of {self.times[0]}"
+
+    @property
+    def pair_keys(self) -> tuple[tuple[str, str], ...]:
+        """Those of the table."""
+        return self.table_keys
+
+    @property
+    def right_columns(self) -> tuple[Column, ...]:
+        """Those of the table."""
+        return self.table
+
+    def own(self, behind: str) -> str | None:
+        """The column of a version that a column behind the join is, as it is."""
+        return self.base(super().own(behind))
+
+    def base(self, name: str | None) -> str | None:
+        """The column of a version that a column of the table is, as it is; None if it is none."""
+        for calc in reversed(self.chain):
+            name = calc.origins.get(name) if name is not None else None
+        return name
+
+    def read(self, place: int, wanted: set[str]) -> set[str]:
+        """Columns of an input that it needs, but for the time."""
+        names = self.wanted(place, wanted)
+        for calc in reversed(self.chain) if place == 1 else ():
+            reads = set(calc.condition.reads) if calc.condition is not None else set()
+            for name, item in zip(calc.names, calc.items, strict=True):
+                if name in names:
+                    reads |= item.reads
+            names = reads
+        return names - {self.number} if place == 1 and self.number is not None else names
 
 
 def _shifted(time: str, by: int) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan.join_sides import Parts, Sides, conjuncts
 from anomaly_app.plan.nodes import WindowColumns, WindowJoin
@@ -156,7 +155,7 @@ def _member(
     """That the operand is the value that the query gives; for NOT IN, that it is not known to be another one."""
     items = analyzer.starred(select, inner)
     if len(items) != 1:
-        problem = f"{refusal('IN (SELECT …)')}; this one has {len(items)} columns, and must have one"
+        problem = f"IN (SELECT …) compares one value; this query has {len(items)} columns"
         raise SqlValidationError(problem, select.text, *select.span)
 
     def outer(part: n.Node) -> n.Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,18 @@ class RegularJoin(KeptJoin):
     kind: str
 
     @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """Those of a side whose rows meet one other each at most, and those of both together."""
+        mine = tuple(self.left.upsert_keys)
+        others = tuple(frozenset(self.theirs[name] for name in key) for key in self.right.upsert_keys)
+        found = [a | b for a in mine for b in others]
+        if self.kind in ("INNER", "LEFT") and _tells_apart(self.right, [theirs for _, theirs in self.keys]):
+            found += mine
+        if self.kind in ("INNER", "RIGHT") and _tells_apart(self.left, [own for own, _ in self.keys]):
+            found += others
+        return found
+
+    @property
     def title(self) -> str:
         """Kind and columns."""
         return f"Regular join, {self.kind.lower()},{self.by or ' of every pair'}"
@@ -90,6 +102,11 @@ class SemiJoin(KeptJoin):
     member: tuple[str, str] | None = None
     mark: str = ""
 
+    @property
+    def upsert_keys(self) -> Collection[frozenset[str]]:
+        """Those of the left."""
+        return self.left.upsert_keys
+
     def needs(self, wanted: set[str]) -> list[tuple[Node, set[str]]]:
         """Those of every join, and the members."""
         (left, mine), (right, others) = super().needs(wanted)
@@ -103,3 +120,7 @@ class SemiJoin(KeptJoin):
         what = {"SEMI": "Rows that meet others", "ANTI": "Rows that meet no others"}.get(self.kind, "Whether rows meet")
         among = f", {self.member[0]} among {self.member[1]}" if self.member is not None else ""
         return f"{what}{self.by}{among}"
+
+
+def _tells_apart(node: Node, columns: Collection[str]) -> bool:
+    return any(key <= set(columns) for key in node.upsert_keys)

@@ -323,10 +323,8 @@ class Rank(Node):
     @property
     def is_top(self) -> bool:
         """Whether it gives the rows that are first at a time, and takes them back as others come."""
-        if self.windowed is not None:
-            return False
         rises = self.time is not None and not self.order[0].descending
-        return not rises or (self.last < MAX_RANK and (self.first, self.last) != (1, 1))
+        return self.windowed is None and not rises
 
     @property
     def keeps_last(self) -> bool:
@@ -337,9 +335,12 @@ class Rank(Node):
     @property
     def upsert_keys(self) -> Collection[frozenset[str]]:
         """The key, where one row of it is left; else with the number."""
-        if self.windowed is not None or (self.first != self.last and self.number is None):
+        if self.windowed is not None:
             return ()
-        return (frozenset(self.keys if self.first == self.last else (*self.keys, self.number or "")),)
+        below = tuple(self.input.upsert_keys)
+        if self.first != self.last and self.number is None:
+            return below
+        return (frozenset(self.keys if self.first == self.last else (*self.keys, self.number or "")), *below)
 
     @property
     def title(self) -> str:

@@ -223,8 +223,7 @@ class Builder:
 
             return build_join(self, core, chain)
         if isinstance(core, Aggregate):
-            built, above = aggregating.aggregated(self, core, chain)
-            return self.calcs(above, built, final) if above else built
+            return aggregating.aggregated(self, core, chain)
         below = self._build(core) if chain else self._other(core)
         return self.calcs(chain, below, final) if chain else below
 

@@ -11,7 +11,7 @@ from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import describe
-from anomaly_app.plan.distribution import distribution
+from anomaly_app.plan.distribution import Spread, distribution
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
 from anomaly_app.plan.physical import Builder, Physical
 from anomaly_app.schema import Column, Schema
@@ -47,8 +47,8 @@ class PlannedQuery:
     output: Sequence[Column] = field(init=False)
     reads: Sequence[str] = field(init=False)
     needs_order: bool = field(init=False)
-    partition_by: Sequence[str] | None = field(init=False)
-    _built: dict[Layout, Physical] = field(default_factory=dict, init=False)
+    spread: Spread = field(init=False)
+    _built: dict[tuple[tuple[str, Layout], ...], Physical] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.physical = self._build(None)
@@ -58,7 +58,7 @@ class PlannedQuery:
         self.output = self.node.columns if self.into is None else tuple(self.into[1])
         self.reads = self.physical.reads[self.scan.table] if self.scans else ()
         self.needs_order = self.physical.needs_order
-        self.partition_by = distribution(self.node)
+        self.spread = distribution(self.node)
 
     @property
     def scan(self) -> Scan:
@@ -73,10 +73,7 @@ class PlannedQuery:
 
     def create(self, layout: Layout) -> GraphOperator:
         """A fresh operator for rows of that layout."""
-        physical = self._built.get(layout)
-        if physical is None:
-            physical = self._built[layout] = self._build({self.scan.table: layout})
-        return GraphOperator(physical.graph, self.into[0] if self.into is not None else None)
+        return self.create_over({self.scan.table: layout})[0]
 
     def create_over(self, layouts: Mapping[str, Layout]) -> tuple[GraphOperator, Layout]:
         """A fresh operator over several tables, or none, and the columns of the rows that findings tell.
@@ -84,14 +81,25 @@ class PlannedQuery:
         Args:
             layouts: of the rows of each table, by name. Input ``-1 - k`` of the graph is ``scans[k]``.
         """
-        physical = self._build(layouts)
+        physical = self._over(layouts)
         into = self.into[0] if self.into is not None else None
         return GraphOperator(physical.graph, into), physical.evidence or Layout(())
 
     def evidence(self, layout: Layout) -> Layout:
         """Columns of the rows that findings tell, over rows of a layout."""
-        self.create(layout)
-        return self._built[layout].evidence or layout
+        return self._over({self.scan.table: layout}).evidence or layout
+
+    def evidence_over(self, layouts: Mapping[str, Layout]) -> Layout:
+        """Columns of the rows that findings tell, over rows of several tables; arguments as of :meth:`create_over`."""
+        return self._over(layouts).evidence or Layout(())
+
+    def _over(self, layouts: Mapping[str, Layout]) -> Physical:
+        """Compiled once, whatever the number of partitions."""
+        key = tuple(layouts.items())
+        physical = self._built.get(key)
+        if physical is None:
+            physical = self._built[key] = self._build(layouts)
+        return physical
 
     def _build(self, layouts: Mapping[str, Layout] | None) -> Physical:
         return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts).build()
@@ -103,6 +111,11 @@ class PlannedQuery:
     def sort_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""
         return None
+
+    @property
+    def partition_by(self) -> Sequence[str] | None:
+        """Columns of the first table that key the query; () if all rows belong in one place, None if any will do."""
+        return self.spread[0] if self.spread else None
 
     @property
     def bounded_only(self) -> bool:

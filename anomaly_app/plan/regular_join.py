@@ -107,11 +107,17 @@ def refuse_every_pair(node: KeptJoin) -> None:
         return
     if node.keys or any((most := most_rows(side)) is not None and most <= FEW_ROWS for side in node.inputs):
         return
-    problem = (
-        "a join needs an equality of a column of each side, as in ON a.id = b.id: without one every row would meet all "
-        "rows of the other side, on one worker. A side of few rows needs none, such as (SELECT MAX(v) FROM t), or one "
-        "with LIMIT"
-    )
+    if isinstance(node, SemiJoin):
+        problem = (
+            "EXISTS with a condition, and IN, need an equality with the query around them, as in WHERE b.id = a.id: "
+            "without one every row would meet all rows of the subquery, on one worker"
+        )
+    else:
+        problem = (
+            "a join needs an equality of a column of each side, as in ON a.id = b.id: without one every row would meet "
+            "all rows of the other side, on one worker. A side of few rows needs none, such as (SELECT MAX(v) FROM t), "
+            "or one with LIMIT"
+        )
     raise SqlValidationError(problem, node.text, *node.span)
 
 

@@ -14,7 +14,7 @@ from anomaly_app.plan.regular_join import joined_node
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact
 from anomaly_app.plan.semi_join import over_pair
-from anomaly_app.plan.uniqueness import most_rows, unique_columns
+from anomaly_app.plan.uniqueness import is_unique_by, most_rows
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer
@@ -45,27 +45,18 @@ def joined(
     keyed = Keyed.of(analyzer, relation, inner, links)
     if inside.aggregates:
         return _of_groups(analyzer, keyed, query, inside)
-    unique = unique_columns(inner.node)
-    is_one = most_rows(inner.node) in (0, 1) or (bool(unique) and set(unique) <= {theirs for _, theirs in keyed.keys})
-    if not is_one:
+    if most_rows(inner.node) not in (0, 1) and not is_unique_by(keyed.right.node, [theirs for _, theirs in keyed.keys]):
         problem = "a query as a value must give one row: take an aggregate such as MAX(v), or the last row by LIMIT 1"
         raise SqlValidationError(problem, relation.text, *query.span)
-    scope = analyzer.scope(keyed.right)
-    if not _is_of(item, scope):
+    from anomaly_app.plan.subqueries import is_of
+
+    if not is_of(item, analyzer.scope(keyed.right)):
         problem = "the value of a query is made of its own columns: compute with those around it outside of it"
         raise SqlValidationError(problem, relation.text, *item.span)
     right, (name,) = analyzer.with_columns(keyed.right, [item], ["$value"])
     sides = Sides.of(keyed.left.node, right.node)
     node = joined_node("LEFT", sides, keyed.keys, keyed.null_equal, keyed.condition, query.span, relation.text)
     return replace(keyed.left, node=node), Exact.to(query.span, node.column(sides.theirs[name]))
-
-
-def _is_of(item: n.Node, scope: object) -> bool:
-    from anomaly_app.plan.scope import Scope
-    from anomaly_app.plan.subqueries import is_of
-
-    assert isinstance(scope, Scope)
-    return is_of(item, scope)
 
 
 def _of_groups(analyzer: Analyzer, keyed: Keyed, query: n.ScalarQuery, inside: Inside) -> tuple[Relation, n.Node]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from anomaly_app.plan.groups import Aggregate
 from anomaly_app.plan.nodes import (
     Calc,
     Limit,
     Node,
-    Normalize,
     Rank,
     Sort,
     Union,
@@ -18,7 +18,7 @@ from anomaly_app.plan.nodes import (
 
 
 def unique_columns(node: Node) -> Sequence[str]:
-    """Columns that together are different in every row; () if none are known to be."""
+    """Columns that together are different in every row that stands at a time; () if none are known to be."""
     if isinstance(node, Calc):
         below = unique_columns(node.input)
         moved = [node.moved_to(name) for name in below]
@@ -27,15 +27,16 @@ def unique_columns(node: Node) -> Sequence[str]:
         edge = node.window.end or node.window.start
         keys = node.key_names
         return [*keys, edge] if edge is not None else ()
-    if isinstance(node, Rank) and node.last == node.first and node.windowed is None:
-        return node.keys
-    if isinstance(node, Normalize):
-        return node.keys
     if isinstance(node, (Sort, Limit)):
         return unique_columns(node.input)
-    if type(node).__name__ == "Aggregate":
-        return tuple(getattr(node, "key_names", ()))
-    return ()
+    key: frozenset[str] = min(node.upsert_keys, key=len, default=frozenset())
+    return [name for name in node.names if name in key]
+
+
+def is_unique_by(node: Node, columns: Collection[str]) -> bool:
+    """Whether no two rows of a node that stand at a time are equal in all of these columns."""
+    one = unique_columns(node)
+    return (bool(one) and set(one) <= set(columns)) or any(key <= set(columns) for key in node.upsert_keys)
 
 
 def most_rows(node: Node) -> int | None:
@@ -51,6 +52,4 @@ def most_rows(node: Node) -> int | None:
     if isinstance(node, Union):
         each = [most_rows(branch) for branch in node.branches]
         return None if None in each else sum(one for one in each if one is not None)
-    if type(node).__name__ == "Aggregate" and not getattr(node, "keys", ("",)):
-        return 1
-    return None
+    return 1 if isinstance(node, Aggregate) and not node.keys else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
-from anomaly_app.plan import lookup, windowing
+from anomaly_app.plan import lookup, temporal_join, windowing
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def joined(analyzer: Analyzer, join: Join, right: TableRef | Subquery, as_of: n.
         if not fields and column.name in left.node.proctimes:
             return lookup.looked_up(analyzer, join, left, right, as_of, text)
         if not fields and column.name in left.node.rowtimes:
-            raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *as_of.span)
+            return temporal_join.temporally_joined(analyzer, join, left, right, column.name, text)
     times = [name for name in left.node.names if name in left.node.proctimes | left.node.rowtimes]
     have = f"here {' or '.join(times)}" if times else windowing.why_no_time(left.node)
     problem = (

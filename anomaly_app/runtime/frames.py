@@ -18,6 +18,7 @@ from anomaly_app.changes import CHANGE_COLUMN, Change
 from anomaly_app.errors import DecodeError
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.schema import python_type
+from anomaly_app.upstreams import upstream_of
 
 POSITION_BITS = 20
 """A row behind a repartition has the position (offset of its frame << 20) + its number in the frame."""
@@ -49,6 +50,7 @@ class Frame(msgspec.Struct, array_like=True):
             still in the topic.
         rows: ``(event time, upstream offset, column 0, …)``; of a table that changes, in place of the offset a number
             made of it, since a record may give two rows.
+        input: number of the table that the upstream partition is of, where the queries read several.
     """
 
     upstream: int
@@ -57,6 +59,7 @@ class Frame(msgspec.Struct, array_like=True):
     run: str = ""
     columns: msgspec.Raw = msgspec.Raw(b"\x90")
     rows: msgspec.Raw = msgspec.Raw(b"\x90")
+    input: int = 0
 
 
 _head = msgspec.msgpack.Decoder(Frame)
@@ -73,6 +76,7 @@ class FrameCodec:
 
     Args:
         layout: columns of a row.
+        number: of the table.
 
     Example:
         >>> from anomaly_app.schema import INT, Column
@@ -82,8 +86,9 @@ class FrameCodec:
         ([(1000, 1048576, 7, 3, 42)], [42])
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, number: int = 0) -> None:
         self._changing = layout.columns[-1:] == (CHANGE_COLUMN,)
+        self._number = number
         self._names = [f"{column.name} {column.type.with_nullable(True)}" for column in layout.columns]
         self._types = [python_type(column.type) for column in layout.columns]
         self._columns = msgspec.Raw(_encode(self._names))
@@ -97,7 +102,7 @@ class FrameCodec:
         if self._changing:
             # The row that comes by an update stands behind the one that goes: so each has a number of its own.
             rows = [(row[0], row[1] << 1 | (row[-1] == Change.AFTER), *row[COLUMNS:]) for row in rows]
-        return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows))))
+        return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows)), self._number))
 
     def encode_all(self, upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:
         """As many frames as the rows need; only the last one carries the new watermark."""
@@ -116,11 +121,13 @@ class FrameCodec:
 
         The numbers rise; they are the offsets, where a record gives one row.
 
+        The upstream partition is told as one number, of table and partition: see :mod:`anomaly_app.upstreams`.
+
         Raises:
             DecodeError: the rows lack a column that the job reads now.
             msgspec.DecodeError: these are no rows.
         """
-        position, upstream = frame_offset << POSITION_BITS, frame.upstream
+        position, upstream = frame_offset << POSITION_BITS, upstream_of(frame.input, frame.upstream)
         given = self._own.decode(frame.rows) if frame.columns == self._columns else self._decode_other(frame)
         rows: list[Row] = []
         offsets: list[int] = []
@@ -156,7 +163,7 @@ def _rows_decoder(types: Sequence[Any]) -> Any:
 
 
 def partition_of(layout: Layout, partition_by: Sequence[str], partitions: int) -> Callable[[Row], int]:
-    """Where a row belongs: the same partition for equal keys, in every process and release."""
+    """Where a row belongs: the same partition for equal keys, in every process and release, and of every table."""
     places = [layout.index(name) for name in partition_by]
     if not places:
         return lambda row: 0

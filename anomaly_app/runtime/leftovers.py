@@ -7,6 +7,7 @@ checkpoint. Here is the rest: plans that the job has no more, and what a person 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ from anomaly_app.tables.files import Database, databases, delete_entries, delete
 from anomaly_app.tables.lock import DataDirLock
 from anomaly_app.tables.state import CHECKPOINT, Entries, Stored, decode, encode, owner
 
-STATE, SHUFFLE = "-state-changelog", "-shuffle-changelog"
+STATE = "-state-changelog"
+_CHANGELOG = re.compile(r"(.+)-(?:state|shuffle\d*)-changelog")
 AT_ONCE = 5_000
 """Tombstones of one write."""
 
@@ -120,11 +122,11 @@ def plan_of(topic: str, app_id: str) -> str | None:
     Example:
         >>> plan_of("anomaly-sales-orders-21107e0a-0c5b1a77-state-changelog", "anomaly")
         'sales-orders-21107e0a-0c5b1a77'
+        >>> plan_of("anomaly-sales-orders-payments-21107e0a-0c5b1a77-shuffle1-changelog", "anomaly")
+        'sales-orders-payments-21107e0a-0c5b1a77'
     """
-    for kind in (STATE, SHUFFLE):
-        if topic.startswith(f"{app_id}-") and topic.endswith(kind):
-            return topic[len(app_id) + 1 : -len(kind)]
-    return None
+    found = _CHANGELOG.fullmatch(topic.removeprefix(f"{app_id}-"))
+    return found[1] if found is not None and topic.startswith(f"{app_id}-") else None
 
 
 def vanished(plans: Iterable[str], present: Collection[str], app_id: str, jobs: Iterable[str]) -> set[str]:

@@ -50,6 +50,8 @@ class LiveCounts:
         unreadable: records that could not be read.
         ignored: those that the format lets go, with ``ignore-parse-errors``.
         failed: rows on which an expression failed.
+        nulls: records without value that the table lets go.
+        kept_out: rows of tables of lookup joins that joins cannot find, by reason.
         first: what was wrong with the first of the unreadable or failed ones.
     """
 
@@ -59,6 +61,8 @@ class LiveCounts:
     unreadable: int = 0
     ignored: int = 0
     failed: int = 0
+    nulls: int = 0
+    kept_out: Mapping[str, int] = field(default_factory=dict)
     first: str = field(default="")
 
     def note(self, problem: str) -> None:
@@ -74,6 +78,8 @@ class LiveCounts:
             "unreadable": self.unreadable,
             "ignored": self.ignored,
             "failed": self.failed,
+            "without value": self.nulls,
+            **{reason.replace("_", " "): count for reason, count in self.kept_out.items()},
         }
         told = ", ".join(f"{count:,} {what}" for what, count in counted.items() if count)
         return f"{told}; the first: {self.first}" if told and self.first else told
@@ -168,16 +174,7 @@ class LiveQuery:
         async with self._filled(registries, found) as works, self._reader(counts) as (consumer, partitions):
             forgotten = time.monotonic()
             while not self._at_end(partitions):
-                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
-                for place, records in batches.items():
-                    for name in partitions[place]:
-                        await self._take(name, place.partition, partitions[place][name], records, decoders[name])
-                for place, tables_of in partitions.items():
-                    # Markers of transactions and compacted records are passed without a record.
-                    reached = await consumer.position(place)
-                    for one in tables_of.values():
-                        one.position = max(one.position, reached)
-                self._pass_time(consumer, partitions)
+                await self._round(consumer, partitions, decoders)
                 for work in works:
                     if work.done():
                         work.result()  # it fails where a table cannot be followed any more
@@ -203,7 +200,26 @@ class LiveQuery:
             yield works
         finally:
             await cancel(works)
+            self.counts.kept_out = dict(lookups.counters())
             await lookups.close()
+
+    async def _round(
+        self,
+        consumer: Any,
+        partitions: Mapping[TopicPartition, Mapping[str, _Partition]],
+        decoders: Mapping[str, RecordDecoder],
+    ) -> None:
+        """Take what there is."""
+        batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
+        for place, records in batches.items():
+            for name, partition in partitions[place].items():
+                await self._take(name, place.partition, partition, records, decoders[name])
+        for place, tables in partitions.items():
+            # Markers of transactions and compacted records are passed without a record.
+            reached = await consumer.position(place)
+            for one in tables.values():
+                one.position = max(one.position, reached)
+        self._pass_time(consumer, partitions)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -279,6 +295,7 @@ class LiveQuery:
         counts, rows = self.counts, decoded.rows
         counts.read += len(records)
         counts.ignored += decoded.ignored
+        counts.nulls += decoded.tombstones if self._sources[name].skips_nulls else 0
         counts.unreadable += len(decoded.bad)
         for record, error in decoded.bad[:1]:
             counts.note(f"{record.topic}[{record.partition}] offset {record.offset}: {error}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from anomaly_app.alerts.values import to_json
-from anomaly_app.operators import COLUMNS, TIME, Layout, Row
+from anomaly_app.operators import COLUMNS, Layout, Row
 
 ID_HEADER = "anomaly-id"
 """Id of the alert (or of the source record) of a record; by it a replay after a crash knows what is written already."""
@@ -97,19 +97,22 @@ class RowWriter:
         self._columns = [(column.name, to_json(column.type)) for column in layout.columns]
         self._source = source
 
-    def write(self, topic: str, rows: Sequence[Row], place: tuple[int, int], headers: Headers, about: str) -> Outgoing:
+    def write(
+        self, topic: str, shown: Sequence[Mapping[str, Any]], time: int, place: tuple[int, int], headers: Headers,
+        about: str,
+    ) -> Outgoing:  # fmt: skip
         """Rows of one problem.
 
         Args:
             topic: where to.
-            rows: concerned; the last one is where the problem arose.
+            shown: the rows concerned, as :meth:`show` gives them; the last one is where the problem arose.
+            time: event time of the last one.
             place: partition and offset of the last one in the source.
             headers: more of them.
             about: tells problems of one row apart.
         """
-        shown = [self.shown(row) for row in rows]
         value = msgspec.json.encode(shown[0] if len(shown) == 1 else shown)
-        where = coordinates(self._source, *place, rows[-1][TIME])
+        where = coordinates(self._source, *place, time)
         id_ = f"{self._source}-{place[0]}-{place[1]}-{about}"
         return _identified(topic, None, value, [], [*where, ("anomaly-payload", b"row"), *headers], id_)
 

@@ -41,7 +41,7 @@ class Overview:
                 {
                     "name": output.query.name,
                     "description": output.query.factory.description,
-                    "source": pipeline.source.topic,
+                    "source": pipeline.sources,
                     "sink": output.topic or None,
                     "alerts": output.alerts,
                     "late": output.late,

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any
-
-import msgspec
 
 from anomaly_app.alerts.builder import AlertBuilder
-from anomaly_app.conversions import timestamp_to_text
-from anomaly_app.errors import DataError, DecodeError
-from anomaly_app.formats.records import Decoded, RecordDecoder, RecordEncoder
+from anomaly_app.formats.records import RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
-from anomaly_app.operators import POSITION, TIME, Layout, Row
+from anomaly_app.operators import Layout
 from anomaly_app.runtime.changed import ChangeWriter, Printer
-from anomaly_app.runtime.decoding import PlanDecoder, SharedDecoder
-from anomaly_app.runtime.frames import FrameCodec
+from anomaly_app.runtime.feed import Feed, TableReader
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.settings import Settings
 
-MAX_ROW_BYTES = 300_000
-"""Of the columns that are read: two rows and a key must fit one record, of a repartition topic or a changelog."""
-SUSPECT_BYTES = MAX_ROW_BYTES // 5
-"""Records below it cannot hold such a row: a number of two characters takes nine bytes."""
-
-_value_size, _key_size = attrgetter("serialized_value_size"), attrgetter("serialized_key_size")
+LONGEST_NAME = 180
+"""Of job, tables and keys in the name of a topic, which has 249 characters at most."""
 
 
 @dataclass(slots=True)
@@ -74,32 +63,33 @@ class Pipeline:
         job: that the plan is of.
         plan: what runs.
         settings: of the worker.
-        partitions: of the source topic.
+        partitions: of the source topic, or of each one.
         registries: for Avro.
         sized: topics get as many partitions as wanted; else all have as many as the source.
+        readers: of the job's tables, by name: those that are missing are added.
     """
 
     def __init__(
-        self, job: Job, plan: Plan, settings: Settings, partitions: int, registries: Registries, *, sized: bool = True
-    ) -> None:
-        self.job, self.plan, self.partitions = job, plan, partitions
+        self, job: Job, plan: Plan, settings: Settings, partitions: int | Sequence[int], registries: Registries,
+        *, sized: bool = True, readers: dict[str, TableReader] | None = None,
+    ) -> None:  # fmt: skip
+        self.job, self.plan = job, plan
+        counts = [partitions] if isinstance(partitions, int) else list(partitions)
+        self.partitions = max(counts)
         self.source = plan.source
-        self.repartitioned = plan.routing is not Routing.DIRECT and partitions > 1
+        self.repartitioned = bool(plan.joint) or (plan.routing is not Routing.DIRECT and self.partitions > 1)
         self.name = self._name(settings.worker.app_id)
-        self.downstream = settings.worker.repartition_partitions or partitions
+        self.downstream = settings.worker.repartition_partitions or self.partitions
         if plan.routing is Routing.SINGLE and sized:
             self.downstream = 1
         self.repartition_topic = f"{settings.worker.app_id}-{self.name}-repartition"
-        self.late_topic, self.dead_letter_topic = f"{plan.source.topic}.late", f"{plan.source.topic}.dlq"
         self.alert_topic = settings.alerts.topic
-        self.max_ahead_ms = int(settings.worker.max_ahead_s * 1000)
-        idle = plan.source.idle_timeout_ms
-        self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
-        self._own_decoder = RecordDecoder(plan.source, plan.layout, registries.of(plan.source))
-        self.decoder: RecordDecoder | PlanDecoder = self._own_decoder
-        self.row_writer = RowWriter(plan.layout, plan.source.topic)
-        self._row_writers: dict[Layout, RowWriter] = {}
-        self.frames = FrameCodec(plan.layout)
+        self._row_writers: dict[tuple[Layout, int], RowWriter] = {}
+        self.feeds: list[Feed] = []
+        for number, (input_, count) in enumerate(zip(plan.inputs, counts, strict=True)):
+            source, registry = input_.source, registries.of(input_.source)
+            reader = None if readers is None else readers.setdefault(source.name, TableReader(source, registry))
+            self.feeds.append(Feed(input_, number, count, settings, reader, registry))
         self.outputs = [_output(query, AlertBuilder(job, plan, query), registries) for query in plan.queries]
 
     def _name(self, app_id: str) -> str:
@@ -107,10 +97,29 @@ class Pipeline:
 
         Its last two parts tell the job of the worker, and what is read in which way.
         """
-        job, source, keys = self.job.name, self.source, self.plan.queries[0].factory.partition_by
-        words = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([job, source.name.rpartition(".")[2], *(keys or ())]))
+        job, source = self.job.name, self.source
+        keys = self.plan.inputs[0].partition_by if self.plan.joint else self.plan.queries[0].factory.partition_by
+        tables = [one.source.name.rpartition(".")[2] for one in self.plan.inputs]
+        words = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([job, *tables, *(keys or ())]))
         way = [source.name, source.topic, str(self.repartitioned), "" if keys is None else repr(tuple(keys))]
-        return f"{words}-{job_mark(app_id, job)}-{_digest(*way)}"
+        for one in self.plan.inputs[1:]:
+            way += [one.source.name, one.source.topic, "" if one.partition_by is None else repr(one.partition_by)]
+        return f"{words[:LONGEST_NAME]}-{job_mark(app_id, job)}-{_digest(*way)}"
+
+    @property
+    def sources(self) -> str:
+        """Topics that the plan reads."""
+        return ", ".join(dict.fromkeys(feed.source.topic for feed in self.feeds))
+
+    @property
+    def upstreams(self) -> Iterable[int] | None:
+        """Numbers of the partitions in front of its repartition; None without one."""
+        return [number for feed in self.feeds for number in feed.upstreams] if self.repartitioned else None
+
+    @property
+    def by_clock(self) -> bool:
+        """Whether it reads a table with processing time."""
+        return any(feed.source.schema.proctime is not None for feed in self.feeds)
 
     @property
     def detect_topic(self) -> str:
@@ -122,49 +131,24 @@ class Pipeline:
         """And how many it has."""
         return self.downstream if self.repartitioned else self.partitions
 
-    def share(self, decoder: SharedDecoder) -> None:
-        """Decode together with other plans of the same source."""
-        self.decoder = PlanDecoder(decoder, self._own_decoder, self.plan.layout)
-
-    def writer_of(self, layout: Layout) -> RowWriter:
-        """What writes rows that a query has made."""
-        writer = self._row_writers.get(layout)
+    def writer_of(self, layout: Layout, feed: Feed) -> RowWriter:
+        """What writes rows that a query has made, for the topics of one of its tables."""
+        writer = self._row_writers.get((layout, feed.number))
         if writer is None:
-            writer = self._row_writers[layout] = RowWriter(layout, self.source.topic)
+            writer = self._row_writers[layout, feed.number] = RowWriter(layout, feed.source.topic)
         return writer
+
+    def state_table(self, feed: Feed | None) -> str:
+        """Name of the state table of its stages, or of those in front of its repartition that read a table."""
+        if feed is None:
+            return f"{self.name}-state"
+        return f"{self.name}-shuffle{feed.number or ''}"
 
     async def prepare(self) -> None:
         """Make sinks ready to encode (register schemas); raises RegistryError."""
         for output in self.outputs:
             if output.encoder is not None:
                 await output.encoder.prepare()
-
-    def decode(self, records: Sequence[Any], arrival_ms: int) -> Decoded:
-        """Rows of records, as :meth:`RecordDecoder.decode` gives them; rows that are too large are bad ones too."""
-        decoded = self.decoder.decode(records, arrival_ms)
-        if max(map(_value_size, records)) < SUSPECT_BYTES and max(map(_key_size, records)) < SUSPECT_BYTES:
-            return decoded
-        by_offset = {record.offset: record for record in records}
-        too_large: dict[int, int] = {}
-        for row in decoded.rows:
-            record = by_offset[row[POSITION]]
-            suspect = _value_size(record) >= SUSPECT_BYTES or _key_size(record) >= SUSPECT_BYTES
-            length = len(msgspec.msgpack.encode(row)) if suspect else 0
-            if length > MAX_ROW_BYTES:
-                too_large[record.offset] = length
-        for offset, length in too_large.items():
-            problem = f"the columns that are read take {length} bytes, and {MAX_ROW_BYTES} are the most that is held"
-            decoded.bad.append((by_offset[offset], DecodeError(problem)))
-        return decoded._replace(rows=[row for row in decoded.rows if row[POSITION] not in too_large])
-
-    def ahead_error(self, row: Row) -> DataError:
-        """Why a row with an absurd timestamp is set apart."""
-        try:
-            shown = timestamp_to_text(row[TIME], 3)
-        except DataError:
-            shown = f"{row[TIME]} ms"
-        hours = self.max_ahead_ms / 3_600_000
-        return DataError(f"event time {shown} is more than {hours:g} h ahead of the clock (worker.max_ahead_s)")
 
 
 def job_mark(app_id: str, job: str) -> str:

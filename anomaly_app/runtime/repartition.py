@@ -1,13 +1,14 @@
-"""Stages of a source that is not keyed as its queries need it: rows go by key through a repartition topic.
+"""Stages of sources that are not keyed as their queries need it: rows go by key through a repartition topic.
 
 Upstream, one stage for each source partition sends its rows on and tells its watermark; downstream, one stage for each
 partition of the repartition topic runs the queries over the rows of all upstream partitions. Time downstream is the
-least of the upstream watermarks. Upstream offsets rise, so what a crashed upstream sends again is recognised.
+least of the upstream watermarks. Upstream offsets rise, so what a crashed upstream sends again is recognised. The
+tables of a query that reads several share one topic: a task reads one log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,14 +16,17 @@ import msgspec
 from anomaly_app.errors import DecodeError
 from anomaly_app.eventtime import ReorderBuffer, split_ahead, with_times
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
+from anomaly_app.jobs.joint_task import JointTask
 from anomaly_app.jobs.task import TimeMode
-from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Arrivals, Row
+from anomaly_app.operators import COLUMNS, POSITION, TIME, Arrivals, Row
+from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, partition_of
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
 from anomaly_app.runtime.pipeline import Pipeline
-from anomaly_app.runtime.stage import DetectStage, Flush, Stage
+from anomaly_app.runtime.stage import DetectStage, Flush, Stage, shown_watermark
 from anomaly_app.schema import Changelog
-from anomaly_app.status import PartitionStatus
+from anomaly_app.status import InputStatus, PartitionStatus
+from anomaly_app.upstreams import upstream_of
 
 IDLE_AGAIN_S = 10.0
 """An idle partition says so again: downstream may have restarted meanwhile."""
@@ -34,46 +38,55 @@ class ShuffleStage(Stage):
     Args:
         checkpoint: of the last flush.
         run: of this worker, for the end of a bounded run.
+        feed: the table; None for the only one.
     """
 
     def __init__(
         self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None,
-        checkpoint: Checkpoint, run: str,
+        checkpoint: Checkpoint, run: str, feed: Feed | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(pipeline, topic, partition, epoch, end)
+        feed = pipeline.feeds[0] if feed is None else feed
+        super().__init__(pipeline, feed, topic, partition, epoch, end)
         self._run = run
-        self._rowtime = pipeline.source.mode is TimeMode.ROWTIME
-        self._timeless = pipeline.source.schema.changelog is Changelog.UPSERT
-        self._buffer = ReorderBuffer(pipeline.source.schema.watermark_delay_ms)
+        self._rowtime = feed.source.mode is TimeMode.ROWTIME
+        self._timeless = feed.source.schema.changelog is Changelog.UPSERT
+        self._buffer = ReorderBuffer(feed.source.schema.watermark_delay_ms)
         self._buffer.restore([], highest=checkpoint.highest, watermark=checkpoint.watermark)
         self._told = checkpoint.watermark
         self.position = checkpoint.next_position
-        self._partition_of = partition_of(pipeline.plan.layout, pipeline.plan.partition_by, pipeline.downstream)
+        self._partition_of = self._spread(feed, pipeline.downstream)
         self._waiting: list[list[Row]] = [[] for _ in range(pipeline.downstream)]
         self._cuts: list[list[tuple[int, int]]] = [[] for _ in range(pipeline.downstream)]
         """Where downstream must know a watermark before the next row: numbers of waiting rows, and watermarks."""
         self._idle_told: float | None = None
         self.shuffled = 0
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    def _spread(self, feed: Feed, downstream: int) -> Callable[[Row], int]:
+        """Where a row belongs."""
+        if feed.partition_by is None:
+            own = self.partition % downstream
+            return lambda row: own
+        return partition_of(feed.layout, feed.partition_by, downstream)
+
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Schemas of the records."""
-        await self.pipeline.decoder.prepare(records)
+        await self.feed.prepare(records, now_ms)
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Decode a batch and sort its rows by where they belong."""
-        pipeline = self.pipeline
-        decoded = pipeline.decode(records, now_ms)
+        pipeline, feed = self.pipeline, self.feed
+        decoded = feed.decode(records, now_ms)
         self.ignored += decoded.ignored
         self.tombstones += decoded.tombstones
         for record, error in decoded.bad:
             self.dead_letters += 1
-            self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))
+            self._records.append(raw(feed.dead_letter_topic, record, error_headers(error)))
         rows: Sequence[Row] = decoded.rows
         behind: Sequence[tuple[int, int]] = ()
         if self._rowtime:
             if self._timeless:
-                rows = with_times(rows, self._buffer.highest, now_ms + pipeline.max_ahead_ms)
-            rows, ahead = split_ahead(rows, now_ms + pipeline.max_ahead_ms)
+                rows = with_times(rows, self._buffer.highest, now_ms + feed.max_ahead_ms)
+            rows, ahead = split_ahead(rows, now_ms + feed.max_ahead_ms)
             late: Sequence[Row] = ()
             if pipeline.plan.needs_order:
                 late = self._buffer.add(rows)
@@ -98,7 +111,7 @@ class ShuffleStage(Stage):
 
     def _move_time(self, rows: Sequence[Row]) -> Sequence[tuple[int, int]]:
         """Move the watermark; gives the rows that are behind it, which pass: a query may still take them."""
-        buffer, delay = self._buffer, self.pipeline.source.schema.watermark_delay_ms
+        buffer, delay = self._buffer, self.feed.source.schema.watermark_delay_ms
         arrivals = Arrivals(rows, watermark=buffer.watermark, highest=buffer.highest, delay_ms=delay)
         buffer.watermark, buffer.highest = arrivals.watermark, arrivals.highest
         return arrivals.behind
@@ -111,16 +124,16 @@ class ShuffleStage(Stage):
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
-        pipeline = self.pipeline
+        feed = self.feed
         self.late += len(late)
         self.rejected += len(ahead)
-        for output in pipeline.outputs:
+        for output in self.pipeline.outputs:
             output.late += len(late)
         for row in late:
-            self._records.append(raw(pipeline.late_topic, by_offset[row[POSITION]], []))
+            self._records.append(raw(feed.late_topic, by_offset[row[POSITION]], []))
         for row in ahead:
-            error = error_headers(pipeline.ahead_error(row))
-            self._records.append(raw(pipeline.dead_letter_topic, by_offset[row[POSITION]], error))
+            error = error_headers(feed.ahead_error(row))
+            self._records.append(raw(feed.dead_letter_topic, by_offset[row[POSITION]], error))
 
     def tick(self, now: float) -> None:
         """Say downstream that there are no rows for now."""
@@ -140,7 +153,7 @@ class ShuffleStage(Stage):
             if not rows and not moved:
                 continue
             if what is What.IDLE:
-                frames = [self.pipeline.frames.encode(self.partition, watermark, rows, what)]
+                frames = [self.feed.frames.encode(self.partition, watermark, rows, what)]
             else:
                 frames = self._frames(rows, self._cuts[target], before, watermark)
                 self._cuts[target] = []
@@ -159,16 +172,16 @@ class ShuffleStage(Stage):
         frames: list[bytes] = []
         first = 0
         for number, reached in cuts:
-            frames += self.pipeline.frames.encode_all(self.partition, before, reached, rows[first:number])
+            frames += self.feed.frames.encode_all(self.partition, before, reached, rows[first:number])
             first, before = number, reached
-        return frames + self.pipeline.frames.encode_all(self.partition, before, watermark, rows[first:])
+        return frames + self.feed.frames.encode_all(self.partition, before, watermark, rows[first:])
 
     def _frame(self, target: int, data: bytes) -> Outgoing:
         return Outgoing(self.pipeline.repartition_topic, b"%d" % target, data, [], partition=target)
 
     def finish(self, now_ms: int) -> Flush:
         """Tell downstream that this is all."""
-        data = self.pipeline.frames.encode(self.partition, self._buffer.watermark, (), What.END, self._run)
+        data = self.feed.frames.encode(self.partition, self._buffer.watermark, (), What.END, self._run)
         return Flush([self._frame(target, data) for target in range(self.pipeline.downstream)])
 
     def status(self, now: float) -> PartitionStatus:
@@ -177,13 +190,13 @@ class ShuffleStage(Stage):
         return PartitionStatus(
             job=self.pipeline.job.name,
             queries=tuple(query.name for query in self.pipeline.plan.queries),
-            source=self.pipeline.source.topic,
+            source=self.feed.source.topic,
             topic=self.topic,
             partition=self.partition,
             rows=self.shuffled,
             rows_per_s=self.rate.at(now, self.shuffled),
             lag=max(0, self.highwater - self.position),
-            watermark_ms=watermark if watermark > MIN_WATERMARK else None,
+            watermark_ms=shown_watermark(watermark),
             buffered=0,
             late=self.late,
             rejected=self.rejected,
@@ -193,49 +206,53 @@ class ShuffleStage(Stage):
 
 
 class MergeStage(DetectStage):
-    """A partition behind a repartition: rows of all upstream partitions, in event-time order."""
+    """A partition behind a repartition: rows of all upstream partitions."""
 
-    def __init__(self, *args: Any, run: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, run: str, bounded: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._run = run
+        self._run, self._bounded = run, bounded
         self._ended: set[int] = set()
-        self._width = COLUMNS + len(self.pipeline.plan.layout.columns)
+        self._upstreams = set(self.pipeline.upstreams or ())
         self.resume_frame = 0
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Nothing: frames are the worker's own."""
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Rows and watermarks of some frames."""
-        task, decoder = self.task, self.pipeline.frames
+        task, feeds = self.task, self.pipeline.feeds
         for record in records:
             try:
                 frame = decode_head(record.value)
             except msgspec.DecodeError as error:
                 self._refuse(record, f"not a frame of this worker's repartition: {error}")
                 continue
+            upstream = upstream_of(frame.input, frame.upstream)
+            if upstream not in self._upstreams:
+                self._refuse(record, f"a frame of partition {frame.upstream} of table {frame.input}, which is not read")
+                continue
             try:
-                rows, offsets = decoder.decode(frame, record.offset)
+                rows, offsets = feeds[frame.input].frames.decode(frame, record.offset)
             except (DecodeError, msgspec.DecodeError) as error:
                 self._refuse(record, str(error))
                 rows, offsets = [], []
             end = (record.offset + 1) << POSITION_BITS
             if rows:
-                task.process_from(frame.upstream, rows, offsets, end=end - 1)
+                task.process_from(upstream, rows, offsets, end=end - 1)
             if frame.what == What.END:
                 if frame.run == self._run:
-                    self._ended.add(frame.upstream)
-            task.upstream_watermark(frame.upstream, frame.watermark, end=end, idle=frame.what == What.IDLE)
+                    self._ended.add(upstream)
+            idle = frame.what == What.IDLE or (frame.what == What.END and not self._bounded)
+            task.upstream_watermark(upstream, frame.watermark, end=end, idle=idle)
         output = task.take()
         for row in output.late:
             self.late += 1
-            record = self.pipeline.row_writer.write(self.pipeline.late_topic, [row], self.place(row), [], "late")
-            self._records.append(record)
+            self._records.append(self.write_rows([row], [], "late", late=True))
         self.keep(output)
 
     def _refuse(self, record: Any, problem: str) -> None:
         self.dead_letters += 1
-        self._records.append(raw(self.pipeline.dead_letter_topic, record, error_headers(DecodeError(problem))))
+        self._records.append(raw(self.feed.dead_letter_topic, record, error_headers(DecodeError(problem))))
 
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Findings, and the checkpoint, which says which frames a restart would read."""
@@ -244,10 +261,34 @@ class MergeStage(DetectStage):
         self.resume_frame = flush.checkpoint.resume.position >> POSITION_BITS
 
     def place(self, row: Row) -> tuple[int, int]:
-        """Where the row stands in the source: behind the columns."""
-        return row[self._width], row[self._width + 1]
+        """Where the row stands in its source: behind the columns; one that comes from no table has no such place."""
+        upstream, offset = self.behind(row) or (0, 0)
+        return upstream, offset
+
+    def behind(self, row: Row) -> Row:
+        """Upstream partition, and offset there."""
+        return row[-2:] if len(row) >= COLUMNS + 2 and row[-1] is not None else ()
 
     @property
     def at_end(self) -> bool:
         """Every upstream partition has ended in this run."""
-        return len(self._ended) >= self.pipeline.partitions
+        return len(self._ended) >= len(self._upstreams)
+
+    def status(self, now: float) -> PartitionStatus:
+        """For the page; of several tables also how far each is, and which holds time back."""
+        status, task = super().status(now), self.task
+        if not isinstance(task, JointTask):
+            return status
+        timed = [number for number in task.timed if not task.is_idle(number)]
+        slowest = min(timed, key=task.watermarks.__getitem__, default=None) if len(timed) > 1 else None
+        inputs = [
+            InputStatus(
+                table=feed.source.name,
+                topic=feed.source.topic,
+                watermark_ms=shown_watermark(task.watermarks[feed.number]),
+                idle=task.is_idle(feed.number),
+                holds=feed.number == slowest,
+            )
+            for feed in self.pipeline.feeds
+        ]
+        return msgspec.structs.replace(status, inputs=tuple(inputs))

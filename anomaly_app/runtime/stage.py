@@ -19,6 +19,7 @@ from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import EvaluationError
 from anomaly_app.graph.vertices import place_in_source, row_number
 from anomaly_app.jobs.checkpoint import Checkpoint
+from anomaly_app.jobs.joint_task import JointTask
 from anomaly_app.jobs.model import Alerts
 from anomaly_app.jobs.task import Output, PartitionTask
 from anomaly_app.operators import (
@@ -26,16 +27,19 @@ from anomaly_app.operators import (
     MAX_WATERMARK,
     MIN_WATERMARK,
     POSITION,
+    TIME,
     Finding,
     InnerRow,
     Layout,
     Problem,
     Row,
 )
+from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.outgoing import (
     MAX_RECORD_BYTES,
     NODE_HEADER,
+    Headers,
     Outgoing,
     error_headers,
     raw,
@@ -45,6 +49,7 @@ from anomaly_app.runtime.outgoing import (
 )
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.status import PartitionStatus
+from anomaly_app.upstreams import input_of, partition_of
 
 SILENCE_KEY = b"\0silence"
 """Of the state entry of :class:`SilenceWatch`, in the state of the partition 0 of its source."""
@@ -113,6 +118,7 @@ class Stage:
 
     Args:
         pipeline: of the plan.
+        feed: the table that it reads; behind a repartition of several tables the first one.
         topic: that it reads.
         partition: of that topic.
         epoch: of the seek that it began with.
@@ -126,8 +132,9 @@ class Stage:
             rows that come now are those of another run.
     """
 
-    def __init__(self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None) -> None:
-        self.pipeline, self.topic, self.partition, self.epoch, self.end = pipeline, topic, partition, epoch, end
+    def __init__(self, pipeline: Pipeline, feed: Feed, topic: str, partition: int, epoch: int, end: int | None) -> None:
+        self.pipeline, self.feed = pipeline, feed
+        self.topic, self.partition, self.epoch, self.end = topic, partition, epoch, end
         self.wake = asyncio.Event()
         self.flushed = asyncio.Event()
         self.flushed.set()
@@ -171,7 +178,7 @@ class Stage:
         if not records:
             pending.done()
             return
-        await self.prepare(records)
+        await self.prepare(records, now_ms)
         while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():
             self.flushed.clear()
             await self.flushed.wait()
@@ -202,7 +209,7 @@ class Stage:
         self.settled.clear()
         self.wake.set()
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Fetch what decoding needs."""
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
@@ -216,7 +223,7 @@ class Stage:
 
     def tick(self, now: float) -> None:
         """Time passes (monotonic, in s): a partition that is read to its end and gets no rows becomes idle."""
-        timeout = self.pipeline.idle_timeout_s
+        timeout = self.feed.idle_timeout_s
         # Not "dirty": what there is to flush may be news of other partitions only.
         if self.pending_rows or self.position < self.highwater or not timeout:
             self._quiet_since, self.idle = None, False
@@ -271,30 +278,32 @@ class DetectStage(Stage):
     """A partition that is read as its plan's queries need it."""
 
     def __init__(
-        self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None, task: PartitionTask
-    ) -> None:
-        super().__init__(pipeline, topic, partition, epoch, end)
+        self, pipeline: Pipeline, topic: str, partition: int, epoch: int, end: int | None,
+        task: PartitionTask | JointTask,
+    ) -> None:  # fmt: skip
+        super().__init__(pipeline, pipeline.feeds[0], topic, partition, epoch, end)
         self.task = task
         self.queries = {slot: f"{pipeline.job.name}/{name}" for slot, name in pipeline.plan.slots.items()}
         self._findings: list[tuple[int, Finding]] = []
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Schemas of the records."""
-        await self.pipeline.decoder.prepare(records)
+        await self.feed.prepare(records, now_ms)
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Decode a batch, sort out what is bad, and give the rest to the task."""
-        pipeline, task = self.pipeline, self.task
-        decoded = pipeline.decode(records, now_ms)
+        feed, task = self.feed, self.task
+        assert isinstance(task, PartitionTask), "several tables come through a repartition"
+        decoded = feed.decode(records, now_ms)
         replay_end = task.replay_end
         self.ignored += decoded.ignored
         self.tombstones += decoded.tombstones
         for record, error in decoded.bad:
             if record.offset >= replay_end:
                 self.dead_letters += 1
-                self._records.append(raw(pipeline.dead_letter_topic, record, error_headers(error)))
+                self._records.append(raw(feed.dead_letter_topic, record, error_headers(error)))
         end = records[-1].offset + 1
-        task.process(decoded.rows, end=end, latest_ms=now_ms + pipeline.max_ahead_ms)
+        task.process(decoded.rows, end=end, latest_ms=now_ms + feed.max_ahead_ms)
         output = task.take()
         if output.late or output.ahead:
             self._set_apart(records, output.late, output.ahead)
@@ -302,15 +311,14 @@ class DetectStage(Stage):
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
-        pipeline = self.pipeline
+        feed = self.feed
         for row in late:
             self.late += 1
-            self._records.append(raw(pipeline.late_topic, by_offset[row[POSITION]], []))
+            self._records.append(raw(feed.late_topic, by_offset[row[POSITION]], []))
         for row in ahead:
             self.rejected += 1
-            self._records.append(
-                raw(pipeline.dead_letter_topic, by_offset[row[POSITION]], error_headers(pipeline.ahead_error(row)))
-            )
+            error = error_headers(feed.ahead_error(row))
+            self._records.append(raw(feed.dead_letter_topic, by_offset[row[POSITION]], error))
 
     def keep(self, output: Output) -> None:
         """Hold findings for the flush, and make records of what a rule failed on and of its own rows that were late."""
@@ -330,24 +338,43 @@ class DetectStage(Stage):
         pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
         self.late += 1
         headers = text_headers([*self._whose(number), (NODE_HEADER, late.node)])
-        place, about = self._inner_place(late.row, late.layout), f"{pipeline.job.name}-{query}-late-{late.number}"
-        writer = pipeline.writer_of(late.layout)
-        self._records.append(writer.write(pipeline.late_topic, [late.row], place, headers, about))
+        about = f"{pipeline.job.name}-{query}-late-{late.number}"
+        self._records.append(self.write_rows([late.row], headers, about, layout=late.layout, late=True))
 
     def _dead_letter(self, number: int, problem: Problem) -> None:
         pipeline, query = self.pipeline, self.pipeline.plan.queries[number].name
         self.dead_letters += 1
         headers = error_headers(problem.error, [*self._whose(number), (NODE_HEADER, problem.node)])
         about = f"{pipeline.job.name}-{query}-{len(problem.rows)}"
-        if problem.layout is None:
-            writer, place = pipeline.row_writer, self.place(problem.rows[-1])
-        else:
-            writer, place = pipeline.writer_of(problem.layout), self._inner_place(problem.rows[-1], problem.layout)
+        if problem.layout is not None:
             about += f"-{row_number(problem.rows[-1], COLUMNS + len(problem.layout.columns))}"
-        self._records.append(writer.write(pipeline.dead_letter_topic, problem.rows, place, headers, about))
+        self._records.append(self.write_rows(problem.rows, headers, about, layout=problem.layout))
+
+    def write_rows(
+        self, rows: Sequence[Row], headers: Headers, about: str, *, layout: Layout | None = None, late: bool = False
+    ) -> Outgoing:
+        """Rows as a record for the topic of what is late, or of dead letters, of the table that the last one is of.
+
+        Args:
+            rows: of tables, or that a query has made.
+            headers: of the record.
+            about: tells problems of one row apart.
+            layout: of rows that a query has made; None for those of tables.
+            late: they are late; else something failed on them.
+        """
+        feeds = self.pipeline.feeds
+        upstream, offset = self.place(rows[-1]) if layout is None else self._inner_place(rows[-1], layout)
+        feed = feeds[input_of(upstream)]
+        if layout is None:
+            writer, shown = feed.row_writer, [feeds[input_of(self.place(row)[0])].show(row) for row in rows]
+        else:
+            writer = self.pipeline.writer_of(layout, feed)
+            shown = [writer.shown(row) for row in rows]
+        topic, place = feed.late_topic if late else feed.dead_letter_topic, (partition_of(upstream), offset)
+        return writer.write(topic, shown, rows[-1][TIME], place, headers, about)
 
     def _inner_place(self, row: Row, layout: Layout) -> tuple[int, int]:
-        """Partition and offset of the last row of the source that a row of a query was made of."""
+        """Upstream partition and offset of the last row of a source that a row of a query was made of."""
         offset, partition = place_in_source(row, COLUMNS + len(layout.columns))
         return self.partition if partition is None else partition, offset
 
@@ -358,8 +385,12 @@ class DetectStage(Stage):
         self.touch()
 
     def place(self, row: Row) -> tuple[int, int]:
-        """Partition and offset of a row in the source."""
+        """Upstream partition (of one table: its partition) and offset of a row in the source."""
         return self.partition, row[POSITION]
+
+    def behind(self, row: Row) -> Row:
+        """What stands behind the columns of a row of a source."""
+        return ()
 
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Findings as results and alerts, and the checkpoint."""
@@ -408,10 +439,8 @@ class DetectStage(Stage):
 
     def _refused(self, number: int, finding: Finding, error: EvaluationError) -> None:
         """A finding that has no form in the format of its table."""
-        plan = self.pipeline.plan
-        columns = Layout(tuple(plan.queries[number].factory.output))
-        behind = finding.last[COLUMNS + len(plan.layout.columns) :]
-        row = (*finding.last[:COLUMNS], *finding.values, *behind)
+        columns = Layout(tuple(self.pipeline.plan.queries[number].factory.output))
+        row = (*finding.last[:COLUMNS], *finding.values, *self.behind(finding.last))
         self._dead_letter(number, Problem(error, [row], finding.key, "result", columns))
 
     def finish(self, now_ms: int) -> Flush | None:
@@ -427,17 +456,16 @@ class DetectStage(Stage):
     def status(self, now: float) -> PartitionStatus:
         """For the page."""
         task = self.task
-        watermark = task.watermark
         return PartitionStatus(
             job=self.pipeline.job.name,
             queries=tuple(query.name for query in self.pipeline.plan.queries),
-            source=self.pipeline.source.topic,
+            source=self.pipeline.sources,
             topic=self.topic,
             partition=self.partition,
             rows=task.rows,
             rows_per_s=self.rate.at(now, task.rows),
             lag=max(0, self.highwater - self.position),
-            watermark_ms=watermark if MIN_WATERMARK < watermark < MAX_WATERMARK else None,
+            watermark_ms=shown_watermark(task.watermark),
             buffered=task.buffered,
             late=self.late,
             rejected=self.rejected,
@@ -445,6 +473,11 @@ class DetectStage(Stage):
             duplicates=task.duplicates,
             repartitioned=self.pipeline.repartitioned,
         )
+
+
+def shown_watermark(watermark: int) -> int | None:
+    """A watermark for the page; None before the first row and behind the last one."""
+    return watermark if MIN_WATERMARK < watermark < MAX_WATERMARK else None
 
 
 def alert_key(alert: Alert) -> bytes:

@@ -103,7 +103,7 @@ class Watch:
         """Windows over processing time end by the clock, where no row comes that would end them."""
         for stages in self._worker.stages.values():
             for stage in stages:
-                if not isinstance(stage, DetectStage) or stage.pipeline.source.schema.proctime is None:
+                if not isinstance(stage, DetectStage) or not stage.pipeline.by_clock:
                     continue
                 if stage.task.is_due(time_ms):
                     stage.advance(time_ms)
@@ -139,7 +139,7 @@ class Watch:
             if self._worker.revoking or "broker" in self._worker.trouble:
                 continue
             for stage in watching:
-                topic, count = stage.topic, stage.pipeline.partitions
+                topic, count = stage.topic, stage.feed.partitions
                 places = [TP(topic, partition) for partition in range(count)]
                 try:
                     ends = await self._worker.app.consumer.highwaters(*places)

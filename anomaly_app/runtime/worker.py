@@ -22,6 +22,7 @@ from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
 from anomaly_app.runtime.lookups import Lookups
@@ -87,21 +88,17 @@ class Worker:
         self.state = (False, "starting")
         self.trouble: dict[str, str] = {}
         self.crashed = ""
-        self._by_topic: dict[str, list[tuple[Pipeline, bool]]] = {}
+        self._by_topic: dict[str, list[tuple[Pipeline, Feed | None]]] = {}
         self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
-            if pipeline.repartitioned:
-                self._by_topic.setdefault(pipeline.source.topic, []).append((pipeline, True))
-            self._by_topic.setdefault(pipeline.detect_topic, []).append((pipeline, False))
+            for feed in pipeline.feeds if pipeline.repartitioned else ():
+                self._by_topic.setdefault(feed.source.topic, []).append((pipeline, feed))
+            self._by_topic.setdefault(pipeline.detect_topic, []).append((pipeline, None))
 
     @property
     def topics(self) -> list[str]:
         """Topics of the lane."""
         return list(self._by_topic)
-
-    def state_name(self, pipeline: Pipeline, upstream: bool) -> str:
-        """Name of the state table of a pipeline's stages."""
-        return f"{pipeline.name}-{'shuffle' if upstream else 'state'}"
 
     # --- batches in -----------------------------------------------------------------------------------
 
@@ -114,15 +111,15 @@ class Worker:
             batch.dropped = True  # read again after the seek
             event.ack()
             return
-        pending = Pending(event, len(stages))
+        pending, now_ms = Pending(event, len(stages)), _now_ms()
         for stage in stages:
-            await self._take(stage, pending, batch)
+            await self._take(stage, pending, batch, now_ms)
 
-    async def _take(self, stage: Stage, pending: Pending, batch: Batch) -> None:
+    async def _take(self, stage: Stage, pending: Pending, batch: Batch, now_ms: int) -> None:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                await stage.take(pending, batch, time.time_ns() // 1_000_000)
+                await stage.take(pending, batch, now_ms)
             except RegistryError as error:
                 if not error.retriable:
                     raise
@@ -181,7 +178,7 @@ class Worker:
         for to_stderr, line in flush.lines:
             print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
         if flush.checkpoint is not None:
-            table = self.tables[self.state_name(stage.pipeline, isinstance(stage, ShuffleStage))]
+            table = self.tables[stage.pipeline.state_table(stage.feed if isinstance(stage, ShuffleStage) else None)]
             stored = Stored(flush.checkpoint, self._outputs(stage), queries=stage.queries)
             for entries in steps(stored, flush.changes):
                 await self._store(table, stage.partition, entries)
@@ -256,21 +253,22 @@ class Worker:
         for tp in places:
             stages, starts = [], []
             first, end = earliest.get(tp) or 0, latest.get(tp) or 0
-            for pipeline, upstream in self._by_topic[tp.topic]:
-                table = self.tables[self.state_name(pipeline, upstream)]
+            for pipeline, feed in self._by_topic[tp.topic]:
+                table = self.tables[pipeline.state_table(feed)]
                 stored, entries, settle = table.read(tp.partition)
                 if settle:
                     await self._store(table, tp.partition, settle)
                 if stored is not None:
                     seen.append(stored)
-                start = None if always_from_the_beginning(pipeline.source) else committed[tp]
+                source = (feed or pipeline.feeds[0]).source
+                start = None if always_from_the_beginning(source) else committed[tp]
                 if stored is None and start is None:
-                    start = await self._first_position(pipeline, upstream, tp, first, end)
+                    start = await self._first_position(pipeline, feed, tp, first, end)
                 stop = None
-                if upstream or not pipeline.repartitioned:
+                if feed is not None or not pipeline.repartitioned:
                     bounded = self.loaded.settings.worker.bounded
-                    stop = await last_position(pipeline.source, bounded, tp, end, self._reader)
-                stage, position = self._stage(pipeline, upstream, tp, epoch, stored, entries, start or 0, stop)
+                    stop = await last_position(source, bounded, tp, end, self._reader)
+                stage, position = self._stage(pipeline, feed, tp, epoch, stored, entries, start or 0, stop)
                 if position < first:
                     log.warning("%s[%d]: offsets %d to %d are gone (retention)", *tp, position, first - 1)
                     position = first
@@ -284,7 +282,7 @@ class Worker:
                 if stored is None:
                     fresh.append(stage)
                 else:
-                    reached = stored.checkpoint.next_position >> self._shift(pipeline, upstream)
+                    reached = stored.checkpoint.next_position >> self._shift(pipeline, feed)
                     ahead = MAX_PENDING_ROWS + self.loaded.settings.worker.batch_rows
                     stage.replays = Replays(min(end, reached + ahead), stored.outputs)
             self.stages[tp.topic, tp.partition] = stages
@@ -304,48 +302,53 @@ class Worker:
         return positions
 
     def _stage(
-        self, pipeline: Pipeline, upstream: bool, tp: Any, epoch: int, stored: Stored | None,
+        self, pipeline: Pipeline, feed: Feed | None, tp: Any, epoch: int, stored: Stored | None,
         entries: Mapping[bytes, bytes], start: int, stop: int | None,
     ) -> tuple[Stage, int]:  # fmt: skip
-        """A stage, and the offset from which its topic must be read."""
-        stage, position = self._bare_stage(pipeline, upstream, tp, epoch, stored, entries, start, stop)
-        after_ms = self.silences.get(pipeline)
+        """A stage, and the offset from which its topic must be read; a feed is read for a repartition."""
+        stage, position = self._bare_stage(pipeline, feed, tp, epoch, stored, entries, start, stop)
+        after_ms = self.silences.get(stage.feed)
         # One stage of all workers watches over a source; its state goes where the partition goes.
-        if after_ms and tp.partition == 0 and upstream is pipeline.repartitioned:
-            stage.silence = SilenceWatch(pipeline.job, pipeline.source, after_ms, entries.get(SILENCE_KEY))
+        if after_ms and tp.partition == 0 and (feed is not None) is pipeline.repartitioned:
+            stage.silence = SilenceWatch(pipeline.job, stage.feed.source, after_ms, entries.get(SILENCE_KEY))
         return stage, position
 
     def _bare_stage(
-        self, pipeline: Pipeline, upstream: bool, tp: Any, epoch: int, stored: Stored | None,
+        self, pipeline: Pipeline, feed: Feed | None, tp: Any, epoch: int, stored: Stored | None,
         entries: Mapping[bytes, bytes], start: int, stop: int | None,
     ) -> tuple[Stage, int]:  # fmt: skip
-        shift = self._shift(pipeline, upstream)
+        shift = self._shift(pipeline, feed)
         fresh = Checkpoint(next_position=start << shift, resume=Mark(position=start << shift))
         checkpoint = stored.checkpoint if stored is not None else fresh
-        if upstream:
-            shuffle = ShuffleStage(pipeline, tp.topic, tp.partition, epoch, stop, checkpoint, self.run)
+        if feed is not None:
+            shuffle = ShuffleStage(pipeline, tp.topic, tp.partition, epoch, stop, checkpoint, self.run, feed)
             return shuffle, checkpoint.next_position
-        upstreams = range(pipeline.partitions) if pipeline.repartitioned else None
-        task = pipeline.plan.create_task(upstreams)
+        task = pipeline.plan.create_task(pipeline.upstreams)
         position = task.restore(checkpoint, entries) >> shift
         stage: DetectStage
         if pipeline.repartitioned:
-            stage = MergeStage(pipeline, tp.topic, tp.partition, epoch, None, task, run=self.run)
+            ends = all(map(self._is_bounded, pipeline.feeds))
+            stage = MergeStage(pipeline, tp.topic, tp.partition, epoch, None, task, run=self.run, bounded=ends)
         else:
             stage = DetectStage(pipeline, tp.topic, tp.partition, epoch, stop, task)
         stage.position = position
         return stage, position
 
-    @staticmethod
-    def _shift(pipeline: Pipeline, upstream: bool) -> int:
-        """Bits of a position that are not the offset in the topic."""
-        return POSITION_BITS if pipeline.repartitioned and not upstream else 0
+    def _is_bounded(self, feed: Feed) -> bool:
+        """Whether a table is read to its present end only."""
+        return self.loaded.settings.worker.bounded or feed.source.bounded
 
-    async def _first_position(self, pipeline: Pipeline, upstream: bool, tp: Any, first: int, end: int) -> int:
+    @staticmethod
+    def _shift(pipeline: Pipeline, feed: Feed | None) -> int:
+        """Bits of a position that are not the offset in the topic."""
+        return POSITION_BITS if pipeline.repartitioned and feed is None else 0
+
+    async def _first_position(self, pipeline: Pipeline, feed: Feed | None, tp: Any, first: int, end: int) -> int:
         """Where a partition begins that neither state nor group know."""
-        if pipeline.repartitioned and not upstream:
+        if pipeline.repartitioned and feed is None:
             return first
-        return await first_position(pipeline.source, self.loaded.settings.worker.startup, tp, first, end, self._reader)
+        source = (feed or pipeline.feeds[0]).source
+        return await first_position(source, self.loaded.settings.worker.startup, tp, first, end, self._reader)
 
     async def _recognise(self, seen: Sequence[Stored]) -> None:
         """Read which alerts were written behind the last checkpoints: a replay must not write them again."""
@@ -379,28 +382,29 @@ class Worker:
         await self._forget()
 
 
-def _silences(loaded: LoadedSettings, pipelines: Sequence[Pipeline]) -> dict[Pipeline, int]:
-    """For each source table that may fall silent the pipeline that watches over it, and after how many ms.
+def _silences(loaded: LoadedSettings, pipelines: Sequence[Pipeline]) -> dict[Feed, int]:
+    """For each source table that may fall silent the feed that watches over it, and after how many ms.
 
     Raises:
         SettingsError: a table that no job reads is named.
     """
     limits, settings = loaded.settings.alerts.silences, loaded.settings
-    names = {name for pipeline in pipelines for name in (pipeline.source.name, pipeline.source.name.rpartition(".")[2])}
+    feeds = [(pipeline.job.name, feed) for pipeline in pipelines for feed in pipeline.feeds]
+    names = {name for _, feed in feeds for name in (feed.source.name, feed.source.name.rpartition(".")[2])}
     for table in limits:
         if table and table not in names:
             near = difflib.get_close_matches(table, sorted(names), 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; they read {', '.join(sorted(names))}"
             raise loaded.error("alerts.silence_after", f"no job reads a table {table!r}{hint}")
-    found: dict[Pipeline, int] = {}
+    found: dict[Feed, int] = {}
     watched: set[tuple[str, str]] = set()
-    for pipeline in pipelines:
-        name = pipeline.source.name
+    for job, feed in feeds:
+        name = feed.source.name
         after_ms = limits.get(name, limits.get(name.rpartition(".")[2], limits.get("", 0)))
-        bounded = settings.worker.bounded or pipeline.source.bounded
-        if after_ms and not bounded and (pipeline.job.name, name) not in watched:
-            watched.add((pipeline.job.name, name))
-            found[pipeline] = after_ms
+        bounded = settings.worker.bounded or feed.source.bounded
+        if after_ms and not bounded and (job, name) not in watched:
+            watched.add((job, name))
+            found[feed] = after_ms
     return found
 
 

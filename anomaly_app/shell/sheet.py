@@ -9,9 +9,8 @@ from prompt_toolkit.utils import get_cwidth
 
 from anomaly_app.schema import Column
 from anomaly_app.shell.cells import cells_function, fitted, width_of
-from anomaly_app.shell.left import Left
 from anomaly_app.shell.tableau import OP
-from anomaly_app.shell.views import Changes
+from anomaly_app.shell.views import Changes, left_of
 
 GAP = "  "
 """Between two columns."""
@@ -95,7 +94,7 @@ class Sheet:
     def __init__(self, columns: Sequence[Column], width: int, most: int, *, changes: bool) -> None:
         cells = cells_function(columns)
         self._fixed = int(changes)
-        self._content: Content = Log(most) if changes else Left(most, key=lambda row: cells([row])[0])
+        self._content: Content = Log(most) if changes else left_of(columns, most)
         names, widths = [column.name for column in columns], [width_of(column.type, width) for column in columns]
         self.names = [OP, *names] if changes else names
         widths = [len(OP), *widths] if changes else widths

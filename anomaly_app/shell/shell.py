@@ -18,7 +18,9 @@ from anomaly_app.jobs.lookups import Lookup, bind_lookups
 from anomaly_app.jobs.model import Sink, Source
 from anomaly_app.jobs.precedence import settle, settle_tables
 from anomaly_app.jobs.tables import bind_sink, bind_source
+from anomaly_app.operators import Finding
 from anomaly_app.patterns.rule import Limits
+from anomaly_app.runtime.changed import Printer
 from anomaly_app.runtime.insert import write_rows
 from anomaly_app.runtime.live import LiveQuery
 from anomaly_app.runtime.topics import forget_topics
@@ -45,7 +47,7 @@ from anomaly_app.shell.statements import (
 )
 from anomaly_app.shell.tableau import Tableau, rows_in_set
 from anomaly_app.shell.terminal import Terminal
-from anomaly_app.shell.views import JsonView, LeftView, TableauView, View
+from anomaly_app.shell.views import JsonView, LeftView, TableauView, View, left_of
 from anomaly_app.sql import parse_statements, parse_type
 from anomaly_app.sql.commands import TELLS, Explain, Show
 from anomaly_app.sql.parser import Statement
@@ -226,14 +228,15 @@ class Shell:
     def _show(self, result: Result) -> None:
         """Rows that are all there, as those of a query."""
         view = self._view([Column(name, parse_type(type_)) for name, type_ in result.columns])
-        view.take(in_memory_form(result))
+        view.take(in_memory_form(result, result.changes or [("+I", row) for row in result.rows]))
         view.end(stopped=False)
 
     def _view(self, columns: Sequence[Column]) -> View:
         options, terminal = self.options, self.terminal
+        at_the_end = options.batch or options.mode is Mode.TABLE
         if self._json:
-            return JsonView(columns, terminal.write)
-        if options.batch or options.mode is Mode.TABLE:
+            return JsonView(columns, terminal.write, left_of(columns, options.most_rows) if at_the_end else None)
+        if at_the_end:
             return LeftView(columns, options.width, options.most_rows, terminal.write, terminal.note)
         return TableauView(columns, options.width, terminal.write, terminal.note)
 
@@ -254,7 +257,8 @@ class Shell:
                 topics[table.name] = bind_source(create, create.text, warnings)
                 self.warn(warnings)
         if topics and memory:
-            problem = f"table {memory[0].name} is in memory and {next(iter(topics))} is a topic: a query reads one kind"
+            where = "in a file" if memory[0].file is not None else "in memory"
+            problem = f"table {memory[0].name} is {where} and {next(iter(topics))} is a topic: a query reads one kind"
             raise SqlValidationError(problem, sql, *memory[0].span)
         return topics
 
@@ -314,7 +318,14 @@ class Shell:
         sink = bind_sink(create, create.text, warnings)
         loaded = self.settled([sink], warnings)
         result = run_bound(bound, self.session.catalog.data, sql)
-        rows = [row for _, row in in_memory_form(result)]
+        if not sink.topic:
+            if sink.connector == "print":
+                printer = Printer(sink)
+                for change, row in in_memory_form(result, result.changes):
+                    self.terminal.write(printer.line(Finding((), 0, row, (), change=change)))
+            self._done()
+            return
+        rows = [row for _, row in in_memory_form(result, [("+I", row) for row in result.rows])]
         if interruptible(write_rows(sink, rows, loaded)):
             raise KeyboardInterrupt
         self._done(f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'} written to {name}.")
@@ -368,10 +379,11 @@ def _word(cell: Any) -> str:
     return ("TRUE" if cell else "FALSE") if isinstance(cell, bool) else str(cell)
 
 
-def in_memory_form(result: Result) -> list[tuple[Change, tuple[Any, ...]]]:
-    """The changes of a result, with values as the engine has them."""
+def in_memory_form(
+    result: Result, changes: Iterable[tuple[str, tuple[Any, ...]]]
+) -> list[tuple[Change, tuple[Any, ...]]]:
+    """Changes of a result, with values as the engine has them."""
     converts = [to_internal(parse_type(type_)) for _, type_ in result.columns]
-    changes = result.changes or [("+I", row) for row in result.rows]
     return [
         (
             Change.of(symbol),

@@ -77,8 +77,7 @@ class LeftView:
     def __init__(self, columns: Sequence[Column], width: int, most: int, write: Write, note: Write) -> None:
         self._tableau = Tableau.of_types(columns, width, with_op=False)
         self._cells, self._write, self._note = cells_function(columns), write, note
-        cells = self._cells
-        self._left = Left(most, key=lambda row: cells([row])[0])
+        self._left = left_of(columns, most)
 
     def take(self, changes: Changes) -> None:
         """Keep what stands."""
@@ -104,23 +103,38 @@ class JsonView:
     Args:
         columns: of the rows.
         write: takes lines.
+        left: only what is left at the end is printed, and this keeps it.
     """
 
-    def __init__(self, columns: Sequence[Column], write: Write) -> None:
+    def __init__(self, columns: Sequence[Column], write: Write, left: Left | None = None) -> None:
         places = [f"r[{number}]" for number in range(len(columns))]
         self._python = rows_function(places, [to_python(column.type) for column in columns])
         self._names = [(column.name, str(column.type)) for column in columns]
-        self._write = write
+        self._write, self._left = write, left
 
     def take(self, changes: Changes) -> None:
-        """Print them."""
+        """Print them, or keep what stands."""
+        if self._left is not None:
+            self._left.take(changes)
+        else:
+            self._print(changes)
+
+    def _print(self, changes: Changes) -> None:
         rows = self._python([row for _, row in changes])
         for (change, _), row in zip(changes, rows, strict=True):
             values = {name: plain(value, type_) for (name, type_), value in zip(self._names, row, strict=True)}
             self._write(json.dumps({"op": change.symbol, "row": values}, ensure_ascii=False, default=str))
 
     def end(self, *, stopped: bool) -> None:
-        """Nothing more."""
+        """What is left."""
+        if self._left is not None:
+            self._print([(Change.INSERT, row) for row in self._left.rows()])
+
+
+def left_of(columns: Sequence[Column], most: int) -> Left:
+    """For rows of these columns: what looks the same is the same."""
+    cells = cells_function(columns)
+    return Left(most, key=lambda row: cells([row])[0])
 
 
 def received(count: int, *, stopped: bool) -> str:

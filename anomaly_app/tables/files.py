@@ -136,6 +136,6 @@ def delete_entries(database: Database, names: Set[bytes], before: bytes | None, 
 
 def delete_plan(data_dir: Path, plan: str) -> None:
     """Delete all databases of a plan that no job has any more."""
-    for kind in ("state", "shuffle"):
-        for path in data_dir.glob(f"v*/tables/{plan}-{kind}-*"):
+    for path in data_dir.glob(f"v*/tables/{plan}-*"):
+        if re.fullmatch(r"(state|shuffle\d*)-.*", path.name[len(plan) + 1 :]):
             shutil.rmtree(path, ignore_errors=True)

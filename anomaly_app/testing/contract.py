@@ -218,7 +218,7 @@ def check_arrivals(
     """
 
     def arranged(what: Told) -> Told:
-        return sorted(what, key=(lambda one: one[0] == "late") if ordered else repr)
+        return sorted(what, key=(lambda one: one[0]) if ordered else repr)
 
     one_by_one = cut_into(rows, range(1, len(rows)), delay_ms)
     expected = arranged(arrive(create(), one_by_one))
@@ -274,6 +274,9 @@ def arrive(operator: Operator, batches: Sequence[Arrivals], *, end: bool = True)
         found += [("finding", *told(one)) for one in operator.process(batch.rows, batch.watermark, batch)]
         late += [("late", row[:COLUMNS]) for row in operator.late]
         operator.late.clear()
+        inside = getattr(operator, "late_inside", [])  # of those that a task drives
+        late += [("late inside", one.node, one.row[:COLUMNS], one.number) for one in inside]
+        inside.clear()
     if end:
         found += [("finding", *told(one)) for one in operator.advance(MAX_WATERMARK)]
     return found + late

@@ -141,7 +141,11 @@ class Tallies:
                 state = f"{result}_{number}"
                 self._finish.append(f"{state} = {self._state(argument, part)}")
                 states.append(state)
-            self._finish.append(f"{result} = {aggregate.finish(*states)}")
+            if self._change is not None and [part.kind for part in aggregate.parts] == ["moments"]:
+                sample, root = name not in ("STDDEV_POP", "VAR_POP"), name.startswith("STDDEV")
+                self._finish.append(f"{result} = {states[0]}.spread({sample}, {root})")
+            else:
+                self._finish.append(f"{result} = {aggregate.finish(*states)}")
             self._results[known] = Code(result, aggregate.type)
         return self._results[known]
 

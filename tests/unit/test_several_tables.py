@@ -6,6 +6,7 @@ import pytest
 
 from anomaly_app import Rows, SqlValidationError, query
 from anomaly_app.jobs.binder import bind_job
+from anomaly_app.jobs.model import Routing
 
 COLUMNS = [("id", "INT"), ("k", "STRING"), ("ts", "TIMESTAMP(3)")]
 WINDOWS = "(SELECT * FROM TABLE(TUMBLE(TABLE {}, DESCRIPTOR(ts), INTERVAL '10' SECOND)))"
@@ -59,13 +60,39 @@ def test_no_table_at_all() -> None:
     assert query("SELECT 1 AS a UNION ALL VALUES (2), (3)").rows == [(1,), (2,), (3,)]
 
 
-def test_a_job_reads_one_table_for_each_query() -> None:
-    creates = ";".join(
-        f"CREATE TABLE {name} (id INT) WITH ('connector' = 'kafka', 'topic' = '{name}', 'format' = 'json')"
-        for name in ("l", "r")
+CREATES = ";".join(
+    f"CREATE TABLE {name} (id INT, k STRING, `proc` AS PROCTIME()) WITH ('connector' = 'kafka', 'topic' = '{name}', "
+    "'format' = 'json')"
+    for name in ("l", "r")
+)
+
+
+def test_queries_of_a_job_over_the_same_tables_and_keys_are_one_plan() -> None:
+    over = "COUNT(*) OVER (PARTITION BY {0} ORDER BY `proc`) FROM (SELECT * FROM {1} UNION ALL SELECT * FROM {2})"
+    queries = [over.format("k", "l", "r"), over.format("k", "r", "l"), over.format("id", "l", "r")]
+    job = bind_job(
+        f"{CREATES}; SELECT {'; SELECT '.join(queries)}; SELECT id FROM l UNION ALL SELECT id FROM r", name="j"
     )
-    with pytest.raises(SqlValidationError, match="a query of a job reads one table for now, and this one reads l, r"):
-        bind_job(f"{creates}; SELECT id FROM l UNION ALL SELECT id FROM r", name="j")
+    found = [(plan.name, [one.partition_by for one in plan.inputs], len(plan.queries)) for plan in job.plans]
+    assert found == [
+        ("l-r-k", [("k",), ("k",)], 2),
+        ("l-r-id", [("id",), ("id",)], 1),
+        ("l-r", [None, None], 1),
+    ]
+    assert all(plan.joint and plan.routing is Routing.REPARTITION for plan in job.plans)
+
+
+def test_a_job_has_no_query_without_a_table() -> None:
+    with pytest.raises(SqlValidationError, match="this one reads none, and would give its rows at each start"):
+        bind_job(f"{CREATES}; SELECT 1 AS a", name="j")
+
+
+def test_the_watermark_in_front_of_a_row_is_that_of_its_table() -> None:
+    tables = {"l": table((1, "a", 1), (2, "a", 5)), "r": table((3, "b", 2), (4, "b", 40))}
+    sql = "SELECT id, CURRENT_WATERMARK(ts) AS w FROM l UNION ALL SELECT id, CURRENT_WATERMARK(ts) FROM r"
+    found = dict(query(sql, tables).rows)
+    assert (found[1], found[3]) == (None, None)
+    assert found[2] < found[4]
 
 
 @pytest.mark.parametrize(
@@ -103,10 +130,11 @@ def test_queries_about_the_same_window_in_where(condition: str, expected: list[i
     assert sorted(row[0] for row in rows) == expected  # type: ignore[type-var]
 
 
-def test_a_join_of_other_windows_is_refused_by_name() -> None:
+def test_a_join_of_other_windows_is_a_regular_join() -> None:
     other = WINDOWS.format("r").replace("'10'", "'20'")
-    with pytest.raises(SqlValidationError, match="JOIN is not supported"):
-        ids(f"SELECT a.id FROM {WINDOWS.format('l')} a JOIN {other} b ON {SAME}")
+    left, right = table((1, "a", 1), (2, "a", 12)), table((3, "a", 3), (4, "a", 23))
+    sql = f"SELECT a.id, b.id AS d FROM {WINDOWS.format('l')} a JOIN {other} b ON a.window_start = b.window_start"
+    assert sorted(ids(sql, left, right)) == [(1, 3)]
 
 
 def test_sessions_without_groups() -> None:

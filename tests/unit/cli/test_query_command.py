@@ -74,7 +74,18 @@ def test_csv_and_table_show_what_json_has(capsys: pytest.CaptureFixture[str]) ->
         ["user_id", "qty", "at"],
         ["ann", "9", "2026-01-01", "09:00:07.000"],
     ]
-    assert captured.err == "1 rows\n"
+    assert captured.err == "1 row\n"
+
+
+def test_changes_of_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    counted = "SELECT user_id, COUNT(*) AS n FROM sales GROUP BY user_id"
+    assert main(["query", counted, "--table", "sales=sales.csv", "--changes", "--csv"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == "op,user_id,n"
+    assert lines and all(line.startswith("+I,") for line in lines)
+    result = as_json(capsys, counted, "--table", "sales=sales.csv", "--changes")
+    assert [change["row"] for change in result["changes"]] == result["rows"]
+    assert main(["query", counted, "--table", "sales=sales.csv", "--changes", "--late"]) == 2
 
 
 def test_types_may_be_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,3 +86,13 @@ def test_an_option_of_our_own_is_none_of_flinks() -> None:
     text = TABLES.replace("'topic' = 's',", "'topic' = 's', 'value.null' = 'skip',")
     job = bind_job(text + "INSERT INTO two SELECT ts, CAST(NULL AS TIMESTAMP(3)) FROM s", name="job")
     assert job.refused_by_flink == ("table s: it has no option 'value.null'",)
+
+
+def test_rows_under_another_key_need_a_word_on_conflicts() -> None:
+    upsert = "'connector' = 'upsert-kafka', 'properties.bootstrap.servers' = 'x:1', 'key.format' = 'json', "
+    columns = "u STRING, q INT, PRIMARY KEY (u) NOT ENFORCED"
+    source = f"CREATE TABLE k ({columns}) WITH ({upsert} 'value.format' = 'json', 'topic' = 'k');"
+    assert refused(source + "INSERT INTO latest SELECT u, q FROM k") == ()
+    (said,) = refused(source + "INSERT INTO latest SELECT UPPER(u), q FROM k")
+    assert said.startswith("several rows may have the same primary key (u) of latest")
+    assert refused(source + "INSERT INTO latest SELECT UPPER(u), q FROM k ON CONFLICT DO DEDUPLICATE") == ()

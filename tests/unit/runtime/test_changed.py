@@ -107,6 +107,26 @@ def test_events_in_and_out() -> None:
     assert b"REPLICA IDENTITY FULL" in dict(letter.headers)["anomaly-error"]
 
 
+def test_groups_are_told_once_a_flush_under_their_key() -> None:
+    given = [record("plain", n, None, {"id": n % 2, "qty": n}) for n in range(6)]
+    one = stage("INSERT INTO latest SELECT id, SUM(qty) FROM plain GROUP BY id", "plain")
+    assert told(flush(one, *given[:3]), "latest") == [
+        ({"id": 0}, {"id": 0, "qty": 2}),
+        ({"id": 1}, {"id": 1, "qty": 1}),
+    ]
+    assert told(flush(one, *given[3:]), "latest") == [
+        ({"id": 1}, {"id": 1, "qty": 9}),
+        ({"id": 0}, {"id": 0, "qty": 6}),
+    ]
+    moved = stage("INSERT INTO latest SELECT CAST(COUNT(*) AS INT) AS n, id FROM plain GROUP BY id", "plain")
+    assert left([flush(moved, *given[:5])]) == {3: 0, 2: 1}
+    assert left([flush(moved, given[5])]) == {3: 1}
+    events = stage("INSERT INTO told SELECT id, SUM(qty) FROM plain GROUP BY id", "plain")
+    flush(events, given[0])
+    told_ = [value for _, value in told(flush(events, given[2]), "told")]
+    assert [(event["op"], (event["before"] or event["after"])["qty"]) for event in told_] == [("d", 0), ("c", 2)]
+
+
 def test_rows_are_printed_with_their_kind_or_go_nowhere() -> None:
     made = flush(stage("INSERT INTO shown SELECT id, qty FROM stock"), row(0, 1, 5), row(1, 1, 7), row(2, 1, None))
     lines = ["+I[1, 5]", "-U[1, 5]", "+U[1, 7]", "-D[1, 7]"]
@@ -187,6 +207,11 @@ def test_a_restart_wherever_it_falls_ends_with_the_same_rows() -> None:
         (
             "INSERT INTO plain SELECT id, qty FROM stock",
             "table plain of the connector 'kafka' with the format 'json' does not take rows back, and table stock is",
+            "plain SELECT",
+        ),
+        (
+            "INSERT INTO plain SELECT id, COUNT(*) AS n FROM plain GROUP BY id",
+            "does not take rows back, and the groups",
             "plain SELECT",
         ),
         ("SELECT id FROM stock", "are alerts, which cannot be taken back", "SELECT id"),

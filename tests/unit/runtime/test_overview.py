@@ -12,9 +12,8 @@ from anomaly_app.runtime.stage import DetectStage
 
 
 async def test_unreadable_records_that_are_let_go_are_counted() -> None:
-    pipeline: Any = SimpleNamespace(
-        decode=lambda records, now: Decoded([], [], ignored=2), max_ahead_ms=0, plan=SimpleNamespace(slots={})
-    )
+    feed = SimpleNamespace(decode=lambda records, now: Decoded([], [], ignored=2), max_ahead_ms=0)
+    pipeline: Any = SimpleNamespace(feeds=[feed], plan=SimpleNamespace(slots={}))
     stage = DetectStage(pipeline, "t", 0, 0, None, PartitionTask([]))
     stage.process([SimpleNamespace(offset=0), SimpleNamespace(offset=1)], 5)
     stage.process([SimpleNamespace(offset=2)], 5)

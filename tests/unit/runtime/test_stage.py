@@ -27,8 +27,9 @@ class Quiet(Stage):
 
 
 def watching() -> Quiet:
-    pipeline: Any = SimpleNamespace(idle_timeout_s=10.0, alert_topic="alerts")
-    stage = Quiet(pipeline, "orders", 0, 1, None)
+    pipeline: Any = SimpleNamespace(alert_topic="alerts")
+    feed: Any = SimpleNamespace(idle_timeout_s=10.0)
+    stage = Quiet(pipeline, feed, "orders", 0, 1, None)
     source = Source("sales", Schema(()), "orders", Format("json"))
     stage.silence = SilenceWatch(Job("job", "1", "", "", ()), source, 60_000)
     return stage
@@ -64,8 +65,9 @@ class Bounded(Stage):
     """A stage over two offsets, whose time ends with them."""
 
     def __init__(self) -> None:
-        pipeline: Any = SimpleNamespace(name="plan", idle_timeout_s=10.0)
-        super().__init__(pipeline, "orders", 0, 1, 2)
+        pipeline: Any = SimpleNamespace(name="plan", state_table=lambda feed: "plan-state")
+        feed: Any = SimpleNamespace(idle_timeout_s=10.0)
+        super().__init__(pipeline, feed, "orders", 0, 1, 2)
         self.time, self.processed = 0, 0
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:

@@ -16,29 +16,17 @@ WINDOW = "FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR)"
 BY_WINDOW = "window_start, window_end"
 LISTED = "SELECT v FROM t WHERE k IN ('x', 'y')"
 MAPPED = "SELECT v, MAP['x', 1, 'y', 2][k] AS n FROM t"
-AROUND = "SELECT v FROM (SELECT v FROM t) WHERE v > 1"
 OVER = "OVER (PARTITION BY k ORDER BY ts)"
 NUMBERED = f"SELECT ROW_NUMBER() {OVER} AS r FROM t"
 
 REFUSED = [
-    ("SELECT t.v FROM t JOIN u ON t.k = u.k", "JOIN", "JOIN", LISTED),
-    ("SELECT t.v FROM t INNER JOIN u ON t.k = u.k", "INNER", "INNER JOIN", MAPPED),
-    ("SELECT t.v FROM t AS x LEFT OUTER JOIN u ON t.k = u.k", "LEFT", "LEFT OUTER JOIN", LISTED),
-    ("SELECT t.v FROM t NATURAL JOIN u", "NATURAL", "NATURAL JOIN", LISTED),
-    ("SELECT t.v FROM t FULL JOIN u ON t.k = u.k", "FULL", "FULL JOIN", LISTED),
-    ("SELECT t.v FROM t, u WHERE t.k = u.k", ",", "a comma JOIN", MAPPED),
-    ("SELECT t.v FROM (SELECT * FROM t) AS t RIGHT JOIN u ON t.k = u.k", "RIGHT", "RIGHT JOIN", LISTED),
     ("SELECT v FROM t, LATERAL TABLE(f(v))", "LATERAL", "LATERAL", "SELECT ABS(v) AS v FROM t"),
     ("SELECT v FROM t FOR SYSTEM_TIME AS OF t.ts", "t.ts", "FOR SYSTEM_TIME AS OF", LISTED),
     ("SELECT t.v FROM t LEFT JOIN u FOR SYSTEM_TIME AS OF t.ts AS w ON t.k = w.k", "t.ts", "FOR SYSTEM_TIME AS OF",
      MAPPED),
     ("WITH w AS (SELECT * FROM u) SELECT t.v FROM t JOIN w FOR SYSTEM_TIME AS OF t.ts ON t.k = w.k", "t.ts",
      "FOR SYSTEM_TIME AS OF", MAPPED),
-    ("SELECT v FROM t WHERE k IN (SELECT k FROM u)", "k IN (SELECT", "IN (SELECT …)", LISTED),
-    ("SELECT v FROM t WHERE NOT EXISTS (SELECT 1 FROM u)", "EXISTS", "EXISTS (SELECT …)", LISTED),
-    ("SELECT v, (SELECT MAX(v) FROM u) AS m FROM t", "(SELECT", "a subquery as a value", AROUND),
-    ("SELECT v FROM t ORDER BY v", "v", "ORDER BY of values", "SELECT v, ts FROM t ORDER BY ts"),
-    ("SELECT v, ts FROM t ORDER BY ts LIMIT 3", "SELECT", "ORDER BY with LIMIT", "SELECT v FROM t LIMIT 3"),
+    ("SELECT v FROM t ORDER BY v", "v", "ORDER BY of values", "SELECT v, ts FROM t ORDER BY v LIMIT 3"),
     ("SELECT * FROM t PIVOT (SUM(v) FOR kind IN ('a'))", "PIVOT", "PIVOT",
      f"SELECT k, SUM(v) FILTER (WHERE kind = 'a') AS a {WINDOW} GROUP BY k, {BY_WINDOW}"),
     ("WITH RECURSIVE w AS (SELECT v FROM t) SELECT v FROM w", "RECURSIVE", "WITH RECURSIVE",
@@ -70,8 +58,6 @@ def test_refused_by_name_with_a_way_that_runs(sql: str, marked: str, clause: str
         ("SELECT COUNT(*) OVER (PARTITION BY k) FROM t", "(PARTITION", "OVER needs ORDER BY the time attribute"),
         ("SELECT SUM(v) OVER (ORDER BY ts DESC) FROM t", "ts DESC", "must be ascending"),
         ("SELECT SUM(v) OVER (ORDER BY v) FROM t", "v", "ORDER BY must be a time attribute (ts)"),
-        ("SELECT k FROM (SELECT k, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v) AS n FROM t) WHERE n = 1",
-         "ROW_NUMBER()", "rank within windows"),
         ("SELECT LAG(v) FROM t", "LAG(v)", "LAG is about rows in their order: it needs OVER"),
         ("SELECT UPPER(k) OVER (ORDER BY ts) FROM t", "UPPER(k)", "OVER is for aggregates, LAG, ROW_NUMBER"),
     ],

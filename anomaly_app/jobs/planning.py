@@ -1,0 +1,70 @@
+"""Queries of a job that read the same tables, keyed in the same way, as one plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from anomaly_app.jobs.model import Input, Plan, Query, Routing, Source
+from anomaly_app.operators import Layout
+from anomaly_app.plan.physical import table_layout
+
+
+def plans_of(
+    queries: Iterable[Query], sources: Mapping[str, Source], partitions: Mapping[str, int]
+) -> tuple[Plan, ...]:
+    """The plans of a job.
+
+    Args:
+        queries: of the job.
+        sources: its tables, by name.
+        partitions: number of partitions by topic; a topic that is missing has more than one.
+    """
+    groups: dict[tuple[tuple[str, tuple[str, ...] | None], ...], list[Query]] = {}
+    for query in queries:
+        names = (scan.table for scan in query.factory.scans)
+        read = set(zip(names, query.factory.spread, strict=True))
+        groups.setdefault(tuple(sorted(read, key=repr)), []).append(query)
+    plans: list[Plan] = []
+    for tables, group in groups.items():
+        inputs = [Input(sources[name], _layout(sources[name], group), keys) for name, keys in tables]
+        first = inputs[0]
+        keys = first.partition_by
+        words = "-".join(one.source.name.rpartition(".")[2] for one in inputs)
+        suffix = "" if keys is None else "-" + ("-".join(keys) if keys else "all")
+        name = free_name(re.sub(r"[^A-Za-z0-9._-]", "_", words + suffix), [known.name for known in plans])
+        joint = tuple(inputs) if len(inputs) > 1 else ()
+        routing = _of_several(inputs) if joint else _routing(first.source, keys, partitions)
+        plans.append(Plan(name, first.source, tuple(group), first.layout, routing, keys or (), joint))
+    return tuple(plans)
+
+
+def _layout(source: Source, queries: Sequence[Query]) -> Layout:
+    """The columns of a table that somebody reads."""
+    reads = (column for query in queries for column in query.factory.physical.reads[source.name])
+    return table_layout(source.schema, source.columns(reads))
+
+
+def _routing(source: Source, keys: tuple[str, ...] | None, partitions: Mapping[str, int]) -> Routing:
+    if keys is None or partitions.get(source.topic) == 1:
+        return Routing.DIRECT
+    if not keys:
+        return Routing.SINGLE
+    # Rows with equal PARTITION BY columns have equal record keys, if those are made of some of these columns.
+    if source.key_fields and set(source.key_fields) <= set(keys):
+        return Routing.DIRECT
+    return Routing.REPARTITION
+
+
+def _of_several(inputs: Sequence[Input]) -> Routing:
+    """Always through a topic, so that all workers see the rows of all tables in one order."""
+    return Routing.SINGLE if any(one.partition_by == () for one in inputs) else Routing.REPARTITION
+
+
+def free_name(name: str, taken: Sequence[str]) -> str:
+    """The name, or with a number behind it if it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free

@@ -1,0 +1,314 @@
+"""Several tables of a job go through one repartition topic: the rows of query(), each once, whatever crashes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from anomaly_app import Rows, query
+from anomaly_app.jobs.binder import bind_job
+from anomaly_app.jobs.checkpoint import Checkpoint, Mark
+from anomaly_app.runtime.frames import POSITION_BITS
+from anomaly_app.runtime.outgoing import ID_HEADER
+from anomaly_app.runtime.pipeline import Pipeline
+from anomaly_app.runtime.registries import Registries
+from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
+from anomaly_app.settings import load_settings
+
+NOW_MS = 10_000_000
+PARTITIONS = {"sales": 2, "returns": 3}
+DOWNSTREAM = 2
+TABLES = """CREATE TABLE sales (id INT, user_id STRING, quantity INT, ts TIMESTAMP(3),
+    WATERMARK FOR ts AS ts - INTERVAL '0.050' SECOND)
+    WITH ('connector' = 'kafka', 'topic' = 'sales', 'properties.bootstrap.servers' = 'x:1', 'format' = 'json');
+CREATE TABLE returns (reason STRING, customer STRING, quantity BIGINT, id INT, at_time TIMESTAMP(3),
+    WATERMARK FOR at_time AS at_time - INTERVAL '0.080' SECOND)
+    WITH ('connector' = 'kafka', 'topic' = 'returns', 'properties.bootstrap.servers' = 'x:1', 'format' = 'json');
+"""
+BOTH = """(SELECT id, user_id, quantity, ts FROM sales UNION ALL SELECT id, customer, quantity, at_time FROM returns)"""
+COUNTS = """(SELECT {key}, window_start, window_end, COUNT(*) AS n, SUM(quantity) AS total FROM TABLE(
+    TUMBLE(TABLE {table}, DESCRIPTOR({time}), INTERVAL '0.100' SECOND)) GROUP BY {key}, window_start, window_end)"""
+QUERIES = {
+    "pattern over a union": f"""SELECT * FROM {BOTH} MATCH_RECOGNIZE (
+        PARTITION BY user_id ORDER BY ts MEASURES U.id AS id, COUNT(T.id) AS before ONE ROW PER MATCH
+        AFTER MATCH SKIP PAST LAST ROW PATTERN (T+? U) DEFINE U AS U.quantity > AVG(T.quantity) * 2)""",
+    "windows over a union": f"""SELECT user_id, COUNT(*) AS n, SUM(quantity) AS total FROM TABLE(
+        HOP({BOTH}, DESCRIPTOR(ts), INTERVAL '0.060' SECOND, INTERVAL '0.120' SECOND))
+        GROUP BY user_id, window_start, window_end""",
+    "window join": f"""SELECT a.user_id, b.customer, a.n, b.n AS m, b.total FROM
+        {COUNTS.format(table="sales", time="ts", key="user_id")} a FULL JOIN
+        {COUNTS.format(table="returns", time="at_time", key="customer")} b
+        ON a.user_id = b.customer AND a.window_start = b.window_start AND a.window_end = b.window_end""",
+    "union": f"SELECT id, user_id, quantity FROM {BOTH} WHERE quantity > 3",
+    "first of each user": f"""SELECT id, user_id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY ts)
+        AS rn FROM {BOTH}) WHERE rn = 1""",
+}
+
+
+def make_pipeline(sql: str) -> Pipeline:
+    loaded = load_settings({"worker.repartition_partitions": str(DOWNSTREAM), "worker.app_id": "app"}, environ={})
+    job = bind_job(TABLES + sql, name="job", partitions=PARTITIONS)
+    counts = [PARTITIONS[one.source.topic] for one in job.plans[0].inputs]
+    return Pipeline(job, job.plans[0], loaded.settings, counts, Registries(loaded))
+
+
+PIPELINES = {name: make_pipeline(sql) for name, sql in QUERIES.items()}
+
+
+@dataclass
+class Topic:
+    """Records of a partition in memory."""
+
+    name: str
+    partition: int
+    records: list[Any] = field(default_factory=list)
+
+    def add(self, value: bytes) -> None:
+        offset = len(self.records)
+        self.records.append(
+            ConsumerRecord(self.name, self.partition, offset, 0, 0, None, value, None, -1, len(value), ())
+        )
+
+
+class Upstream:
+    def __init__(self, pipeline: Pipeline, number: int, topic: Topic, targets: list[Topic]) -> None:
+        self.pipeline, self.feed, self.topic, self.targets = pipeline, pipeline.feeds[number], topic, targets
+        self.stored = Checkpoint()
+        self.start()
+
+    def start(self) -> None:
+        """From the last checkpoint, as after a crash."""
+        topic = self.topic
+        self.stage = ShuffleStage(
+            self.pipeline, topic.name, topic.partition, 1, None, self.stored, run="run", feed=self.feed
+        )
+
+    def take(self, count: int) -> None:
+        records = self.topic.records[self.stage.position : self.stage.position + count]
+        if records:
+            self.stage.process(records, NOW_MS)
+            self.stage.position = records[-1].offset + 1
+
+    def flush(self, store: bool) -> None:
+        flush = self.stage.gather(NOW_MS)
+        for record in flush.records:
+            assert record.topic == self.pipeline.repartition_topic and record.partition is not None
+            assert record.value is not None
+            self.targets[record.partition].add(record.value)
+        if store:
+            assert flush.checkpoint is not None
+            self.stored = flush.checkpoint
+
+    def end(self) -> None:
+        for record in self.stage.finish(NOW_MS).records:
+            assert record.partition is not None and record.value is not None
+            self.targets[record.partition].add(record.value)
+
+
+class Downstream:
+    def __init__(self, pipeline: Pipeline, topic: Topic) -> None:
+        self.pipeline, self.topic = pipeline, topic
+        self.state: dict[bytes, bytes] = {}
+        self.checkpoint: Checkpoint | None = None
+        self.written: dict[str, list[dict[str, Any]]] = {}
+        self.late: set[tuple[str, bytes]] = set()
+        self.start()
+
+    def start(self) -> None:
+        task = self.pipeline.plan.create_task(self.pipeline.upstreams)
+        position = task.restore(self.checkpoint or Checkpoint(resume=Mark()), dict(self.state)) >> POSITION_BITS
+        self.stage = MergeStage(self.pipeline, self.topic.name, self.topic.partition, 1, None, task, run="run")
+        self.stage.position = position
+
+    def take(self, count: int) -> None:
+        records = self.topic.records[self.stage.position : self.stage.position + count]
+        if records:
+            self.stage.process(records, NOW_MS)
+            self.stage.position = records[-1].offset + 1
+
+    def flush(self, store: bool) -> None:
+        flush = self.stage.gather(NOW_MS)
+        self._write(flush)
+        if store:
+            assert flush.checkpoint is not None
+            # As it is stored: through bytes.
+            self.checkpoint = Checkpoint.decode(flush.checkpoint.encode())
+            for key, value in flush.changes:
+                if value is None:
+                    self.state.pop(key, None)
+                else:
+                    self.state[key] = value
+
+    def _write(self, flush: Any) -> None:
+        for record in flush.records:
+            if record.topic.endswith(".late"):
+                self.late.add((record.topic, record.value))
+                continue
+            assert record.topic == "anomaly.alerts", (record.topic, record.headers)
+            alert = json.loads(record.value)
+            self.written.setdefault(dict(record.headers)[ID_HEADER].decode(), []).append(alert)
+
+    @property
+    def alerts(self) -> dict[str, Any]:
+        """What was written, by id: the same however often it was."""
+        found = {}
+        for id_, repeated in self.written.items():
+            told = [{name: value for name, value in alert.items() if name != "detected_at"} for alert in repeated]
+            assert all(alert == told[0] for alert in told)
+            found[id_] = told[0]
+        return found
+
+    def finish(self) -> None:
+        assert self.stage.at_end
+        flush = self.stage.finish(NOW_MS)
+        assert flush is not None
+        self._write(flush)
+
+
+JITTERS = st.sampled_from([0, 7, 13, 40])
+"""No two rows have one time: their order over several partitions is nobody's promise."""
+rows_strategy = st.lists(
+    st.tuples(st.booleans(), st.sampled_from("abc"), st.integers(1, 9), JITTERS, st.integers(0, 2)),
+    min_size=15,
+    max_size=60,
+)
+SIDES, WHAT = st.sampled_from(["up", "down"]), st.sampled_from(["", "flush", "flush", "lose", "crash"])
+steps_strategy = st.lists(st.tuples(SIDES, st.integers(0, 4), st.integers(0, 12), WHAT), min_size=15, max_size=80)
+"""Which side, which partition, how many records it takes, and what becomes of them."""
+Step = tuple[str, int, int, str]
+
+
+def at(ms: int) -> str:
+    return f"1970-01-01 00:00:{ms // 1000:02d}.{ms % 1000:03d}"
+
+
+def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]) -> Iterator[Any]:
+    """The alerts of all partitions downstream."""
+    topics = [[Topic(feed.source.topic, p) for p in range(feed.partitions)] for feed in pipeline.feeds]
+    numbers = {feed.source.topic: feed.number for feed in pipeline.feeds}
+    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    for number, (is_sale, user, quantity, jitter, partition) in enumerate(rows):
+        ms = number * 31 + jitter  # disorder below the delays of 50 and 80 ms
+        if is_sale:
+            value = {"id": number, "user_id": user, "quantity": quantity, "ts": at(ms)}
+        else:
+            value = {"id": number, "customer": user, "quantity": quantity, "at_time": at(ms), "reason": "broken"}
+        own = topics[numbers["sales" if is_sale else "returns"]]
+        own[partition % len(own)].add(json.dumps(value).encode())
+    ups = [Upstream(pipeline, number, topic, targets) for number, own in enumerate(topics) for topic in own]
+    downs = [Downstream(pipeline, target) for target in targets]
+    for side, where, count, what in steps:
+        disturb(ups[where] if side == "up" else downs[where % DOWNSTREAM], count, what)
+    for up in ups:
+        up.take(10_000)
+        up.flush(True)
+        up.end()
+    for down in downs:
+        down.take(10_000)
+        down.flush(True)
+        down.finish()
+        assert not down.late
+        yield from down.alerts.values()
+
+
+def disturb(one: Upstream | Downstream, count: int, what: str) -> None:
+    """Take some records; then write what came of them, with a checkpoint or without, or crash."""
+    one.take(count)
+    if what in ("flush", "lose"):
+        one.flush(what == "flush")
+    if what in ("lose", "crash"):
+        one.start()
+
+
+def in_memory(sql: str, rows: list[tuple[bool, str, int, int, int]]) -> list[tuple[Any, ...]]:
+    sales, returns = [], []
+    for number, (is_sale, user, quantity, jitter, _) in enumerate(rows):
+        ms = number * 31 + jitter
+        if is_sale:
+            sales.append((ms, (number, user, quantity, at(ms))))
+        else:
+            returns.append((ms, ("broken", user, quantity, number, at(ms))))
+    columns = [("id", "INT"), ("user_id", "STRING"), ("quantity", "INT"), ("ts", "TIMESTAMP(3)")]
+    others = [("reason", "STRING"), ("customer", "STRING"), ("quantity", "BIGINT"), ("id", "INT")]
+    tables = {
+        "sales": Rows(columns, [row for _, row in sorted(sales)], rowtime="ts"),
+        "returns": Rows([*others, ("at_time", "TIMESTAMP(3)")], [r for _, r in sorted(returns)], rowtime="at_time"),
+    }
+    return query(sql, tables=tables).rows
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", QUERIES)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=rows_strategy, steps=steps_strategy)
+def test_rows_survive_the_joint_repartition(
+    name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]
+) -> None:
+    found = [tuple(alert["payload"].values()) for alert in run(PIPELINES[name], rows, steps)]
+    assert Counter(found) == Counter(in_memory(QUERIES[name], rows))
+
+
+@pytest.mark.timeout(60)
+def test_an_alert_tells_which_table_its_last_row_is_of() -> None:
+    rows = [(True, "a", 5, 0, 0), (False, "a", 7, 0, 2), (False, "b", 2, 0, 0)]
+    alerts = {alert["payload"]["id"]: alert["source"] for alert in run(PIPELINES["union"], rows, [])}
+    assert alerts == {
+        0: {"topic": "sales", "partition": 0, "offset": 0},
+        1: {"topic": "returns", "partition": 2, "offset": 0},
+    }
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", QUERIES)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    batches=st.lists(
+        st.tuples(
+            st.integers(0, 4),
+            st.sampled_from([False, False, False, True]),
+            st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.integers(0, 300)), min_size=1, max_size=5),
+        ),
+        min_size=15,
+        max_size=30,
+    ),
+    steps=st.lists(st.tuples(st.integers(0, 4), WHAT), min_size=10, max_size=30),
+)
+def test_what_comes_out_hangs_on_the_frames_alone(
+    name: str, batches: list[tuple[int, bool, list[tuple[str, int, int]]]], steps: list[tuple[int, str]]
+) -> None:
+    """Late rows, idle partitions and tables: a task that crashes again and again gives what another one gives."""
+    pipeline = PIPELINES[name]
+    topics = [Topic(feed.source.topic, p) for feed in pipeline.feeds for p in range(feed.partitions)]
+    numbers = [feed.number for feed in pipeline.feeds for _ in range(feed.partitions)]
+    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    ups = [Upstream(pipeline, number, topic, targets) for number, topic in zip(numbers, topics, strict=True)]
+    made = 0
+    for where, is_idle, rows in batches:
+        for user, quantity, ago in rows:
+            made += 1
+            value = {"id": made, "user_id": user, "customer": user, "quantity": quantity}
+            ts = at(1_000 + made * 20 - ago)
+            topics[where].add(json.dumps({**value, "ts": ts, "at_time": ts}).encode())
+        ups[where].take(10_000)
+        ups[where].stage.idle = is_idle
+        ups[where].flush(True)
+    pairs = [(Downstream(pipeline, target), Downstream(pipeline, target)) for target in targets]
+    for count, what in steps:
+        for _, disturbed in pairs:
+            disturb(disturbed, count, what)
+    for up in ups:
+        up.end()
+    for quiet, disturbed in pairs:
+        for down in (quiet, disturbed):
+            down.take(10_000)
+            down.flush(True)
+            down.finish()
+        assert disturbed.alerts == quiet.alerts
+        assert disturbed.late == quiet.late
