@@ -187,7 +187,8 @@ EQUAL = "a column of t that is equal to something"
         (f"CREATE VIEW w AS SELECT k, COUNT(*) AS c FROM TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' DAY) "
          f"GROUP BY k, window_start, window_end; SELECT id FROM o JOIN w {AS_OF} ON o.k = w.k",
          "w FOR", "a lookup reads a table, or a view with columns and WHERE of one"),
-        ("SELECT k FROM t FOR SYSTEM_TIME AS OF PROCTIME()", "PROCTIME()", "FOR SYSTEM_TIME AS OF"),
+        ("SELECT k FROM t FOR SYSTEM_TIME AS OF PROCTIME()", "PROCTIME()", "on the right of a JOIN"),
+        ("WITH w AS (SELECT * FROM t) SELECT k FROM w FOR SYSTEM_TIME AS OF PROCTIME()", "PROCTIME()", "of a JOIN"),
     ],
 )  # fmt: skip
 def test_errors_point(sql: str, marked: str, problem: str) -> None:
