@@ -20,7 +20,7 @@ import faust
 from mode import Service
 
 from anomaly_app.agents.lane import declare
-from anomaly_app.errors import AnomalyError, DataError, SettingsError, SqlError, StateError
+from anomaly_app.errors import AnomalyError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job, Source
 from anomaly_app.jobs.precedence import settle
@@ -201,8 +201,9 @@ class AnomalyApp(LaneApp):
         self.worker.state = (False, "reading the tables that are looked up in")
         try:
             await self.worker.lookups.read_topics()
-        except DataError as error:
+        except AnomalyError as error:
             end(error)
+        self.worker.state = (False, "starting")
 
     async def on_started(self) -> None:
         """The producer is there: watch the broker, tick, and end a bounded run."""

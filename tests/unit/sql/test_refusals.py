@@ -21,7 +21,6 @@ NUMBERED = f"SELECT ROW_NUMBER() {OVER} AS r FROM t"
 
 REFUSED = [
     ("SELECT v FROM t, LATERAL TABLE(f(v))", "LATERAL", "LATERAL", "SELECT ABS(v) AS v FROM t"),
-    ("SELECT v FROM t FOR SYSTEM_TIME AS OF t.ts", "t.ts", "FOR SYSTEM_TIME AS OF", LISTED),
     ("SELECT v FROM t ORDER BY v", "v", "ORDER BY of values", "SELECT v, ts FROM t ORDER BY v LIMIT 3"),
     ("SELECT * FROM t PIVOT (SUM(v) FOR kind IN ('a'))", "PIVOT", "PIVOT",
      f"SELECT k, SUM(v) FILTER (WHERE kind = 'a') AS a {WINDOW} GROUP BY k, {BY_WINDOW}"),

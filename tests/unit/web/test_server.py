@@ -74,6 +74,7 @@ async def test_status_of_a_worker_without_partitions_is_unknown_not_zero(client:
 async def test_jobs(client: Client) -> None:
     (job,) = (await (await client.get("/api/jobs")).json())["jobs"]
     assert job["name"] == "unusual_sales" and job["queries"][0]["sink"] == "flink.unusual.sales.records"
+    assert job["lookups"][0]["table"] == "limits"
 
 
 async def test_alerts_come_newest_first_and_limited(client: Client, worker: FakeWorker) -> None:
@@ -137,6 +138,7 @@ async def test_metrics(client: Client, worker: FakeWorker) -> None:
     assert ("anomaly_lag_records", "4") not in samples and ("anomaly_watermark_timestamp_seconds", "4") not in samples
     assert samples["anomaly_events_total", "rows per key"] == 3
     assert samples["anomaly_alerts_total", ""] == 1
+    assert samples["anomaly_lookup_rows", ""] == 7
     assert samples["anomaly_ready", ""] == 0 and samples["anomaly_healthy", ""] == 1
     assert samples["anomaly_process_resident_memory_bytes", ""] > 0
 
