@@ -24,6 +24,7 @@ FEW_PARTS, MANY_PARTS = 64, 1_024
 """A group with few parts is left as it is; one with many is written anew, and in between if that is not much more than
 what was added."""
 
+_FIRST, _SECOND = (0,), (1,)
 _INSERT, _BEFORE, _AFTER, _DELETE = (change.value for change in Change)
 
 Finish = Callable[[Group, Any], "tuple[Any, ...] | None"]
@@ -98,17 +99,20 @@ class ChangingGroups(Vertex):
 
     def _beginner(self) -> Callable[..., Group | None]:
         """What the program does with a group that the step has not touched yet."""
-        groups, old, finish, fresh = self.groups, self._old, self._finish, self._plan.program.fresh
-        change, live = self._plan.change, self.groups.live
+        groups, old, finish, fresh = self.groups, self._old, self._plan.finish, self._plan.program.fresh
+        change, live, expires = self._plan.change, self.groups.live, self._plan.ttl_ms is not None
 
         def begin(key: Any, row: Row, at: int = MIN_WATERMARK) -> Group | None:
             group = live.get(key)
-            if group is not None and groups.has_expired(group, at):
+            if group is not None and expires and groups.has_expired(group, at):
                 groups.delete(key)
                 self.counters.add("expired groups")
                 group = None
             if group is not None:
-                before = finish(group, key)
+                try:
+                    before = finish(group, key)
+                except FAILURES:
+                    before = None  # it was told when it failed
                 if before is not None:
                     old[key] = before
             elif change is not None and row[change] % 2:
@@ -121,51 +125,50 @@ class ChangingGroups(Vertex):
 
         return begin
 
-    def _finish(self, group: Group, key: Any) -> tuple[Any, ...] | None:
-        """What was told of a group; nothing if an expression failed, which was told then."""
-        try:
-            return self._plan.finish(group, key)
-        except FAILURES:
-            return None
-
     def _again(self, key: Any) -> None:
         """A group has expired between two rows of a step: it is told, and another one begins."""
+        others = {other: row for other, row in self._old.items() if other != key}
         self._tell({key: self._touched.pop(key)})
+        self._old.update(others)
         if key in self.groups.live:
             self.groups.delete(key)
         self.counters.add("expired groups")
 
     def _tell(self, touched: Mapping[Any, Group]) -> None:
         """What the step has made of some groups."""
-        found, old, finish, width = self._found, self._old, self._plan.finish, self.width
-        updates = self._plan.updates
-        gone = []
+        found, finish, told, width = self._found, self._plan.finish, self._old.get, self.width
+        tell = found.append
+        updates, gone = self._plan.updates, []
         for key, group in touched.items():
-            row = group[LAST]
-            group[LAST] = None
-            before = old.pop(key, None) if old else None
-            if not group[ROWS]:
-                new = None
-                gone.append(key)
-            else:
+            row, group[LAST] = group[LAST], None
+            before = told(key)
+            if group[ROWS]:
                 try:
                     new = finish(group, key)
                 except FAILURES as error:
                     self.fail(error, row)
                     new = None
+            else:
+                new = None
+                gone.append(key)
             if new == before:
                 continue
-            if not updates:
-                if before is None and new is not None:
-                    found.append((row[TIME], row[POSITION], *new, origin_of(row, width, 0)))
-            elif before is None:
+            at, place = row[TIME], row[POSITION]
+            is_plain = len(row) == width  # a row of the source: its origin is its position
+            if before is None:
                 assert new is not None
-                found.append((row[TIME], row[POSITION], *new, _INSERT, origin_of(row, width, 0)))
-            elif new is None:
-                found.append((row[TIME], row[POSITION], *before, _DELETE, origin_of(row, width, 1)))
-            else:
-                found.append((row[TIME], row[POSITION], *before, _BEFORE, origin_of(row, width, 1)))
-                found.append((row[TIME], row[POSITION], *new, _AFTER, origin_of(row, width, 0)))
+                origin = (_FIRST, place) if is_plain else origin_of(row, width, 0)
+                tell((at, place, *new, _INSERT, origin) if updates else (at, place, *new, origin))
+                continue
+            if not updates:
+                continue
+            origin = (_SECOND, place) if is_plain else origin_of(row, width, 1)
+            if new is None:
+                tell((at, place, *before, _DELETE, origin))
+                continue
+            tell((at, place, *before, _BEFORE, origin))
+            tell((at, place, *new, _AFTER, (_FIRST, place) if is_plain else origin_of(row, width, 0)))
+        self._old.clear()
         self.groups.put_all(touched)
         for key in gone:
             self.groups.delete(key)

@@ -85,7 +85,7 @@ class Worker:
         self.stages: dict[Place, list[Stage]] = {}
         self.finished = asyncio.Event()
         self._flushers: dict[Stage, asyncio.Task[None]] = {}
-        self.room = Room(loaded.settings.limits.state_mb << 20)
+        self.room = Room(loaded.settings.worker.state_mb << 20)
         """Of the groups and rows that the operators of all partitions hold."""
         self.revoking = False
         self.state = (False, "starting")
