@@ -291,7 +291,9 @@ class GraphOperator:
         sources = {row[POSITION]: row for flow in inputs for row in flow.rows}
 
         def source(place: int, row: Row) -> Row:
-            return row if plan.inputs[place] < 0 else sources[row[POSITION]]
+            if plan.inputs[place] < 0:
+                return row
+            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
 
         for problem in vertex.problems:
             layout = _layout(plan, problem.side)
