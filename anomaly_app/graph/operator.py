@@ -252,11 +252,13 @@ class GraphOperator:
             given = [flows[number] if number >= 0 else inputs[-number - 1] for number in plan.inputs]
             if vertex is last and isinstance(vertex, Inner):
                 found, _ = vertex.find(given)
+                vertex.rows_out += len(found)
                 if plan.inputs != (-1,):
                     self._of_source(found, vertex.width)
             else:
                 flow = vertex.run(given)
                 vertex.watermark = flow.watermark
+                vertex.rows_out += len(flow.rows)
                 flows.append(flow)
                 if vertex is last:
                     found = self._findings(flow.rows)
@@ -307,6 +309,7 @@ class GraphOperator:
                 rows = [self._source_row(row, vertex.width) for row in problem.rows]
                 self.problems.append(Problem(problem.error, rows, problem.key))
         vertex.problems.clear()
+        vertex.rows_late += len(vertex.late) + len(vertex.late_others)
         for place, row in [*((0, row) for row in vertex.late), *vertex.late_others]:
             layout = _layout(plan, place)
             if self._passes(plan, place):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from anomaly_app.alerts.record import Alert
+from anomaly_app.runtime.graphs import Graphs
 from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.runtime.worker import Worker
-from anomaly_app.status import JobStatus, PartitionStatus, QueryStatus, Subscription
+from anomaly_app.status import GraphStatus, JobStatus, PartitionStatus, QueryStatus, Subscription
 
 
 class Overview:
@@ -19,6 +20,7 @@ class Overview:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._graphs = Graphs()
 
     def ready(self) -> tuple[bool, str]:
         """Whether rows are being processed, else the reason."""
@@ -60,6 +62,11 @@ class Overview:
         """Status of the assigned partitions."""
         now = time.monotonic()
         return [stage.status(now) for place in sorted(self._worker.stages) for stage in self._worker.stages[place]]
+
+    def graphs(self) -> list[GraphStatus]:
+        """The graph of each query."""
+        stages = [stage for own in self._worker.stages.values() for stage in own]
+        return self._graphs.status(self._worker.pipelines, stages, time.monotonic())
 
     def alerts(self, limit: int) -> list[Alert]:
         """The latest alerts, newest first."""
