@@ -255,6 +255,7 @@ SHOWS = {
     "./scripts/demo --records": "of them unusual",
     "curl http://127.0.0.1:6066/api/status": '"partitions":[{',
     "curl http://127.0.0.1:6066/api/jobs": '"name":"unusual_sales"',
+    "curl http://127.0.0.1:6066/api/graph": '"kind":"operator"',
     "curl 'http://127.0.0.1:6066/api/alerts": '"alerts":[{"id":',
     "curl http://127.0.0.1:6066/health": '"ok":true',
     "curl http://127.0.0.1:6066/ready": '"ok":true',
