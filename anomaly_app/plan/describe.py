@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from anomaly_app.plan.calculation import is_everything
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
@@ -29,6 +30,11 @@ def description(result: Node, main: Node) -> str:
         conditions = [_collapsed(node) for node in _conditions(result, main)]
         by = f" by {', '.join(main.key_names)}" if main.keys else ""
         return main.windows.words + by + (f", if {' and '.join(conditions)}" if conditions else "")
+    core = result
+    while isinstance(core, Calc):
+        core = core.input
+    if isinstance(core, TimedJoin):
+        return core.title[0].lower() + core.title[1:] + (f", if {' and '.join(conditions)}" if conditions else "")
     return f"filter {' and '.join(conditions)}" if conditions else "every row"
 
 
