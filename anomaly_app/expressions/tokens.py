@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from anomaly_app.errors import SqlSyntaxError
+from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 
 
 class Span(NamedTuple):
@@ -36,6 +36,8 @@ class Token:
         """The word as a keyword; "" for everything that cannot be one."""
         return self.value.upper() if self.kind == "word" else ""
 
+
+_EARLY = re.compile(r"EARLY_FIRE", re.IGNORECASE)
 
 _TOKEN = re.compile(
     r"""
@@ -78,7 +80,9 @@ def tokenize(text: str) -> list[Token]:
             value = value[1:-1].replace(value[0] * 2, value[0])
         elif kind in ("prefixed", "escaped"):
             kind, value = "text", _text_of(kind, value)
-        if kind != "space":
+        if kind == "space":
+            _refuse_hint(text, place, end)
+        else:
             tokens.append(Token(kind, value, Span(place, end)))
         place = end
     tokens.append(Token("end", "", Span(length, length)))
@@ -106,6 +110,17 @@ def _escape(found: re.Match[str]) -> str:
     if other:
         return _SHORT.get(other, other)
     return chr(int(octal, 8) if octal else int(short or long or hexadecimal, 16))
+
+
+def _refuse_hint(text: str, place: int, end: int) -> None:
+    """Raise for a hint that would change which rows come out; the others only say how, and are comments here."""
+    found = _EARLY.search(text, place, end) if text.startswith("/*+", place) else None
+    if found is not None:
+        problem = (
+            "EARLY_FIRE is not supported: a row of an outer join that has no partner comes out once, when the watermark "
+            "says that none can come any more"
+        )
+        raise SqlValidationError(problem, text, *found.span())
 
 
 def _unreadable(text: str, place: int) -> SqlSyntaxError:

@@ -103,10 +103,14 @@ class Vertex:
         """Count what is dropped or bounded there."""
         self.counters = counters
 
-    def fail(self, error: Exception, row: Row) -> None:
-        """Report a row on which an expression failed."""
+    def fail(self, error: Exception, row: Row, side: int = 0) -> None:
+        """Report a row of an input on which an expression failed."""
         problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
-        self.problems.append(Problem(problem, [row]))
+        self.problems.append(Problem(problem, [row], side=side))
+
+    def failing(self, side: int) -> Callable[[Exception, Row], None]:
+        """The same as a function, for the rows of one input."""
+        return lambda error, row: self.fail(error, row, side)
 
 
 class Transform(Vertex):

@@ -255,6 +255,10 @@ class Plan:
             return query.factory.evidence_over(self._layouts_of(query))
         return query.factory.evidence(self.layout)
 
+    def roles(self, query: Query) -> Mapping[str, Layout]:
+        """The same by role, where rows of several tables are told; {} where all have the same columns."""
+        return query.factory.roles_over(self._layouts_of(query))
+
     def _layouts_of(self, query: Query) -> dict[str, Layout]:
         return {scan.table: self.layouts[scan.table] for scan in query.factory.scans}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from anomaly_app.plan.calculation import is_everything
 from anomaly_app.plan.distribution import keys_of
 from anomaly_app.plan.groups import Aggregate
+from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
@@ -36,6 +37,11 @@ def description(result: Node, main: Node) -> str:
             f" by {groups.by}" if groups.keys else " of all rows"
         )
         return what + (f", filter {' and '.join(conditions)}" if conditions else "")
+    core = result
+    while isinstance(core, Calc):
+        core = core.input
+    if isinstance(core, TimedJoin):
+        return core.title[0].lower() + core.title[1:] + (f", if {' and '.join(conditions)}" if conditions else "")
     return f"filter {' and '.join(conditions)}" if conditions else "every row"
 
 

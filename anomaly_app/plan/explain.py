@@ -7,6 +7,7 @@ from typing import Any
 
 from anomaly_app.plan.distribution import keys_of
 from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
+from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
@@ -184,7 +185,7 @@ def _state(node: Node, ttl_ms: int | None) -> tuple[str, str]:
         return f"{node.last} row{'s' * (node.last != 1)} of each key", f"grows with the keys; {for_ever}"
     if isinstance(node, Sort):
         return "rows that the watermark has not passed", "bounded by the watermark's delay"
-    if isinstance(node, (KeptJoin, Aggregate)):
+    if isinstance(node, (KeptJoin, TimedJoin, Aggregate)):
         return node.kept(ttl_ms)
     if isinstance(node, Limit):
         return "how many rows have passed", "does not grow"
