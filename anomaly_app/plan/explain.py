@@ -178,6 +178,8 @@ def _state(node: Node, ttl_ms: int | None) -> tuple[str, str]:
     if isinstance(node, Rank):
         if node.windowed is not None:
             return f"{node.last} rows of each key and open window", "bounded by keys times open windows"
+        if node.is_top and node.input.updating:
+            return "all rows of each key", f"grows with the rows; {for_ever}"
         return f"{node.last} row{'s' * (node.last != 1)} of each key", f"grows with the keys; {for_ever}"
     if isinstance(node, Sort):
         return "rows that the watermark has not passed", "bounded by the watermark's delay"
