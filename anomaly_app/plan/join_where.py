@@ -35,6 +35,7 @@ def with_where(analyzer: Analyzer, select: Select) -> Select:
     moved = {id(part) for part in known} - {id(part) for part in left_over}
     if not moved:
         return select
+    assert select.where is not None
     where = conjunction([part for part in conjuncts(select.where) if id(part) not in moved])
     return replace(select, table=table, where=where)
 
