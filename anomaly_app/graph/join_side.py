@@ -402,15 +402,17 @@ def origin_of_pair(left: Row, left_width: int, right: Row, right_width: int) -> 
         right: the other.
         right_width: of it.
     """
-    path: tuple[Any, ...] = ()
-    places = []
-    for row, width in ((left, left_width), (right, right_width)):
-        behind = row[width:]
-        if len(behind) == 1:
-            own, *place = behind[0]
-            path += tuple(own)
-        else:
-            place = [row[POSITION], *behind]
-        path += (place[0],)
-        places.append(place)
-    return (path, *max(places, key=lambda place: place[0]))
+    a, b = left[left_width:], right[right_width:]
+    if len(a) != 1 and len(b) != 1:  # rows of sources
+        one, other = left[POSITION], right[POSITION]
+        return ((one, other), one, *a) if one >= other else ((one, other), other, *b)
+    path, *place = _origin(left, a)
+    more, *others = _origin(right, b)
+    joined = (*path, place[0], *more, others[0])
+    return (joined, *place) if place[0] >= others[0] else (joined, *others)
+
+
+def _origin(row: Row, behind: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The path of a row, which is () for one of a source, and where it stands."""
+    origin: tuple[Any, ...] = behind[0] if len(behind) == 1 else ((), row[POSITION], *behind)
+    return origin
