@@ -204,3 +204,33 @@ def test_tables_without_a_time_come_one_behind_the_other() -> None:
         assert rows == [(1,), (2,), (3,), (4,)] * 2
     ordered = query("SELECT a.id, bid FROM a JOIN b ON a.k = b.k ORDER BY id LIMIT 1", {"b": B, "a": A})
     assert ordered.rows == [(1, 1)]
+
+
+TIMED = (
+    "CREATE TABLE a (id INT, k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts);"
+    "CREATE TABLE b (bid INT, k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts);"
+    "SET 'table.exec.state.ttl' = '10 s';"
+)
+
+
+def timed(*rows: tuple[int, str, int]) -> Rows:
+    return Rows(rows=[(number, key, f"2026-01-01 09:00:{second:02}") for number, key, second in rows])
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        # 1 is used up to second 10; 3 came at 9, and keeps the rows of x together up to 19.
+        ("SELECT id, bid FROM a JOIN b ON a.k = b.k", [(1, 7), (1, 8), (3, 7), (3, 8), (4, 9)]),
+        ("SELECT id FROM a WHERE k IN (SELECT k FROM b)", [(1,), (3,), (4,)]),
+        ("SELECT id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY id) AS n FROM a) WHERE n = 1",
+         [(1,), (2,), (4,), (5,)]),
+        ("SELECT id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS n FROM a) WHERE n = 1",
+         [(2,), (3,), (4,), (5,)]),
+    ],
+)  # fmt: skip
+def test_rows_of_silent_keys_are_dropped(sql: str, expected: list[tuple[int, ...]]) -> None:
+    left = timed((1, "x", 0), (2, "y", 1), (3, "x", 9), (4, "x", 40), (5, "y", 41))
+    right = timed((7, "x", 5), (8, "x", 12), (9, "x", 35))
+    rows = query(TIMED + sql, {"a": left, "b": right}).rows
+    assert sorted(set(rows)) == expected
