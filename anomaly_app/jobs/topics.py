@@ -23,9 +23,10 @@ class Topics:
     r"""Topics of a source.
 
     Args:
-        names: of them; () for a pattern.
+        names: of them; () for a pattern that was not looked up yet.
         pattern: a regular expression of Java that a whole name fits; "" for names.
         discovery_ms: how often new topics of the pattern are looked for; 0 for never.
+        all: if each topic is read for itself, and this is one of them, the names of all.
 
     Example:
         >>> europe = Topics(pattern=r"sales\.eu\..+")
@@ -36,11 +37,12 @@ class Topics:
     names: tuple[str, ...] = ()
     pattern: str = ""
     discovery_ms: int = DISCOVERY_MS
+    all: tuple[str, ...] = ()
 
     @property
     def several(self) -> bool:
         """Whether there may be more than one."""
-        return bool(self.pattern) or len(self.names) > 1
+        return bool(self.pattern) or len(self.names) > 1 or len(self.all) > 1
 
     @property
     def told(self) -> str:

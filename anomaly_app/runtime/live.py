@@ -220,7 +220,7 @@ class LiveQuery:
         batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
         for place, records in batches.items():
             for name, partition in partitions[place].items():
-                await self._take(name, place.partition, partition, records, decoders[name])
+                await self._take(name, partition, records, decoders[name])
         for place, tables in partitions.items():
             # Markers of transactions and compacted records are passed without a record.
             reached = await consumer.position(place)

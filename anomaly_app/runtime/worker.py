@@ -92,7 +92,7 @@ class Worker:
         self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
             for feed in pipeline.feeds if pipeline.repartitioned else ():
-                self._by_topic.setdefault(feed.source.topic, []).append((pipeline, feed))
+                self._by_topic.setdefault(feed.topic, []).append((pipeline, feed))
             self._by_topic.setdefault(pipeline.detect_topic, []).append((pipeline, None))
 
     @property

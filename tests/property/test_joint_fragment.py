@@ -55,8 +55,7 @@ QUERIES = {
 def make_pipeline(sql: str) -> Pipeline:
     loaded = load_settings({"worker.repartition_partitions": str(DOWNSTREAM), "worker.app_id": "app"}, environ={})
     job = bind_job(TABLES + sql, name="job", partitions=PARTITIONS)
-    counts = [PARTITIONS[one.source.topic] for one in job.plans[0].inputs]
-    return Pipeline(job, job.plans[0], loaded.settings, counts, Registries(loaded))
+    return Pipeline(job, job.plans[0], loaded.settings, PARTITIONS, Registries(loaded))
 
 
 PIPELINES = {name: make_pipeline(sql) for name, sql in QUERIES.items()}
