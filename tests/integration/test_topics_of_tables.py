@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sales_run import until
+from sales_run import Broker, until
 
 from anomaly_app.testing.broker import EmbeddedBroker
+from anomaly_app.testing.kafka import ApacheKafka
 from anomaly_app.testing.worker import Sent, WorkerProcess, read, send
 
 START = 1_767_225_600_000
@@ -32,22 +33,28 @@ INSERT INTO large SELECT device, v, topic FROM readings WHERE v > 90;
 """
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as running:
-        yield running
+@pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    if request.param == "kafka":
+        kafka: ApacheKafka = request.getfixturevalue("kafka")
+        numbers = {"a": 4, "b": 2, "c": 7}  # the number of partitions may differ
+        yield Broker(kafka.bootstrap_servers, {}, lambda topic: kafka.create_topics({topic: numbers[topic[-1]]}))
+        return
+    with EmbeddedBroker() as embedded:
+        yield Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic), mock=True)
 
 
 class Run:
     """A job over topics of its own, whose rows alternate between them."""
 
-    def __init__(self, broker: EmbeddedBroker, folder: Path, topics: str, startup: str = "earliest-offset") -> None:
+    def __init__(self, broker: Broker, folder: Path, topics: str, startup: str = "earliest-offset") -> None:
         self.broker, self.name = broker, f"topics-{time.time_ns()}"
         self.job = folder / "job.sql"
         self.job.write_text(JOB.format(name=self.name, topics=topics.format(name=self.name), startup=startup))
         self.sent: list[tuple[int, str, str, int]] = []
+        self.topics: set[str] = set()
         self.settings: dict[str, object] = {
-            "kafka.bootstrap_servers": broker.bootstrap_servers,
+            "kafka.bootstrap_servers": broker.servers,
             "worker.app_id": self.name,
             "worker.data_dir": folder / "state",
             "worker.idle_timeout_s": 1,
@@ -70,10 +77,13 @@ class Run:
             value = json.dumps({"device": device, "v": v}).encode()
             records[topic].append(Sent(str(number).encode(), value, START + number * 10))
         for topic, own in records.items():
-            asyncio.run(send(self.broker.bootstrap_servers, f"{self.name}.{topic}", own))
+            if topic not in self.topics:
+                self.topics.add(topic)
+                self.broker.create(f"{self.name}.{topic}")
+            asyncio.run(send(self.broker.servers, f"{self.name}.{topic}", own))
 
     def read(self, suffix: str) -> list[dict[str, Any]]:
-        records = asyncio.run(read(self.broker.bootstrap_servers, f"{self.name}.{suffix}"))
+        records = asyncio.run(read(self.broker.servers, f"{self.name}.{suffix}"))
         return [json.loads(record.value) for record in records]
 
     def rises(self) -> Counter[tuple[str, int, int, str]]:
@@ -95,20 +105,20 @@ class Run:
         assert {alert["source"]["topic"] for alert in alerts} == {topic for *_, topic in self.rises()}
 
 
-def test_a_list_of_topics_is_one_table(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_a_list_of_topics_is_one_table(broker: Broker, tmp_path: Path) -> None:
     run = Run(broker, tmp_path, "'topic' = '{name}.a;{name}.b'")
     run.send(["a", "b"], 3_000, 0)
-    asyncio.run(send(broker.bootstrap_servers, f"{run.name}.b", [Sent(b"x", b"no JSON", START)]))
+    asyncio.run(send(broker.servers, f"{run.name}.b", [Sent(b"x", b"no JSON", START)]))
     run.finish()
     run.check()
-    dead = asyncio.run(read(broker.bootstrap_servers, f"{run.name}.b.dlq"))
+    dead = asyncio.run(read(broker.servers, f"{run.name}.b.dlq"))
     assert [record.value for record in dead] == [b"no JSON"]
-    assert asyncio.run(read(broker.bootstrap_servers, f"{run.name}.a.dlq")) == []
+    assert asyncio.run(read(broker.servers, f"{run.name}.a.dlq")) == []
 
 
 @pytest.mark.timeout(120)
 def test_a_new_topic_of_a_pattern_is_read_by_the_worker_that_runs_and_kill_9_loses_nothing(
-    broker: EmbeddedBroker, tmp_path: Path
+    broker: Broker, tmp_path: Path
 ) -> None:
     topics = "'topic-pattern' = '{name}[.]in[.].*', 'scan.topic-partition-discovery.interval' = '2 s'"
     run = Run(broker, tmp_path, topics)
