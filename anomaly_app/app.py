@@ -27,7 +27,7 @@ from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
-from anomaly_app.runtime.decoding import share_decoding
+from anomaly_app.runtime.feed import TableReader
 from anomaly_app.runtime.lane import LaneApp
 from anomaly_app.runtime.lookups import Lookups, topics_of
 from anomaly_app.runtime.overview import Overview
@@ -144,20 +144,23 @@ class AnomalyApp(LaneApp):
             read = {
                 name for job in drafts for one in _sources(job) for name in topics[job.name].get(one.name, [one.topic])
             }
-            looked_up = topics_of(lookup for job in drafts for lookup in job.lookups)
-            sources = await admin.sources(sorted(read | looked_up))
+            sources = await admin.sources(sorted(read | topics_of(lookup for job in drafts for lookup in job.lookups)))
             jobs = [_over_topics(job, topics[job.name]) for job in bind_jobs(loaded, sources)]
             registries = Registries(loaded)
             existing = await admin.names() if any(topics.values()) else {}
-            pipelines = [
-                Pipeline(job, plan, settings, sources, registries, sized=admin.makes_topics, existing=existing)
-                for job in jobs
-                for plan in job.plans
-            ]
+            pipelines: list[Pipeline] = []
+            for job in jobs:
+                readers: dict[tuple[str, str], TableReader] = {}
+                for plan in job.plans:
+                    sized = admin.makes_topics
+                    pipelines.append(
+                        Pipeline(
+                            job, plan, settings, sources, registries, sized=sized, readers=readers, existing=existing
+                        )
+                    )
             tables = {job.name: job.lookups for job in jobs}
             paths = {job.name: job.path or job.name for job in jobs}
             lookups = Lookups(loaded, tables, registries, sources, paths)
-            share_decoding(pipelines, registries)
             needed = list(_needed(pipelines, settings.worker.app_id))
             partitions = {**await admin.ensure(needed), **sources}
         try:

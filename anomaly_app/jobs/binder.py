@@ -27,7 +27,6 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis import Analyzer
-from anomaly_app.plan.growth import grows_for_ever
 from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.physical import table_layout
@@ -318,10 +317,6 @@ class _JobBinder:
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
             raise SqlValidationError(problem, self.text, *factory.main.span)
         statement = insert if insert is not None else tree
-        if self.settings.ttl_ms is None:
-            for one, problem in grows_for_ever(node):
-                line = one.text.count("\n", 0, one.span.start) + 1
-                self.warnings.append(f"line {line}: {problem}")
         alerts = self._alerts(factory, statement)
         fingerprint = self._fingerprint(statement, node, sources, factory.physical.reads)
         self.queries.append(Query(self._name(sink), factory, sink, fingerprint, alerts))

@@ -88,8 +88,8 @@ class FrameCodec:
     """
 
     def __init__(self, layout: Layout, number: int = 0, topic: int = 0) -> None:
-        self._number, self._topic = number, topic
         self._changing = layout.columns[-1:] == (CHANGE_COLUMN,)
+        self._number, self._topic = number, topic
         self._names = [f"{column.name} {column.type.with_nullable(True)}" for column in layout.columns]
         self._types = [python_type(column.type) for column in layout.columns]
         self._columns = msgspec.Raw(_encode(self._names))

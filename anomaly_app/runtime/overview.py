@@ -39,22 +39,33 @@ class Overview:
         shown: list[JobStatus] = []
         for job in self._worker.bound_jobs:
             own = [pipeline for pipeline in self._worker.pipelines if pipeline.job is job]
-            queries: list[QueryStatus] = [
-                {
-                    "name": output.query.name,
-                    "description": output.query.factory.description,
-                    "source": pipeline.sources,
-                    "sink": output.topic or None,
-                    "alerts": output.alerts,
-                    "late": output.late,
-                    "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
-                }
-                for pipeline in own
-                for output in pipeline.outputs
-            ]
+            queries: dict[int, QueryStatus] = {}
+            for pipeline in own:
+                for output in pipeline.outputs:
+                    known = queries.get(id(output.query))
+                    if known is not None:  # topics of one table that are read each for itself
+                        known["source"] += f", {pipeline.sources}"
+                        known["alerts"] += output.alerts
+                        known["late"] += output.late
+                        continue
+                    queries[id(output.query)] = {
+                        "name": output.query.name,
+                        "description": output.query.factory.description,
+                        "source": pipeline.sources,
+                        "sink": output.topic or None,
+                        "alerts": output.alerts,
+                        "late": output.late,
+                        "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
+                    }
             lookups = self._worker.lookups.status(job.name)
             shown.append(
-                {"name": job.name, "version": job.version, "path": job.path, "queries": queries, "lookups": lookups}
+                {
+                    "name": job.name,
+                    "version": job.version,
+                    "path": job.path,
+                    "queries": [*queries.values()],
+                    "lookups": lookups,
+                }
             )
         return shown
 

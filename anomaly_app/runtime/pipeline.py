@@ -12,7 +12,7 @@ from anomaly_app.formats.records import RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
 from anomaly_app.operators import Layout
 from anomaly_app.runtime.changed import ChangeWriter, Printer
-from anomaly_app.runtime.feed import Feed
+from anomaly_app.runtime.feed import Feed, TableReader
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.settings import Settings
@@ -67,12 +67,14 @@ class Pipeline:
         partitions: of each topic; a number if there is one topic only.
         registries: for Avro.
         sized: topics get as many partitions as wanted; else all have as many as the source.
+        readers: of the job's tables, by name and topic: those that are missing are added.
         existing: number of partitions of topics that there are.
     """
 
     def __init__(
         self, job: Job, plan: Plan, settings: Settings, partitions: int | Mapping[str, int], registries: Registries,
-        *, sized: bool = True, existing: Mapping[str, int] | None = None,
+        *, sized: bool = True, readers: dict[tuple[str, str], TableReader] | None = None,
+        existing: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self.job, self.plan = job, plan
         topics = [(number, topic) for number, one in enumerate(plan.inputs) for topic in one.source.topic_names]
@@ -98,7 +100,10 @@ class Pipeline:
         self.feeds: list[Feed] = []
         for number, topic in topics:
             one = plan.inputs[number]
-            self.feeds.append(Feed(one, number, topic, counts, settings, registries.of(one.source)))
+            source, registry = one.source, registries.of(one.source)
+            key = source.name, topic
+            reader = None if readers is None else readers.setdefault(key, TableReader(source, registry))
+            self.feeds.append(Feed(one, number, topic, counts, settings, reader, registry))
         self._by_key = {feed.key: feed for feed in self.feeds}
         self.outputs = [_output(query, AlertBuilder(job, plan, query), registries) for query in plan.queries]
 

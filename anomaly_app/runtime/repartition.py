@@ -68,9 +68,9 @@ class ShuffleStage(Stage):
             return lambda row: own
         return partition_of(feed.layout, feed.partition_by, downstream)
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Schemas of the records."""
-        await self.feed.decoder.prepare(records)
+        await self.feed.prepare(records, now_ms)
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Decode a batch and sort its rows by where they belong."""
@@ -215,7 +215,7 @@ class MergeStage(DetectStage):
         self._upstreams = set(self.pipeline.upstreams or ())
         self.resume_frame = 0
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Nothing: frames are the worker's own."""
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:

@@ -178,7 +178,7 @@ class Stage:
         if not records:
             pending.done()
             return
-        await self.prepare(records)
+        await self.prepare(records, now_ms)
         while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():
             self.flushed.clear()
             await self.flushed.wait()
@@ -209,7 +209,7 @@ class Stage:
         self.settled.clear()
         self.wake.set()
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Fetch what decoding needs."""
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
@@ -286,9 +286,9 @@ class DetectStage(Stage):
         self.queries = {slot: f"{pipeline.job.name}/{name}" for slot, name in pipeline.plan.slots.items()}
         self._findings: list[tuple[int, Finding]] = []
 
-    async def prepare(self, records: Sequence[Any]) -> None:
+    async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Schemas of the records."""
-        await self.feed.decoder.prepare(records)
+        await self.feed.prepare(records, now_ms)
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Decode a batch, sort out what is bad, and give the rest to the task."""

@@ -101,8 +101,15 @@ def upserts(count: int, seed: int) -> tuple[list[Sent], dict[int, int]]:
 
 
 @pytest.mark.timeout(150)
-def test_kill_9_leaves_an_upsert_table_as_an_undisturbed_run_would(servers: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broker", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_kill_9_leaves_an_upsert_table_as_an_undisturbed_run_would(
+    request: pytest.FixtureRequest, tmp_path: Path, broker: str
+) -> None:
+    given = request.getfixturevalue("servers" if broker == "embedded" else "kafka")
+    servers = given if isinstance(given, str) else given.bootstrap_servers
     run = Run(servers, tmp_path, "latest SELECT id, qty FROM stock WHERE qty > 3")
+    if not isinstance(given, str):
+        given.create_topics({run.name: 4})
     records, want = upserts(30_000, seed=3)
     slow = {"worker.batch_rows": 100, "worker.flush_interval_ms": 20}
     run.send(records[:10_000])

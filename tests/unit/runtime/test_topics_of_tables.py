@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -14,6 +15,7 @@ from anomaly_app.jobs.model import Job, Routing
 from anomaly_app.jobs.topics import Topics
 from anomaly_app.runtime import discovery
 from anomaly_app.runtime.discovery import FOUND, Discovery
+from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.positions import first_position
 from anomaly_app.runtime.registries import Registries
@@ -156,3 +158,13 @@ def test_a_topic_that_was_found_is_read_from_its_first_record(
 
     reader: Any = None
     assert asyncio.run(first_position(source, None, Place, 3, 9, reader)) == position
+
+
+def test_a_query_over_topics_that_are_read_each_for_itself_is_shown_once() -> None:
+    one = job("SELECT k FROM t WHERE v > 1")
+    own = pipelines(one, {"a": 2, "b": 3})
+    for number, pipeline in enumerate(own, 1):
+        pipeline.outputs[0].alerts = number
+    worker: Any = SimpleNamespace(bound_jobs=[one], pipelines=own, lookups=SimpleNamespace(status=lambda name: []))
+    ((query,),) = [shown["queries"] for shown in Overview(worker).jobs()]
+    assert (query["source"], query["alerts"]) == ("a, b", 3)
