@@ -30,7 +30,7 @@ from anomaly_app.settings import LoadedSettings
 from anomaly_app.shell.cells import cells_function
 from anomaly_app.shell.help import HELP
 from anomaly_app.shell.jobs import COLUMNS as JOB_COLUMNS, FAILED, Job, Jobs, failure, row_of
-from anomaly_app.shell.options import Mode, ShellOptions, check
+from anomaly_app.shell.options import KNOWN, Mode, ShellOptions, check
 from anomaly_app.shell.remarks import Remarks
 from anomaly_app.shell.running import interruptible, run_live, run_on_page
 from anomaly_app.shell.sheet import Sheet
@@ -131,7 +131,8 @@ class Shell:
             if isinstance(first, SetOption):
                 check(first, sql)
             result = self.session.execute(sql)
-            if not isinstance(first, TELLS):
+            # What is for the shell would only be warned of in a job.
+            if not isinstance(first, TELLS) and not (isinstance(first, SetOption) and first.key in KNOWN):
                 self._script.append(piece.own)
             self._tell(first, result)
 
