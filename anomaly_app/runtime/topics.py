@@ -134,7 +134,7 @@ class TopicAdmin:
         """The topics of a table; of a pattern those that there are.
 
         Raises:
-            BrokerError: no topic fits the pattern.
+            BrokerError: no topic fits the pattern; it names the nearest one.
         """
         if not source.topics.pattern:
             return source.topics.names or (source.topic,)
@@ -143,8 +143,10 @@ class TopicAdmin:
         own = own_topics(settings.worker.app_id, settings.alerts.topic)
         found = source.topics.among(name for name in known if not own(name))
         if not found:
+            near = difflib.get_close_matches(source.topic, sorted(known), 1)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
             problem = f"no topic fits the pattern {source.topic!r} of table {source.name}, or the user may not see it"
-            raise BrokerRefusal(f"{problem} – create one, or correct 'topic-pattern' in the job")
+            raise BrokerRefusal(f"{problem}{hint} – create it, or correct 'topic-pattern' in the job")
         return found
 
     async def sources(self, names: Sequence[str]) -> dict[str, int]:
