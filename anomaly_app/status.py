@@ -108,7 +108,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A node of the graph that runs a query: all partitions of this worker together.
 
     Args:
-        id: unique in the graph; the numbers are those of ``EXPLAIN``.
+        id: unique in the graph; numbers and sources are called as ``EXPLAIN`` does it.
         kind: ``source`` (a topic), ``exchange`` (rows on their way to where they belong) or ``operator``.
         title: what it does.
         inputs: ids of the nodes whose rows it takes.

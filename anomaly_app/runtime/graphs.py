@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from anomaly_app.graph.operator import GraphOperator
+from anomaly_app.jobs.joint_task import JointSlot
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import ShuffleStage
 from anomaly_app.runtime.stage import DetectStage, Rate, Stage
@@ -30,30 +32,34 @@ class Graphs:
         for pipeline in pipelines:
             own = [stage for stage in stages if stage.pipeline is pipeline]
             detect = [stage for stage in own if isinstance(stage, DetectStage)]
-            first = self._sources(pipeline, own, detect, now)
             for number, query in enumerate(pipeline.plan.queries):
                 operators = [stage.task.slots[number].operator for stage in detect]
                 graphs = [operator for operator in operators if isinstance(operator, GraphOperator)]
+                slots = [stage.task.slots[number] for stage in detect]
+                read = next((slot.inputs for slot in slots if isinstance(slot, JointSlot)), range(len(pipeline.feeds)))
+                first = self._sources(pipeline, [pipeline.feeds[place] for place in read], own, detect, now)
                 nodes = (*first, *self._operators(pipeline.job.name, query.name, graphs, first[-1].id, now))
                 found.append(GraphStatus(job=pipeline.job.name, query=query.name, nodes=nodes))
         return found
 
     def _sources(
-        self, pipeline: Pipeline, own: Sequence[Stage], detect: Sequence[DetectStage], now: float
+        self, pipeline: Pipeline, feeds: Sequence[Feed], own: Sequence[Stage], detect: Sequence[DetectStage], now: float
     ) -> list[NodeStatus]:
-        detected = [stage.status(now) for stage in detect]
+        """The tables of a query in its order, and the way to where it runs."""
+        parts = [stage.status(now) for stage in detect]
         late = sum(stage.task.late for stage in detect)
         if not pipeline.repartitioned:
-            return [_node("source", "source", pipeline.sources, (), detected, late)]
-        nodes: list[NodeStatus] = []
-        for number, feed in enumerate(pipeline.feeds):
+            return [_node("source 1", "source", pipeline.sources, (), parts, late)]
+        sources: list[NodeStatus] = []
+        for number, feed in enumerate(feeds, 1):
             upstream = [stage for stage in own if isinstance(stage, ShuffleStage) and stage.feed is feed]
-            name = f"source{number or ''}"
-            told = [stage.status(now) for stage in upstream]
-            nodes.append(_node(name, "source", feed.topic, (), told, sum(stage.late for stage in upstream)))
-        by = ", ".join(pipeline.plan.partition_by)
+            before = sum(stage.late for stage in upstream)
+            given = [stage.status(now) for stage in upstream]
+            sources.append(_node(f"source {number}", "source", feed.topic, (), given, before))
+        keys = dict.fromkeys(", ".join(feed.partition_by or ()) for feed in feeds)
+        by = " and ".join(key for key in keys if key)
         title = f"Rows by {by}" if by else "All rows in one place"
-        return [*nodes, _node("exchange", "exchange", title, tuple(node.id for node in nodes), detected, late)]
+        return [*sources, _node("exchange", "exchange", title, tuple(one.id for one in sources), parts, late)]
 
     def _operators(
         self, job: str, query: str, graphs: Sequence[GraphOperator], source: str, now: float

@@ -185,7 +185,7 @@ async def test_the_graph_of_a_query_with_what_passes_through_it(
     shown = "[node.dataset.id, ...[...node.querySelectorAll('text')].map(text => text.textContent)]"
     texts = f"[...document.querySelectorAll('#graphs .node')].map(node => {shown})"
     nodes = {node[0]: node[1:] for node in await browser.do("evaluate", script=texts)}
-    assert nodes["source"] == ["sales", "600 rows/s, 6,000 in all", "complete up to 14:07:02", "lag 7"]
+    assert nodes["source 1"] == ["sales", "600 rows/s, 6,000 in all", "complete up to 14:07:02", "lag 7"]
     assert nodes["2"][0] == "Aggregate windows of 10 s…" and nodes["2"][4] == "3 late"
     assert nodes["2"][2:4] == ["complete up to 14:06:52", "10 s behind the source"]
     assert nodes["4"][1:] == ["100 rows/s, 1,000 in all", "complete up to 14:06:52", "10 s behind the source"]

@@ -114,8 +114,8 @@ def make_graph(**late: int) -> GraphStatus:
     """A join of windows over two inputs; late rows by the id of the node."""
     second = 1_752_156_422_000
     nodes = [
-        ("source", "source", "sales", ()),
-        ("exchange", "exchange", "Rows by user_id", ("source",)),
+        ("source 1", "source", "sales", ()),
+        ("exchange", "exchange", "Rows by user_id", ("source 1",)),
         ("1", "operator", "Project user_id, quantity", ("exchange",)),
         ("2", "operator", "Aggregate windows of 10 seconds by user_id", ("1",)),
         ("3", "operator", "Aggregate windows of 20 seconds by user_id", ("1",)),

@@ -72,7 +72,7 @@ def test_the_graph_of_a_query_adds_up_its_partitions() -> None:
     assert source.watermark_ms == at
     plan = explain_plan(pipeline.plan.queries[0].factory)  # type: ignore[arg-type]  # it is a planned query
     assert [(node.id, node.title) for node in operators] == [(str(o["id"]), o["name"]) for o in plan["operators"]]
-    assert operators[0].inputs == ("source",) and operators[-1].rows == 2, "one window in each partition"
+    assert operators[0].inputs == ("source 1",) and operators[-1].rows == 2, "one window in each partition"
     assert operators[-1].late == 2 and all(node.watermark_ms == at for node in operators)
     source, match = graphs["query-2"]
     assert match.title.startswith("Match (A B)") and match.rows == 2
@@ -86,5 +86,35 @@ def test_rows_that_go_by_key_pass_an_exchange() -> None:
     task = pipeline.plan.create_task(range(2))
     merge = MergeStage(pipeline, pipeline.repartition_topic, 0, 1, None, task, run="run")
     source, exchange, *_ = graphs_of([upstream, merge], pipeline)["query"]
-    assert (source.rows, exchange.rows) == (2, 0) and exchange.inputs == ("source",)
+    assert (source.rows, exchange.rows) == (2, 0) and exchange.inputs == ("source 1",)
     assert (exchange.kind, exchange.title) == ("exchange", "Rows by k")
+
+
+def test_a_query_over_two_topics_has_two_sources_and_one_exchange() -> None:
+    tables = "".join(
+        f"CREATE TABLE {name} (k STRING, v INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) "
+        f"WITH ('connector' = 'kafka', 'topic' = '{name}', 'format' = 'json');"
+        for name in ("sales", "returns")
+    )
+    union = "SELECT * FROM sales UNION ALL SELECT * FROM returns"
+    counts = f"""SELECT k, COUNT(*) AS n FROM TABLE(TUMBLE(TABLE ({union}), DESCRIPTOR(ts), INTERVAL '1' SECOND))
+    GROUP BY k, window_start, window_end"""
+    loaded, partitions = LoadedSettings(Settings()), {"sales": 1, "returns": 1}
+    job = bind_job(tables + counts, name="job", partitions=partitions)
+    (plan,) = job.plans
+    pipeline = Pipeline(job, plan, loaded.settings, [1, 1], Registries(loaded))
+    upstream: list[Stage] = []
+    for feed in pipeline.feeds:
+        shuffle = ShuffleStage(pipeline, feed.source.topic, 0, 1, None, Checkpoint(), "run", feed)
+        shuffle.process([sale(n, n) for n in range(2 + (feed.source.topic == "returns"))], 1_800_000_000_000)
+        upstream.append(shuffle)
+    task = plan.create_task(pipeline.upstreams)
+    merge = MergeStage(pipeline, pipeline.repartition_topic, 0, 1, None, task, run="run")
+    nodes = graphs_of([*upstream, merge], pipeline)["query"]
+    assert [(node.id, node.title, node.rows) for node in nodes[:2]] == [
+        ("source 1", "sales", 2),
+        ("source 2", "returns", 3),
+    ]
+    assert nodes[2].title == "Rows by k" and nodes[2].inputs == ("source 1", "source 2")
+    known = {"exchange", *(node.id for node in nodes)}
+    assert all(set(node.inputs) <= known for node in nodes) and "exchange" in nodes[3].inputs

@@ -147,7 +147,7 @@ async def test_the_graph_of_each_query(client: Client, worker: FakeWorker) -> No
     worker.drawn = [make_graph(n2=3)]
     (graph,) = (await (await client.get("/api/graph")).json())["graphs"]
     assert (graph["job"], graph["query"]) == ("unusual_sales", "busy")
-    assert [node["inputs"] for node in graph["nodes"]] == [[], ["source"], ["exchange"], ["1"], ["1"], ["2", "3"]]
+    assert [node["inputs"] for node in graph["nodes"]] == [[], ["source 1"], ["exchange"], ["1"], ["1"], ["2", "3"]]
     assert graph["nodes"][3]["late"] == 3 and graph["nodes"][3]["lag"] is None and graph["nodes"][0]["lag"] == 7
 
 
@@ -164,7 +164,7 @@ async def test_metrics_of_nodes(client: Client, worker: FakeWorker) -> None:
     assert samples["anomaly_node_rows_total", "2"] == (3_000, title)
     assert samples["anomaly_node_late_rows_total", "2"] == (3, title)
     assert samples["anomaly_node_watermark_timestamp_seconds", "2"] == (1_752_156_412, title)
-    assert samples["anomaly_node_rows_total", "source"] == (6_000, "sales")
+    assert samples["anomaly_node_rows_total", "source 1"] == (6_000, "sales")
 
 
 async def test_metrics_are_labelled_by_names_of_peoples_own(client: Client, worker: FakeWorker) -> None:
