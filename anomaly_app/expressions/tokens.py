@@ -117,7 +117,7 @@ def _refuse_hint(text: str, place: int, end: int) -> None:
     found = _EARLY.search(text, place, end) if text.startswith("/*+", place) else None
     if found is not None:
         problem = (
-            "EARLY_FIRE is not supported: a row of an outer join that has no partner comes out once, when the watermark "
+            "EARLY_FIRE is not supported: a row of an outer join without a partner comes out once, when the watermark "
             "says that none can come any more"
         )
         raise SqlValidationError(problem, text, *found.span())
