@@ -167,6 +167,7 @@ class TemporalJoinRows(Vertex):
                 return  # a later version stands already, at or before the watermark
             else:
                 held.insert(place, version)
+                self._over.add((held[place + 1][0], key))  # it is forgotten when the next one holds
             self._over.add((time, key))
         self._fresh[number] = version
         if self._plan.ttl_ms is not None:
