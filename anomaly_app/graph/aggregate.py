@@ -69,8 +69,9 @@ class ChangingGroups(Vertex):
         self.groups: KeyedState[Group] = KeyedState(plan.keys, GroupCodec(plan.program), ttl_ms=plan.ttl_ms)
         self.stores = (self.groups,)
         self._touched: dict[Any, Group] = {}
-        self._old: dict[Any, tuple[Any, ...]] = {}
-        """What was told of the groups that this step touches."""
+        """The groups that this step touches."""
+        self._before: list[tuple[Any, ...] | None] = []
+        """What was told of each of them, in their order."""
         self._found: list[Row] = []
         self._begin = self._beginner()
         self._collections = [place.index for place in plan.program.collections]
@@ -81,67 +82,65 @@ class ChangingGroups(Vertex):
         if not rows:
             self.groups.sweep(watermark)
             return Flow((), watermark)
-        plan, groups = self._plan, self.groups
+        plan, groups, touched = self._plan, self.groups, self._touched
         if groups.has_backing:
             groups.prefetch(map(plan.key_of, rows))
         failed: list[tuple[Row, Exception]] = []
         # The first row may be behind the watermark: then it is as late as that. All others are in front of it.
-        plan.program.step(rows, self._touched.get, self._begin, failed, self.watermark, plan.ttl_ms, self._again)
+        plan.program.step(rows, touched.get, self._begin, failed, self.watermark, plan.ttl_ms, self._again)
         for row, error in failed:
             self.fail(error, row)
-        touched, self._touched = self._touched, {}
-        self._tell(touched)
+        self._tell(touched, self._before)
         if not groups.is_stored:
             self._forget_changes(touched)
+        touched.clear()
+        self._before.clear()
         found, self._found = self._found, []
         groups.sweep(watermark)
         return Flow(found, watermark)
 
     def _beginner(self) -> Callable[..., Group | None]:
         """What the program does with a group that the step has not touched yet."""
-        groups, old, finish, fresh = self.groups, self._old, self._plan.finish, self._plan.program.fresh
-        change, live, expires = self._plan.change, self.groups.live, self._plan.ttl_ms is not None
+        groups, finish, fresh = self.groups, self._plan.finish, self._plan.program.fresh
+        change, expires = self._plan.change, self._plan.ttl_ms is not None
+        live, touched, remember = groups.live.get, self._touched, self._before.append
 
         def begin(key: Any, row: Row, at: int = MIN_WATERMARK) -> Group | None:
-            group = live.get(key)
+            group = live(key)
             if group is not None and expires and groups.has_expired(group, at):
                 groups.delete(key)
                 self.counters.add("expired groups")
                 group = None
             if group is not None:
                 try:
-                    before = finish(group, key)
+                    remember(finish(group, key))
                 except FAILURES:
-                    before = None  # it was told when it failed
-                if before is not None:
-                    old[key] = before
+                    remember(None)  # that was told when it failed
             elif change is not None and row[change] % 2:
                 self.counters.add("rows of no group taken back")
                 return None
             else:
                 group = fresh()
-            self._touched[key] = group
+                remember(None)
+            touched[key] = group
             return group
 
         return begin
 
     def _again(self, key: Any) -> None:
         """A group has expired between two rows of a step: it is told, and another one begins."""
-        others = {other: row for other, row in self._old.items() if other != key}
-        self._tell({key: self._touched.pop(key)})
-        self._old.update(others)
+        before = self._before.pop(list(self._touched).index(key))
+        self._tell({key: self._touched.pop(key)}, [before])
         if key in self.groups.live:
             self.groups.delete(key)
         self.counters.add("expired groups")
 
-    def _tell(self, touched: Mapping[Any, Group]) -> None:
-        """What the step has made of some groups."""
-        found, finish, told, width = self._found, self._plan.finish, self._old.get, self.width
-        tell = found.append
-        updates, gone = self._plan.updates, []
-        for key, group in touched.items():
+    def _tell(self, touched: Mapping[Any, Group], told: Sequence[tuple[Any, ...] | None]) -> None:
+        """What the step has made of some groups, of which something was told before."""
+        finish, width, updates = self._plan.finish, self.width, self._plan.updates
+        tell, gone = self._found.append, []
+        for (key, group), before in zip(touched.items(), told, strict=True):
             row, group[LAST] = group[LAST], None
-            before = told(key)
             if group[ROWS]:
                 try:
                     new = finish(group, key)
@@ -168,7 +167,6 @@ class ChangingGroups(Vertex):
                 continue
             tell((at, place, *before, _BEFORE, origin))
             tell((at, place, *new, _AFTER, (_FIRST, place) if is_plain else origin_of(row, width, 0)))
-        self._old.clear()
         self.groups.put_all(touched)
         for key in gone:
             self.groups.delete(key)
