@@ -54,7 +54,6 @@ class JointTask:
         watermarks: of the tables.
         rows: taken.
         duplicates: rows that a crashed upstream partition has sent again.
-        late: always 0: it is the operators that say what comes too late for them.
         next_position: behind the last frame, or part of one.
     """
 
@@ -82,7 +81,6 @@ class JointTask:
             known = list(upstreams)
             self._upstreams = [UpstreamWatermarks(u for u in known if input_of(u) == k) for k in range(len(schemas))]
         self._offsets: dict[int, int] = {}
-        self.late = 0
         self.next_position = 0
         self.rows = self.duplicates = 0
 

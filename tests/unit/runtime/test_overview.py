@@ -102,7 +102,7 @@ def test_a_query_over_two_topics_has_two_sources_and_one_exchange() -> None:
     loaded, partitions = LoadedSettings(Settings()), {"sales": 1, "returns": 1}
     job = bind_job(tables + counts, name="job", partitions=partitions)
     (plan,) = job.plans
-    pipeline = Pipeline(job, plan, loaded.settings, [1, 1], Registries(loaded))
+    pipeline = Pipeline(job, plan, loaded.settings, partitions, Registries(loaded))
     upstream: list[Stage] = []
     for feed in pipeline.feeds:
         shuffle = ShuffleStage(pipeline, feed.source.topic, 0, 1, None, Checkpoint(), "run", feed)
