@@ -248,3 +248,10 @@ def test_explain_tells_what_is_looked_up() -> None:
     assert "Lookup join, left, t by t.k = o.k, if t.most < o.v" in explain_text(bound.factory)
     assert bound.factory.words[1] == "adds each row that t has at that moment with t.k = o.k, or NULLs"
     assert bound.factory.partition_by is None
+
+
+def test_a_table_without_versions_is_sent_here() -> None:
+    with pytest.raises(
+        SqlValidationError, match=r"latest rows of any table are joined FOR SYSTEM_TIME AS OF PROCTIME\(\)"
+    ):
+        rows("SELECT id FROM o JOIN t FOR SYSTEM_TIME AS OF o.ts ON o.k = t.k")
