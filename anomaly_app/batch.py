@@ -296,9 +296,11 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
     from anomaly_app.operators import COLUMNS, POSITION
 
     factory, layout = bound.factory, bound.layout
+    operator = factory.create(layout)
+    operator.keep_nothing()
     slot = QuerySlot(
         "query",
-        factory.create(layout),
+        operator,
         needs_order=factory.needs_order,
         order_key=factory.order_key(layout),
         sort_key=factory.sort_key(layout),
@@ -309,6 +311,7 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
     result.late_columns = [(column.name, str(column.type)) for column in read.schema.columns]
     out, back = _to_python(factory.output, 0), _to_python(read.schema.columns, COLUMNS)
     told = _to_python(factory.evidence(layout).columns, COLUMNS)
+    told_rows = not factory.physical.graph.roles
     result._show = lambda row: told([row])[0]
 
     def take() -> None:
@@ -316,7 +319,7 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
         for _, problem in output.problems:
             raise problem.error
         result.rows += out([finding.values for _, finding in output.findings])
-        result._bindings += [finding.bindings for _, finding in output.findings]
+        result._bindings += [finding.bindings if told_rows else () for _, finding in output.findings]
         result._kinds += [finding.change for _, finding in output.findings]
         result.late += back(output.late)
         result.late_inside += map(_inside, output.late_inside)
@@ -340,6 +343,7 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
 
     factory, tables = bound.factory, bound.tables
     operator, evidence = factory.create_over({table.name: table.layout for table in tables})
+    operator.keep_nothing()
     slot = JointSlot("query", operator, range(len(tables)))
     task = JointTask([slot], [table.schema for table in tables])
     result = Result([(column.name, str(column.type)) for column in factory.output], [])
@@ -347,6 +351,7 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
     for table, name in zip(tables, names, strict=True):
         result.late_columns += [(f"{name}.{c.name}", str(c.type.with_nullable(True))) for c in table.schema.columns]
     out, told = _to_python(factory.output, 0), _to_python(evidence.columns, COLUMNS)
+    told_rows = not factory.physical.graph.roles
     result._show = lambda row: told([row])[0]
     shows = [_to_python(table.schema.columns, COLUMNS) for table in tables]
     owners: list[int] = []
@@ -368,7 +373,7 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
         for _, problem in output.problems:
             raise problem.error
         result.rows += out([finding.values for _, finding in output.findings])
-        result._bindings += [finding.bindings for _, finding in output.findings]
+        result._bindings += [finding.bindings if told_rows else () for _, finding in output.findings]
         result._kinds += [finding.change for _, finding in output.findings]
         result.late += map(late, output.late)
         result.late_inside += map(_inside, output.late_inside)

@@ -189,13 +189,13 @@ class KeyedState(Generic[V]):
         """
         if self._backing is None:
             return
+        self._let_go()  # in front of what follows, which may be among those that go
         live, dirty, under_way = self.live, self._dirty, self._under_way
         missing = [key for key in dict.fromkeys(keys) if key not in live]
         # What was changed and does not live any more has been deleted, and may still stand in the backing.
         missing = [key for key in missing if key not in dirty and key not in under_way]
         if not missing:
             return
-        self._let_go()
         names = [self._name(key) for key in missing]
         found = self._backing.get_many([HEAD + name for name in names])
         for key, name, data in zip(missing, names, found, strict=True):
@@ -344,13 +344,6 @@ class KeyedState(Generic[V]):
         """
         self._backing, self._room = backing, room
         room.sharers += 1
-
-    def detach(self) -> None:
-        """Give the room back: nobody uses this state any more."""
-        if self._room is not None:
-            self._room.sharers -= 1
-            self._room.taken -= self._bytes
-            self._room, self._bytes = None, 0.0
 
     def _name(self, key: Any) -> bytes:
         return self._key_codec.encode((key,) if self._single else key)

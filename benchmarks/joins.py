@@ -20,13 +20,15 @@ import platform
 import random
 import sys
 import time
+import tracemalloc
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from anomaly_app.jobs.binder import BoundQuery, bind_text
-from anomaly_app.jobs.joint_task import JointTask
+from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.operators import Row
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, Schema
 
@@ -40,6 +42,13 @@ COLUMNS = (Column("id", INT), Column("k", STRING), Column("v", INT), Column("ts"
 TABLES = {name: Schema(COLUMNS, rowtime="ts", watermark_delay_ms=DELAY_MS) for name in ("a", "b")}
 INTERVAL = """SELECT a.k, a.id, b.id AS other, a.v, b.v AS w, a.ts FROM a JOIN b ON a.k = b.k
     AND b.ts BETWEEN a.ts - INTERVAL '60' SECOND AND a.ts + INTERVAL '60' SECOND"""
+
+TEMPORAL = """SELECT a.k, a.id, b.id AS other, a.v, b.v AS w, a.ts
+    FROM a JOIN last FOR SYSTEM_TIME AS OF a.ts AS b ON a.k = b.k"""
+LAST = """CREATE VIEW last AS SELECT id, k, v, ts FROM (
+    SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS rn FROM b) WHERE rn = 1;"""
+SHARE = 10
+"""One row in so many is a version."""
 
 Numbered = tuple[int, Row]
 Pairs = list[tuple[int, int]]
@@ -56,6 +65,18 @@ def near_rows(count: int, keys: int, seed: int = 7) -> list[Numbered]:
         for table in (0, 1):
             moved = at + choose.randrange(25_000) + 100_000
             rows.append((moved + choose.randrange(DELAY_MS), table, number, key, moved))
+    return _positioned(rows)
+
+
+def as_of_rows(count: int, keys: int, seed: int = 7) -> list[Numbered]:
+    """Rows of the first table, and versions of each key from time to time, by arrival; first all keys have one."""
+    choose = random.Random(seed)
+    rows = [(0.0, 1, number, f"key-{number}", 0) for number in range(keys)]
+    for number in range(count - keys):
+        moved = 100_000 + number
+        table = int(number % SHARE == 0)
+        key = f"key-{choose.randrange(keys)}"
+        rows.append((moved + choose.randrange(DELAY_MS), table, keys + number, key, moved))
     return _positioned(rows)
 
 
@@ -96,10 +117,45 @@ def interval_by_hand(batches: list[list[Numbered]]) -> Pairs:
     return [row[1:3] for row in found]
 
 
+def temporal_by_hand(batches: list[list[Numbered]]) -> Pairs:
+    """The same pairs, from sorted lists."""
+    versions: dict[str, list[Row]] = {}
+    waiting: list[Row] = []
+    highest = [0, 0]
+    found: list[tuple[Any, ...]] = []
+    for batch in batches:
+        for table, row in batch:
+            if table:
+                held = versions.setdefault(row[3], [])
+                held.append(row)
+                if len(held) > 1 and held[-2][0] > row[0]:
+                    held.sort()
+            else:
+                waiting.append(row)
+            if row[0] > highest[table]:
+                highest[table] = row[0]
+        over = min(highest) - DELAY_MS
+        waiting.sort()
+        ready = bisect_left(waiting, (over + 1,))
+        for row in waiting[:ready]:
+            held = versions.get(row[3], [])
+            place = bisect_left(held, (row[0] + 1,))
+            if place:
+                other = held[place - 1]
+                found.append((row[3], row[2], other[2], row[4], other[4], row[5]))
+        del waiting[:ready]
+        for key in {row[3] for table, row in batch if table}:
+            held = versions[key]
+            place = bisect_left(held, (over + 1,)) - 1
+            if place > 0:
+                del held[:place]
+    return [row[1:3] for row in found]
+
+
 def run(bound: BoundQuery, batches: list[list[Numbered]]) -> tuple[JointTask, list[Any]]:
     """The engine, without the end of the input."""
     operator, _ = bound.factory.create_over({table.name: table.layout for table in bound.tables})
-    task = JointTask(operator, [table.schema for table in bound.tables])
+    task = JointTask([JointSlot("query", operator, (0, 1))], [table.schema for table in bound.tables])
     found: list[Any] = []
     for batch in batches:
         task.process(batch)
@@ -130,8 +186,19 @@ def measure(name: str, sql: str, rows: list[Numbered], hand: Callable[..., Pairs
 
 
 def held_bytes(bound: BoundQuery, batches: list[list[Numbered]]) -> int:
-    """What a row costs that the join holds, beside the row itself that the caller has."""
-    return 0
+    """What a row costs that the join holds, with the row and state that is to be written; all have one time."""
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    operator, _ = bound.factory.create_over({table.name: table.layout for table in bound.tables})
+    task = JointTask([JointSlot("query", operator, (0, 1))], [table.schema for table in bound.tables])
+    for batch in batches:
+        task.process([(table, (0, row[1] + 1, row[2] + 1, row[3], row[4], 0)) for table, row in batch])
+        task.take()
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return round((after - before) / sum(map(len, batches)))
 
 
 def main() -> None:
@@ -142,7 +209,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the result; default: standard output")
     options = parser.parse_args()
     gc.set_threshold(*GC_THRESHOLDS)
-    measured = [measure("interval", INTERVAL, near_rows(options.rows, options.keys), interval_by_hand, options.repeats)]
+    measured = [
+        measure("interval", INTERVAL, near_rows(options.rows, options.keys), interval_by_hand, options.repeats),
+        measure("temporal", LAST + TEMPORAL, as_of_rows(options.rows, options.keys), temporal_by_hand, options.repeats),
+    ]
     result = {"benchmark": "joins", "python": platform.python_version(), "measured": measured}
     text = json.dumps(result, indent=2)
     if options.json:

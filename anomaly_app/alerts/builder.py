@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,9 +16,9 @@ from anomaly_app.alerts.severity import score_of, severity_of
 from anomaly_app.alerts.values import Converter, iso_time, to_json
 from anomaly_app.graph.vertices import place_in_source
 from anomaly_app.jobs.model import Job, Plan, Query
-from anomaly_app.operators import COLUMNS, TIME, Finding, Row
+from anomaly_app.operators import COLUMNS, TIME, Finding, Layout, Row
 from anomaly_app.schema import Column
-from anomaly_app.upstreams import input_of, partition_of
+from anomaly_app.upstreams import feed_of, partition_of
 
 MOST_ROWS = 20
 """Rows that an alert carries; of a longer match the first and the last ones, half of each."""
@@ -43,17 +44,16 @@ class AlertBuilder:
 
     def __init__(self, job: Job, plan: Plan, query: Query) -> None:
         factory = query.factory
-        self._job, self._query, self._topics = job, query.name, [one.source.topic for one in plan.inputs]
+        self._job, self._query, self._topics = job, query.name, plan.topics
+        self._source = plan.source.topic
         self._explainer = Explainer(plan, query)
         self._type = factory.alert_type
         self._key = _converters(factory.key)
         self._payload = _converters(factory.output)
         told = plan.evidence(query)
-        own = [column for column in told.columns if told is not plan.layout or column.name in factory.reads]
-        self._columns = _converters(own)
-        self._places = [told.index(column.name) for column in own]
+        self._all = _Told.of(told, [c for c in told.columns if told is not plan.layout or c.name in factory.reads])
+        self._roles = {role: _Told.of(layout, layout.columns) for role, layout in plan.roles(query).items()}
         self._lower = [column.name.lower() for column in factory.output]
-        self._width = COLUMNS + len(told.columns)
         self._several = len(self._topics) > 1
 
     def build(self, finding: Finding, *, partition: int, offset: int, detected_ms: int) -> Alert:
@@ -83,33 +83,54 @@ class AlertBuilder:
             rows=self._used(finding.bindings, partition),
             rows_total=len(finding.bindings),
             payload=_convert(self._payload, finding.values),
-            source=AlertSource(
-                topic=self._topics[input_of(partition)], partition=partition_of(partition), offset=offset
-            ),
+            source=AlertSource(topic=self._topic(partition), partition=partition_of(partition), offset=offset),
         )
 
     def id(self, finding: Finding, *, partition: int, offset: int) -> str:
         """The id of a finding, be it an alert or not; arguments as in :meth:`build`."""
         return alert_id(self._job.name, self._query, finding.key, partition, offset, finding.number)
 
+    def _topic(self, upstream: int) -> str:
+        """Of an upstream partition; of one that is read no more the table's."""
+        return self._topics.get(feed_of(upstream), self._source)
+
     def _used(self, bindings: Sequence[tuple[str, Row]], partition: int) -> list[UsedRow]:
         if len(bindings) > MOST_ROWS:
             bindings = [*bindings[: MOST_ROWS // 2], *bindings[-(MOST_ROWS // 2) :]]
-        width = self._width
         used = []
         for variable, row in bindings:
-            offset, own = place_in_source(row, width)
+            told = self._roles.get(variable, self._all)
+            offset, own = place_in_source(row, told.width)
             used.append(
                 UsedRow(
                     variable=variable,
                     event_time=iso_time(row[TIME]),
                     partition=partition_of(partition if own is None else own),
                     offset=offset,
-                    values=_convert(self._columns, [row[place] for place in self._places]),
-                    topic=self._topics[input_of(partition if own is None else own)] if self._several else None,
+                    values=_convert(told.columns, [row[place] for place in told.places]),
+                    topic=self._topic(partition if own is None else own) if self._several else None,
                 )
             )
         return used
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an alert tells of a row.
+
+    Args:
+        columns: names, and what makes values of JSON of theirs.
+        places: where they stand in a row.
+        width: of the row.
+    """
+
+    columns: list[tuple[str, Converter | None]]
+    places: list[int]
+    width: int
+
+    @classmethod
+    def of(cls, layout: Layout, columns: Sequence[Column]) -> _Told:
+        return cls(_converters(columns), [layout.index(c.name) for c in columns], COLUMNS + len(layout.columns))
 
 
 def encode(alert: Alert) -> bytes:

@@ -69,7 +69,7 @@ class Explainer:
 
     def explain(self, finding: Finding) -> str:
         """The sentences."""
-        if not finding.bindings:
+        if not self._pattern or not finding.bindings:
             return self._explain_row(finding)
         rows: dict[str, list[Row]] = {}
         for variable, row in finding.bindings:

@@ -232,20 +232,22 @@ class IntervalJoinRows(Vertex):
         self._codecs = tuple(RowCodec(side.layout, side.reads) for side in self._sides)
         self._reached = MIN_WATERMARK
         self._largest = 0
+        self._failed = self.failing(0), self.failing(1)
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """Take rows of both sides, and let go those that the watermark of both has passed."""
         (left, low), (right, high) = flows
         (one, other), (mine, theirs), reached = self._sides, self._kept, self._reached
         first_mine, first_theirs = mine.next, theirs.next
+        mine_fail, theirs_fail = self._failed
         found: list[Row] = []
         self._largest += len(left) + len(right)
-        mine_new = one.hold(left, reached, mine, self.fail) if left else []
-        theirs_new = other.hold(right, reached, theirs, self.fail) if right else []
+        mine_new = one.hold(left, reached, mine, mine_fail) if left else []
+        theirs_new = other.hold(right, reached, theirs, theirs_fail) if right else []
         if mine_new:
-            one.meet(mine_new, reached, mine, theirs, first_theirs, found, self.fail)
+            one.meet(mine_new, reached, mine, theirs, first_theirs, found, mine_fail)
         if theirs_new:
-            other.meet(theirs_new, reached, theirs, mine, first_mine, found, self.fail)
+            other.meet(theirs_new, reached, theirs, mine, first_mine, found, theirs_fail)
             if mine_new and self._plan.in_turn:
                 found.sort(key=_came)
         mine.fresh += [entry for entry in mine_new if entry[1] >= 0]
@@ -272,7 +274,7 @@ class IntervalJoinRows(Vertex):
             try:
                 result = alone(row)
             except FAILURES as error:
-                self.fail(error, row)
+                self._failed[place](error, row)
             else:
                 if result is not None:
                     found.append(result)

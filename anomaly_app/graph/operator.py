@@ -56,6 +56,19 @@ class VertexPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Role:
+    """A row that a row of the result is made of, and that is told with it.
+
+    Args:
+        name: what it is in the query, such as the alias of its table.
+        layout: of the row.
+    """
+
+    name: str
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
 class GraphPlan:
     """A graph to be.
 
@@ -68,6 +81,7 @@ class GraphPlan:
         updating: rows of the result carry behind the columns what they change.
         by_path: rows of the result are told apart by the way that they came, and not by their values too: these may be
             others in a replay. Only where each row comes its own way.
+        roles: rows that stand behind the columns of the result, since it is made of them; None for one that is missing.
     """
 
     vertices: tuple[VertexPlan, ...]
@@ -77,6 +91,7 @@ class GraphPlan:
     one_by_one: bool = False
     updating: bool = False
     by_path: bool = False
+    roles: tuple[Role, ...] = ()
 
 
 class GraphOperator:
@@ -90,6 +105,9 @@ class GraphOperator:
     def __init__(self, plan: GraphPlan, into: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None) -> None:
         self.plan, self._into = plan, into
         self._unknown = (None,) * plan.width
+        end = COLUMNS + len(plan.result.columns)
+        width = end + bool(plan.updating) + len(plan.roles)
+        self._made = _Made(end, width, self._unknown, plan.by_path, plan.roles)
         self.vertices = [vertex.make() for vertex in plan.vertices]
         self.problems: list[Problem] = []
         self.late: list[Row] = []
@@ -211,6 +229,11 @@ class GraphOperator:
         """The stores of all vertices, by what the names of their entries begin with."""
         return self._stores
 
+    def keep_nothing(self) -> None:
+        """Nobody will ask for :meth:`changes`: stores need not note them."""
+        for store in self._stores.values():
+            store.is_stored = False
+
     def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""
         self.resume_inputs([watermark])
@@ -252,11 +275,13 @@ class GraphOperator:
             given = [flows[number] if number >= 0 else inputs[-number - 1] for number in plan.inputs]
             if vertex is last and isinstance(vertex, Inner):
                 found, _ = vertex.find(given)
+                vertex.rows_out += len(found)
                 if plan.inputs != (-1,):
                     self._of_source(found, vertex.width)
             else:
                 flow = vertex.run(given)
                 vertex.watermark = flow.watermark
+                vertex.rows_out += len(flow.rows)
                 flows.append(flow)
                 if vertex is last:
                     found = self._findings(flow.rows)
@@ -291,7 +316,9 @@ class GraphOperator:
         sources = {row[POSITION]: row for flow in inputs for row in flow.rows}
 
         def source(place: int, row: Row) -> Row:
-            return row if plan.inputs[place] < 0 else sources[row[POSITION]]
+            if plan.inputs[place] < 0:
+                return row
+            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
 
         for problem in vertex.problems:
             layout = _layout(plan, problem.side)
@@ -305,6 +332,7 @@ class GraphOperator:
                 rows = [self._source_row(row, vertex.width) for row in problem.rows]
                 self.problems.append(Problem(problem.error, rows, problem.key))
         vertex.problems.clear()
+        vertex.rows_late += len(vertex.late) + len(vertex.late_others)
         for place, row in [*((0, row) for row in vertex.late), *vertex.late_others]:
             layout = _layout(plan, place)
             if self._passes(plan, place):
@@ -341,40 +369,63 @@ class GraphOperator:
 
     def _findings(self, rows: Sequence[Row]) -> list[Finding]:
         """Rows of the result as findings."""
-        end = COLUMNS + len(self.plan.result.columns)
-        unknown, by_path = self._unknown, self.plan.by_path
+        made = self._made
         if self.plan.updating:
-            return [_Derived(row, end, end + 1, unknown, by_path, row[end]) for row in rows]
-        return [_Derived(row, end, end, unknown, by_path) for row in rows]
+            end = made.end
+            return [_Derived(row, made, row[end]) for row in rows]
+        return [_Derived(row, made) for row in rows]
 
     def _source_row(self, row: Row, end: int) -> Row:
         return _source_row(row, end, self._unknown)
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """How the rows of a result look.
+
+    Args:
+        end: where their columns end.
+        width: where their origin stands.
+        unknown: columns of a source row, which are not known any more.
+        by_path: their number is made of the way that they came, and not of their values too.
+        roles: rows behind the columns.
+    """
+
+    end: int
+    width: int
+    unknown: Row
+    by_path: bool
+    roles: tuple[Role, ...]
+
+
 class _Derived(Finding):
-    """A row of the result. What gives an alert its id is made when somebody asks: a query in memory never does.
+    """A row of the result. What an alert tells of it is made when somebody asks: a query in memory never does.
 
     Args:
         row: the row.
-        end: where the columns of the result end.
-        width: where its origin stands.
-        unknown: columns of a source row, which are not known any more.
-        by_path: its number is made of the way that it came, and not of its values too.
+        made: how it looks.
         change: what it does to the result.
     """
 
-    __slots__ = ("_by_path", "_row", "_unknown", "_width")
+    __slots__ = ("_made", "_row")
 
-    def __init__(self, row: Row, end: int, width: int, unknown: Row, by_path: bool, change: int = 0) -> None:
-        self.key, self.time, self.bindings, self.alert, self.change = (), row[TIME], (), True, change
-        self.score, self.explanation, self.timed_out = None, "", False
-        self.values = row[COLUMNS:end]
-        self._row, self._width, self._unknown, self._by_path = row, width, unknown, by_path
+    key = ()
+    alert = True
+    score = None
+    explanation = ""
+    timed_out = False
+
+    def __init__(self, row: Row, made: _Made, change: int = 0) -> None:
+        self.time = row[TIME]
+        self.values = row[COLUMNS : made.end]
+        self.change = change
+        self._row = row
+        self._made = made
 
     @property
     def last(self) -> Row:
         """A row that stands where the last source row did that it was made of."""
-        return _source_row(self._row, self._width, self._unknown)
+        return _source_row(self._row, self._made.width, self._made.unknown)
 
     @last.setter
     def last(self, row: Row) -> None:
@@ -383,14 +434,28 @@ class _Derived(Finding):
     @property
     def number(self) -> int:
         """Tells rows of one last source row apart, and is the same in a replay."""
-        row, width = self._row, self._width
-        if self._by_path and len(row) == width + 1:
-            return digest_of(row[width][0])
-        return row_number(row, width)
+        row, made = self._row, self._made
+        if len(row) != made.width + 1:
+            return 0
+        path = row[made.width][0]
+        return digest_of(path if made.by_path else (path, row[COLUMNS : made.width - len(made.roles)]))
 
     @number.setter
     def number(self, number: int) -> None:
         raise AttributeError("the number of a derived row follows from its origin")
+
+    @property
+    def bindings(self) -> Sequence[tuple[str, Row]]:
+        """The rows that it was made of, if they are known."""
+        roles = self._made.roles
+        if not roles:
+            return ()
+        rows = self._row[self._made.end : self._made.width]
+        return [(role.name, row) for role, row in zip(roles, rows, strict=True) if row is not None]
+
+    @bindings.setter
+    def bindings(self, bindings: Sequence[tuple[str, Row]]) -> None:
+        raise AttributeError("the rows that a derived row was made of stand in it")
 
 
 def _source_row(row: Row, width: int, unknown: Row) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 Due = TypeVar("Due", bound=tuple[Any, ...])
@@ -35,12 +36,18 @@ class Stretches(Generic[Due]):
 
     def add(self, one: Due) -> None:
         """Take one more."""
-        slot = one[0] // self.length
-        stretch = self.due.get(slot)
-        if stretch is None:
-            self.open(slot, one)
-        else:
-            stretch.append(one)
+        self.extend((one,))
+
+    def extend(self, more: Iterable[Due]) -> None:
+        """Take several more."""
+        due, length = self.due, self.length
+        for one in more:
+            slot = one[0] // length
+            stretch = due.get(slot)
+            if stretch is None:
+                self.open(slot, one)
+            else:
+                stretch.append(one)
 
     def open(self, slot: int, one: Due) -> None:
         """Take the first one of a stretch."""

@@ -27,6 +27,8 @@ ALIVE, DELETED = b"p", b"t"
 """Begin the value of a version."""
 
 _STRETCH_MS = 1_000
+_FRESH = 10_000
+"""So many rows wait to be stored before it is asked whether they are held still."""
 
 Probe: TypeAlias = tuple[int, int, Row]
 """Time of a row of the left, its number in order of arrival, and the row."""
@@ -35,10 +37,11 @@ Version: TypeAlias = tuple[int, int, Row, bool]
 """Time of a version, its number in order of arrival, the row, and whether it is one: False is a deletion."""
 
 Join: TypeAlias = Callable[
-    [list[Probe], dict[Any, list[Version]], dict[Any, int], list[Row], Callable[[Exception, Row], None]], list[Any]
+    [list[Probe], int, dict[Any, list[Version]], dict[Any, int], list[Row], Callable[[Exception, Row], None]], list[Any]
 ]
-"""(rows of the left in order of time, versions of each key in order of time, by key the time of the last row that was
-joined, list for the rows that come of them, what to do with an error) to keys whose time is another one. Generated."""
+"""(rows of the left in order of time, watermark in front of them, versions of each key in order of time, by key the
+time of the last row that was joined, list for the rows that come of them, what to do with an error) to keys whose time
+is another one. Generated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,11 @@ class TemporalJoinRows(Vertex):
         self._plan = plan
         self._reached = MIN_WATERMARK
         self._waiting = Stretches[Probe](_STRETCH_MS)
-        self._probes: dict[int, Row] = {}
-        """Rows of the left that wait, and are to be stored."""
+        self._probes: list[Probe] = []
+        """Rows of the left that are to be stored, and perhaps some that do not wait any more."""
+        self._room = _FRESH
+        self._since = 0
+        """Number of the first row of the left that has come since the watermark moved: it waits though it be late."""
         self._versions: dict[Any, list[Version]] = {}
         self._fresh: dict[int, Version] = {}
         """Versions that are to be stored."""
@@ -106,10 +112,10 @@ class TemporalJoinRows(Vertex):
         if right:
             self._take_versions(right)
         if left:
-            first, waiting = self._next[0], self._waiting
-            for number, row in enumerate(left, first):
-                waiting.add((row[TIME], number, row))
-            self._probes.update(enumerate(left, first))
+            first = self._next[0]
+            probes = [(row[TIME], number, row) for number, row in enumerate(left, first)]
+            self._waiting.extend(probes)
+            self._probes += probes
             self._next[0] = first + len(left)
         watermark = low if low < high else high
         found: list[Row] = []
@@ -117,7 +123,10 @@ class TemporalJoinRows(Vertex):
             ready = self._waiting.take(watermark + 1)
             if ready:
                 self._join(ready, found)
-            self._reached = watermark
+            self._reached, self._since = watermark, self._next[0]
+            if len(self._probes) > self._room:  # nobody stores them
+                self._probes = self._held_probes()
+                self._room = max(_FRESH, 2 * len(self._probes))
             self._forget()
         return Flow(found, watermark)
 
@@ -130,7 +139,7 @@ class TemporalJoinRows(Vertex):
             try:
                 version = plan.version(row) if kind != Change.DELETE else None
             except FAILURES as error:
-                self.fail(error, row)
+                self.fail(error, row, 1)
                 continue
             self._hold((row[TIME], number, version or plan.deletion(row), version is not None))
             number += 1
@@ -158,6 +167,7 @@ class TemporalJoinRows(Vertex):
                 return  # a later version stands already, at or before the watermark
             else:
                 held.insert(place, version)
+                self._over.add((held[place + 1][0], key))  # it is forgotten when the next one holds
             self._over.add((time, key))
         self._fresh[number] = version
         if self._plan.ttl_ms is not None:
@@ -166,16 +176,17 @@ class TemporalJoinRows(Vertex):
     def _join(self, ready: list[Probe], found: list[Row]) -> None:
         ready.sort()
         plan = self._plan
-        for key in plan.join(ready, self._versions, self._touched, found, self.fail):
+        for key in plan.join(ready, self._reached, self._versions, self._touched, found, self.fail):
             assert plan.ttl_ms is not None
             self._over.add((self._touched[key] + plan.ttl_ms + 1, key))
             self._touched_now.add(key)
-        fresh, stored = self._probes, self._stored[0]
-        for _, number, _ in ready:
-            if number < stored:
-                self._gone.append(WAITING + number.to_bytes(8, "big"))
-            else:
-                del fresh[number]
+        stored = self._stored[0]
+        if stored:
+            self._gone += [WAITING + number.to_bytes(8, "big") for _, number, _ in ready if number < stored]
+
+    def _held_probes(self) -> list[Probe]:
+        reached, since = self._reached, self._since
+        return [probe for probe in self._probes if probe[0] > reached or probe[1] >= since]
 
     # --- what is forgotten ----------------------------------------------------------------------------
 
@@ -215,11 +226,11 @@ class TemporalJoinRows(Vertex):
         gone, self._gone = self._gone, []
         for name in gone:
             yield name, None
-        for number, row in self._probes.items():
+        for _, number, row in self._held_probes():
             yield WAITING + number.to_bytes(8, "big"), left.encode(row)
         for number, (_, _, row, is_alive) in self._fresh.items():
             yield VERSION + number.to_bytes(8, "big"), (ALIVE if is_alive else DELETED) + right.encode(row)
-        self._probes, self._fresh, self._stored = {}, {}, list(self._next)
+        self._probes, self._fresh, self._stored = [], {}, list(self._next)
         touched, self._touched_now = self._touched_now, set()
         for key in touched:
             time = self._touched.get(key)

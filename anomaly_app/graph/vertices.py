@@ -56,6 +56,8 @@ class Vertex:
         counters: what it dropped or bounded.
         late: rows of its first input that came too late for it; the graph takes them.
         late_others: and those of further inputs, with the number of the input.
+        rows_out: how many rows it has given; the graph counts them, once a step.
+        rows_late: how many came too late for it.
         stores: values by key, which the graph stores and gives back; set when it is made, and not changed.
     """
 
@@ -69,6 +71,7 @@ class Vertex:
         self.counters = Counters()
         self.late: list[Row] = []
         self.late_others: list[tuple[int, Row]] = []
+        self.rows_out = self.rows_late = 0
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """One step: a flow for each input."""
@@ -100,10 +103,14 @@ class Vertex:
         """Count what is dropped or bounded there."""
         self.counters = counters
 
-    def fail(self, error: Exception, row: Row) -> None:
-        """Report a row on which an expression failed."""
+    def fail(self, error: Exception, row: Row, side: int = 0) -> None:
+        """Report a row of an input on which an expression failed."""
         problem = error if isinstance(error, AnomalyError) else EvaluationError(str(error))
-        self.problems.append(Problem(problem, [row]))
+        self.problems.append(Problem(problem, [row], side=side))
+
+    def failing(self, side: int) -> Callable[[Exception, Row], None]:
+        """The same as a function, for the rows of one input."""
+        return lambda error, row: self.fail(error, row, side)
 
 
 class Transform(Vertex):

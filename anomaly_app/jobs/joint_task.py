@@ -102,6 +102,11 @@ class JointTask:
         return 0
 
     @property
+    def late(self) -> int:
+        """Rows that came too late in front of the graphs: none, the vertices tell."""
+        return 0
+
+    @property
     def replay_end(self) -> int:
         """Nothing is read again."""
         return 0

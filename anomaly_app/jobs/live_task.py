@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from anomaly_app.eventtime import UpstreamWatermarks
 from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.jobs.task import Output, PartitionTask, QuerySlot, TimeMode
-from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Layout, Row
+from anomaly_app.operators import COLUMNS, MIN_WATERMARK, TIME, Layout, Row
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Schema
 
@@ -25,7 +25,7 @@ class LiveTable:
     Args:
         schema: its columns and time.
         layout: the columns of its rows.
-        partitions: numbers of its partitions.
+        partitions: numbers of its partitions, over all its topics.
     """
 
     schema: Schema
@@ -133,7 +133,8 @@ class _One:
     def process(self, table: str, numbers: Sequence[int], partition: int, rows: Sequence[Row], watermark: int) -> None:
         end = self._next + len(rows)
         placed = [(row[TIME], place, *row[COLUMNS:]) for place, row in enumerate(rows, self._next)]
-        self._task.process_from(partition, placed, [row[POSITION] for row in rows], end=end)
+        # Their places are their numbers: nothing is read again, and the two rows of an update have one offset.
+        self._task.process_from(partition, placed, range(self._next, end), end=end)
         self._next = end
         if self._timed:
             self._next += 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.typed import FAILURES, Code, Environment
 from anomaly_app.graph.interval_join import Hold, IntervalJoinPlan, IntervalJoinRows, IntervalSide, Meet, stretch_of
+from anomaly_app.graph.operator import Role
 from anomaly_app.graph.temporal_join import Join, TemporalJoinPlan, TemporalJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
@@ -44,6 +45,7 @@ def build_join(builder: Builder, node: TimedJoin, chain: Sequence[Calc]) -> Buil
 def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Built:
     sides = [builder.timed(builder.node(below), time) for below, time in zip(node.inputs, node.times, strict=True)]
     pairs = Pairs(node, sides, chain, builder.wanted(chain[-1] if chain else node))
+    pairs.tell(builder)
     # A row that none can meet any more when it comes is not held: the watermark in front of it must be known.
     builder.splits_at = max(builder.splits_at, -node.high, node.low)
     if not pairs.in_turn and any(isinstance(one, _BY_ORDER) for one in walk(builder.result)):
@@ -68,6 +70,7 @@ def _temporal(builder: Builder, node: TemporalJoin, chain: Sequence[Calc]) -> Bu
     names = node.wanted(1, builder.needs[id(node)])
     table = Layout(tuple(column for column in node.table if column.name in names))
     pairs = Pairs(node, [left, replace(right, layout=table)], chain, wanted)
+    pairs.tell(builder)
     keys = [theirs for _, theirs in node.table_keys]
     change = right.layout.index(CHANGE) if node.right.updating else None
     version, deletion = _versions(node, right, table, keys)
@@ -107,7 +110,7 @@ def _join(node: TemporalJoin, pairs: Pairs, ttl_ms: int | None) -> Join:
     condition, right = pairs.condition(env), env.use(bisect_right)
     failures, failed = env.constant(FAILURES), "fail(error, a)"
     lines = [
-        "def join(ready, versions, touched, out, fail):",
+        "def join(ready, reached, versions, touched, out, fail):",
         f"    append, plain = out.append, len(ready[0][2]) == {COLUMNS + len(layout.columns)}",
         *["    now = {}"] * (ttl_ms is not None),
         "    for time, _, a in ready:",
@@ -119,6 +122,9 @@ def _join(node: TemporalJoin, pairs: Pairs, ttl_ms: int | None) -> Join:
         "            if version[0] > time:",
         f"                place = {right}(held, (time + 1,))",
         "                version = held[place - 1] if place else None",
+        # A late row sees the last version at or before the watermark, and no older one.
+        f"            if time <= reached and version is not held[{right}(held, (reached + 1,)) - 1]:",
+        "                version = None",
         "            if version is not None and version[3]:",
         "                b = version[2]",
     ]
@@ -162,6 +168,7 @@ class Pairs:
     def __init__(self, node: TimedJoin, sides: Sequence[Built], chain: Sequence[Calc], wanted: Sequence[str]) -> None:
         self.node, self.sides, self._chain = node, sides, chain
         self._wanted = wanted
+        self._tells = ""
         self.in_turn = is_stateless(node.left) and is_stateless(node.right)
         own = {column.name: column for column in node.columns}
         self._codes = {
@@ -172,6 +179,16 @@ class Pairs:
         self.time = node.row_time
         for calc in chain:
             self.time = calc.moved_to(self.time)
+
+    def tell(self, builder: Builder) -> None:
+        """Rows of the query tell the rows that they are made of, if they come from here as they are."""
+        if builder.result is not (self._chain[-1] if self._chain else self.node) or builder.uses.get(
+            id(builder.result)
+        ):
+            return
+        self._tells = "a, b, "
+        roles = zip(self.node.aliases, self.sides, strict=True)
+        builder.roles = tuple(Role(alias, built.layout) for alias, built in roles)
 
     def is_outer(self, place: int) -> bool:
         """Whether rows of a side come out though they have met none."""
@@ -216,11 +233,13 @@ class Pairs:
             ]
         if self._inlined:
             values = "".join(f"{source}, " for source in self._sources(env))
-            made = [f"append(({time_of}, {row}[1], {values}{o}))" for row, o in zip("ab", origins, strict=True)]
+            made = [
+                f"append(({time_of}, {row}[1], {values}{self._tells}{o}))" for row, o in zip("ab", origins, strict=True)
+            ]
             lines = ["if a[1] > b[1]:", f"    {made[0]}", "else:", f"    {made[1]}"]
         else:
             before = [time_of, "a[1] if a[1] > b[1] else b[1]"]
-            origin = f"({origins[0]}) if a[1] > b[1] else ({origins[1]})"
+            origin = f"{self._tells}({origins[0]}) if a[1] > b[1] else ({origins[1]})"
             pair = env.constant(self._compiled("a, b, plain", before, origin))
             lines = [f"result = {pair}(a, b, plain)", "if result is not None:", "    append(result)"]
         return ["try:", *_indented(lines, 1), f"except {env.constant(FAILURES)} as error:", f"    {failed}"]
@@ -252,7 +271,9 @@ class Pairs:
         row, other = "ab"[place], "ba"[place]
         path, behind = self._origin(place)
         nothing = "None, " * (COLUMNS + len(self.sides[1 - place].layout.columns))
-        return self._compiled(f"{row}, {other}=({nothing})", [f"{row}[0]", f"{row}[1]"], f"(({path},), *{behind})")
+        tells = self._tells.replace(other, "None")
+        before = [f"{row}[0]", f"{row}[1]"]
+        return self._compiled(f"{row}, {other}=({nothing})", before, f"{tells}(({path},), *{behind})")
 
     def _origin(self, place: int) -> tuple[str, str]:
         """Source of the path of the origin of a row, and of where its last source row stood."""

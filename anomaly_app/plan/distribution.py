@@ -134,7 +134,8 @@ def _below(node: Node, name: str) -> Sequence[tuple[Node, str]]:
         # A row without a partner has NULLs for the other side, and lies where its own key says.
         if name in node.left.names:
             return [(node.left, name)] if node.kind not in ("RIGHT", "FULL") else ()
-        own = next((own for own, behind in node.theirs.items() if behind == name), None)
+        theirs = (own for own, behind in node.theirs.items() if behind == name)
+        own = node.own(name) if isinstance(node, TimedJoin) else next(theirs, None)
         return [(node.right, own)] if own is not None and node.kind not in ("LEFT", "FULL") else ()
     if isinstance(node, Calc):
         found = node.origins.get(name) or _widened(node, name)

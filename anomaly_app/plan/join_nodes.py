@@ -51,6 +51,10 @@ class TimedJoin(Node):
         """The keys, for titles."""
         return f" by {', '.join(left for left, _ in self.keys)}" if self.keys else " of all rows"
 
+    def kept(self, ttl_ms: int | None) -> tuple[str, str]:
+        """What it keeps, and how that grows."""
+        raise NotImplementedError
+
     @property
     def pair_keys(self) -> tuple[tuple[str, str], ...]:
         """Columns that are equal, of the left and of the right as pairs are made of it."""
@@ -103,6 +107,14 @@ class IntervalJoin(TimedJoin):
         reach = f"{self.theirs[theirs]} from {_shifted(mine, self.low)} to {_shifted(mine, self.high)}"
         return f"Interval join, {self.kind.lower()},{self.by}, {reach}"
 
+    def kept(self, ttl_ms: int | None) -> tuple[str, str]:
+        """Rows that others may still meet."""
+        mine, theirs = (duration(max(0, reach)) for reach in self.reaches)
+        return (
+            f"rows of the left until the watermark has passed them by {mine}, of the right by {theirs}",
+            "bounded by the interval, and by how far one input is ahead of the other",
+        )
+
     @property
     def reaches(self) -> tuple[int, int]:
         """By how many milliseconds a row of the other side may be later at most, for each side."""
@@ -144,6 +156,13 @@ class TemporalJoin(TimedJoin):
     def pair_keys(self) -> tuple[tuple[str, str], ...]:
         """Those of the table."""
         return self.table_keys
+
+    def kept(self, ttl_ms: int | None) -> tuple[str, str]:
+        """Rows that wait, and versions."""
+        held = "rows of the left that the watermark has not passed; of each key the version that holds, and later ones"
+        if ttl_ms is None:
+            return held, "grows with the keys that are not deleted: SET 'table.exec.state.ttl' bounds it"
+        return held, f"grows with the keys; dropped {duration(ttl_ms)} after the last row of the key"
 
     @property
     def right_columns(self) -> tuple[Column, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from anomaly_app.changes import CHANGE_COLUMN, with_change
 from anomaly_app.expressions.typed import Code, Dialect, Environment
-from anomaly_app.graph.operator import GraphPlan, VertexPlan
+from anomaly_app.graph.operator import GraphPlan, Role, VertexPlan
 from anomaly_app.graph.order import Order, Retime
 from anomaly_app.graph.project import Project
 from anomaly_app.graph.vertices import Constant, Expand, Inner, Merge, Stamp, Transform, Vertex, origin_of
@@ -114,6 +114,7 @@ class Builder:
         self.source: dict[str, str] = {}
         self.bounded_only = self.one_by_one = False
         self.evidence: Layout | None = None
+        self.roles: tuple[Role, ...] = ()
         self.splits_at = int(any(isinstance(getattr(node, "windows", None), Sessions) for node in walk(result)))
 
     def _all_ordered(self, scan: Scan) -> bool:
@@ -155,8 +156,9 @@ class Builder:
         # What a lookup gives may be another row in a replay: a result that is out already is known by its way then.
         by_path = is_stateless(self.result) and any(isinstance(one, LookupJoin) for one in walk(self.result))
         graph = GraphPlan(
-            tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating), by_path
-        )
+            tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating), by_path,
+            self.roles,
+        )  # fmt: skip
         last = self.result
         while isinstance(last, Calc):
             last = last.input

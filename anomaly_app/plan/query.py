@@ -93,6 +93,10 @@ class PlannedQuery:
         """Columns of the rows that findings tell, over rows of several tables; arguments as of :meth:`create_over`."""
         return self._over(layouts).evidence or Layout(())
 
+    def roles_over(self, layouts: Mapping[str, Layout]) -> Mapping[str, Layout]:
+        """Columns of the rows that findings tell, by role, where they are not all the same; {} where they are."""
+        return {role.name: role.layout for role in self._over(layouts).graph.roles}
+
     def _over(self, layouts: Mapping[str, Layout]) -> Physical:
         """Compiled once, whatever the number of partitions."""
         key = tuple(layouts.items())

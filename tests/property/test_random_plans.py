@@ -57,6 +57,7 @@ def _above(below: st.SearchStrategy[Plan]) -> st.SearchStrategy[Plan]:
                 ("LEFT", 1000, -1000),
             ]
         ).flatmap(lambda args: two("near", *args)),
+        st.sampled_from(["INNER", "LEFT"]).flatmap(lambda kind: two("as of", kind)),
     )
 
 

@@ -227,6 +227,34 @@ def _near(plan: Plan, left: Steps, right: Steps) -> Steps:
     return found
 
 
+def _as_of(plan: Plan, left: Steps, right: Steps) -> Steps:
+    """A temporal join with the last row of each key: a row of the left waits until the watermark has passed it."""
+    (kind,) = plan.args
+    waiting: list[Record] = []
+    versions: dict[str | None, dict[int, Record]] = {}
+    found: Steps = []
+    reached = MIN
+    for (a, w), (b, x) in zip(left, right, strict=True):
+        for row in b:
+            versions.setdefault(row[1], {})[row[3]] = row
+        waiting += a
+        watermark = min(w, x)
+        out: list[Record] = []
+        if watermark > reached:
+            for row in sorted((row for row in waiting if row[3] <= watermark), key=lambda row: row[3]):
+                own = versions.get(row[1], {}) if row[1] is not None else {}
+                left_over = max((time for time in own if time <= reached), default=MIN)
+                seen = [time for time in own if left_over <= time <= row[3]]
+                if seen:
+                    out.append((row[0], row[1], own[max(seen)][2], row[3]))
+                elif kind == "LEFT":
+                    out.append((row[0], row[1], None, row[3]))
+            waiting = [row for row in waiting if row[3] > watermark]
+            reached = watermark
+        found.append((out, watermark))
+    return found
+
+
 # --- order of time --------------------------------------------------------------------------------------
 
 
@@ -346,6 +374,15 @@ def _near_sql(plan: Plan) -> str:
     )
 
 
+def _as_of_sql(plan: Plan) -> str:
+    last = f"ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS rn FROM ({plan.inputs[1].sql()})"
+    return (
+        f"SELECT * FROM (WITH last AS (SELECT id, k, v, ts FROM (SELECT *, {last}) WHERE rn = 1) "
+        f"SELECT a.id, a.k, b.v, a.ts FROM ({plan.inputs[0].sql()}) a {plan.args[0]} JOIN last "
+        "FOR SYSTEM_TIME AS OF a.ts AS b ON a.k = b.k)"
+    )
+
+
 _SQL: dict[str, Callable[[Plan], str]] = {
     "table": lambda plan: "SELECT id, k, v, ts FROM t",
     "filter": lambda plan: f"SELECT * FROM ({plan.inputs[0].sql()}) WHERE {plan.args[0]}",
@@ -356,6 +393,7 @@ _SQL: dict[str, Callable[[Plan], str]] = {
     "over": _over_sql,
     "join": _join_sql,
     "near": _near_sql,
+    "as of": _as_of_sql,
     "first": lambda plan: (
         "SELECT id, k, v, ts FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS rn "
         f"FROM ({plan.inputs[0].sql()})) WHERE rn = 1"
@@ -368,5 +406,5 @@ _SQL: dict[str, Callable[[Plan], str]] = {
 }
 _RUN: dict[str, Callable[..., Steps]] = {
     "filter": _filter, "project": _project, "union": _union, "aggregate": _aggregate, "sessions": _sessions,
-    "over": _over, "join": _window_join, "near": _near, "first": _keep_first, "match": _match,
+    "over": _over, "join": _window_join, "near": _near, "as of": _as_of, "first": _keep_first, "match": _match,
 }  # fmt: skip

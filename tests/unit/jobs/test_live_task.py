@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from anomaly_app.batch import schema_of
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
 from anomaly_app.operators import Layout
+from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
+from anomaly_app.schema import Changelog
 
 COLUMNS = [("k", "STRING"), ("v", "INT"), ("ts", "TIMESTAMP(3)")]
 PATTERN = """SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.v AS a, B.v AS b
@@ -140,3 +143,14 @@ def test_letting_go_what_a_checkpoint_would_need_changes_nothing(sql: str) -> No
     task.finish()
     found += task.take().findings
     assert sorted(finding.values for _, finding in found) == _expected(sql, rows)
+
+
+def test_both_rows_of_an_update_come_though_the_second_is_behind_the_watermark() -> None:
+    columns = [("k", "STRING"), ("ts", "TIMESTAMP(3)")]
+    given = replace(schema_of(Rows(columns, [], rowtime="ts")), changelog=Changelog.ALL)
+    factory = bind_text("SELECT k FROM t", {"t": given}).factory
+    task = LiveTask(factory, {"t": LiveTable(given, table_layout(given, given.columns), (0,))})
+    # The row that goes is later than the one that comes; both stand at one offset.
+    task.process("t", 0, [(9_000, 5, "a", 9_000, 0), (9_500, 6, "a", 9_500, 1), (100, 6, "b", 100, 2)])
+    found = [(finding.change, finding.values) for _, finding in task.take().findings]
+    assert found == [(0, ("a",)), (1, ("a",)), (2, ("b",))]
