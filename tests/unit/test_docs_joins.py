@@ -1,4 +1,4 @@
-"""docs/joins.md: every example runs and gives what the page shows; every refusal reads as it says; pictures are there."""
+"""docs/joins.md: every example and every refusal reads as it runs; the pictures are there."""
 
 from __future__ import annotations
 
