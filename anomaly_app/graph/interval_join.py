@@ -160,6 +160,13 @@ class KeptRows:
         if indexed:
             insort(self.index.setdefault(key, []), entry)
 
+    def take(self, entries: list[Entry], first: int) -> None:
+        """Rows have come, the first one that is held with this number."""
+        if self.next - first < len(entries):
+            entries = [entry for entry in entries if entry[1] >= 0]
+        self.fresh += entries
+        self.stretches.extend(entries)
+
     @property
     def largest(self) -> int:
         """Rows of the key that has the most."""
@@ -250,8 +257,8 @@ class IntervalJoinRows(Vertex):
             other.meet(theirs_new, reached, theirs, mine, first_mine, found, theirs_fail)
             if mine_new and self._plan.in_turn:
                 found.sort(key=_came)
-        mine.fresh += [entry for entry in mine_new if entry[1] >= 0]
-        theirs.fresh += [entry for entry in theirs_new if entry[1] >= 0]
+        mine.take(mine_new, first_mine)
+        theirs.take(theirs_new, first_theirs)
         for kept in self._kept:
             if kept.overflown:
                 self.counters.add("join_row_limit", kept.overflown)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 Due = TypeVar("Due", bound=tuple[Any, ...])
 
 
 class Stretches(Generic[Due]):
-    """Tuples that begin with a time.
+    """Tuples that begin with a time, and of which no two compare equal before they differ.
 
     Args:
         length: of a stretch, in ms.
@@ -36,23 +36,28 @@ class Stretches(Generic[Due]):
 
     def add(self, one: Due) -> None:
         """Take one more."""
-        self.extend((one,))
+        slot = one[0] // self.length
+        stretch = self.due.get(slot)
+        if stretch is None:
+            self.due[slot] = [one]
+            insort(self._slots, slot)
+        else:
+            stretch.append(one)
 
-    def extend(self, more: Iterable[Due]) -> None:
+    def extend(self, more: Sequence[Due]) -> None:
         """Take several more."""
         due, length = self.due, self.length
-        for one in more:
-            slot = one[0] // length
+        ordered, first = sorted(more), 0
+        while first < len(ordered):
+            slot = ordered[first][0] // length
+            end = bisect_left(ordered, ((slot + 1) * length,), first)
             stretch = due.get(slot)
             if stretch is None:
-                self.open(slot, one)
+                due[slot] = ordered[first:end]
+                insort(self._slots, slot)
             else:
-                stretch.append(one)
-
-    def open(self, slot: int, one: Due) -> None:
-        """Take the first one of a stretch."""
-        self.due[slot] = [one]
-        insort(self._slots, slot)
+                stretch += ordered[first:end]
+            first = end
 
     def take(self, before: int, *, roughly: bool = False) -> list[Due]:
         """Give out those before a time, in no order.

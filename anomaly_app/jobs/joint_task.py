@@ -122,14 +122,16 @@ class JointTask:
         """
         rows = list(rows)
         watermarks, delays, ahead = self.watermarks, self._delays, self._ahead_for(len(rows))
+        can_be_late, pending, fronts = self._can_be_late, self._pending, self._fronts
         some = False
         for number, row in rows:
             time = row[TIME]
-            if some and self._can_be_late[number] and time <= watermarks[number] + ahead:
+            if some and can_be_late[number] and time <= watermarks[number] + ahead:
                 self._step()
-            self._pending[number].append(row)
-            if self._fronts is not None:
-                self._fronts[number].append(watermarks[number])
+                pending, fronts = self._pending, self._fronts
+            pending[number].append(row)
+            if fronts is not None:
+                fronts[number].append(watermarks[number])
             some = True
             delay = delays[number]
             if delay is not None and time - delay > watermarks[number]:

@@ -303,7 +303,7 @@ def _hold(node: IntervalJoin, pairs: Pairs, place: int) -> Hold:
     outer = pairs.is_outer(place)
     lines = [
         "def hold(rows, reached, own, fail):",
-        "    index, due, most, open = own.index, own.stretches.due, own.most, own.stretches.open",
+        "    index, most = own.index, own.most",
         f"    number, floor, entries = own.next, reached - {env.constant(node.reaches[place])}, []",
         "    append = entries.append",
         *["    alone = own.alone.add"] * outer,
@@ -313,10 +313,6 @@ def _hold(node: IntervalJoin, pairs: Pairs, place: int) -> Hold:
         "            append((time, -1, row))",
         "            continue",
     ]
-    due = [
-        "number += 1", f"slot = time // {stretch_of(node.low, node.high)}", "stretch = due.get(slot)",
-        "if stretch is None:", "    open(slot, entry)", "else:", "    stretch.append(entry)",
-    ]  # fmt: skip
     if is_null:
         lines.append(f"        if {is_null}:")
         if outer:
@@ -325,7 +321,7 @@ def _hold(node: IntervalJoin, pairs: Pairs, place: int) -> Hold:
                 "            append(entry)",
                 "            alone(number)",
             ]
-            lines += _indented(due, 3)
+            lines.append("            number += 1")
         lines.append("            continue")
     lines += [
         "        held = index.get(key)",
@@ -344,7 +340,7 @@ def _hold(node: IntervalJoin, pairs: Pairs, place: int) -> Hold:
         f"                held.insert({env.use(bisect_left)}(held, entry), entry)",
         "        append(entry)",
         *["        alone(number)"] * outer,
-        *_indented(due, 2),
+        "        number += 1",
         "    own.next = number",
         "    return entries",
     ]
