@@ -188,6 +188,7 @@ class GroupCodec(ValueCodec[Group]):
     def __init__(self, program: TallyProgram) -> None:
         self._fresh = program.fresh
         self._collections = program.collections
+        self.in_parts = bool(self._collections)
         scalars = [place for place in program.places if place not in self._collections]
         self._indexes = [place.index for place in scalars]
         self._exact = [(place.index, EXACT[place.kind]) for place in scalars if place.kind in EXACT]

@@ -377,6 +377,8 @@ class TopRows(Vertex):
         """Take rows, and give what is another one behind them, once for each key."""
         ((rows, watermark),) = flows
         plan, ranked = self._plan, self._ranked
+        if plan.last < plan.first:  # nobody wants any
+            return Flow((), watermark)
         keys = list(map(plan.key_of, rows))
         ranked.prefetch(keys)
         before: dict[Any, list[Entry]] = {}

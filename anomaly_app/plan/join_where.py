@@ -57,21 +57,21 @@ def _placed(
             waiting = [part for part in waiting if id(part) not in gone]
         sides.append(side)
     left, right = sides
-    if _is_of_its_own(item) or not waiting:
+    # What WHERE says of the row that a table had at a time filters afterwards, and decides about nothing else.
+    if _is_no_table(item.right) or not waiting:
         return replace(item, left=left, right=right), waiting
     condition = conjunction([*(conjuncts(item.condition) if item.condition is not None else ()), *waiting])
     return replace(item, kind="INNER", left=left, right=right, condition=condition), []
 
 
-def _is_of_its_own(join: Join) -> bool:
-    """Whether the right side is no table of its own: what WHERE says of its rows filters afterwards."""
-    right = join.right
-    return isinstance(right, Unnest) or (isinstance(right, (TableRef, Subquery)) and right.as_of is not None)
+def _is_no_table(item: FromItem) -> bool:
+    """Whether an item is made of each row of the other side: elements, or the row that a table had at a time."""
+    return isinstance(item, Unnest) or (isinstance(item, (TableRef, Subquery)) and item.as_of is not None)
 
 
 def _without_nulls(analyzer: Analyzer, join: Join, conditions: Sequence[n.Node], text: str) -> Join:
     """An outer join that knows if a condition leaves out the NULLs of rows that meet none."""
-    if join.kind not in ("LEFT", "RIGHT", "FULL") or _is_of_its_own(join):
+    if join.kind not in ("LEFT", "RIGHT", "FULL") or _is_no_table(join.right):
         return join
     left, right = (analyzer.scope(analyzer.item(side, text)) for side in (join.left, join.right))
     # Rows of the left that meet none have NULLs on the right.

@@ -207,7 +207,7 @@ def _sort(builder: Builder, node: Sort) -> Built:
 def _normalize(builder: Builder, node: Normalize) -> Built:
     below = builder.node(node.input)
     keys = tuple(layout_column(below.layout, key) for key in node.keys)
-    plan = NormalizePlan(below.layout, below.reads, key_of(below.layout, node.keys), keys)
+    plan = NormalizePlan(below.layout, below.reads, key_of(below.layout, node.keys), keys, builder.ttl_ms)
     vertex = builder.add(lambda: LastRow(plan), [below], node.title)
     return Built(vertex, below.layout, False, below.time, False, below.some)
 

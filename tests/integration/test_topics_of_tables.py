@@ -134,3 +134,26 @@ def test_a_new_topic_of_a_pattern_is_read_by_the_worker_that_runs_and_kill_9_los
     run.send(["in.b", "in.c"], 1_000, 4_000)
     run.finish()
     run.check()
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(150)
+def test_two_workers_of_a_group_take_a_new_topic_together(kafka: ApacheKafka, tmp_path: Path) -> None:
+    own = Broker(kafka.bootstrap_servers, {}, lambda topic: kafka.create_topics({topic: 4}))
+    topics = "'topic-pattern' = '{name}[.]in[.].*', 'scan.topic-partition-discovery.interval' = '3 s'"
+    run = Run(own, tmp_path, topics)
+    run.send(["in.a", "in.b"], 1_000, 0)
+    with run.start() as first, run.start(**{"worker.data_dir": tmp_path / "other"}) as second:
+        for worker in (first, second):
+            worker.wait_ready()
+        until(lambda: len(run.read("rises")) > 100, first, "rises")
+        run.send(["in.c"], 1_000, 1_000)
+        for worker in (first, second):
+            until(lambda worker=worker: "new topics" in worker.output, worker, "the new topic is found")
+        until(lambda: any(r["topic"].endswith("in.c") for r in run.read("large")), first, "rows of the new topic")
+        for worker in (first, second):
+            worker.wait_ready()
+            assert worker.stop() == 0, worker.output
+    run.send(["in.a", "in.c"], 1_000, 2_000)
+    run.finish()
+    run.check()

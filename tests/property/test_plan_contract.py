@@ -125,10 +125,38 @@ QUERIES = {
     "sorted matches": f"SELECT * FROM (SELECT ts, a, b FROM {MATCH}) ORDER BY ts, b DESC",
 }  # fmt: skip
 
+NEAR = """t a {} JOIN t b ON a.k = b.k AND a.w <> b.w
+    AND b.ts BETWEEN a.ts - INTERVAL '0.02' SECOND AND a.ts + INTERVAL '0.01' SECOND"""
+VERSIONS = (
+    "(SELECT k, v, ts FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS n FROM t) WHERE n = 1)"
+)
+AS_OF = f"WITH last AS {VERSIONS} SELECT a.k, a.v, b.v AS w, a.ts FROM t a {{}} JOIN last FOR SYSTEM_TIME AS OF a.ts " \
+        "AS b ON a.k = b.k AND a.w > 0"  # fmt: skip
+QUERIES |= {
+    "interval join": f"SELECT a.k, a.v, b.v AS w FROM {NEAR.format('')}",
+    "left interval join": f"SELECT a.k, a.v, b.v AS w FROM {NEAR.format('LEFT')}",
+    "full interval join": f"SELECT a.k, a.v, b.k, b.v AS w FROM {NEAR.format('FULL')}",
+    "interval join that is over when it begins": "SELECT a.v, b.v AS w FROM t a RIGHT JOIN t b ON a.k = b.k AND a.ts "
+    "BETWEEN b.ts - INTERVAL '0.03' SECOND AND b.ts - INTERVAL '0.02' SECOND",
+    "pattern over an interval join": f"""SELECT * FROM (SELECT a.k, a.v, b.v AS w, a.ts FROM {NEAR.format('LEFT')})
+        MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.v AS a, B.w AS b PATTERN (A B) DEFINE B AS B.w > A.v)""",
+    "windows of an interval join": f"""SELECT k, COUNT(*) AS n FROM TABLE(TUMBLE(TABLE (SELECT a.k, b.ts FROM
+        {NEAR.format('')}), DESCRIPTOR(ts), INTERVAL '0.02' SECOND)) GROUP BY k, {EDGES}""",
+    "interval join of windows": f"""SELECT a.k, a.s, b.v FROM ({GROUPS}) a LEFT JOIN t b ON a.k = b.k
+        AND b.ts BETWEEN a.window_time - INTERVAL '0.02' SECOND AND a.window_time""",
+    "temporal join": AS_OF.format(""),
+    "left temporal join": AS_OF.format("LEFT"),
+    "pattern over a temporal join": f"""SELECT * FROM ({AS_OF.format('')}) MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts
+        MEASURES A.v AS a, B.w AS b PATTERN (A B) DEFINE B AS B.w > A.v)""",
+}  # fmt: skip
+
 MIXED = "SELECT k, v FROM t WHERE v > 2 UNION ALL SELECT k, s FROM ({})"
 QUERIES["rows and windows"] = MIXED.format(GROUPS)
-UNORDERED = {"rows and windows"}
-"""Rows come at once from one branch, from the other when the watermark passes: batches decide which are first."""
+UNORDERED = {
+    "rows and windows", "left interval join", "full interval join", "interval join that is over when it begins",
+    "interval join of windows",
+}  # fmt: skip
+"""Some rows come at once, others when the watermark passes: batches decide which are first."""
 
 
 @pytest.fixture(autouse=True)

@@ -296,3 +296,16 @@ def test_it_is_a_dict_whatever_is_let_go_and_whenever_it_crashes(steps: Any, roo
     for key in "abcdef":
         value = state.get(key)
         assert (None if value is None else value.items) == model.get(key)
+
+
+def test_a_value_of_which_little_changes_weighs_as_much_as_before() -> None:
+    state, disk = backed(room=1_000_000)
+    values = {f"key {n}": Value(n, range(1_000)) for n in range(100)}
+    state.put_all(values)
+    disk.take(state)
+    for key, value in values.items():
+        value.number += 1
+        state.touch([key])
+    disk.take(state)
+    disk.take(state)
+    assert sum(map(size_in_memory, state.live.values())) < 2_000_000

@@ -149,6 +149,8 @@ def test_queries_in_expressions_have_an_end() -> None:
         ("SELECT id FROM a WHERE k IN (VALUES ('x'), ('z'))", [(1,), (2,)]),
         ("SELECT a.id FROM a JOIN b ON a.k = b.k AND a.v IN (SELECT w FROM b)", [(1,), (1,)]),
         ("SELECT k, COUNT(*) AS n FROM a GROUP BY k LIMIT 1", [("x", 2)]),
+        ("SELECT id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v) AS n FROM a) WHERE n < 1", []),
+        ("SELECT k, SUM(v) AS s FROM a GROUP BY k ORDER BY SUM(v) DESC, 1 LIMIT 1", [("y", 7)]),
     ],
 )  # fmt: skip
 def test_queries_in_expressions(sql: str, expected: list[tuple[object, ...]]) -> None:
@@ -163,8 +165,9 @@ def test_a_row_of_a_primary_key_is_a_value() -> None:
 
 
 def test_what_is_kept_is_told() -> None:
-    plan = explain_plan(bound("SELECT a.id FROM a LEFT JOIN b ON a.k = b.k"))
+    plan = explain_plan(bound("SELECT a.id FROM a LEFT JOIN b ON a.k = b.k AND a.v > b.w"))
     (join,) = [node for node in plan["nodes"] if node["node"] == "RegularJoin"]
+    assert join["title"] == "Regular join, left, by k, where a.v > b.w"
     assert join["state"] == "all rows of both sides"
     assert join["growth"] == "grows with the rows, for ever: SET 'table.exec.state.ttl' bounds it"
     assert "all rows of both sides" in bound("SELECT id FROM a WHERE k IN (SELECT k FROM b)").state
