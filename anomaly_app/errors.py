@@ -24,6 +24,8 @@ Each class has ``code`` (stable, for programs) and ``retriable`` (whether the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Self
 
 
@@ -69,6 +71,10 @@ class OptionError(AnomalyError):
         super().__init__(problem)
 
 
+LONG_LINE = 400
+"""Characters of a line that an error quotes at most."""
+
+
 class SqlError(AnomalyError):
     r"""A statement is wrong; the message quotes the line and points at the place.
 
@@ -104,8 +110,14 @@ class SqlError(AnomalyError):
     def _render(self, line_start: int) -> str:
         line_end = self.text.find("\n", line_start)
         quoted = self.text[line_start : line_end if line_end >= 0 else len(self.text)]
-        width = max(1, min(self.end - self.start, len(quoted) - self.column + 1))
-        margin = "".join("\t" if c == "\t" else " " for c in quoted[: self.column - 1])
+        place = self.column - 1
+        if len(quoted) > LONG_LINE:
+            begin = max(0, place - LONG_LINE // 4)
+            cut = quoted[begin : begin + LONG_LINE]
+            behind = "…" if begin + LONG_LINE < len(quoted) else ""
+            quoted, place = ("…" + cut + behind, place - begin + 1) if begin else (cut + behind, place)
+        width = max(1, min(self.end - self.start, len(quoted) - place))
+        margin = "".join("\t" if c == "\t" else " " for c in quoted[:place])
         return f"line {self.line}, column {self.column}: {self.problem}\n  {quoted.rstrip()}\n  {margin}{'^' * width}"
 
 
@@ -186,3 +198,23 @@ class StateError(AnomalyError):
 
 FAILURES = (AnomalyError, ArithmeticError, ValueError)
 """What generated source raises on a row that it cannot take: dates beyond the calendar are ValueError in Python."""
+
+
+@contextmanager
+def not_too_deep(text: str, place: Sequence[int] | Callable[[], Sequence[int]]) -> Iterator[None]:
+    """Around what goes down a tree: one that is deeper than the stack, or than Python's compiler takes, is an error.
+
+    Args:
+        text: of the statements.
+        place: start and end of what is gone through, or what tells it.
+    """
+    try:
+        yield
+    except (RecursionError, SyntaxError) as error:
+        if isinstance(error, SyntaxError) and "too many nested parentheses" not in str(error):
+            raise
+        start, end = place() if callable(place) else place
+        problem = (
+            "this is nested too deeply, or too many operators follow each other: name parts of it in queries below"
+        )
+        raise SqlValidationError(problem, text, start, end) from None

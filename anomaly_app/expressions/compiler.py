@@ -7,11 +7,13 @@ where nobody looks at UNKNOWN (NOT x is true exactly where x is FALSE).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import arithmetic, nodes as n
+from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.casts import cast, coerce
 from anomaly_app.expressions.comparisons import comparable, compare_unbounded
 from anomaly_app.expressions.functions import FUNCTIONS, compile_function
@@ -57,8 +59,23 @@ class ExpressionCompiler:
 
     def condition(self, node: n.Node, what: str = "a condition") -> str:
         """Source that is truthy exactly if a boolean expression is TRUE."""
-        self.boolean(node, what)
+        self._check_boolean(node, what)
         return self.truth(node)
+
+    def _check_boolean(self, node: n.Node, what: str) -> None:
+        """Raise for what is no boolean expression.
+
+        What is one by its form is not compiled for that: conditions within conditions would be so again and again.
+        """
+        if isinstance(node, (n.Is, n.Between, n.InList, n.Like)):
+            return
+        if isinstance(node, n.Unary) and node.op == "NOT":
+            return
+        if isinstance(node, n.Binary) and (
+            node.op in ("AND", "OR") or node.op in _COMPARISONS or node.op.startswith("IS ")
+        ):
+            return
+        self.boolean(node, what)
 
     def boolean(self, node: n.Node, what: str = "a condition") -> Code:
         """A boolean expression; an error for another type."""
@@ -136,7 +153,7 @@ class ExpressionCompiler:
         if isinstance(node, n.Unary) and node.op == "NOT":
             return True
         if isinstance(node, n.Binary) and node.op in ("AND", "OR"):
-            return self._gives_bool(node.left) and self._gives_bool(node.right)
+            return all(map(self._gives_bool, n.in_a_row(node)))
         if isinstance(node, (n.Binary, n.Between, n.InList, n.Like)):
             return True
         return not self.value(node).type.nullable
@@ -148,7 +165,7 @@ class ExpressionCompiler:
             return self._may_be_unknown(node.operand)
         if isinstance(node, n.Binary):
             if node.op in ("AND", "OR"):
-                return self._may_be_unknown(node.left) or self._may_be_unknown(node.right)
+                return any(map(self._may_be_unknown, n.in_a_row(node)))
             return self.value(node.left).type.nullable or self.value(node.right).type.nullable
         if isinstance(node, n.Between):
             return any(self.value(part).type.nullable for part in (node.operand, node.low, node.high))
@@ -264,14 +281,15 @@ class ExpressionCompiler:
 
     def _holds(self, node: n.Node, wanted: bool) -> str:
         if isinstance(node, n.Unary) and node.op == "NOT":
-            self.boolean(node.operand, "the operand of NOT")
+            self._check_boolean(node.operand, "the operand of NOT")
             return self._holds(node.operand, not wanted)
         if isinstance(node, n.Binary):
             if node.op in ("AND", "OR"):
-                for side in (node.left, node.right):
-                    self.boolean(side, f"the operand of {node.op}")
-                word = "and" if (node.op == "AND") is wanted else "or"
-                return f"({self._holds(node.left, wanted)} {word} {self._holds(node.right, wanted)})"
+                parts = n.in_a_row(node)
+                for part in parts:
+                    self._check_boolean(part, f"the operand of {node.op}")
+                word = " and " if (node.op == "AND") is wanted else " or "
+                return f"({word.join(self._holds(part, wanted) for part in parts)})"
             if node.op in _COMPARISONS:
                 return self._comparison(node, wanted)
             if node.op.startswith("IS "):
@@ -381,10 +399,14 @@ def _between(span: Span, operand: n.Node, low: n.Node, high: n.Node) -> n.Binary
     return n.Binary(span, "AND", n.Binary(span, ">=", operand, low), n.Binary(span, "<=", operand, high))
 
 
+PATTERN_FUNCTIONS = (
+    "FIRST", "LAST", "PREV", "NEXT", "CLASSIFIER", "MATCH_NUMBER", "MATCH_ROWTIME", "MATCH_PROCTIME", "MATCH_TIMED_OUT",
+)  # fmt: skip
+"""Functions that stand in MATCH_RECOGNIZE."""
+
+
 def unknown_function(name: str) -> str:
     """A message for a function that does not exist, naming the nearest one that does."""
-    import difflib
-
-    near = difflib.get_close_matches(name, list(FUNCTIONS), 1)
+    near = difflib.get_close_matches(name, [*FUNCTIONS, *AGGREGATES, *PATTERN_FUNCTIONS], 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"unknown function {name}{hint}"

@@ -240,8 +240,20 @@ class ScalarQuery(Node):
 
 def children(node: Node) -> Iterator[Node]:
     """Nodes right below a node."""
-    for field in fields(node):
-        yield from _nodes(getattr(node, field.name))
+    kind = type(node)
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(field.name for field in fields(node) if not field.name.endswith("span"))
+    for name in names:
+        value = getattr(node, name)
+        if isinstance(value, Node):
+            yield value
+        elif type(value) is tuple:
+            yield from _nodes(value)
+
+
+_NAMES: dict[type[Node], tuple[str, ...]] = {}
+"""By class, names of the fields that may hold nodes."""
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -252,9 +264,32 @@ def walk(node: Node) -> Iterator[Node]:
         >>> [type(part).__name__ for part in walk(parse_expression("-(a + 1)"))]
         ['Unary', 'Binary', 'ColumnRef', 'Literal']
     """
-    yield node
-    for child in children(node):
-        yield from walk(child)
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        below = list(children(one))
+        below.reverse()
+        waiting += below
+
+
+def in_a_row(node: Binary) -> list[Node]:
+    """What stands between operators of one kind, such as the conditions of ``a AND b AND c``.
+
+    Example:
+        >>> from anomaly_app.expressions.parser import parse_expression
+        >>> [part.parts for part in in_a_row(parse_expression("a AND b AND (c AND d)"))]
+        [('a',), ('b',), ('c',), ('d',)]
+    """
+    found: list[Node] = []
+    waiting: list[Node] = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Binary) and one.op == node.op:
+            waiting += [one.right, one.left]
+        else:
+            found.append(one)
+    return found
 
 
 def rewritten(node: Node, change: Callable[[Node], Node]) -> Node:

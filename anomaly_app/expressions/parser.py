@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anomaly_app.errors import SqlSyntaxError
@@ -15,6 +15,9 @@ from anomaly_app.schema import BOOLEAN, DataType, Kind
 
 WITHOUT_BRACKETS = frozenset({"CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIME", "LOCALTIMESTAMP"})
 """Functions that may stand without brackets."""
+
+LONG_CHAIN = 50
+"""Conditions in a row that stay one below the other."""
 
 
 class ExpressionParser(LiteralParser):
@@ -31,10 +34,22 @@ class ExpressionParser(LiteralParser):
     def expression(self) -> n.Node:
         """Take an expression."""
         self.deeper()
-        node = self._conjunction()
-        while self.accept("OR"):
-            node = self._binary("OR", node, self._conjunction())
+        node = self._chain("OR", self._conjunction)
         self.depth -= 1
+        return node
+
+    def _chain(self, op: str, part: Callable[[], n.Node]) -> n.Node:
+        """Parts with AND or OR between them. A long chain becomes a tree of few levels, which says the same."""
+        parts = [part()]
+        while self.accept(op):
+            parts.append(part())
+        while len(parts) > LONG_CHAIN:
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            rest = parts[-1:] if len(parts) % 2 else []
+            parts = [*(self._binary(op, left, right) for left, right in pairs), *rest]
+        node = parts[0]
+        for other in parts[1:]:
+            node = self._binary(op, node, other)
         return node
 
     def _binary(self, op: str, left: n.Node, right: n.Node) -> n.Binary:
@@ -59,10 +74,7 @@ class ExpressionParser(LiteralParser):
         return n.Unary(self.span_from(row.span.start), "NOT", found) if negated else found
 
     def _conjunction(self) -> n.Node:
-        node = self._negation()
-        while self.accept("AND"):
-            node = self._binary("AND", node, self._negation())
-        return node
+        return self._chain("AND", self._negation)
 
     def _negation(self) -> n.Node:
         start = self.token.span.start

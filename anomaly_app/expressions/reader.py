@@ -53,13 +53,18 @@ class TokenReader:
     def at(self, *words: str) -> bool:
         """Whether these keywords or signs come next, in this order."""
         for distance, word in enumerate(words):
-            token = self.ahead(distance)
-            if token.upper != word and not (token.kind == "sign" and token.value == word):
+            if self.ahead(distance).word != word:
                 return False
         return True
 
     def accept(self, *words: str) -> bool:
         """Take these keywords or signs if they come next."""
+        if len(words) == 1:  # the usual case, in one piece
+            token = self.tokens[self.place]
+            if token.word != words[0]:
+                return False
+            self.place += 1
+            return True
         if not self.at(*words):
             return False
         for _ in words:

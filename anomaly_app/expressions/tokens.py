@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anomaly_app.errors import SqlSyntaxError, SqlValidationError
@@ -30,11 +30,17 @@ class Token:
     kind: str
     value: str
     span: Span
+    word: str = field(init=False)
+    """What it is as a keyword or sign; "" for everything that is neither."""
+
+    def __post_init__(self) -> None:
+        kind, value = self.kind, self.value
+        object.__setattr__(self, "word", value.upper() if kind == "word" else value if kind == "sign" else "")
 
     @property
     def upper(self) -> str:
         """The word as a keyword; "" for everything that cannot be one."""
-        return self.value.upper() if self.kind == "word" else ""
+        return self.word if self.kind == "word" else ""
 
 
 _TOKEN = re.compile(

@@ -170,7 +170,7 @@ def bind_query(
         sink = catalog.known(statement.path, statement.target_span)
         columns = tuple(column for column in catalog.tables[sink].columns if column.origin is Origin.VALUE)
         into = into_sink(node.columns, statement, sink, columns, sql), columns
-    factory = PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into)
+    factory = PlannedQuery(node, analyzer.dialect, limits=limits, ttl_ms=settings.ttl_ms, into=into, whole=True)
 
     def bound(scan: Scan) -> BoundTable:
         create = catalog.creates.get(scan.table)

@@ -17,7 +17,7 @@ from anomaly_app.eventtime import UpstreamWatermarks
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.task import Output
-from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Finding, Row
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Row
 from anomaly_app.upstreams import input_of
 
 if TYPE_CHECKING:
@@ -240,23 +240,7 @@ class JointTask:
             if fronts is not None:
                 slot.operator.stamp_inputs([fronts[k] for k in slot.inputs])
             found = slot.operator.step([Flow(rows[k], self.watermarks[k]) for k in slot.inputs])
-            self._collect(number, slot.operator, found)
-
-    def _collect(self, number: int, operator: GraphOperator, found: Iterable[Finding]) -> None:
-        output = self._output
-        output.findings += [(number, finding) for finding in found]
-        if operator.problems:
-            output.problems += [(number, problem) for problem in operator.problems]
-            operator.problems.clear()
-        if operator.late:
-            output.late_for[number] = output.late_for.get(number, 0) + len(operator.late)
-            known = {row[POSITION] for row in output.late} if number else ()
-            output.late += [row for row in operator.late if row[POSITION] not in known]
-            operator.late.clear()
-        if operator.late_inside:
-            output.late_for[number] = output.late_for.get(number, 0) + len(operator.late_inside)
-            output.late_inside += [(number, row) for row in operator.late_inside]
-            operator.late_inside.clear()
+            self._output.collect(number, slot.operator, found)
 
     # --- state ----------------------------------------------------------------------------------
 

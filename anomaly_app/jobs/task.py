@@ -78,6 +78,33 @@ class Output:
     late_for: dict[int, int] = field(default_factory=dict)
     ahead: list[Row] = field(default_factory=list)
     problems: list[tuple[int, Problem]] = field(default_factory=list)
+    _places: set[int] = field(default_factory=set, repr=False)
+
+    def add_late(self, rows: Iterable[Row]) -> None:
+        """Rows that came too late; those that are there already stay there once."""
+        for row in rows:
+            if row[POSITION] not in self._places:
+                self._places.add(row[POSITION])
+                self.late.append(row)
+
+    def collect(self, number: int, operator: TaskOperator, found: Iterable[Finding]) -> None:
+        """Take what an operator has found, failed on and dropped.
+
+        Args:
+            number: of the query in the task.
+            operator: of it; gives away what it has noted.
+            found: findings.
+        """
+        self.findings += [(number, finding) for finding in found]
+        if operator.problems:
+            self.problems += [(number, problem) for problem in operator.problems]
+            operator.problems.clear()
+        if operator.late or operator.late_inside:
+            self.late_for[number] = self.late_for.get(number, 0) + len(operator.late) + len(operator.late_inside)
+            self.add_late(operator.late)
+            self.late_inside += [(number, row) for row in operator.late_inside]
+            operator.late.clear()
+            operator.late_inside.clear()
 
 
 class PartitionTask:
@@ -288,7 +315,7 @@ class PartitionTask:
     def _note_late(self, late: list[Row]) -> None:
         """Rows that the operators behind the buffer do not see."""
         self.late += len(late)
-        self._output.late += late
+        self._output.add_late(late)
         for number, slot in enumerate(self.slots):
             if slot.needs_order:
                 self._output.late_for[number] = self._output.late_for.get(number, 0) + len(late)
@@ -306,7 +333,7 @@ class PartitionTask:
                     found = operator.process(arrivals.rows, watermark, arrivals)
                 else:
                     found = operator.advance(watermark)
-                self._collect(number, operator, found)
+                self._output.collect(number, operator, found)
                 continue
             if slot.sort_key is not None:
                 slot.held += rows
@@ -318,24 +345,7 @@ class PartitionTask:
                 ready = sorted(rows, key=slot.order_key) if slot.order_key is not None else rows
             # At the end the last rows come first and then time ends: both may give findings.
             found = operator.process(ready, watermark) if ready else operator.advance(watermark)
-            self._collect(number, operator, found)
-
-    def _collect(self, number: int, operator: TaskOperator, found: Sequence[Finding]) -> None:
-        output = self._output
-        if found:
-            output.findings += [(number, finding) for finding in found]
-        if operator.problems:
-            output.problems += [(number, problem) for problem in operator.problems]
-            operator.problems.clear()
-        if operator.late:
-            output.late_for[number] = output.late_for.get(number, 0) + len(operator.late)
-            known = {row[POSITION] for row in output.late}
-            output.late += [row for row in operator.late if row[POSITION] not in known]
-            operator.late.clear()
-        if operator.late_inside:
-            output.late_for[number] = output.late_for.get(number, 0) + len(operator.late_inside)
-            output.late_inside += [(number, row) for row in operator.late_inside]
-            operator.late_inside.clear()
+            self._output.collect(number, operator, found)
 
     # --- state ----------------------------------------------------------------------------------
 

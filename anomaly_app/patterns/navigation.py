@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES, Aggregate, compile_aggregate
-from anomaly_app.expressions.compiler import ExpressionCompiler
+from anomaly_app.expressions.compiler import PATTERN_FUNCTIONS, ExpressionCompiler
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.clause import CheckedClause
 from anomaly_app.schema import BIGINT, BOOLEAN, STRING, TEXTS, DataType, Kind
 
 NAVIGATION = frozenset({"FIRST", "LAST", "PREV", "NEXT"})
-CONTEXT = NAVIGATION | {"CLASSIFIER", "MATCH_NUMBER", "MATCH_ROWTIME", "MATCH_PROCTIME", "MATCH_TIMED_OUT"}
+CONTEXT = frozenset(PATTERN_FUNCTIONS)
 
 MAX_OFFSET = 10_000
 """Largest offset of FIRST, LAST, PREV and NEXT: each reaches a row that must be kept."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from anomaly_app.errors import SqlValidationError
+from anomaly_app.errors import SqlValidationError, not_too_deep
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
@@ -134,7 +134,8 @@ class Analyzer:
         self._depths[id(tree)] = depth = depth + isinstance(tree, Select)
         if depth > MAX_DEPTH:
             raise self.fail(tree, tree.span, f"queries nested more than {MAX_DEPTH} levels deep")
-        node = self._query(tree)
+        with not_too_deep(tree.text, tree.span):
+            node = self._query(tree)
         if len(node.columns) > MAX_COLUMNS:
             raise self.fail(tree, tree.span, f"the query has more than {MAX_COLUMNS} columns")
         self._known[id(tree)] = tree, node
@@ -175,6 +176,8 @@ class Analyzer:
         if select.where is not None:
             relation = self.filtered(relation, select.where, "WHERE")
         items = self.starred(select, relation)
+        if len(items) > MAX_COLUMNS:
+            raise self.fail(select, select.span, f"the query has more than {MAX_COLUMNS} columns")
         calls = [*(item.expr for item in items), *([select.qualify] if select.qualify is not None else [])]
         replaced: Callable[[n.Node], n.Node] = _same
         if select.group_by or select.having is not None or any(map(has_aggregates, calls)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from anomaly_app.detectors import DetectorFunction, check_options
 from anomaly_app.errors import OptionError, SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan import detector_functions
 from anomaly_app.plan.nodes import Node
@@ -49,8 +51,11 @@ def is_detector(call: n.Call) -> bool:
 
 def no_window_function(call: n.Call) -> str:
     """What is wrong with OVER behind a function that is neither a detector nor an aggregate."""
-    names = ", ".join(sorted(detector_functions.functions()))
-    return f"{call.name} … OVER is not supported: OVER is for aggregates, LAG, ROW_NUMBER and detectors ({names})"
+    detectors = sorted(detector_functions.functions())
+    near = difflib.get_close_matches(call.name, [*detectors, *AGGREGATES, "LAG", "ROW_NUMBER"], 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    names = ", ".join(detectors)
+    return f"{call.name} … OVER is not supported: OVER is for aggregates, LAG, ROW_NUMBER and detectors ({names}){hint}"
 
 
 def checked(calls: Sequence[n.Call], node: Node, scope: Scope) -> Detectors:

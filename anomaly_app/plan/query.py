@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anomaly_app.errors import not_too_deep
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.operators import Layout, Row
@@ -13,7 +14,7 @@ from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import describe
 from anomaly_app.plan.distribution import Spread, distribution
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
-from anomaly_app.plan.physical import Builder, Physical
+from anomaly_app.plan.physical import Builder, Physical, table_layout
 from anomaly_app.schema import Column, Schema
 
 Into = tuple["Callable[[tuple[Any, ...]], tuple[Any, ...]] | None", Sequence[Column]]
@@ -30,6 +31,7 @@ class PlannedQuery:
         limits: on what its operators may hold.
         ttl_ms: after which the state of silent keys may be dropped; None for never.
         into: of an INSERT.
+        whole: rows of the tables have all their columns, as in memory: then it is compiled once only.
 
     Raises:
         SqlValidationError: a node is not supported.
@@ -40,6 +42,7 @@ class PlannedQuery:
     limits: Limits | None = None
     ttl_ms: int | None = None
     into: Into | None = None
+    whole: bool = False
     physical: Physical = field(init=False)
     scans: tuple[Scan, ...] = field(init=False)
     schema: Schema = field(init=False)
@@ -51,8 +54,9 @@ class PlannedQuery:
     _built: dict[tuple[tuple[str, Layout], ...], Physical] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.physical = self._build(None)
         self.scans = tuple(one for one in walk(self.node) if isinstance(one, Scan))
+        every = {one.table: table_layout(one.source, one.source.columns) for one in self.scans}
+        self.physical = self._over(every) if self.whole else self._build(None)
         self.schema = self.scan.source if self.scans else Schema(())
         self.main = self.physical.main
         self.output = self.node.columns if self.into is None else tuple(self.into[1])
@@ -106,7 +110,8 @@ class PlannedQuery:
         return physical
 
     def _build(self, layouts: Mapping[str, Layout] | None) -> Physical:
-        return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts).build()
+        with not_too_deep(self.node.text, self.node.span):
+            return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts).build()
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""

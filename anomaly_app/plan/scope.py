@@ -169,6 +169,9 @@ class Scope:
         if len(found) > 1:
             tables = sorted(min(one.qualifiers, key=len).lower() for one in found if one.qualifiers)
             which = f": say of which table, as in {tables[0]}.{name}" if tables else ""
+            if len(set(tables)) < len(tables):
+                same = next(table for table in tables if tables.count(table) > 1)
+                which = f": two tables here are called {same}, and AS gives one of them another name"
             raise self.fail(node, f"column {name!r} is ambiguous{which}")
         return found[0].column
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from anomaly_app.errors import SqlValidationError
+from anomaly_app.errors import SqlValidationError, not_too_deep
 from anomaly_app.sql.command_parser import CommandParser
 from anomaly_app.sql.commands import Command, Explain
 from anomaly_app.sql.queries import QueryTree
@@ -123,4 +123,6 @@ def parse_statements(text: str) -> list[Statement]:
         >>> [type(s).__name__ for s in parse_statements("SET 'a' = 'b'; SELECT x FROM t;")]
         ['SetOption', 'Select']
     """
-    return StatementParser(text).statements()
+    parser = StatementParser(text)
+    with not_too_deep(text, lambda: parser.token.span):
+        return parser.statements()

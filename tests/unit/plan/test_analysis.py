@@ -273,3 +273,75 @@ def test_each_copy_of_a_time_attribute_is_one(sql: str, copy: str) -> None:
     )
     wanted = query(sql.format("(SELECT k, v, ts FROM t)", "ts"), {"t": rows}).rows
     assert wanted and query(sql.format(COPIES, copy), {"t": rows}).rows == wanted
+
+
+@pytest.mark.parametrize(
+    ("expression", "meant"),
+    [
+        ("AVGG(v)", "AVG"),
+        ("FISRT_VALUE(v)", "FIRST_VALUE"),
+        ("MATCH_ROWTIM()", "MATCH_ROWTIME"),
+        ("UPERR(k)", "UPPER"),
+        ("SUMM(v) OVER (ORDER BY ts)", "SUM"),
+        ("LAGG(v) OVER (ORDER BY ts)", "LAG"),
+        ("ML_DETECT_ANOMALY(v, ts) OVER (ORDER BY ts)", "ML_DETECT_ANOMALIES"),
+    ],
+)
+def test_an_unknown_function_names_the_nearest_one(expression: str, meant: str) -> None:
+    said, marked = problem(f"SELECT {expression} FROM t")
+    assert said.endswith(f"; did you mean {meant}?") and marked.startswith(expression.partition("(")[0])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        " + ".join(["v"] * 5_000),
+        "CASE WHEN v > 1 THEN " * 300 + "1" + " ELSE 0 END" * 300,
+        "ABS(" * 1_000 + "v" + ")" * 1_000,
+        "ROW(" * 300 + "v" + ")" * 300,
+        "(" * 300 + "v" + ")" * 300,
+        "NOT " * 300 + "TRUE",
+    ],
+    ids=["sum", "case", "calls", "rows", "brackets", "not"],
+)
+def test_expressions_that_are_too_deep_are_errors(expression: str) -> None:
+    with pytest.raises(SqlError, match="nested"):
+        bound(f"SELECT {expression} AS x FROM t")
+
+
+@pytest.mark.parametrize(("op", "sign", "found"), [("OR", "=", [(2,), (3,)]), ("AND", "<>", [(0,), (1,)])])
+def test_many_conditions_in_a_row(op: str, sign: str, found: list[tuple[int]]) -> None:
+    """Rules are made by programs, too. Each condition is compiled once, however deep it stands."""
+    rows = Rows(columns=[("v", "INT")], rows=[(n,) for n in range(4)])
+    condition = f" {op} ".join(f"v {sign} {n}" for n in range(2, 500))
+    assert query(f"SELECT v FROM t WHERE {condition}", {"t": rows}).rows == found
+    null = f" {op} ".join(["CAST(NULL AS BOOLEAN)"] * 99)
+    assert query(f"SELECT ({null}) AS x FROM t", {"t": rows}).rows == [(None,)] * 4
+
+
+def test_conditions_within_conditions_are_compiled_once_each() -> None:
+    condition = "v = 0"
+    for n in range(1, 30):
+        condition = f"({condition} {'AND' if n % 2 else 'OR'} NOT v = {n})"
+    assert bound(f"SELECT {condition} AS x FROM t WHERE {condition}").output[0].name == "x"
+
+
+def test_more_columns_than_anybody_has() -> None:
+    many = bound("SELECT " + ", ".join(f"v + {n} AS c{n}" for n in range(10_000)) + " FROM t")
+    assert len(many.output) == 10_000
+    said, marked = problem("SELECT " + ", ".join(["*"] * 10_000) + " FROM t")
+    assert said == "the query has more than 50000 columns" and marked.startswith("SELECT *, *")
+
+
+def test_tables_of_one_name_are_told_to_be_so() -> None:
+    said, marked = problem("SELECT 1 AS one FROM (SELECT * FROM t) AS x JOIN t AS x ON x.k = x.k")
+    assert said.endswith("two tables here are called x, and AS gives one of them another name") and marked == "x.k"
+    assert problem("SELECT v FROM t AS a JOIN t AS b ON a.k = b.k")[0].endswith("say of which table, as in a.v")
+
+
+def test_an_error_quotes_what_is_around_it() -> None:
+    with pytest.raises(SqlValidationError) as caught:
+        bound("SELECT " + ", ".join(["v"] * 5_000) + ", nope, " + ", ".join(["v"] * 5_000) + " FROM t")
+    _, line, mark = str(caught.value).splitlines()
+    assert len(line) < 450 and line.startswith("  … v, v") and line.endswith("…")
+    assert line[mark.index("^") : mark.rindex("^") + 1] == "nope"
