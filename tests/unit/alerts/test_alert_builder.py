@@ -34,6 +34,7 @@ class Factory:
     alert_type: str = "selection"
 
     columns: Sequence[Column] = ()
+    scans: Sequence[Any] = ()
 
     @property
     def key(self) -> Sequence[Column]:
@@ -41,6 +42,9 @@ class Factory:
 
     def evidence(self, layout: Layout) -> Layout:
         return layout
+
+    def roles_over(self, layouts: Mapping[str, Layout]) -> Mapping[str, Layout]:
+        return {}
 
 
 COLUMNS = (
