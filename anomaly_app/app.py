@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ import faust
 from mode import Service
 
 from anomaly_app.agents.lane import declare
-from anomaly_app.errors import AnomalyError, DataError, SettingsError, SqlError, StateError
+from anomaly_app.errors import AnomalyError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
-from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.model import Job, Source
 from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
@@ -137,18 +137,27 @@ class AnomalyApp(LaneApp):
         self.conf.broker = _urls(loaded)
         self.isolation_level = settings.kafka.isolation_level
         async with TopicAdmin(loaded) as admin:
-            sources = await admin.sources(
-                sorted(_source_topics(drafts) | topics_of(lookup for job in drafts for lookup in job.lookups))
-            )
-            jobs = bind_jobs(loaded, sources)
+            topics = {
+                job.name: {one.name: await admin.meant(one) for one in _sources(job) if one.topics.several}
+                for job in drafts
+            }
+            read = {
+                name for job in drafts for one in _sources(job) for name in topics[job.name].get(one.name, [one.topic])
+            }
+            sources = await admin.sources(sorted(read | topics_of(lookup for job in drafts for lookup in job.lookups)))
+            jobs = [_over_topics(job, topics[job.name]) for job in bind_jobs(loaded, sources)]
             registries = Registries(loaded)
+            existing = await admin.names() if any(topics.values()) else {}
             pipelines: list[Pipeline] = []
             for job in jobs:
-                readers: dict[str, TableReader] = {}
+                readers: dict[tuple[str, str], TableReader] = {}
                 for plan in job.plans:
-                    counts = [sources[one.source.topic] for one in plan.inputs]
                     sized = admin.makes_topics
-                    pipelines.append(Pipeline(job, plan, settings, counts, registries, sized=sized, readers=readers))
+                    pipelines.append(
+                        Pipeline(
+                            job, plan, settings, sources, registries, sized=sized, readers=readers, existing=existing
+                        )
+                    )
             tables = {job.name: job.lookups for job in jobs}
             paths = {job.name: job.path or job.name for job in jobs}
             lookups = Lookups(loaded, tables, registries, sources, paths)
@@ -195,8 +204,9 @@ class AnomalyApp(LaneApp):
         self.worker.state = (False, "reading the tables that are looked up in")
         try:
             await self.worker.lookups.read_topics()
-        except DataError as error:
+        except AnomalyError as error:
             end(error)
+        self.worker.state = (False, "starting")
 
     async def on_started(self) -> None:
         """The producer is there: watch the broker, tick, and end a bounded run."""
@@ -208,7 +218,8 @@ class AnomalyApp(LaneApp):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         watch = Watch(worker)
-        watches = (watch.tick_for_ever, watch.watch_broker, watch.watch_progress, watch.watch_silence, watch.clear_up)
+        looks = (watch.watch_broker, watch.watch_progress, watch.watch_silence, watch.watch_topics)
+        watches = (watch.tick_for_ever, *looks, watch.clear_up)
         works = [work() for work in (*watches, self._stop_when_finished)]
         for running in (*works, *worker.lookups.works()):
             self._side_tasks.append(asyncio.create_task(self._or_crash(running)))
@@ -366,8 +377,14 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
 
 
-def _source_topics(jobs: Iterable[Job]) -> set[str]:
-    return {one.source.topic for job in jobs for plan in job.plans for one in plan.inputs}
+def _sources(job: Job) -> list[Source]:
+    """Tables that its queries read, each once."""
+    return list({one.source.name: one.source for plan in job.plans for one in plan.inputs}.values())
+
+
+def _over_topics(job: Job, topics: Mapping[str, Sequence[str]]) -> Job:
+    """A job over the topics that its tables mean now."""
+    return replace(job, plans=tuple(one for plan in job.plans for one in plan.looked_up(topics)))
 
 
 def _tables(pipeline: Pipeline) -> dict[str, int]:

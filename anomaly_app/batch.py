@@ -296,9 +296,11 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
     from anomaly_app.operators import COLUMNS, POSITION
 
     factory, layout = bound.factory, bound.layout
+    operator = factory.create(layout)
+    operator.keep_nothing()
     slot = QuerySlot(
         "query",
-        factory.create(layout),
+        operator,
         needs_order=factory.needs_order,
         order_key=factory.order_key(layout),
         sort_key=factory.sort_key(layout),
@@ -341,6 +343,7 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
 
     factory, tables = bound.factory, bound.tables
     operator, evidence = factory.create_over({table.name: table.layout for table in tables})
+    operator.keep_nothing()
     slot = JointSlot("query", operator, range(len(tables)))
     task = JointTask([slot], [table.schema for table in tables])
     result = Result([(column.name, str(column.type)) for column in factory.output], [])

@@ -70,7 +70,7 @@ class FileTable:
         return self.path.exists()
 
     def signature(self) -> tuple[int, ...]:
-        """Changes when the file does.
+        """Changes when the file does, or who may read it.
 
         Raises:
             DataError: there is no such file.
@@ -79,7 +79,7 @@ class FileTable:
             stat = self.path.stat()
         except OSError as error:
             raise _unreadable(self.path, error) from error
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
     def chunks(self, wanted: Sequence[Column], size: int) -> Iterator[Chunk]:
         """All rows; a line that is none costs only itself.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from anomaly_app.errors import StateError
@@ -52,7 +53,12 @@ class ValueCodec(Generic[V]):
 
     A value that grows may be stored in numbered parts, so that only what is new is written: then it remembers itself
     which of them are stored.
+
+    Attributes:
+        in_parts: there may be such parts.
     """
+
+    in_parts = True
 
     def encode(self, value: V) -> bytes:
         """What is written whenever the value has changed."""
@@ -157,7 +163,7 @@ class KeyedState(Generic[V]):
         self._room: Room | None = None
         self._weights: dict[Any, int] = {}
         """Stored bytes of each live value, if there is a backing."""
-        self._weight = self._weighed = self._sampled = self._measured = 0
+        self._weight = self._passed = self._sampled = self._measured = 0
         self._bytes = 0.0
         self._place: bytes | None = None
         """Of the sweep through the backing; None if there is none."""
@@ -189,21 +195,23 @@ class KeyedState(Generic[V]):
         """
         if self._backing is None:
             return
+        self._let_go()  # in front of what follows, which may be among those that go
         live, dirty, under_way = self.live, self._dirty, self._under_way
         missing = [key for key in dict.fromkeys(keys) if key not in live]
         # What was changed and does not live any more has been deleted, and may still stand in the backing.
         missing = [key for key in missing if key not in dirty and key not in under_way]
         if not missing:
             return
-        self._let_go()
         names = [self._name(key) for key in missing]
         found = self._backing.get_many([HEAD + name for name in names])
+        read: list[tuple[Any, V, int]] = []
         for key, name, data in zip(missing, names, found, strict=True):
             if data is not None:
-                self.counts["read"] += 1
                 parts, weight = self._parts(name, data)
                 value = live[key] = self._codec.decode(data, parts)
-                self._weigh(key, value, len(name) + len(data) + weight)
+                read.append((key, value, len(name) + len(data) + weight))
+        self.counts["read"] += len(read)
+        self._weigh(read)
 
     def _parts(self, name: bytes, data: bytes) -> tuple[Mapping[int, bytes], int]:
         numbers = self._codec.parts_of(data)
@@ -294,28 +302,37 @@ class KeyedState(Generic[V]):
         """Entries put and deleted since the last call. With a backing: what the last call gave is there by now."""
         self._sweep_stored()
         dirty, gone, codec, live = self._dirty, self._gone, self._codec, self.live
-        self._dirty, self._gone, self._under_way = set(), {}, dirty if self._backing is not None else set()
+        is_backed = self._backing is not None
+        self._dirty, self._gone, self._under_way = set(), {}, dirty if is_backed else set()
+        encode, key_name, single, in_parts = codec.encode, self._key_codec.encode, self._single, codec.in_parts
         entries: list[tuple[bytes, bytes | None]] = []
+        written: list[tuple[Any, V, int]] = []
         for key in dirty:
-            name = self._name(key)
+            name = key_name((key,) if single else key)
             value = live.get(key)
             stored = gone.get(key, ()) if gone else ()
             if value is None:
                 entries.append((HEAD + name, None))
                 entries += [(_part(name, number), None) for number in stored]
                 continue
-            parts = codec.changed_parts(value)
-            data = codec.encode(value)
+            parts = codec.changed_parts(value) if in_parts else {}
+            data = encode(value)
             entries.append((HEAD + name, data))
+            weight = len(name) + len(data)
             if stored:
                 left = {*stored} - {*codec.stored_parts(value)}
                 entries += [(_part(name, number), None) for number in left]
-            entries += [(_part(name, number), part) for number, part in parts.items()]
-            if self._backing is not None:
-                # What was used last is let go last. Of old parts it is only known that they are not there any more.
-                live[key] = live.pop(key)
-                kept = self._weights.get(key, 0) if parts else 0
-                self._weigh(key, value, len(name) + len(data) + kept + sum(len(part or b"") for part in parts.values()))
+            if parts:
+                entries += [(_part(name, number), part) for number, part in parts.items()]
+                weight += sum(len(part or b"") for part in parts.values())
+            if is_backed:
+                if in_parts and None not in parts.values():  # what was there stands, too
+                    weight = max(weight, self._weights.get(key, 0) + (weight if parts else 0))
+                written.append((key, value, weight))
+        self._weigh(written)
+        for key, value, _ in written:  # what was used last is let go last
+            del live[key]
+            live[key] = value
         self._let_go()
         return entries
 
@@ -345,13 +362,6 @@ class KeyedState(Generic[V]):
         self._backing, self._room = backing, room
         room.sharers += 1
 
-    def detach(self) -> None:
-        """Give the room back: nobody uses this state any more."""
-        if self._room is not None:
-            self._room.sharers -= 1
-            self._room.taken -= self._bytes
-            self._room, self._bytes = None, 0.0
-
     def _name(self, key: Any) -> bytes:
         return self._key_codec.encode((key,) if self._single else key)
 
@@ -361,11 +371,15 @@ class KeyedState(Generic[V]):
 
     # --- room -----------------------------------------------------------------------------------------
 
-    def _weigh(self, key: Any, value: V, weight: int) -> None:
-        self._weight += weight - self._weights.get(key, 0)
-        self._weights[key] = weight
-        self._weighed += 1
-        if self._weighed % SAMPLE == 1:
+    def _weigh(self, values: Sequence[tuple[Any, V, int]]) -> None:
+        """Note the stored bytes of some values, and measure some of them."""
+        weights, more = self._weights, 0
+        for key, _, weight in values:
+            more += weight - weights.get(key, 0)
+            weights[key] = weight
+        self._weight += more
+        first, self._passed = -self._passed % SAMPLE, self._passed + len(values)
+        for key, value, weight in values[first::SAMPLE]:
             self._measured += size_in_memory(key) + size_in_memory(value) + _SLOTS
             self._sampled += weight
 
@@ -401,8 +415,12 @@ _SLOTS = 200
 """Bytes of the places of a key in the dicts of a state, which are at most half full."""
 
 
+MEASURED = 64
+"""Elements of a collection that are measured; the others count as much."""
+
+
 def size_in_memory(value: Any) -> int:
-    """Bytes that a value takes, with all that it holds; what is shared with others counts, too.
+    """Bytes that a value takes, with all that it holds, about; what is shared with others counts, too.
 
     Example:
         >>> size_in_memory([1_000, "ann"]) >= size_in_memory(1_000) + size_in_memory("ann")
@@ -411,14 +429,13 @@ def size_in_memory(value: Any) -> int:
     size = sys.getsizeof(value)
     if isinstance(value, (str, bytes, int, float)) or value is None:
         return size
-    if isinstance(value, dict):
-        return size + sum(size_in_memory(key) + size_in_memory(one) for key, one in value.items())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return size + sum(map(size_in_memory, value))
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        some: list[Any] = list(islice(value.items() if isinstance(value, dict) else value, MEASURED))
+        held = sum(map(size_in_memory, (part for pair in some for part in pair) if isinstance(value, dict) else some))
+        return size + (held * len(value) // len(some) if some else 0)
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-    held = [getattr(value, name) for name in slots if hasattr(value, name)]
-    own = getattr(value, "__dict__", None)
-    return size + sum(map(size_in_memory, held)) + (size_in_memory(own) if own else 0)
+    own = [getattr(value, name) for name in slots if hasattr(value, name)]
+    return size + sum(map(size_in_memory, [*own, *getattr(value, "__dict__", {}).values()]))
 
 
 def _part(name: bytes, number: int) -> bytes:

@@ -296,6 +296,14 @@ class Operator(Protocol):
         ...
 
 
+class Store(Protocol):
+    """Values by key that an operator keeps, such as :class:`~anomaly_app.keyed.KeyedState`."""
+
+    def attach(self, backing: Any, room: Any) -> None:
+        """Let values stand elsewhere; arguments as of :meth:`~anomaly_app.keyed.KeyedState.attach`."""
+        ...
+
+
 class TaskOperator(Operator, Protocol):
     """What a factory makes: an operator that a task drives."""
 
@@ -304,6 +312,15 @@ class TaskOperator(Operator, Protocol):
 
     def resume(self, watermark: int) -> None:
         """Behind :meth:`restore`, before anything else comes in: how far time was, so that late rows stay late."""
+        ...
+
+    @property
+    def stores(self) -> Mapping[bytes, Store]:
+        """Values by key, which need not all be in memory; by what the names of their entries begin with.
+
+        Who keeps entries may attach what has them to each store, in front of :meth:`restore`, which is then given all
+        entries but theirs.
+        """
         ...
 
 

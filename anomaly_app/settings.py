@@ -137,6 +137,9 @@ class WorkerSettings(_Section):
     flush_interval_ms: int = Field(default=0, ge=0)
     repartition_partitions: int = Field(default=0, ge=0)
     """Partitions of a repartition topic; 0 for as many as the source has."""
+    state_mb: int = Field(default=256, ge=1)
+    """Megabytes that groups of GROUP BY and rows of joins may take in the process, about: the others are read from the
+    data directory when a row of their key comes."""
 
 
 class RegistrySettings(_Section):

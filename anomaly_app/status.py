@@ -104,6 +104,46 @@ class JobStatus(TypedDict):
     lookups: list[LookupStatus]
 
 
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of the graph that runs a query: all partitions of this worker together.
+
+    Args:
+        id: unique in the graph; numbers and sources are called as ``EXPLAIN`` does it.
+        kind: ``source`` (a topic), ``exchange`` (rows on their way to where they belong) or ``operator``.
+        title: what it does.
+        inputs: ids of the nodes whose rows it takes.
+        rows: given out since the worker started.
+        rows_per_s: over the last seconds.
+        lag: records to the end of its topic; None of an operator, and while unknown.
+        watermark_ms: event time up to which what it gives is complete, in ms; None before that is known.
+        late: rows that came too late for it.
+    """
+
+    id: str
+    kind: str
+    title: str
+    inputs: tuple[str, ...] = ()
+    rows: int = 0
+    rows_per_s: float = 0.0
+    lag: int | None = None
+    watermark_ms: int | None = None
+    late: int = 0
+
+
+class GraphStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The graph that runs a query.
+
+    Args:
+        job: name of the job.
+        query: name of the query.
+        nodes: in order: each behind those that it reads.
+    """
+
+    job: str
+    query: str
+    nodes: tuple[NodeStatus, ...]
+
+
 class WorkerStatus(Protocol):
     """A worker, as the web sees it. Every method answers at once, from memory."""
 
@@ -121,6 +161,10 @@ class WorkerStatus(Protocol):
 
     def partitions(self) -> list[PartitionStatus]:
         """The partitions that it has."""
+        ...
+
+    def graphs(self) -> list[GraphStatus]:
+        """The graph of each query, as far as this worker has partitions of it."""
         ...
 
     def alerts(self, limit: int) -> list[Alert]:

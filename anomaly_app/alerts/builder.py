@@ -18,7 +18,7 @@ from anomaly_app.graph.vertices import place_in_source
 from anomaly_app.jobs.model import Job, Plan, Query
 from anomaly_app.operators import COLUMNS, TIME, Finding, Layout, Row
 from anomaly_app.schema import Column
-from anomaly_app.upstreams import input_of, partition_of
+from anomaly_app.upstreams import feed_of, partition_of
 
 MOST_ROWS = 20
 """Rows that an alert carries; of a longer match the first and the last ones, half of each."""
@@ -44,7 +44,8 @@ class AlertBuilder:
 
     def __init__(self, job: Job, plan: Plan, query: Query) -> None:
         factory = query.factory
-        self._job, self._query, self._topics = job, query.name, [one.source.topic for one in plan.inputs]
+        self._job, self._query, self._topics = job, query.name, plan.topics
+        self._source = plan.source.topic
         self._explainer = Explainer(plan, query)
         self._type = factory.alert_type
         self._key = _converters(factory.key)
@@ -82,14 +83,16 @@ class AlertBuilder:
             rows=self._used(finding.bindings, partition),
             rows_total=len(finding.bindings),
             payload=_convert(self._payload, finding.values),
-            source=AlertSource(
-                topic=self._topics[input_of(partition)], partition=partition_of(partition), offset=offset
-            ),
+            source=AlertSource(topic=self._topic(partition), partition=partition_of(partition), offset=offset),
         )
 
     def id(self, finding: Finding, *, partition: int, offset: int) -> str:
         """The id of a finding, be it an alert or not; arguments as in :meth:`build`."""
         return alert_id(self._job.name, self._query, finding.key, partition, offset, finding.number)
+
+    def _topic(self, upstream: int) -> str:
+        """Of an upstream partition; of one that is read no more the table's."""
+        return self._topics.get(feed_of(upstream), self._source)
 
     def _used(self, bindings: Sequence[tuple[str, Row]], partition: int) -> list[UsedRow]:
         if len(bindings) > MOST_ROWS:
@@ -105,7 +108,7 @@ class AlertBuilder:
                     partition=partition_of(partition if own is None else own),
                     offset=offset,
                     values=_convert(told.columns, [row[place] for place in told.places]),
-                    topic=self._topics[input_of(partition if own is None else own)] if self._several else None,
+                    topic=self._topic(partition if own is None else own) if self._several else None,
                 )
             )
         return used

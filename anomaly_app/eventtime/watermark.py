@@ -65,8 +65,9 @@ class UpstreamWatermarks:
     def restore(self, watermarks: Mapping[int, int], idle: Iterable[int] = ()) -> None:
         """Go back to a snapshot; those that are not said to be idle count as any other."""
         for upstream, watermark in watermarks.items():
-            self._watermarks[upstream] = watermark
-        self._idle.update(idle)
+            if upstream in self._watermarks:  # else its topic is gone, and would hold time for ever
+                self._watermarks[upstream] = watermark
+        self._idle.update(upstream for upstream in idle if upstream in self._watermarks)
         self._combine()
 
     def _combine(self) -> int:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 _WINDOW = "FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR) GROUP BY …, window_start, window_end"
-_JOIN = (
-    "values of a small table are listed, as in IN ('a', 'b') or MAP['a', 1, 'b', 2][k]; rows of two streams go to one "
-    "topic, with a column that tells them apart for MATCH_RECOGNIZE"
-)
 
 WAYS = {
     "LATERAL": "functions of a row stand in the SELECT list",
-    "FOR SYSTEM_TIME AS OF": _JOIN,
     "ORDER BY of values": "rows are ordered by time, ORDER BY ts; with LIMIT n the first rows are by any values",
     "PIVOT": f"SUM(v) FILTER (WHERE kind = 'a') {_WINDOW}",
     "WITH RECURSIVE": "WITH v AS (SELECT …) without RECURSIVE names a query",

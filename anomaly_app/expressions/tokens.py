@@ -37,8 +37,6 @@ class Token:
         return self.value.upper() if self.kind == "word" else ""
 
 
-_EARLY = re.compile(r"EARLY_FIRE", re.IGNORECASE)
-
 _TOKEN = re.compile(
     r"""
       (?P<space>\s+|--[^\n]*|/\*.*?\*/)
@@ -60,6 +58,7 @@ def tokenize(text: str) -> list[Token]:
 
     Raises:
         SqlSyntaxError: a character that begins no token, or a quote or comment that is not closed.
+        SqlValidationError: a hint asks for other rows.
 
     Example:
         >>> [token.value for token in tokenize("a.`b c` >= 'it''s' -- remark")]
@@ -80,13 +79,29 @@ def tokenize(text: str) -> list[Token]:
             value = value[1:-1].replace(value[0] * 2, value[0])
         elif kind in ("prefixed", "escaped"):
             kind, value = "text", _text_of(kind, value)
-        if kind == "space":
-            _refuse_hint(text, place, end)
-        else:
+        if kind == "space" and value.startswith("/*+"):
+            _check_hints(text, place, value)
+        if kind != "space":
             tokens.append(Token(kind, value, Span(place, end)))
         place = end
     tokens.append(Token("end", "", Span(length, length)))
     return tokens
+
+
+HINTS = {
+    "EARLY_FIRE": "a row of an outer join that finds nothing comes once it is certain that it finds nothing",
+    "OPTIONS": "ALTER TABLE … SET ('key' = 'value') first",
+    "STATE_TTL": "SET 'table.exec.state.ttl' holds for the whole query",
+}
+"""Hints of Flink that change rows, and what there is in their place; the others only tell its planner how to work."""
+
+
+def _check_hints(text: str, place: int, comment: str) -> None:
+    for found in re.finditer(r"\b([A-Za-z_]+)\s*\(", comment):
+        name = found[1].upper()
+        if name in HINTS:
+            problem = f"the hint {name} is not supported: {HINTS[name]}"
+            raise SqlValidationError(problem, text, place + found.start(1), place + found.end(1))
 
 
 _UNICODE = re.compile(r"\\(?:(\\)|\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))")
@@ -110,17 +125,6 @@ def _escape(found: re.Match[str]) -> str:
     if other:
         return _SHORT.get(other, other)
     return chr(int(octal, 8) if octal else int(short or long or hexadecimal, 16))
-
-
-def _refuse_hint(text: str, place: int, end: int) -> None:
-    """Raise for a hint that would change which rows come out; the others only say how, and are comments here."""
-    found = _EARLY.search(text, place, end) if text.startswith("/*+", place) else None
-    if found is not None:
-        problem = (
-            "EARLY_FIRE is not supported: a row of an outer join without a partner comes out once, when the watermark "
-            "says that none can come any more"
-        )
-        raise SqlValidationError(problem, text, *found.span())
 
 
 def _unreadable(text: str, place: int) -> SqlSyntaxError:

@@ -216,7 +216,7 @@ def _teller(column: Column) -> Callable[[Any, Any], Any]:
         return lambda event, around: _properties(event.source)
     if key in _OF_SOURCE:
         name = _OF_SOURCE[key]
-        return lambda event, around: (_properties(event.source) or {}).get(name)
+        return lambda event, around: _property(event.source, name)
     per_ms = units_per_second(column.type) // 1_000
     if key == "value.ingestion-timestamp":
         return lambda event, around: _time(event.ts_ms, per_ms, "ts_ms")
@@ -235,6 +235,14 @@ def _properties(source: Any) -> dict[str, str] | None:
         raise DecodeError("'source' is no JSON object")
     properties: dict[str, str] = _PROPERTIES(source)
     return properties
+
+
+def _property(source: Any, name: str) -> str | None:
+    """One of the properties: most are texts already."""
+    value = source.get(name) if isinstance(source, dict) else None
+    if value is None or isinstance(value, str):
+        return value
+    return (_properties({name: value}) or {})[name]
 
 
 def _time(value: Any, per_ms: int, name: str) -> int | None:

@@ -24,6 +24,7 @@ FEW_PARTS, MANY_PARTS = 64, 1_024
 """A group with few parts is left as it is; one with many is written anew, and in between if that is not much more than
 what was added."""
 
+_FIRST, _SECOND = (0,), (1,)
 _INSERT, _BEFORE, _AFTER, _DELETE = (change.value for change in Change)
 
 Finish = Callable[[Group, Any], "tuple[Any, ...] | None"]
@@ -68,8 +69,9 @@ class ChangingGroups(Vertex):
         self.groups: KeyedState[Group] = KeyedState(plan.keys, GroupCodec(plan.program), ttl_ms=plan.ttl_ms)
         self.stores = (self.groups,)
         self._touched: dict[Any, Group] = {}
-        self._old: dict[Any, tuple[Any, ...]] = {}
-        """What was told of the groups that this step touches."""
+        """The groups that this step touches."""
+        self._before: list[tuple[Any, ...] | None] = []
+        """What was told of each of them, in their order."""
         self._found: list[Row] = []
         self._begin = self._beginner()
         self._collections = [place.index for place in plan.program.collections]
@@ -80,92 +82,91 @@ class ChangingGroups(Vertex):
         if not rows:
             self.groups.sweep(watermark)
             return Flow((), watermark)
-        plan, groups = self._plan, self.groups
+        plan, groups, touched = self._plan, self.groups, self._touched
         if groups.has_backing:
             groups.prefetch(map(plan.key_of, rows))
         failed: list[tuple[Row, Exception]] = []
         # The first row may be behind the watermark: then it is as late as that. All others are in front of it.
-        plan.program.step(rows, self._touched.get, self._begin, failed, self.watermark, plan.ttl_ms, self._again)
+        plan.program.step(rows, touched.get, self._begin, failed, self.watermark, plan.ttl_ms, self._again)
         for row, error in failed:
             self.fail(error, row)
-        touched, self._touched = self._touched, {}
-        self._tell(touched)
+        self._tell(touched, self._before)
         if not groups.is_stored:
             self._forget_changes(touched)
+        touched.clear()
+        self._before.clear()
         found, self._found = self._found, []
         groups.sweep(watermark)
         return Flow(found, watermark)
 
     def _beginner(self) -> Callable[..., Group | None]:
         """What the program does with a group that the step has not touched yet."""
-        groups, old, finish, fresh = self.groups, self._old, self._finish, self._plan.program.fresh
-        change, live = self._plan.change, self.groups.live
+        groups, finish, fresh = self.groups, self._plan.finish, self._plan.program.fresh
+        change, expires = self._plan.change, self._plan.ttl_ms is not None
+        live, touched, remember = groups.live.get, self._touched, self._before.append
 
         def begin(key: Any, row: Row, at: int = MIN_WATERMARK) -> Group | None:
-            group = live.get(key)
-            if group is not None and groups.has_expired(group, at):
+            group = live(key)
+            if group is not None and expires and groups.has_expired(group, at):
                 groups.delete(key)
                 self.counters.add("expired groups")
                 group = None
             if group is not None:
-                before = finish(group, key)
-                if before is not None:
-                    old[key] = before
+                try:
+                    remember(finish(group, key))
+                except FAILURES:
+                    remember(None)  # that was told when it failed
             elif change is not None and row[change] % 2:
                 self.counters.add("rows of no group taken back")
                 return None
             else:
                 group = fresh()
-            self._touched[key] = group
+                remember(None)
+            touched[key] = group
             return group
 
         return begin
 
-    def _finish(self, group: Group, key: Any) -> tuple[Any, ...] | None:
-        """What was told of a group; nothing if an expression failed, which was told then."""
-        try:
-            return self._plan.finish(group, key)
-        except FAILURES:
-            return None
-
     def _again(self, key: Any) -> None:
         """A group has expired between two rows of a step: it is told, and another one begins."""
-        self._tell({key: self._touched.pop(key)})
+        before = self._before.pop(list(self._touched).index(key))
+        self._tell({key: self._touched.pop(key)}, [before])
         if key in self.groups.live:
             self.groups.delete(key)
         self.counters.add("expired groups")
 
-    def _tell(self, touched: Mapping[Any, Group]) -> None:
-        """What the step has made of some groups."""
-        found, old, finish, width = self._found, self._old, self._plan.finish, self.width
-        updates = self._plan.updates
-        gone = []
-        for key, group in touched.items():
-            row = group[LAST]
-            group[LAST] = None
-            before = old.pop(key, None) if old else None
-            if not group[ROWS]:
-                new = None
-                gone.append(key)
-            else:
+    def _tell(self, touched: Mapping[Any, Group], told: Sequence[tuple[Any, ...] | None]) -> None:
+        """What the step has made of some groups, of which something was told before."""
+        finish, width, updates = self._plan.finish, self.width, self._plan.updates
+        tell, gone = self._found.append, []
+        for (key, group), before in zip(touched.items(), told, strict=True):
+            row, group[LAST] = group[LAST], None
+            if group[ROWS]:
                 try:
                     new = finish(group, key)
                 except FAILURES as error:
                     self.fail(error, row)
                     new = None
+            else:
+                new = None
+                gone.append(key)
             if new == before:
                 continue
-            if not updates:
-                if before is None and new is not None:
-                    found.append((row[TIME], row[POSITION], *new, origin_of(row, width, 0)))
-            elif before is None:
+            at, place = row[TIME], row[POSITION]
+            is_plain = len(row) == width  # a row of the source: its origin is its position
+            if before is None:
                 assert new is not None
-                found.append((row[TIME], row[POSITION], *new, _INSERT, origin_of(row, width, 0)))
-            elif new is None:
-                found.append((row[TIME], row[POSITION], *before, _DELETE, origin_of(row, width, 1)))
-            else:
-                found.append((row[TIME], row[POSITION], *before, _BEFORE, origin_of(row, width, 1)))
-                found.append((row[TIME], row[POSITION], *new, _AFTER, origin_of(row, width, 0)))
+                origin = (_FIRST, place) if is_plain else origin_of(row, width, 0)
+                tell((at, place, *new, _INSERT, origin) if updates else (at, place, *new, origin))
+                continue
+            if not updates:
+                continue
+            origin = (_SECOND, place) if is_plain else origin_of(row, width, 1)
+            if new is None:
+                tell((at, place, *before, _DELETE, origin))
+                continue
+            tell((at, place, *before, _BEFORE, origin))
+            tell((at, place, *new, _AFTER, (_FIRST, place) if is_plain else origin_of(row, width, 0)))
         self.groups.put_all(touched)
         for key in gone:
             self.groups.delete(key)
@@ -187,6 +188,7 @@ class GroupCodec(ValueCodec[Group]):
     def __init__(self, program: TallyProgram) -> None:
         self._fresh = program.fresh
         self._collections = program.collections
+        self.in_parts = bool(self._collections)
         scalars = [place for place in program.places if place not in self._collections]
         self._indexes = [place.index for place in scalars]
         self._exact = [(place.index, EXACT[place.kind]) for place in scalars if place.kind in EXACT]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -22,34 +22,66 @@ FEW = 16
 _NESTED = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW})
 
 
+class _More:
+    """What is known of a group beside its rows.
+
+    Attributes:
+        met: how many rows of the other side each row has met.
+        unsure: of how many it is not known whether it meets them.
+        rewritten: clean places where another row stands than is stored.
+        places: where rows stand, by what they are.
+        members: where rows stand, by the value of one of their columns, and the index of that.
+    """
+
+    __slots__ = ("members", "met", "places", "rewritten", "unsure")
+
+    def __init__(self) -> None:
+        self.met: list[int] | None = None
+        self.unsure: list[int] | None = None
+        self.rewritten: set[int] = set()
+        self.places: dict[Any, list[int]] | None = None
+        self.members: tuple[int, dict[Any, list[int]]] | None = None
+
+
 class Group(list[Row]):
-    """The rows of one key, in order of arrival as long as none has been taken back.
+    """The rows of one key, in order of arrival as long as none has been taken back. Most have one row: it is small.
+
+    Args:
+        row: the first.
 
     Attributes:
         stored: how many rows were stored.
         clean: below this place all rows stand as they were stored, but for those that are rewritten.
-        rewritten: places below that where another row stands now.
         used: time of the latest row, in ms.
-        met: how many rows of the other side each row has met; None where that is not known (yet).
-        unsure: of how many it is not known whether it meets them.
-        members: where rows stand, by the value of one of their columns; None as long as nobody has asked.
-        places: where rows stand, by what they are; None as long as there are few.
     """
 
-    __slots__ = ("clean", "members", "met", "places", "rewritten", "stored", "unsure", "used")
+    __slots__ = ("_more", "clean", "stored", "used")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, row: Row) -> None:
+        super().__init__((row,))
         self.stored = self.clean = 0
-        self.used = 0
-        self.rewritten: set[int] | None = None
-        self.met: list[int] | None = None
-        self.unsure: list[int] | None = None
-        self.members: tuple[int, dict[Any, list[int]]] | None = None
-        self.places: dict[Any, list[int]] | None = None
+        self.used: int = row[TIME]
+        self._more: _More | None = None
 
-    def put(self, row: Row, identity: Callable[[Row], Any] | None) -> int:
-        """Take a row; gives its place.
+    @property
+    def more(self) -> _More:
+        """What is known beside the rows."""
+        if self._more is None:
+            self._more = _More()
+        return self._more
+
+    @property
+    def met(self) -> list[int] | None:
+        """How many rows of the other side each row has met; None if that is not known (yet)."""
+        return self._more.met if self._more is not None else None
+
+    @property
+    def rewritten(self) -> Collection[int]:
+        """Clean places where another row stands than is stored."""
+        return self._more.rewritten if self._more is not None else ()
+
+    def put(self, row: Row, identity: Callable[[Row], Any] | None) -> None:
+        """Take a row.
 
         Args:
             row: the row.
@@ -57,56 +89,61 @@ class Group(list[Row]):
         """
         place = len(self)
         self.append(row)
-        if row[TIME] > self.used or not place:
+        if row[TIME] > self.used:
             self.used = row[TIME]
-        if self.places is not None and identity is not None:
-            self.places.setdefault(identity(row), []).append(place)
-        if self.members is not None:
-            index, known = self.members
+        more = self._more
+        if more is None:
+            return
+        if more.places is not None and identity is not None:
+            more.places.setdefault(identity(row), []).append(place)
+        if more.members is not None:
+            index, known = more.members
             known.setdefault(row[index], []).append(place)
-        return place
 
     def by_member(self, index: int) -> Mapping[Any, Sequence[int]]:
         """Where rows stand, by the value of the column at an index, which is always the same."""
-        if self.members is None:
+        more = self.more
+        if more.members is None:
             known: dict[Any, list[int]] = {}
             for place, row in enumerate(self):
                 known.setdefault(row[index], []).append(place)
-            self.members = index, known
-        return self.members[1]
+            more.members = index, known
+        return more.members[1]
 
     def find(self, row: Row, identity: Callable[[Row], Any]) -> int:
         """Where a row like this one stands; -1 if none does."""
-        wanted = identity(row)
-        if self.places is None:
-            if len(self) <= FEW:
-                for place in range(len(self) - 1, -1, -1):
-                    if identity(self[place]) == wanted:
-                        return place
-                return -1
-            self.places = {}
+        wanted, more = identity(row), self._more
+        if len(self) <= FEW and (more is None or more.places is None):
+            for place in range(len(self) - 1, -1, -1):
+                if identity(self[place]) == wanted:
+                    return place
+            return -1
+        more = self.more
+        if more.places is None:
+            more.places = {}
             for place, one in enumerate(self):
-                self.places.setdefault(identity(one), []).append(place)
-        found = self.places.get(wanted)
+                more.places.setdefault(identity(one), []).append(place)
+        found = more.places.get(wanted)
         return found[-1] if found else -1
 
     def take(self, place: int, identity: Callable[[Row], Any] | None) -> Row:
         """Take a row away; the last one moves to its place."""
         row, last = self[place], self.pop()
         end = len(self)
-        if self.places is not None and identity is not None:
-            _move(self.places, identity(row), place, identity(last), end)
-        if self.members is not None:
-            index, known = self.members
-            _move(known, row[index], place, last[index], end)
         self.clean = min(self.clean, end)
         if place < end:
             self[place] = last
             if place < self.clean:
-                if self.rewritten is None:
-                    self.rewritten = set()
-                self.rewritten.add(place)
-        for counts in (self.met, self.unsure):
+                self.more.rewritten.add(place)
+        more = self._more
+        if more is None:
+            return row
+        if more.places is not None and identity is not None:
+            _move(more.places, identity(row), place, identity(last), end)
+        if more.members is not None:
+            index, known = more.members
+            _move(known, row[index], place, last[index], end)
+        for counts in (more.met, more.unsure):
             if counts is not None:
                 count = counts.pop()
                 if place < end:
@@ -125,7 +162,11 @@ def _move(places: dict[Any, list[int]], gone: Any, place: int, moved: Any, end: 
         others[others.index(end)] = place
 
 
-class GroupCodec(ValueCodec[Group]):
+Kept: TypeAlias = "Group | Row"
+"""What is kept of a key: a group, or its only row as it is, which takes less memory."""
+
+
+class GroupCodec(ValueCodec[Kept]):
     """Groups as bytes: the first row with the number of rows, each further row as a part of its own.
 
     Args:
@@ -136,43 +177,51 @@ class GroupCodec(ValueCodec[Group]):
     def __init__(self, layout: Layout, reads: Collection[str]) -> None:
         self._rows = RowCodec(layout, reads)
 
-    def encode(self, value: Group) -> bytes:
+    def encode(self, value: Kept) -> bytes:
         """Time of the last use, number of rows, first row."""
+        if not isinstance(value, Group):
+            return _HEAD_ENCODER.encode(_Head(value[TIME], 1, self._rows.encode(value)))
         return _HEAD_ENCODER.encode(_Head(value.used, len(value), self._rows.encode(value[0])))
 
-    def decode(self, data: bytes, parts: Mapping[int, bytes]) -> Group:
+    def decode(self, data: bytes, parts: Mapping[int, bytes]) -> Kept:
         """And back."""
         head = _head(data)
-        group = Group()
-        group.append(self._rows.decode(head.row))
+        row = self._rows.decode(head.row)
+        if head.rows == 1 and head.used == row[TIME]:
+            return row
+        group = Group(row)
         for place in range(1, head.rows):
             group.append(self._rows.decode(parts[place]))
         group.stored = group.clean = head.rows
         group.used = head.used
         return group
 
-    def changed_parts(self, value: Group) -> Mapping[int, bytes | None]:
+    def changed_parts(self, value: Kept) -> Mapping[int, bytes | None]:
         """Rows that are new or stand elsewhere now."""
+        if not isinstance(value, Group):
+            return {}
         count = len(value)
         changed: dict[int, bytes | None] = {place: None for place in range(max(count, 1), value.stored)}
-        places = [*range(max(value.clean, 1), count), *(place for place in value.rewritten or () if 0 < place < count)]
+        places = [*range(max(value.clean, 1), count), *(place for place in value.rewritten if 0 < place < count)]
         for place in places:
             changed[place] = self._rows.encode(value[place])
         value.stored = value.clean = count
-        value.rewritten = None
+        if value.rewritten:
+            value.more.rewritten = set()
         return changed
 
-    def stored_parts(self, value: Group) -> Collection[int]:
+    def stored_parts(self, value: Kept) -> Collection[int]:
         """All but the first row."""
-        return range(1, value.stored)
+        return range(1, value.stored) if isinstance(value, Group) else ()
 
     def parts_of(self, data: bytes) -> Collection[int]:
         """The same, of what was stored."""
         return range(1, _head(data).rows)
 
-    def used_at(self, value: Group) -> int:
+    def used_at(self, value: Kept) -> int:
         """Time of the latest row."""
-        return value.used
+        used: int = value.used if isinstance(value, Group) else value[TIME]
+        return used
 
     def was_used_at(self, data: bytes) -> int:
         """The same, of what was stored."""
@@ -234,7 +283,7 @@ class Side:
 
     def __init__(self, plan: SidePlan, ttl_ms: int | None) -> None:
         self.plan = plan
-        self.store: KeyedState[Group] = KeyedState(plan.keys, GroupCodec(plan.layout, plan.reads), ttl_ms=ttl_ms)
+        self.store: KeyedState[Kept] = KeyedState(plan.keys, GroupCodec(plan.layout, plan.reads), ttl_ms=ttl_ms)
         self.identity = identity_of(plan.layout, plan.reads) if plan.change else None
         self._expires = ttl_ms is not None
         self._touched: set[Any] = set()
@@ -246,30 +295,39 @@ class Side:
             key: the key.
             now: time of the row that asks, in ms.
         """
-        group = self.store.live.get(key)
-        if self._expires and group is not None and self.store.has_expired(group, now):
+        kept = self.store.live.get(key)
+        if kept is None:
+            return None
+        if self._expires and self.store.has_expired(kept, now):
             self.store.delete(key)
             return None
+        if isinstance(kept, Group):
+            return kept
+        group = Group(kept)
+        group.stored = group.clean = 1  # it has no parts
         return group
 
-    def add(self, key: Any, group: Group | None, row: Row) -> Group:
-        """Take a row into the group of its key."""
+    def add(self, key: Any, group: Group | None, row: Row) -> None:
+        """Take a row into the group of its key; the first is kept as it is."""
         if group is None:
-            group = Group()
-            group.put(row, self.identity)
-            self.store.put(key, group)
+            self.store.put(key, row)
         else:
             group.put(row, self.identity)
+            self.keep(key, group)
+
+    def keep(self, key: Any, group: Group) -> None:
+        """Keep a group, with what has been found out about it."""
+        if self.store.live.get(key) is group:
             self._touched.add(key)
-        return group
+        else:
+            self.store.put(key, group)
 
     def remove(self, key: Any, group: Group, place: int) -> Row:
         """Take a row out of the group of its key."""
         row = group.take(place, self.identity)
         if group:
-            self._touched.add(key)
-        else:
-            # Parts that are stored are found by the value when it goes.
+            self.keep(key, group)
+        else:  # parts that are stored are found by the value when it goes
             self.store.delete(key)
         return row
 
@@ -277,7 +335,7 @@ class Side:
         """Note that a row of a key has come which is not kept."""
         if self._expires and row[TIME] > group.used:
             group.used = row[TIME]
-            self._touched.add(key)
+            self.keep(key, group)
 
     def drop(self, key: Any) -> None:
         """Drop the rows of a key, of which there are some."""
@@ -344,15 +402,17 @@ def origin_of_pair(left: Row, left_width: int, right: Row, right_width: int) -> 
         right: the other.
         right_width: of it.
     """
-    path: tuple[Any, ...] = ()
-    places = []
-    for row, width in ((left, left_width), (right, right_width)):
-        behind = row[width:]
-        if len(behind) == 1:
-            own, *place = behind[0]
-            path += tuple(own)
-        else:
-            place = [row[POSITION], *behind]
-        path += (place[0],)
-        places.append(place)
-    return (path, *max(places, key=lambda place: place[0]))
+    a, b = left[left_width:], right[right_width:]
+    if len(a) != 1 and len(b) != 1:  # rows of sources
+        one, other = left[POSITION], right[POSITION]
+        return ((one, other), one, *a) if one >= other else ((one, other), other, *b)
+    path, *place = _origin(left, a)
+    more, *others = _origin(right, b)
+    joined = (*path, place[0], *more, others[0])
+    return (joined, *place) if place[0] >= others[0] else (joined, *others)
+
+
+def _origin(row: Row, behind: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The path of a row, which is () for one of a source, and where it stands."""
+    origin: tuple[Any, ...] = behind[0] if len(behind) == 1 else ((), row[POSITION], *behind)
+    return origin

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from anomaly_app.changes import Change
-from anomaly_app.graph.vertices import Entries, Flow, Vertex, origin_of
-from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.patterns.state import KeyCodec, RowCodec
+from anomaly_app.errors import StateError
+from anomaly_app.graph.vertices import Flow, Vertex, origin_of
+from anomaly_app.keyed import KeyedState, ValueCodec
+from anomaly_app.operators import COLUMNS, TIME, Layout, Row
+from anomaly_app.patterns.state import RowCodec
 from anomaly_app.schema import CHANGE, Column
 
 
@@ -24,12 +26,35 @@ class MaterializePlan:
         reads: names of the columns that somebody needs: the others are not stored.
         key_of: the key of a row.
         keys: columns that key it.
+        ttl_ms: a key that gets no row for longer may be dropped; None for never.
     """
 
     layout: Layout
     reads: frozenset[str]
     key_of: Callable[[Row], Any]
     keys: tuple[Column, ...]
+    ttl_ms: int | None = None
+
+
+class _Rows(ValueCodec[list[Row]]):
+    def __init__(self, layout: Layout, reads: Collection[str]) -> None:
+        self._rows = RowCodec(layout, reads)
+        self._decode = msgspec.msgpack.Decoder(list[bytes]).decode
+
+    def encode(self, value: list[Row]) -> bytes:
+        return msgspec.msgpack.encode([self._rows.encode(row) for row in value])
+
+    def decode(self, data: bytes, parts: Mapping[int, bytes]) -> list[Row]:
+        try:
+            return [self._rows.decode(row) for row in self._decode(data)]
+        except msgspec.DecodeError as error:
+            raise StateError(f"stored rows of a key are unreadable: {error}") from error
+
+    def used_at(self, value: list[Row]) -> int:
+        return max(int(row[TIME]) for row in value)
+
+    def was_used_at(self, data: bytes) -> int:
+        return self.used_at(self.decode(data, {}))
 
 
 class LastOfKey(Vertex):
@@ -48,22 +73,28 @@ class LastOfKey(Vertex):
         self._values = [
             COLUMNS + place for place, column in enumerate(plan.layout.columns) if column.name in plan.reads - {CHANGE}
         ]
-        self._rows: dict[Any, list[Row]] = {}
-        self._changed: set[Any] = set()
-        self._keys, self._codec = KeyCodec(plan.keys), RowCodec(plan.layout, plan.reads)
+        codec = _Rows(plan.layout, plan.reads)
+        self._rows: KeyedState[list[Row]] = KeyedState(plan.keys, codec, ttl_ms=plan.ttl_ms)
+        self.stores = (self._rows,)
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """For each row that comes or goes, what counts of its key, if that is another one."""
         ((rows, watermark),) = flows
-        known, key_of, width, place = self._rows, self._plan.key_of, self.width, self._change
+        known, width, place = self._rows, self.width, self._change
+        keys = list(map(self._plan.key_of, rows))
+        known.prefetch(keys)
+        live, expires = known.live, self._plan.ttl_ms is not None
         found: list[Row] = []
-        for row in rows:
-            key = key_of(row)
-            standing = known.get(key)
+        for key, row in zip(keys, rows, strict=True):
+            standing = live.get(key)
+            if expires and standing is not None and known.has_expired(standing, row[TIME]):
+                known.delete(key)
+                standing = None
             if row[place] % 2 == 0:
                 if standing is None:
-                    standing = known[key] = []
+                    standing = []
                 standing.append(row[:width])
+                known.put(key, standing)
                 found.append(self._told(row, row, Change.AFTER))
             else:
                 at = None if standing is None else self._find(standing, row)
@@ -72,11 +103,13 @@ class LastOfKey(Vertex):
                     continue
                 gone = standing.pop(at)
                 if not standing:
-                    del known[key]
+                    known.delete(key)
                     found.append(self._told(gone, row, Change.DELETE))
-                elif at == len(standing):
+                    continue
+                known.touch((key,))
+                if at == len(standing):
                     found.append(self._told(standing[-1], row, Change.AFTER))
-            self._changed.add(key)
+        known.sweep(watermark)
         return Flow(found, watermark)
 
     def _find(self, standing: Sequence[Row], row: Row) -> int | None:
@@ -90,19 +123,3 @@ class LastOfKey(Vertex):
     def _told(self, row: Row, cause: Row, kind: Change) -> Row:
         place, width = self._change, self.width
         return (*cause[:COLUMNS], *row[COLUMNS:place], kind.value, *row[place + 1 : width], origin_of(cause, width, 0))
-
-    def changes(self) -> Entries:
-        """Keys that have other rows than before."""
-        changed, self._changed = self._changed, set()
-        for key in changed:
-            values = key if len(self._plan.keys) != 1 else (key,)
-            rows = self._rows.get(key)
-            data = None if rows is None else msgspec.msgpack.encode([self._codec.encode(row) for row in rows])
-            yield self._keys.encode(values), data
-
-    def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take back the rows of all keys."""
-        for name, data in entries:
-            values = self._keys.decode(name)
-            rows = msgspec.msgpack.decode(data, type=list[bytes])
-            self._rows[values if len(values) != 1 else values[0]] = [self._codec.decode(row) for row in rows]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anomaly_app.changes import Change
-from anomaly_app.graph.vertices import Entries, Flow, Vertex, origin_of
-from anomaly_app.operators import COLUMNS, POSITION, Layout, Row
-from anomaly_app.patterns.state import KeyCodec, RowCodec
+from anomaly_app.graph.vertices import Flow, Vertex, origin_of
+from anomaly_app.keyed import KeyedState, ValueCodec
+from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
+from anomaly_app.patterns.state import RowCodec
 from anomaly_app.schema import CHANGE, Column
 
 
@@ -22,12 +23,43 @@ class NormalizePlan:
         reads: names of the columns that somebody needs: the others are not stored.
         key_of: the key of a row.
         keys: columns that key it.
+        ttl_ms: a row whose key gets no other for longer may be dropped; None for never.
     """
 
     layout: Layout
     reads: frozenset[str]
     key_of: Callable[[Row], Any]
     keys: tuple[Column, ...]
+    ttl_ms: int | None = None
+
+
+class OneRow(ValueCodec[Row]):
+    """A row as the value of a key.
+
+    Args:
+        layout: of the row.
+        reads: names of the columns that somebody needs: the others are not stored.
+    """
+
+    def __init__(self, layout: Layout, reads: Collection[str]) -> None:
+        self._rows = RowCodec(layout, reads)
+
+    def encode(self, value: Row) -> bytes:
+        """The row as bytes."""
+        return self._rows.encode(value)
+
+    def decode(self, data: bytes, parts: Mapping[int, bytes]) -> Row:
+        """And back."""
+        return self._rows.decode(data)
+
+    def used_at(self, value: Row) -> int:
+        """Its time."""
+        time: int = value[TIME]
+        return time
+
+    def was_used_at(self, data: bytes) -> int:
+        """The same, of stored bytes."""
+        return self.used_at(self._rows.decode(data))
 
 
 class LastRow(Vertex):
@@ -44,52 +76,41 @@ class LastRow(Vertex):
         super().__init__(COLUMNS + len(plan.layout.columns))
         self._plan = plan
         self._change = plan.layout.index(CHANGE)
-        self._last: dict[Any, Row] = {}
-        self._changed: set[Any] = set()
-        self._keys = KeyCodec(plan.keys)
-        self._rows = RowCodec(plan.layout, plan.reads)
+        self._last: KeyedState[Row] = KeyedState(plan.keys, OneRow(plan.layout, plan.reads), ttl_ms=plan.ttl_ms)
+        self.stores = (self._last,)
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """Each row as the changes that it makes."""
         ((rows, watermark),) = flows
-        last, key_of, width, place = self._last, self._plan.key_of, self.width, self._change
+        last, width, place = self._last, self.width, self._change
+        keys = list(map(self._plan.key_of, rows))
+        last.prefetch(keys)
+        live, put, expires = last.live, last.put, self._plan.ttl_ms is not None
         found: list[Row] = []
-        for row in rows:
-            key = key_of(row)
-            before = last.get(key)
+        for key, row in zip(keys, rows, strict=True):
+            before = live.get(key)
+            if expires and before is not None and last.has_expired(before, row[TIME]):
+                last.delete(key)
+                before = None
             if row[place] % 2:  # a deletion
                 if before is None:
                     self.counters.add("deletions of nothing")
                     continue
-                del last[key]
+                last.delete(key)
                 found.append(self._taken_back(before, row, Change.DELETE))
             elif before is None:
-                last[key] = row[:width]
+                put(key, row[:width])
                 found.append((*row[:place], Change.INSERT.value, *row[place + 1 : width], origin_of(row, width, 0)))
             else:
-                last[key] = row[:width]
+                put(key, row[:width])
                 if before[COLUMNS:] == row[COLUMNS:width] and before[0] == row[0]:
                     continue  # it is as it was
                 found.append(self._taken_back(before, row, Change.BEFORE))
                 found.append((*row[:place], Change.AFTER.value, *row[place + 1 : width], origin_of(row, width, 0)))
-            self._changed.add(key)
+        last.sweep(watermark)
         return Flow(found, watermark)
 
     def _taken_back(self, before: Row, cause: Row, kind: Change) -> Row:
         place, width = self._change, self.width
         columns = (*before[COLUMNS:place], kind.value, *before[place + 1 : width])
         return (before[0], cause[POSITION], *columns, origin_of(cause, width, 1))
-
-    def changes(self) -> Entries:
-        """Keys whose row is another one."""
-        changed, self._changed = self._changed, set()
-        for key in changed:
-            values = key if len(self._plan.keys) != 1 else (key,)
-            row = self._last.get(key)
-            yield self._keys.encode(values), None if row is None else self._rows.encode(row)
-
-    def restore(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take back the last rows."""
-        for name, data in entries:
-            values = self._keys.decode(name)
-            self._last[values if len(values) != 1 else values[0]] = self._rows.decode(data)

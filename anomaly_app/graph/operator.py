@@ -229,6 +229,11 @@ class GraphOperator:
         """The stores of all vertices, by what the names of their entries begin with."""
         return self._stores
 
+    def keep_nothing(self) -> None:
+        """Nobody will ask for :meth:`changes`: stores need not note them."""
+        for store in self._stores.values():
+            store.is_stored = False
+
     def resume(self, watermark: int) -> None:
         """Tell the vertices how far time had come: it is the task that stores that."""
         self.resume_inputs([watermark])
@@ -270,11 +275,13 @@ class GraphOperator:
             given = [flows[number] if number >= 0 else inputs[-number - 1] for number in plan.inputs]
             if vertex is last and isinstance(vertex, Inner):
                 found, _ = vertex.find(given)
+                vertex.rows_out += len(found)
                 if plan.inputs != (-1,):
                     self._of_source(found, vertex.width)
             else:
                 flow = vertex.run(given)
                 vertex.watermark = flow.watermark
+                vertex.rows_out += len(flow.rows)
                 flows.append(flow)
                 if vertex is last:
                     found = self._findings(flow.rows)
@@ -309,7 +316,9 @@ class GraphOperator:
         sources = {row[POSITION]: row for flow in inputs for row in flow.rows}
 
         def source(place: int, row: Row) -> Row:
-            return row if plan.inputs[place] < 0 else sources[row[POSITION]]
+            if plan.inputs[place] < 0:
+                return row
+            return sources.get(row[POSITION]) or self._source_row(row, vertex.width)
 
         for problem in vertex.problems:
             layout = _layout(plan, problem.side)
@@ -323,6 +332,7 @@ class GraphOperator:
                 rows = [self._source_row(row, vertex.width) for row in problem.rows]
                 self.problems.append(Problem(problem.error, rows, problem.key))
         vertex.problems.clear()
+        vertex.rows_late += len(vertex.late) + len(vertex.late_others)
         for place, row in [*((0, row) for row in vertex.late), *vertex.late_others]:
             layout = _layout(plan, place)
             if self._passes(plan, place):

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from anomaly_app.changes import Change
 from anomaly_app.expressions.typed import FAILURES, Environment
 from anomaly_app.graph.compaction import compacted, values_at
-from anomaly_app.graph.join_side import Group, Side, SidePlan, in_order_of_arrival, origin_of_pair
+from anomaly_app.graph.join_side import FEW, Group, Side, SidePlan, in_order_of_arrival, origin_of_pair
 from anomaly_app.graph.vertices import Flow, Vertex, origin_of
 from anomaly_app.operators import COLUMNS, POSITION, Row
 
@@ -48,9 +48,9 @@ class RegularJoinRows(Vertex):
     def __init__(self, plan: RegularJoinPlan) -> None:
         super().__init__(plan.left.width)
         self._plan = plan
+        self._counts = [side.outer and plan.condition is not None for side in (plan.left, plan.right)]
         self._sides = (Side(plan.left, plan.ttl_ms), Side(plan.right, plan.ttl_ms))
         self.stores = tuple(side.store for side in self._sides)
-        self._counts = [side.outer and plan.condition is not None for side in (plan.left, plan.right)]
         self._pair, *alone = _makers(plan)
         self._alone = tuple(alone)
         self._seen = values_at(plan.seen)
@@ -147,13 +147,11 @@ class RegularJoinRows(Vertex):
     def _added(self, place: int, key: Any, row: Row, kind: int) -> Iterator[_Made]:
         side, other = self._sides[place], self._sides[1 - place]
         own, others = side.group(key, row[0]), other.group(key, row[0])
-        self._count(place, own, others)
+        self._count(key, place, own, others)
         met = self._met(place, row, others) if others is not None else ()
         before = len(own) if own is not None else 0
-        own = side.add(key, own, row)
-        if self._counts[place]:
-            if own.met is None:
-                own.met = []
+        side.add(key, own, row)
+        if own is not None and own.met is not None:
             own.met.append(len(met))
         if others is None or not met:
             if side.plan.outer:
@@ -176,7 +174,7 @@ class RegularJoinRows(Vertex):
         if own is None or where < 0:
             self.counters.add("taken back without having come")
             return
-        self._count(place, own, others)
+        self._count(key, place, own, others)
         row = side.remove(key, own, where)
         met = self._met(place, row, others) if others is not None else ()
         if others is None or not met:
@@ -192,14 +190,17 @@ class RegularJoinRows(Vertex):
             if other.plan.outer and (len(own) if counts is None else counts[number]) == 0:
                 yield 1 - place, one, None, Change.INSERT.value
 
-    def _count(self, place: int, own: Group | None, others: Group | None) -> None:
-        """See to it that it is known how many rows those of both groups have met, where somebody asks for it."""
+    def _count(self, key: Any, place: int, own: Group | None, others: Group | None) -> None:
+        """See to it that it is known how many rows those of both groups have met, where somebody asks for it.
+
+        Of a row that is kept as it is it is found out again each time, unless there are many to look at.
+        """
         for side, group, facing in ((place, own, others), (1 - place, others, own)):
             if group is not None and group.met is None and self._counts[side]:
-                if facing is None:
-                    group.met = [0] * len(group)
-                else:
-                    group.met = [len(self._met(side, row, facing)) for row in group]
+                met = [len(self._met(side, row, facing)) for row in group] if facing is not None else None
+                group.more.met = met or [0] * len(group)
+                if facing is not None and len(facing) > FEW:
+                    self._sides[side].keep(key, group)
 
 
 _Made: TypeAlias = tuple[int, Row, Row | None, int]

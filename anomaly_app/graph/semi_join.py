@@ -9,7 +9,7 @@ from typing import Any
 from anomaly_app.changes import Change
 from anomaly_app.expressions.typed import FAILURES, Environment
 from anomaly_app.graph.compaction import compacted, values_at
-from anomaly_app.graph.join_side import Group, Side, SidePlan, in_order_of_arrival, origin_of_pair
+from anomaly_app.graph.join_side import FEW, Group, Side, SidePlan, in_order_of_arrival, origin_of_pair
 from anomaly_app.graph.vertices import Flow, Vertex, origin_of
 from anomaly_app.operators import COLUMNS, POSITION, Row
 
@@ -56,9 +56,9 @@ class SemiJoinRows(Vertex):
     def __init__(self, plan: SemiJoinPlan) -> None:
         super().__init__(plan.left.width)
         self._plan = plan
+        self._counted = plan.condition is not None or plan.members is not None
         self._left, self._right = Side(plan.left, plan.ttl_ms), Side(plan.right, plan.ttl_ms)
         self.stores = (self._left.store, self._right.store)
-        self._counted = plan.condition is not None or plan.members is not None
         self._grows = not plan.left.change and not plan.right.change
         """Nothing is ever taken back: what a row meets, it meets for ever."""
         self._made, self._change = _maker(plan)
@@ -124,17 +124,15 @@ class SemiJoinRows(Vertex):
             yield row, mark, kind
         if self._is_settled(mark):
             return
-        self._count(left, right)
-        left = self._left.add(key, left, row)
-        if self._counted:
-            if left.met is None:
-                left.met, left.unsure = [], []
-            assert left.unsure is not None
-            left.met.append(sure)
-            left.unsure.append(unsure)
+        self._count(key, left, right)
+        self._left.add(key, left, row)
+        if left is not None and self._counted:
+            met, unknown = _counts(left)
+            met.append(sure)
+            unknown.append(unsure)
 
     def _left_gone(self, key: Any, left: Group, where: int, right: Group | None, kind: int) -> Iterator[_Made]:
-        self._count(left, right)
+        self._count(key, left, right)
         mark = self._mark_of(left, where, right)
         row = self._left.remove(key, left, where)
         if self._shows(mark):
@@ -144,7 +142,7 @@ class SemiJoinRows(Vertex):
 
     def _right_came(self, key: Any, row: Row, left: Group | None, right: Group | None) -> Iterator[_Made]:
         if self._counted:
-            self._count(left, right)
+            self._count(key, left, right)
             self._right.add(key, right, row)
             yield from self._counted_change(key, row, left, 1)
             return
@@ -158,7 +156,7 @@ class SemiJoinRows(Vertex):
                 self._left.drop(key)
 
     def _right_gone(self, key: Any, right: Group, where: int, left: Group | None) -> Iterator[_Made]:
-        self._count(left, right)
+        self._count(key, left, right)
         row = self._right.remove(key, right, where)
         if self._counted:
             yield from self._counted_change(key, row, left, -1)
@@ -169,13 +167,13 @@ class SemiJoinRows(Vertex):
         """A row of the right has come or gone: each row of the left that meets it meets one more or less."""
         if left is None:
             return
-        assert left.met is not None and left.unsure is not None
+        met, unsure = _counts(left)
         settled: list[int] = []
         for number, is_sure in self._those(row, left):
-            before = _mark(left.met[number], left.unsure[number])
-            counts = left.met if is_sure else left.unsure
+            before = _mark(met[number], unsure[number])
+            counts = met if is_sure else unsure
             counts[number] += by
-            after = _mark(left.met[number], left.unsure[number])
+            after = _mark(met[number], unsure[number])
             if before is not after:
                 yield from self._flipped([left[number]], before, after)
             if self._is_settled(after):
@@ -235,15 +233,28 @@ class SemiJoinRows(Vertex):
     def _mark_of(self, left: Group, number: int, right: Group | None) -> bool | None:
         if not self._counted:
             return right is not None and len(right) > 0
-        assert left.met is not None and left.unsure is not None
-        return _mark(left.met[number], left.unsure[number])
+        met, unsure = _counts(left)
+        return _mark(met[number], unsure[number])
 
-    def _count(self, left: Group | None, right: Group | None) -> None:
-        """See to it that it is known how many rows those of the left have met."""
+    def _count(self, key: Any, left: Group | None, right: Group | None) -> None:
+        """See to it that it is known how many rows those of the left have met.
+
+        Of a row that is kept as it is it is found out again each time, unless there are many to look at.
+        """
         if left is None or left.met is not None or not self._counted:
             return
         found = [self._facing(row, right) if right is not None else (0, 0) for row in left]
-        left.met, left.unsure = [sure for sure, _ in found], [unsure for _, unsure in found]
+        left.more.met, left.more.unsure = [sure for sure, _ in found], [unsure for _, unsure in found]
+        if right is not None and len(right) > FEW:
+            self._left.keep(key, left)
+
+
+def _counts(left: Group) -> tuple[list[int], list[int]]:
+    """How many rows those of a group have met for sure, and perhaps."""
+    more = left.more
+    if more.met is None or more.unsure is None:
+        more.met, more.unsure = [], []
+    return more.met, more.unsure
 
 
 def _mark(sure: int, unsure: int) -> bool | None:

@@ -115,21 +115,21 @@ class KeepLast(Vertex):
         last.prefetch(keys)
         before: dict[Any, Row | None] = {}
         latest: dict[Any, Row] = {}
+        found: list[Row] = []
         live, expires = last.live, plan.ttl_ms is not None
         for key, row in zip(keys, rows, strict=True):
-            known = latest.get(key)
-            if known is None:
-                known = live.get(key)
-                if expires and known is not None and last.has_expired(known, row[TIME]):
-                    last.delete(key)
-                    known = None
-                if known is None or row[TIME] >= known[TIME]:
-                    before[key], latest[key] = known, row
-            elif row[TIME] >= known[TIME]:
+            known = latest.get(key) or live.get(key)
+            if expires and known is not None and last.has_expired(known, row[TIME]):
+                if key in latest:  # what came before is told, and stays
+                    found += self._changes({key: before[key]}, latest)
+                before[key], latest[key] = None, row
+            elif known is None or row[TIME] >= known[TIME]:
+                before.setdefault(key, known)
                 latest[key] = row
         last.put_all(latest)
         last.sweep(watermark)
-        return Flow(list(self._changes(before, latest)), watermark)
+        found += self._changes(before, latest)
+        return Flow(found, watermark)
 
     def _changes(self, before: Mapping[Any, Row | None], latest: Mapping[Any, Row]) -> Iterator[Row]:
         made, width, seen = self._made, self.width, self._seen
@@ -377,16 +377,25 @@ class TopRows(Vertex):
         """Take rows, and give what is another one behind them, once for each key."""
         ((rows, watermark),) = flows
         plan, ranked = self._plan, self._ranked
+        if plan.last < plan.first:  # nobody wants any
+            return Flow((), watermark)
         keys = list(map(plan.key_of, rows))
         ranked.prefetch(keys)
         before: dict[Any, list[Entry]] = {}
         causes: dict[Any, Row] = {}
+        found: list[Row] = []
         live, expires, change = ranked.live, plan.ttl_ms is not None, plan.change
         for key, row in zip(keys, rows, strict=True):
             own = live.get(key)
-            if expires and own is not None and key not in causes and ranked.has_expired(own, row[TIME]):
-                ranked.delete(key)
-                own = None
+            if expires and own is not None:
+                if ranked.has_expired(own, row[TIME]):
+                    if key in causes:  # what came before is told, and stays
+                        found += self._changes(before.pop(key), self._visible(own), causes.pop(key))
+                    ranked.delete(key)
+                    own = None
+                elif row[TIME] > own.used:
+                    own.used = row[TIME]
+                    ranked.touch((key,))
             if change and row[change] % 2:
                 self._take_back(key, own, row, before, causes)
                 continue
@@ -405,7 +414,6 @@ class TopRows(Vertex):
             if not change and len(own.slots) > plan.last:
                 own.remove(own.entries.last, None)
         ranked.touch(key for key in causes if key in live)
-        found: list[Row] = []
         for key, cause in causes.items():
             own = live.get(key)
             found += self._changes(before[key], self._visible(own) if own is not None else [], cause)

@@ -56,6 +56,8 @@ class Vertex:
         counters: what it dropped or bounded.
         late: rows of its first input that came too late for it; the graph takes them.
         late_others: and those of further inputs, with the number of the input.
+        rows_out: how many rows it has given; the graph counts them, once a step.
+        rows_late: how many came too late for it.
         stores: values by key, which the graph stores and gives back; set when it is made, and not changed.
     """
 
@@ -69,6 +71,7 @@ class Vertex:
         self.counters = Counters()
         self.late: list[Row] = []
         self.late_others: list[tuple[int, Row]] = []
+        self.rows_out = self.rows_late = 0
 
     def run(self, flows: Sequence[Flow]) -> Flow:
         """One step: a flow for each input."""

@@ -25,6 +25,7 @@ from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
+from anomaly_app.plan import growth
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
@@ -303,6 +304,7 @@ class _JobBinder:
         if not factory.scans:
             problem = "a query of a job reads a table: this one reads none, and would give its rows at each start"
             raise SqlValidationError(problem, self.text, *node.span)
+        self.warnings += growth.warnings(node, self.settings.ttl_ms)
         known = {id(lookup.table) for lookup in self.lookups}
         lookups = bind_lookups(node, self.catalog.creates, self.text, self.warnings)
         self.lookups += [lookup for lookup in lookups if id(lookup.table) not in known]

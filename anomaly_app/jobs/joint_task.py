@@ -48,7 +48,6 @@ class JointTask:
         schemas: of the tables. A table without time attribute has no watermark before its end; over processing time it
             has reached its last row.
         upstreams: numbers of the upstream partitions of all tables; None for rows in memory.
-        timed: the rows move the time of their tables; else only :meth:`advance_to` does.
 
     Attributes:
         watermarks: of the tables.
@@ -58,15 +57,13 @@ class JointTask:
     """
 
     def __init__(
-        self, slots: Sequence[JointSlot], schemas: Sequence[Schema], upstreams: Iterable[int] | None = None,
-        *, timed: bool = True,
-    ) -> None:  # fmt: skip
+        self, slots: Sequence[JointSlot], schemas: Sequence[Schema], upstreams: Iterable[int] | None = None
+    ) -> None:
         self.slots = list(slots)
         self._delays = [
-            None if not timed else schema.watermark_delay_ms if schema.rowtime is not None
-            else 0 if schema.proctime is not None else None
+            schema.watermark_delay_ms if schema.rowtime is not None else 0 if schema.proctime is not None else None
             for schema in schemas
-        ]  # fmt: skip
+        ]
         self._can_be_late = [schema.rowtime is not None for schema in schemas]
         plans = [slot.operator.plan for slot in self.slots]
         self._ahead = 2 * MAX_WATERMARK if any(plan.one_by_one for plan in plans) else max(p.splits_at for p in plans)
@@ -99,6 +96,11 @@ class JointTask:
     @property
     def buffered(self) -> int:
         """Rows that wait here for the watermark: none, they wait in the vertices."""
+        return 0
+
+    @property
+    def late(self) -> int:
+        """Rows that came too late in front of the graphs: none, the vertices tell."""
         return 0
 
     @property
@@ -136,16 +138,6 @@ class JointTask:
                 watermarks[number] = time - delay
         if some:
             self._step()
-
-    def advance_to(self, watermarks: Mapping[int, int]) -> None:
-        """Move the time of tables from outside: it never falls.
-
-        Args:
-            watermarks: in ms, by number of the table.
-        """
-        for number, watermark in watermarks.items():
-            self.watermarks[number] = max(self.watermarks[number], watermark)
-        self._step()
 
     def process_from(self, upstream: int, rows: Sequence[Row], offsets: Sequence[int], *, end: int) -> None:
         """Take rows of one upstream partition, with their offsets there, which rise.

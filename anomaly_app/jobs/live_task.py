@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from anomaly_app.eventtime import UpstreamWatermarks
 from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.jobs.task import Output, PartitionTask, QuerySlot, TimeMode
-from anomaly_app.operators import COLUMNS, MIN_WATERMARK, POSITION, TIME, Layout, Row
+from anomaly_app.operators import COLUMNS, MIN_WATERMARK, TIME, Layout, Row
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Schema
+from anomaly_app.upstreams import upstream_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class LiveTable:
     Args:
         schema: its columns and time.
         layout: the columns of its rows.
-        partitions: numbers of its partitions.
+        partitions: numbers of its partitions, over all its topics.
     """
 
     schema: Schema
@@ -62,7 +62,7 @@ class LiveTask:
         else:
             self._driver = _Several(factory, tables)
         self._reached = {(name, number): MIN_WATERMARK for name in tables for number in tables[name].partitions}
-        self._clocked = [name for name, table in tables.items() if table.schema.proctime is not None]
+        self._clocked = any(table.schema.proctime is not None for table in tables.values())
 
     def process(self, table: str, partition: int, rows: Sequence[Row]) -> None:
         """Take rows of one partition of a table, in the order of their offsets, which are their positions.
@@ -72,7 +72,7 @@ class LiveTask:
         schema = self._tables[table].schema
         for part, watermark in self._parts(schema, self._reached[table, partition], rows):
             self._reached[table, partition] = watermark
-            self._driver.process(table, self._numbers[table], partition, part, watermark)
+            self._driver.process(self._numbers[table], partition, part, watermark)
 
     @staticmethod
     def _parts(schema: Schema, reached: int, rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], int]]:
@@ -92,12 +92,12 @@ class LiveTask:
 
     def idle(self, table: str, partition: int) -> None:
         """A partition has had no rows for a while: it holds back nobody's time."""
-        self._driver.idle(table, self._numbers[table], partition)
+        self._driver.idle(self._numbers[table], partition)
 
     def clock(self, now_ms: int) -> None:
         """Time by the clock, for what is over processing time and complete though no row has come since."""
         if self._clocked and self._driver.is_due(now_ms):
-            self._driver.clock([number for name in self._clocked for number in self._numbers[name]], now_ms)
+            self._driver.clock(now_ms)
 
     def finish(self) -> None:
         """The end of all tables: every row is released, every window fires."""
@@ -130,23 +130,24 @@ class _One:
         self._timed = schema.rowtime is not None
         self._next = 0
 
-    def process(self, table: str, numbers: Sequence[int], partition: int, rows: Sequence[Row], watermark: int) -> None:
+    def process(self, numbers: Sequence[int], partition: int, rows: Sequence[Row], watermark: int) -> None:
         end = self._next + len(rows)
         placed = [(row[TIME], place, *row[COLUMNS:]) for place, row in enumerate(rows, self._next)]
-        self._task.process_from(partition, placed, [row[POSITION] for row in rows], end=end)
+        # Their places are their numbers: nothing is read again, and the two rows of an update have one offset.
+        self._task.process_from(partition, placed, range(self._next, end), end=end)
         self._next = end
         if self._timed:
             self._next += 1
             self._task.upstream_watermark(partition, watermark, end=self._next)
 
-    def idle(self, table: str, numbers: Sequence[int], partition: int) -> None:
+    def idle(self, numbers: Sequence[int], partition: int) -> None:
         self._next += 1
         self._task.upstream_watermark(partition, MIN_WATERMARK, end=self._next, idle=True)
 
     def is_due(self, now_ms: int) -> bool:
         return self._task.is_due(now_ms)
 
-    def clock(self, numbers: Sequence[int], now_ms: int) -> None:
+    def clock(self, now_ms: int) -> None:
         self._task.advance(now_ms)
 
     def finish(self) -> None:
@@ -160,40 +161,37 @@ class _One:
 
 
 class _Several:
-    """A query over several tables, or over one several times: a table's time is that of its slowest partition."""
+    """A query over several tables, or over one several times: as a worker's behind one repartition topic for all."""
 
     def __init__(self, factory: PlannedQuery, tables: Mapping[str, LiveTable]) -> None:
-        self._operator, _ = factory.create_over({name: table.layout for name, table in tables.items()})
-        schemas = [tables[scan.table].schema for scan in factory.scans]
-        slot = JointSlot("query", self._operator, range(len(schemas)))
-        self._task = JointTask([slot], schemas, timed=False)
-        self._times = {name: UpstreamWatermarks(table.partitions) for name, table in tables.items()}
+        operator, _ = factory.create_over({name: table.layout for name, table in tables.items()})
+        read = [tables[scan.table] for scan in factory.scans]
+        upstreams = [upstream_of(number, partition) for number, one in enumerate(read) for partition in one.partitions]
+        slot = JointSlot("query", operator, range(len(read)))
+        self._task = JointTask([slot], [table.schema for table in read], upstreams)
         self._next = 0
 
-    def process(self, table: str, numbers: Sequence[int], partition: int, rows: Sequence[Row], watermark: int) -> None:
-        placed = [
-            (number, (row[TIME], place, *row[COLUMNS:]))
-            for number in numbers
-            for place, row in enumerate(rows, self._next)
-        ]
-        self._next += len(rows)
-        self._task.process(placed)
-        if watermark > MIN_WATERMARK:
-            self._advance(numbers, self._times[table].update(partition, watermark))
+    def process(self, numbers: Sequence[int], partition: int, rows: Sequence[Row], watermark: int) -> None:
+        end = self._next + len(rows)
+        placed = [(row[TIME], place, *row[COLUMNS:]) for place, row in enumerate(rows, self._next)]
+        for count, number in enumerate(numbers, 1):  # a frame for each, and one step for all
+            self._task.process_from(upstream_of(number, partition), placed, range(self._next, end), end=end + count)
+        self._next = end + len(numbers)
+        self._told(numbers, partition, watermark)
 
-    def idle(self, table: str, numbers: Sequence[int], partition: int) -> None:
-        self._advance(numbers, self._times[table].idle(partition))
+    def idle(self, numbers: Sequence[int], partition: int) -> None:
+        self._told(numbers, partition, MIN_WATERMARK, idle=True)
 
-    def _advance(self, numbers: Sequence[int], watermark: int) -> None:
-        if any(watermark > self._task.watermarks[number] for number in numbers):
-            self._task.advance_to(dict.fromkeys(numbers, watermark))
+    def _told(self, numbers: Sequence[int], partition: int, watermark: int, *, idle: bool = False) -> None:
+        for number in numbers:
+            self._next += 1
+            self._task.upstream_watermark(upstream_of(number, partition), watermark, end=self._next, idle=idle)
 
     def is_due(self, now_ms: int) -> bool:
-        due = self._operator.due_ms()
-        return due is not None and due <= now_ms
+        return self._task.is_due(now_ms)
 
-    def clock(self, numbers: Sequence[int], now_ms: int) -> None:
-        self._advance(numbers, now_ms)
+    def clock(self, now_ms: int) -> None:
+        self._task.advance(now_ms)
 
     def finish(self) -> None:
         self._task.finish()
@@ -202,5 +200,4 @@ class _Several:
         return self._task.take()
 
     def forget(self) -> None:
-        for _ in self._operator.changes():
-            pass
+        self._task.checkpoint()

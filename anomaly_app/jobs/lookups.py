@@ -65,7 +65,9 @@ def bind_lookups(
             raise SqlValidationError(problem, text, *join.scan.span)
         source = bind_source(create, create.text, warnings)
         if source.topics.several:
-            problem = f"a lookup reads one topic, and table {join.table.name} may be in several"
+            problem = (
+                f"table {join.table.name} has several topics: a lookup reads one, whose last record of a key counts"
+            )
             raise SqlValidationError(problem, text, *join.scan.span)
         found[id(join.table)] = Lookup(join.table, source)
     return list(found.values())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from anomaly_app.jobs.topics import Topics
 from anomaly_app.operators import Layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Changelog, Column, Schema
+from anomaly_app.upstreams import feed_of, place_of, topic_number, upstream_of
 
 if TYPE_CHECKING:
     from anomaly_app.jobs.lookups import Lookup
@@ -68,6 +69,11 @@ class Source:
     idle_timeout_ms: int | None = None
     client: Mapping[str, str] = field(default_factory=dict)
     topics: Topics = field(default_factory=Topics)
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """Its topics; none of a pattern that was not looked up yet."""
+        return self.topics.names or (() if self.topics.pattern else (self.topic,))
 
     @property
     def bounded(self) -> bool:
@@ -215,6 +221,30 @@ class Plan:
         return self.joint or (Input(self.source, self.layout, self.partition_by),)
 
     @property
+    def topics(self) -> dict[int, str]:
+        """Topics of all tables, by :func:`~anomaly_app.upstreams.feed_of` of their partitions."""
+        found: dict[int, str] = {}
+        for number, one in enumerate(self.inputs):
+            for topic in one.source.topic_names:
+                place = place_of(topic_number(topic) if one.source.topics.several else 0, 0)
+                found[feed_of(upstream_of(number, place))] = topic
+        return found
+
+    def looked_up(self, topics: Mapping[str, Sequence[str]]) -> tuple[Plan, ...]:
+        """The plan over the topics that there are now; one for each topic, where each can be read for itself.
+
+        Args:
+            topics: those that a table means, by its name.
+        """
+        source = _over(self.source, topics)
+        joint = tuple(replace(one, source=_over(one.source, topics)) for one in self.joint)
+        if joint or self.routing is not Routing.DIRECT or not source.topics.several:
+            return (replace(self, source=source, joint=joint),)
+        names = source.topic_names
+        apart = (replace(source, topics=replace(source.topics, names=(name,), all=names)) for name in names)
+        return tuple(replace(self, name=f"{self.name}-{one.topic_names[0]}", source=one) for one in apart)
+
+    @property
     def layouts(self) -> dict[str, Layout]:
         """Columns of a row of each table, by its name."""
         return {one.source.name: one.layout for one in self.inputs}
@@ -307,6 +337,11 @@ class Job:
     warnings: tuple[str, ...] = ()
     refused_by_flink: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
+
+
+def _over(source: Source, topics: Mapping[str, Sequence[str]]) -> Source:
+    """A table over the topics that it means now."""
+    return replace(source, topics=replace(source.topics, names=tuple(topics.get(source.name, source.topic_names))))
 
 
 def version_of(text: str) -> str:

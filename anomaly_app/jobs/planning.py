@@ -46,10 +46,12 @@ def _layout(source: Source, queries: Sequence[Query]) -> Layout:
 
 
 def _routing(source: Source, keys: tuple[str, ...] | None, partitions: Mapping[str, int]) -> Routing:
-    if keys is None or partitions.get(source.topic) == 1:
+    if keys is None or (partitions.get(source.topic) == 1 and not source.topics.several):
         return Routing.DIRECT
     if not keys:
         return Routing.SINGLE
+    if source.topics.several:  # a key may have rows in all of them
+        return Routing.REPARTITION
     # Rows with equal PARTITION BY columns have equal record keys, if those are made of some of these columns.
     if source.key_fields and set(source.key_fields) <= set(keys):
         return Routing.DIRECT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.jobs.portability import OF_FLINK_ONLY
 from anomaly_app.patterns.clause import nearest
+from anomaly_app.plan.growth import STATE_TTL
 from anomaly_app.sql.commands import Reset
 from anomaly_app.sql.statements import SetOption
 from anomaly_app.words import parse_duration
@@ -19,9 +20,6 @@ _OWN = "anomaly."
 """Begins options that Flink does not know, and accepts."""
 
 _ALERTS = ("all", "none", "auto")
-
-STATE_TTL = "table.exec.state.ttl"
-"""Flink's option: how long the state of a key that gets no rows is kept; 0, the default, for ever."""
 
 
 class Settings:

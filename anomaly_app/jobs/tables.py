@@ -152,8 +152,6 @@ def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
     if NULLS in options.values and schema.changelog is not Changelog.APPEND:
         raise options.fail(NULLS, f"'{NULLS}' is for an append-only table: here a record without value has a meaning")
     begin, end = BEGINNING if upsert else begin_of(options, number), end_of(options, number)
-    if topics.several:
-        raise options.fail("topic-pattern" if topics.pattern else "topic", "several topics are not supported yet")
     return Source(
         name=options.table,
         schema=replace(schema, columns=columns),

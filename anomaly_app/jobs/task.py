@@ -116,7 +116,7 @@ class PartitionTask:
         self._index = ReplayIndex()
         self._output = Output()
         self.next_position = 0
-        self.rows = self.duplicates = self.replayed = 0
+        self.rows = self.duplicates = self.replayed = self.late = 0
         self._replay: Checkpoint | None = None
         self._replay_rows: list[Row] = []
 
@@ -287,6 +287,7 @@ class PartitionTask:
 
     def _note_late(self, late: list[Row]) -> None:
         """Rows that the operators behind the buffer do not see."""
+        self.late += len(late)
         self._output.late += late
         for number, slot in enumerate(self.slots):
             if slot.needs_order:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from anomaly_app.errors import EvaluationError
@@ -23,9 +23,10 @@ class Topics:
     r"""Topics of a source.
 
     Args:
-        names: of them; () for a pattern.
+        names: of them; () for a pattern that was not looked up yet.
         pattern: a regular expression of Java that a whole name fits; "" for names.
         discovery_ms: how often new topics of the pattern are looked for; 0 for never.
+        all: if each topic is read for itself, and this is one of them, the names of all.
 
     Example:
         >>> europe = Topics(pattern=r"sales\.eu\..+")
@@ -36,30 +37,27 @@ class Topics:
     names: tuple[str, ...] = ()
     pattern: str = ""
     discovery_ms: int = DISCOVERY_MS
+    all: tuple[str, ...] = ()
 
     @property
     def several(self) -> bool:
         """Whether there may be more than one."""
-        return bool(self.pattern) or len(self.names) > 1
+        return bool(self.pattern) or len(self.names) > 1 or len(self.all) > 1
 
     @property
     def told(self) -> str:
         """As written."""
         return self.pattern or ";".join(self.names)
 
-    def among(self, names: Iterable[str], own: Sequence[str] = ()) -> list[str]:
+    def among(self, names: Iterable[str]) -> list[str]:
         """Those of some topics that are meant by a pattern, sorted.
 
-        Late rows and dead letters of a topic are not, where the topic is; nor is what the worker itself writes.
-
-        Args:
-            names: of all topics that there are.
-            own: topics that the worker writes, and beginnings of the names of those that it keeps for itself.
+        Kafka's own are not, nor are the late rows and dead letters of a topic that is.
         """
         fits = compile_java(self.pattern).fullmatch
         found = {name for name in names if fits(name) and not name.startswith("__")}
         apart = {name + end for name in found for end in OF_RECORDS}
-        return sorted(name for name in found - apart if not name.startswith(tuple(own)))
+        return sorted(found - apart)
 
 
 def topics_of(options: TableOptions) -> Topics:

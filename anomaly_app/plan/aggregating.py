@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from anomaly_app.changes import with_change
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.aggregate import AggregatePlan, ChangingGroups
+from anomaly_app.graph.changing_windows import ChangingWindows, ChangingWindowsPlan
 from anomaly_app.graph.vertices import Expand, origin_of
-from anomaly_app.operators import COLUMNS, Layout, Row
+from anomaly_app.operators import COLUMNS, TIME, Layout, Row
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, row_codes
 from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
-from anomaly_app.plan.nodes import Calc, Node
+from anomaly_app.plan.nodes import Calc, Node, WindowAggregate
 from anomaly_app.schema import APPROXIMATE, CHANGE, NAN
+from anomaly_app.windows.assign import Grid
 from anomaly_app.windows.tallies import Tallies
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ def build(builder: Builder, node: Node) -> Built | None:
 def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Built:
     """The vertex of groups, with the conditions and projections that stand above them.
 
-    These are part of the groups: so a group that does not pass any more is taken back, and one of
-    which nothing that is seen has changed is not told again.
+    These are part of the groups: so a group that does not pass any more is taken back, and one of which nothing that is
+    seen has changed is not told again.
     """
     below = builder.node(node.input)
     layout = below.layout
@@ -47,14 +49,12 @@ def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Buil
     program = tallies.program(key)
     values = ["key"] if single else [f"key[{place}]" for place in range(len(keys))]
     values += [code.source for code in results if code is not None]
-    lines = ["def finish(a, key):", *(f"    {line}" for line in tallies.results())]
-    finish_source = "\n".join([*lines, f"    return ({', '.join(values)},)"])
-    finish: Callable[[Any, Any], Any] = env.function("finish", finish_source)
-    builder.source["groups"] = f"{program.source}\n\n{finish_source}"
     last: Node = chain[-1] if chain else node
     wanted = builder.wanted(last)
-    if chain or wanted != list(node.names):
-        finish = _projected(builder, node, chain, wanted, finish)
+    given = {column.name: Code(value, column.type) for column, value in zip(node.columns, values, strict=True)}
+    lines = ["def finish(a, key):", *(f"    {line}" for line in tallies.results()), *_result(given, chain, wanted, env)]
+    finish = env.function("finish", "\n".join(lines))
+    builder.source["groups"] = "\n\n".join([program.source, "\n".join(lines)])
     columns = tuple(last.column(name) for name in wanted)
     plan = AggregatePlan(
         layout, change, program, finish, env.function("key_of", f"def key_of(row):\n    return {key}"),
@@ -67,21 +67,47 @@ def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Buil
     return Built(vertex, out, False, None, False)
 
 
-def _projected(
-    builder: Builder, node: Aggregate, chain: Sequence[Calc], wanted: Sequence[str], finish: Callable[[Any, Any], Any]
-) -> Callable[[Any, Any], Any]:
-    codes = row_codes(Layout(node.columns), 0)
-    if chain:
-        project, builder.source["output"] = compile_calcs(chain, codes, wanted)
+def changing_windows(builder: Builder, node: WindowAggregate) -> Built:
+    """The vertex of windows over rows that may be taken back."""
+    window, windows = node.attached, node.windows
+    assert window is not None and window.start is not None and window.end is not None and isinstance(windows, Grid)
+    below = builder.node(node.input)
+    # A row that is taken back has the time that it came with: only the watermark in front of it tells what is over.
+    builder.one_by_one = True
+    layout, env = below.layout, Environment()
+    codes, change = row_codes(layout), layout.index(CHANGE)
+    tallies = Tallies(env, builder.dialect, change=change)
+    results = [add_to(tallies, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
+    keys = [codes[window.start].source, codes[window.end].source, *(_key(codes[name], env) for name in node.keys)]
+    program = tallies.program(f"({', '.join(keys)})")
+    values = [*(f"key[{place}]" for place in range(len(node.keys))), "start", "end", "end - 1"]
+    values += [code.source for code in results if code is not None]
+    lines = ["def finish(a, start, end, key):", *(f"    {line}" for line in tallies.results())]
+    finish = env.function("finish", "\n".join([*lines, f"    return ({', '.join(values)},)"]))
+    columns = tuple(node.input.column(name) for name in node.keys)
+
+    def last_end(row: Row) -> int:
+        return windows.last_end(windows.slice(row[TIME]))
+
+    plan = ChangingWindowsPlan(layout, change, layout.index(window.end), last_end, program, finish, columns)
+    builder.source["groups"] = program.source
+    vertex = builder.add(lambda: ChangingWindows(plan), [below], node.title)
+    assert node.window is not None
+    return Built(vertex, Layout(node.columns), True, node.window.time, False)
+
+
+def _result(given: Mapping[str, Code], chain: Sequence[Calc], wanted: Sequence[str], env: Environment) -> list[str]:
+    """Statements that give the wanted columns behind conditions and projections."""
+    codes = dict(given)
+    for calc in chain:
+        if calc.condition is not None or any(item.bare is None for item in calc.items):
+            break
+        codes = {name: codes[old] for name, old in calc.origins.items()}
     else:
-        env = Environment()
-        values = "".join(f"{codes[name].source}, " for name in wanted)
-        project = env.function("project", f"def project(row):\n    return ({values})")
-
-    def finish_and_project(group: Any, key: Any) -> Any:
-        return project(finish(group, key))
-
-    return finish_and_project
+        return [f"    return ({''.join(f'{codes[name].source}, ' for name in wanted)})"]
+    names = {name: Code(f"c{number}", code.type) for number, (name, code) in enumerate(given.items())}
+    project, _ = compile_calcs(chain, names, wanted, parameters=", ".join(code.source for code in names.values()))
+    return [f"    return {env.constant(project)}({', '.join(code.source for code in given.values())})"]
 
 
 def _key(code: Code, env: Environment) -> str:

@@ -15,6 +15,7 @@ from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan import (
     grouping,
     interval_join,
+    join_where,
     joining,
     matching,
     over,
@@ -168,7 +169,7 @@ class Analyzer:
     # --- SELECT ---------------------------------------------------------------------------------------
 
     def _select(self, select: Select) -> Node:
-        select = regular_join.with_where(self, select)
+        select = join_where.with_where(self, select)
         relation = self.source(select)
         if select.where is not None:
             relation = self.filtered(relation, select.where, "WHERE")

@@ -16,7 +16,7 @@ from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
 from anomaly_app.plan.node import Node
 from anomaly_app.plan.regular_join import refuse_every_pair
 from anomaly_app.plan.stateful import key_of, layout_column
-from anomaly_app.schema import CHANGE, Column
+from anomaly_app.schema import APPROXIMATE, CHANGE, NAN, Column
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder
@@ -84,7 +84,23 @@ def side_plan(built: Built, node: KeptJoin, place: int, outer: bool) -> SidePlan
     change = layout.index(CHANGE) if node.inputs[place].updating else 0
     keys = tuple(layout_column(layout, name) for name in names)
     meets_nothing = null_test(node.null_equal)
-    return SidePlan(layout, built.reads, keys, key_of(layout, names), meets_nothing, change, outer)
+    return SidePlan(layout, built.reads, keys, join_key(layout, names), meets_nothing, change, outer)
+
+
+def join_key(layout: Layout, names: Sequence[str]) -> Callable[[Row], Any]:
+    """The key of a row; NaN is one value, as everywhere in Flink's keys."""
+    columns = [layout_column(layout, name) for name in names]
+    if not any(column.type.kind in APPROXIMATE for column in columns):
+        return key_of(layout, names)
+    env = Environment()
+    parts = []
+    for name, column in zip(names, columns, strict=True):
+        source = f"row[{layout.index(name)}]"
+        is_float = column.type.kind in APPROXIMATE
+        parts.append(f"({source} if {source} == {source} else {env.constant(NAN)})" if is_float else source)
+    key = parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+    function: Callable[[Row], Any] = env.function("key", f"def key(row):\n    return {key}")
+    return function
 
 
 def null_test(null_equal: tuple[bool, ...]) -> Callable[[Any], bool] | None:

@@ -10,10 +10,10 @@ from anomaly_app.graph.sort import order_by
 from anomaly_app.graph.top import KeepLast, TopPlan, TopRows
 from anomaly_app.graph.vertices import Vertex
 from anomaly_app.operators import Layout
-from anomaly_app.plan.build_kept import seen_of
+from anomaly_app.plan.build_kept import join_key, seen_of
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.nodes import Rank
-from anomaly_app.plan.stateful import key_of, layout_column
+from anomaly_app.plan.stateful import layout_column
 from anomaly_app.schema import CHANGE
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def build_top(builder: Builder, node: Rank) -> Built:
     if numbered and node.number is not None:
         columns.append(node.column(node.number))
     plan = TopPlan(
-        layout, below.reads, tuple(layout_column(layout, key) for key in node.keys), key_of(layout, node.keys), order,
+        layout, below.reads, tuple(layout_column(layout, key) for key in node.keys), join_key(layout, node.keys), order,
         node.first, node.last, numbered, layout.index(CHANGE) if node.input.updating else 0, builder.ttl_ms,
         seen_of(builder, node, columns),
     )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from anomaly_app.plan.calculation import is_everything
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.groups import Aggregate
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
@@ -30,6 +31,12 @@ def description(result: Node, main: Node) -> str:
         conditions = [_collapsed(node) for node in _conditions(result, main)]
         by = f" by {', '.join(main.key_names)}" if main.keys else ""
         return main.windows.words + by + (f", if {' and '.join(conditions)}" if conditions else "")
+    groups = next((node for node in reversed(list(walk(result))) if isinstance(node, Aggregate)), None)
+    if groups is not None:
+        what = ("groups" if groups.aggregates else "distinct rows") + (
+            f" by {groups.by}" if groups.keys else " of all rows"
+        )
+        return what + (f", filter {' and '.join(conditions)}" if conditions else "")
     core = result
     while isinstance(core, Calc):
         core = core.input
@@ -75,6 +82,11 @@ def _phrases(node: Node) -> list[str]:
                 f"from {before}, then learns from it"
             )
         return judged
+    if isinstance(node, Aggregate):
+        each = f"each {node.by}" if node.keys else "all rows"
+        if not node.updating:
+            return [f"gives the first row of {each}"]
+        return [f"gives one row for {each}, and what becomes of it as rows come"]
     if isinstance(node, LookupJoin):
         by = " and ".join(f"{key.found.words} = {key.asked.words}" for key in node.keys)
         rows = "the row" if node.is_unique else "each row"
@@ -97,7 +109,7 @@ def _state(node: Node, ttl_ms: int | None) -> str:
         if ttl_ms is not None:
             return f"{kept}, written with the rows that change it, dropped after {duration(ttl_ms)} without rows"
         return f"{kept}, written with the rows that change it, kept for ever"
-    if isinstance(node, KeptJoin):
+    if isinstance(node, (KeptJoin, Aggregate)):
         return ", ".join(node.kept(ttl_ms))
     return f"what {node.title[0].lower() + node.title[1:]} needs"
 

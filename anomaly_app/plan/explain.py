@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
@@ -32,7 +33,7 @@ from anomaly_app.plan.uniqueness import unique_columns
 from anomaly_app.windows.assign import Sessions
 from anomaly_app.words import duration
 
-PASSING = (Calc, Scan, Union, UnnestRows, ValuesRows)
+PASSING = (Calc, Copies, GroupingRows, Scan, Union, UnnestRows, ValuesRows)
 """Nodes that take rows one by one and keep nothing."""
 
 
@@ -179,10 +180,12 @@ def _state(node: Node, ttl_ms: int | None) -> tuple[str, str]:
     if isinstance(node, Rank):
         if node.windowed is not None:
             return f"{node.last} rows of each key and open window", "bounded by keys times open windows"
+        if node.is_top and node.input.updating:
+            return "all rows of each key", f"grows with the rows; {for_ever}"
         return f"{node.last} row{'s' * (node.last != 1)} of each key", f"grows with the keys; {for_ever}"
     if isinstance(node, Sort):
         return "rows that the watermark has not passed", "bounded by the watermark's delay"
-    if isinstance(node, (KeptJoin, TimedJoin)):
+    if isinstance(node, (KeptJoin, TimedJoin, Aggregate)):
         return node.kept(ttl_ms)
     if isinstance(node, Limit):
         return "how many rows have passed", "does not grow"

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.typed import Code, Environment, guarded
 from anomaly_app.graph.vertices import Inner, Vertex
 from anomaly_app.multivariate.categories import category_code
@@ -65,9 +64,6 @@ def match(builder: Builder, node: Match, chain: Sequence[Calc]) -> Built:
 
 def windows(builder: Builder, node: WindowAggregate, chain: Sequence[Calc]) -> Built:
     """The vertex of the groups of windows, with projections above it."""
-    if node.input.updating:
-        problem = f"windows need rows that are not taken back: {node.input.updating}"
-        raise SqlValidationError(problem, node.text, *node.span)
     if node.attached is not None:
         built = stateful.build(builder, node)
         return builder.calcs(chain, built, False) if chain else built

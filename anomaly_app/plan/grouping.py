@@ -171,6 +171,8 @@ class _Grouping:
         reads = {name for call in self.aggregates for one in (call.value, call.condition) if one for name in one.reads}
         about_edges = window.start in reads or window.end in reads or window.time in reads
         pushed = None if about_edges else below_windows(node, self.text, self.analyzer.dialect)
+        if pushed is not None and pushed[0].updating:
+            pushed = None  # each row brings its windows: so it can be taken out of those that are open
         if pushed is not None:
             source, assign = pushed
             time, attached = assign.time, None

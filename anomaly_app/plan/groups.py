@@ -6,6 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from anomaly_app.plan.nodes import AggregateCall, Node
+from anomaly_app.words import duration
+
+_OF_VALUES = frozenset({"ARRAY_AGG", "LISTAGG", "MEDIAN", "MAD"})
+"""Aggregates that need all values, even where none is taken back."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,8 +42,24 @@ class Aggregate(Node):
     def title(self) -> str:
         """Aggregates and keys."""
         calls = ", ".join(dict.fromkeys(call.call.name for call in self.aggregates))
-        by = f" by {', '.join(self.key_names)}" if self.keys else ""
+        by = f" by {self.by}" if self.keys else ""
         return f"Aggregate {calls}{by}" if calls else f"Distinct{by}"
+
+    @property
+    def by(self) -> str:
+        """The keys that somebody has written, in words."""
+        return ", ".join(name for name in self.key_names if not name.startswith("$"))
+
+    def kept(self, ttl_ms: int | None) -> tuple[str, str]:
+        """What it keeps, and how that grows."""
+        values = [call.call.name for call in self.aggregates if call.call.distinct or call.call.name in _OF_VALUES]
+        many = f", and the values of {', '.join(dict.fromkeys(values))}" if values else ""
+        what = f"numbers for each group{many}" if self.aggregates else "which rows there are"
+        if not self.keys:
+            return what, "grows with the values" if values else "does not grow"
+        if ttl_ms is None:
+            return what, "grows with the keys, for ever: SET 'table.exec.state.ttl' bounds it"
+        return what, f"grows with the keys; a group is dropped {duration(ttl_ms)} after its last row"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

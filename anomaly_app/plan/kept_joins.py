@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from anomaly_app.plan.join_sides import conjuncts
 from anomaly_app.plan.node import Node
 from anomaly_app.words import duration
 
@@ -50,6 +51,15 @@ class KeptJoin(Node):
         """The keys, in words."""
         return f" by {', '.join(left for left, _ in self.keys)}" if self.keys else ""
 
+    @property
+    def where(self) -> str:
+        """Its condition, in words."""
+        if self.condition is None:
+            return ""
+        text = self.condition.scope.text
+        parts = [" ".join(text[slice(*part.span)].split()) for part in conjuncts(self.condition.node)]
+        return f", where {' and '.join(dict.fromkeys(parts))}"
+
     def kept(self, ttl_ms: int | None) -> tuple[str, str]:
         """What it keeps, and how that grows."""
         if ttl_ms is None:
@@ -83,7 +93,7 @@ class RegularJoin(KeptJoin):
     @property
     def title(self) -> str:
         """Kind and columns."""
-        return f"Regular join, {self.kind.lower()},{self.by or ' of every pair'}"
+        return f"Regular join, {self.kind.lower()},{self.by or ' of every pair'}{self.where}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -119,7 +129,7 @@ class SemiJoin(KeptJoin):
         """Kind and columns."""
         what = {"SEMI": "Rows that meet others", "ANTI": "Rows that meet no others"}.get(self.kind, "Whether rows meet")
         among = f", {self.member[0]} among {self.member[1]}" if self.member is not None else ""
-        return f"{what}{self.by}{among}"
+        return f"{what}{self.by}{among}{self.where}"
 
 
 def _tells_apart(node: Node, columns: Collection[str]) -> bool:

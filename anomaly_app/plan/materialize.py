@@ -61,6 +61,6 @@ def build(builder: Builder, node: Materialize) -> Built:
 
     below = builder.node(node.input)
     columns = tuple(layout_column(below.layout, key) for key in node.keys)
-    plan = MaterializePlan(below.layout, below.reads, key_of(below.layout, node.keys), columns)
+    plan = MaterializePlan(below.layout, below.reads, key_of(below.layout, node.keys), columns, builder.ttl_ms)
     vertex = builder.add(lambda: LastOfKey(plan), [below.vertex], node.title)
     return Built(vertex, below.layout, False, below.time, False, below.some)

@@ -345,7 +345,7 @@ class Rank(Node):
     @property
     def title(self) -> str:
         """Order, bound and keys."""
-        order = ", ".join(f"{column.name}{' DESC' * column.descending}" for column in self.order)
+        order = ", ".join(f"{column.name}{' DESC' * column.descending}" for column in self.order) or "arrival"
         by = f" by {', '.join(self.keys)}" if self.keys else ""
         within = " within windows" if self.windowed else ""
         return f"Rank {self.first} to {self.last} in order of {order}{by}{within}"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.plan.join_sides import Keyed, Sides, conjunction, conjuncts
+from anomaly_app.plan.join_sides import Keyed, Sides, conjuncts
 from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
 from anomaly_app.plan.nodes import Calc
 from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.plan.uniqueness import most_rows
 from anomaly_app.schema import Column
-from anomaly_app.sql.queries import FromItem, Join, Select, Subquery, TableRef, Unnest
+from anomaly_app.sql.queries import Join
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer
@@ -43,24 +43,33 @@ def regular_joined(analyzer: Analyzer, join: Join, text: str) -> Relation:
             n.Binary(join.span, "=", Exact.to(join.span, mine.column), _theirs(sides, theirs, join.span))
             for mine, theirs in merged
         ]
-    kind = "INNER" if join.kind == "CROSS" else join.kind
+    kind = _kind(join)
     asking = [part for part in conditions if has_queries(part)]
     if asking and join.kind in ("INNER", "CROSS"):
         conditions = [part for part in conditions if not has_queries(part)]
     left, right, conditions = _pushed(analyzer, kind, left, right, conditions)
     keyed = Keyed.of(analyzer, left, right, conditions)
     node = joined_node(kind, keyed.sides, keyed.keys, keyed.null_equal, keyed.condition, _place(join, text), text)
+    if kind != join.kind:  # the types are those of the join as it is written
+        node = replace(node, columns=keyed.sides.joined_columns(join.kind))
     by_name = {column.name: column for column in node.columns}
     names = tuple(
         replace(name, column=by_name[name.column.name]) for name in keyed.sides.names(keyed.left, keyed.right)
     )
     relation = Relation(node, names, text)
-    if asking and kind == "INNER":
+    if asking and join.kind in ("INNER", "CROSS"):
         from anomaly_app.plan.subqueries import filtered
 
         for part in asking:
             relation = filtered(analyzer, relation, part, "ON")
     return _with_merged(analyzer, kind, relation, merged, keyed.sides) if merged else relation
+
+
+def _kind(join: Join) -> str:
+    """Of rows that meet none, which are asked for."""
+    left = join.kind in ("LEFT", "FULL") and not join.unwanted[0]
+    right = join.kind in ("RIGHT", "FULL") and not join.unwanted[1]
+    return {(True, True): "FULL", (True, False): "LEFT", (False, True): "RIGHT"}.get((left, right), "INNER")
 
 
 def joined_node(
@@ -151,72 +160,9 @@ def _pushed(
     return left, right, rest
 
 
-def with_where(analyzer: Analyzer, select: Select) -> Select:
-    """A SELECT whose inner joins have what WHERE says of them: FROM a, b WHERE a.k = b.k is a join by k."""
-    if select.where is None or not isinstance(select.table, Join) or select.match is not None:
-        return select
-    joined = [part for part in conjuncts(select.where) if _is_plain(part)]
-    if select.table.kind not in ("INNER", "CROSS") or not joined:
-        return select
-    scope = analyzer.scope(analyzer.item(select.table, select.text))
-    known = [part for part in joined if _resolves(part, scope)]
-    table, left_over = _placed(analyzer, select.table, known, select.text)
-    moved = {id(part) for part in known} - {id(part) for part in left_over}
-    if not moved:
-        return select
-    where = conjunction([part for part in conjuncts(select.where) if id(part) not in moved])
-    return replace(select, table=table, where=where)
-
-
-def _placed(
-    analyzer: Analyzer, item: FromItem, conditions: Sequence[n.Node], text: str
-) -> tuple[FromItem, list[n.Node]]:
-    """An item whose inner joins have these conditions, each as far below as its names are known, and those left."""
-    if not isinstance(item, Join) or item.kind not in ("INNER", "CROSS") or item.using or item.natural:
-        return item, list(conditions)
-    waiting = list(conditions)
-    sides = []
-    for side in (item.left, item.right):
-        if isinstance(side, Join):
-            scope = analyzer.scope(analyzer.item(side, text))
-            below = [part for part in waiting if _resolves(part, scope)]
-            side, left_over = _placed(analyzer, side, below, text)
-            gone = {id(part) for part in below} - {id(part) for part in left_over}
-            waiting = [part for part in waiting if id(part) not in gone]
-        sides.append(side)
-    left, right = sides
-    # What WHERE says of the row that a table had at a time filters afterwards, and decides about nothing else.
-    versioned = isinstance(item.right, (TableRef, Subquery)) and item.right.as_of is not None
-    if isinstance(item.right, Unnest) or versioned or not waiting:
-        return replace(item, left=left, right=right), waiting
-    condition = conjunction([*(conjuncts(item.condition) if item.condition is not None else ()), *waiting])
-    return replace(item, kind="INNER", left=left, right=right, condition=condition), []
-
-
 def has_queries(tree: n.Node) -> bool:
     """Whether an expression has a query in it."""
     return any(isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)) for part in n.walk(tree))
-
-
-def _is_plain(tree: n.Node) -> bool:
-    """Whether a condition is about one row of FROM, and nothing else."""
-    from anomaly_app.plan.grouping import is_aggregate
-
-    return not has_queries(tree) and not any(
-        is_aggregate(part) or (isinstance(part, n.Call) and (part.over is not None or part.name == "CURRENT_WATERMARK"))
-        for part in n.walk(tree)
-    )
-
-
-def _resolves(tree: n.Node, scope: Scope) -> bool:
-    """Whether a condition reads columns, and all of its names are known."""
-    refs = [part for part in n.walk(tree) if isinstance(part, n.ColumnRef)]
-    try:
-        for ref in refs:
-            scope.resolve(ref)
-    except SqlValidationError:
-        return False
-    return bool(refs)
 
 
 # --- USING and NATURAL --------------------------------------------------------------------------------------

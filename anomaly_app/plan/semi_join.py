@@ -61,20 +61,39 @@ def _joined(
     sides = Sides.of(relation.node, inner.node)
     links = [n.rewritten(link, over_pair(analyzer, inner, sides, outer)) for link in inside.links]
     if isinstance(test, n.InQuery):
-        if len(inside.items) != 1:
-            problem = f"IN (SELECT …) compares one value; this query has {len(inside.items)} columns"
+        pairs = [(_over(operand, outer), item) for operand, item in _compared(test, inside, relation.text)]
+        may_be_null = any(_may_be_null(analyzer, relation, operand, inner, item) for operand, item in pairs)
+        if kind == "SEMI" or not may_be_null:
+            moved = over_pair(analyzer, inner, sides, outer)
+            links += [n.Binary(test.span, "=", operand, n.rewritten(item, moved)) for operand, item in pairs]
+        elif len(pairs) > 1:
+            problem = (
+                "NOT IN of several values that may be NULL, or as a value itself, is not supported: write NOT EXISTS "
+                "(SELECT 1 … WHERE …), and what NULL is to mean there"
+            )
             raise SqlValidationError(problem, relation.text, *test.span)
-        operand = n.rewritten(test.operand, lambda part: outer(part) if isinstance(part, n.ColumnRef) else part)
-        item = inside.items[0]
-        paired = n.rewritten(item, over_pair(analyzer, inner, sides, outer))
-        if kind == "SEMI" or not _may_be_null(analyzer, relation, operand, inner, item):
-            links.append(n.Binary(test.span, "=", operand, paired))
         else:
-            relation, inner, member = _members(analyzer, relation, operand, inner, item, test)
+            relation, inner, member = _members(analyzer, relation, *pairs[0], inner, test)
     keyed = Keyed.of(analyzer, relation, inner, links)
     node = _node(kind, keyed, member, test)
     joined = replace(keyed.left, node=node)
     return joined, node.column(node.mark) if node.mark else None
+
+
+def _compared(test: n.InQuery, inside: Inside, text: str) -> list[tuple[n.Node, n.Node]]:
+    """The values that IN compares with those of the query."""
+    row = isinstance(test.operand, n.Call) and test.operand.name == "ROW"
+    operands = test.operand.args if isinstance(test.operand, n.Call) and row else (test.operand,)
+    if len(operands) != len(inside.items):
+        values = "one value" if len(operands) == 1 else f"{len(operands)} values"
+        columns = f"{len(inside.items)} column{'s' * (len(inside.items) != 1)}"
+        raise SqlValidationError(f"IN (SELECT …) compares {values} here; the query has {columns}", text, *test.span)
+    return list(zip(operands, inside.items, strict=True))
+
+
+def _over(operand: n.Node, outer: Outer) -> n.Node:
+    """An expression of the query around, over its relation."""
+    return n.rewritten(operand, lambda part: outer(part) if isinstance(part, n.ColumnRef) else part)
 
 
 def over_pair(analyzer: Analyzer, inner: Relation, sides: Sides, outer: Outer) -> Callable[[n.Node], n.Node]:
@@ -99,7 +118,7 @@ def _may_be_null(analyzer: Analyzer, relation: Relation, operand: n.Node, inner:
 
 
 def _members(
-    analyzer: Analyzer, relation: Relation, operand: n.Node, inner: Relation, item: n.Node, test: n.InQuery
+    analyzer: Analyzer, relation: Relation, operand: n.Node, item: n.Node, inner: Relation, test: n.InQuery
 ) -> tuple[Relation, Relation, tuple[str, str]]:
     """Both sides with the values that IN compares as columns of one type."""
     a = analyzer.scope(relation).expression(operand)

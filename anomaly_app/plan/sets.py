@@ -200,9 +200,10 @@ def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
         return _sorted(analyzer, tree, node)
     if tree.limit is None and not tree.offset:
         return node
+    if node.updating and tree.limit is not None:
+        return _first_rows(tree, node, ())
     if node.updating:
-        problem = f"LIMIT of rows that are taken back needs an ORDER BY that says which are first: {node.updating}"
-        raise analyzer.fail(tree, tree.span, problem)
+        raise analyzer.fail(tree, tree.span, f"OFFSET without LIMIT, of rows that are taken back: {node.updating}")
     return Limit(
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,

@@ -18,7 +18,7 @@ from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, ord
 from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan import lookup_build, materialize
+from anomaly_app.plan import aggregating, lookup_build, materialize
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.grouping import add_to
@@ -38,6 +38,7 @@ from anomaly_app.plan.nodes import (
     WindowAssign,
     WindowJoin,
 )
+from anomaly_app.schema import CHANGE
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Sessions
 
@@ -206,7 +207,7 @@ def _sort(builder: Builder, node: Sort) -> Built:
 def _normalize(builder: Builder, node: Normalize) -> Built:
     below = builder.node(node.input)
     keys = tuple(layout_column(below.layout, key) for key in node.keys)
-    plan = NormalizePlan(below.layout, below.reads, key_of(below.layout, node.keys), keys)
+    plan = NormalizePlan(below.layout, below.reads, key_of(below.layout, node.keys), keys, builder.ttl_ms)
     vertex = builder.add(lambda: LastRow(plan), [below], node.title)
     return Built(vertex, below.layout, False, below.time, False, below.some)
 
@@ -220,6 +221,8 @@ def _limit(builder: Builder, node: Limit) -> Built:
 def _attached(builder: Builder, node: WindowAggregate) -> Built:
     window = node.attached
     assert window is not None and window.start is not None and window.end is not None
+    if node.input.updating:
+        return aggregating.changing_windows(builder, node)
     below = builder.node(node.input)
     layout, env = below.layout, Environment()
     codes = row_codes(layout)
@@ -244,7 +247,9 @@ def _attached(builder: Builder, node: WindowAggregate) -> Built:
 def _sessions(builder: Builder, node: WindowAssign, sessions: Sessions) -> Built:
     below = builder.timed(builder.node(node.input), node.time)
     layout, key = below.layout, key_of(below.layout, node.keys)
-    vertex = builder.add(lambda: SessionRows(layout, below.reads, key, sessions.gap_ms), [below], node.title)
+    change = layout.index(CHANGE) if node.input.updating else None
+    builder.one_by_one |= change is not None  # as for all windows over rows that may be taken back
+    vertex = builder.add(lambda: SessionRows(layout, below.reads, key, sessions.gap_ms, change), [below], node.title)
     edges = node.columns[-3:]
     return Built(vertex, Layout((*layout.columns, *edges)), True, edges[2].name, False, below.with_(edges))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan import grouping, regular_join, scalar, semi_join
+from anomaly_app.plan import grouping, join_where, scalar, semi_join
 from anomaly_app.plan.join_sides import conjunction, conjuncts, with_fields
 from anomaly_app.plan.regular_join import has_queries
 from anomaly_app.plan.relation import Relation
@@ -187,7 +187,7 @@ _Tied: TypeAlias = "tuple[Select, Relation, n.Node | None, tuple[n.Node, ...]]"
 
 def _tied(analyzer: Analyzer, query: Select) -> _Tied | None:
     """A query taken apart that reads columns of the one around it: its FROM, its own conditions, and the others."""
-    select = regular_join.with_where(analyzer, query)
+    select = join_where.with_where(analyzer, query)
     inner = analyzer.source(select)
     inside = analyzer.scope(inner)
     own: list[n.Node] = []
@@ -223,5 +223,6 @@ def _check(link: n.Node, inside: Scope, outer: Outer) -> None:
         except SqlValidationError as error:
             try:
                 outer(part)
-            except SqlValidationError:
-                raise error from None
+            except SqlValidationError as other:
+                # The one that knows the table says what is wrong with the column.
+                raise (other if "has no column" in other.problem else error) from None

@@ -125,7 +125,10 @@ def _versions(table: Node, right: TableRef | Subquery, text: str) -> _Versions:
 
 
 def _no(right: TableRef | Subquery, why: str) -> str:
-    return f"{_name(right)} has no versions to be joined FOR SYSTEM_TIME AS OF: {why}. What has versions is {_WAYS}"
+    return (
+        f"{_name(right)} has no versions to be joined FOR SYSTEM_TIME AS OF: {why}. What has versions is {_WAYS}. The "
+        "latest rows of any table are joined FOR SYSTEM_TIME AS OF PROCTIME()"
+    )
 
 
 def _name(right: TableRef | Subquery) -> str:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.refused import refusal
 from anomaly_app.plan import lookup, temporal_join, windowing
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
@@ -48,4 +47,8 @@ def joined(analyzer: Analyzer, join: Join, right: TableRef | Subquery, as_of: n.
 def refuse(item: TableRef | Subquery, text: str) -> None:
     """Raise for a table that is to be read as of a time where it is not the right side of a join."""
     if item.as_of is not None:
-        raise SqlValidationError(refusal("FOR SYSTEM_TIME AS OF"), text, *item.as_of.span)
+        problem = (
+            "FOR SYSTEM_TIME AS OF stands behind the table on the right of a JOIN, as in FROM o JOIN t FOR SYSTEM_TIME "
+            "AS OF o.ts ON o.k = t.k"
+        )
+        raise SqlValidationError(problem, text, *item.as_of.span)

@@ -33,14 +33,16 @@ def assigned(analyzer: Analyzer, relation: Relation, function: WindowFunction) -
     scope = analyzer.scope(relation)
     time = time_attribute(scope, node, function.time)
     windows = windows_of(function, text)
-    if node.updating and isinstance(windows, Sessions):
-        raise SqlValidationError(f"sessions need rows that are not taken back: {node.updating}", text, *function.span)
+    if node.updating and time not in node.rowtimes:
+        problem = f"windows over time of arrival need rows that are not taken back: {node.updating}"
+        raise SqlValidationError(problem, text, *function.span)
     keys = tuple(scope.resolve(key)[0].name for key in function.partition_by)
     edges = edge_columns(node, time, {column.name for column in node.columns})
     columns = WindowColumns(edges[0].name, edges[1].name, edges[2].name, windows)
     assign = WindowAssign(
         columns=(*node.columns, *edges), rowtimes=node.rowtimes | ({edges[2].name} if time in node.rowtimes else set()),
-        proctimes=node.proctimes | ({edges[2].name} if time in node.proctimes else set()), updating=node.updating,
+        proctimes=node.proctimes | ({edges[2].name} if time in node.proctimes else set()),
+        updating="" if isinstance(windows, Sessions) else node.updating,  # a session comes when it is over
         window=columns, span=function.span, text=text, input=node, time=time, windows=windows, keys=keys,
     )  # fmt: skip
     qualifiers = frozenset(q for name in relation.names for q in name.qualifiers)

@@ -1,4 +1,4 @@
-"""A table that a plan reads, at run time: records to rows, rows to frames, and the topics for what is set apart."""
+"""A topic of a table that a plan reads: records to rows, rows to frames, and the topics for what is set apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
 from anomaly_app.runtime.frames import FrameCodec
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.settings import Settings
-from anomaly_app.upstreams import upstream_of
+from anomaly_app.upstreams import feed_of, place_of, topic_number, upstream_of
 
 MAX_ROW_BYTES = 300_000
 """Of the columns that are read: two rows and a key must fit one record, of a repartition topic or a changelog."""
@@ -73,45 +73,61 @@ class TableReader:
 
 
 class Feed:
-    """A table of a plan.
+    """A topic of a table of a plan.
 
     Args:
         input: the table, and what the plan reads of it.
         number: of the table in the plan.
-        partitions: of its topic.
+        topic: of the table; most have one.
+        partitions: of each topic of the table.
         settings: of the worker.
         reader: of the table, of all plans of the job; None to read it alone.
         registry: for Avro.
+
+    Attributes:
+        key: tells it apart from the others of the plan: see :func:`~anomaly_app.upstreams.feed_of`.
     """
 
     def __init__(
         self,
         input: Input,
         number: int,
-        partitions: int,
+        topic: str,
+        partitions: Mapping[str, int],
         settings: Settings,
         reader: TableReader | None,
         registry: Registry | None,
     ) -> None:
-        self.number, self.partitions = number, partitions
+        self.number, self.topic, self.partitions, self._all = number, topic, partitions[topic], partitions
+        self.topic_number = topic_number(topic) if input.source.topics.several else 0
+        self.key = feed_of(self.upstream(0))
         self.source, self.layout, self.partition_by = input.source, input.layout, input.partition_by
-        topic = input.source.topic
         self.late_topic, self.dead_letter_topic = f"{topic}.late", f"{topic}.dlq"
         self.max_ahead_ms = int(settings.worker.max_ahead_s * 1000)
         idle = input.source.idle_timeout_ms
         self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
         self.decoder = RecordDecoder(input.source, input.layout, registry)
         self.row_writer = RowWriter(input.layout, topic)
-        self.frames = FrameCodec(input.layout, number)
+        self.frames = FrameCodec(input.layout, number, self.topic_number)
         self._reader = reader
         if reader is not None:
             reader.add(input.layout)
         self._shared: tuple[Sequence[Any], Decoded] | None = None
 
+    def upstream(self, partition: int) -> int:
+        """Number of a partition among those of all tables of the plan."""
+        return upstream_of(self.number, place_of(self.topic_number, partition))
+
     @property
     def upstreams(self) -> Iterable[int]:
-        """Numbers of its partitions among those of all tables of the plan."""
-        return (upstream_of(self.number, partition) for partition in range(self.partitions))
+        """Numbers of all its partitions."""
+        return map(self.upstream, range(self.partitions))
+
+    @property
+    def places(self) -> Sequence[tuple[str, int]]:
+        """Topic and number of each partition of the table, also of its other topics."""
+        topics = self.source.topics.all or (self.topic,)
+        return [(topic, number) for topic in topics for number in range(self._all[topic])]
 
     async def prepare(self, records: Sequence[Any], arrival_ms: int) -> None:
         """Before :meth:`decode`: fetch the schemas of records, and decode them if other plans want them too.

@@ -18,7 +18,7 @@ from anomaly_app.changes import CHANGE_COLUMN, Change
 from anomaly_app.errors import DecodeError
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.schema import python_type
-from anomaly_app.upstreams import upstream_of
+from anomaly_app.upstreams import place_of, upstream_of
 
 POSITION_BITS = 20
 """A row behind a repartition has the position (offset of its frame << 20) + its number in the frame."""
@@ -42,7 +42,7 @@ class Frame(msgspec.Struct, array_like=True):
     """Head of a frame; the rows follow, encoded apart.
 
     Args:
-        upstream: number of the upstream partition.
+        upstream: number of the upstream partition, and of its topic: see :mod:`anomaly_app.upstreams`.
         watermark: of it, behind the rows, in ms.
         what: see :class:`What`.
         run: of END: which run of the worker; an END of an earlier run says nothing.
@@ -77,6 +77,7 @@ class FrameCodec:
     Args:
         layout: columns of a row.
         number: of the table.
+        topic: number of its topic; 0 if it has one only.
 
     Example:
         >>> from anomaly_app.schema import INT, Column
@@ -86,9 +87,9 @@ class FrameCodec:
         ([(1000, 1048576, 7, 3, 42)], [42])
     """
 
-    def __init__(self, layout: Layout, number: int = 0) -> None:
+    def __init__(self, layout: Layout, number: int = 0, topic: int = 0) -> None:
         self._changing = layout.columns[-1:] == (CHANGE_COLUMN,)
-        self._number = number
+        self._number, self._topic = number, topic
         self._names = [f"{column.name} {column.type.with_nullable(True)}" for column in layout.columns]
         self._types = [python_type(column.type) for column in layout.columns]
         self._columns = msgspec.Raw(_encode(self._names))
@@ -102,6 +103,7 @@ class FrameCodec:
         if self._changing:
             # The row that comes by an update stands behind the one that goes: so each has a number of its own.
             rows = [(row[0], row[1] << 1 | (row[-1] == Change.AFTER), *row[COLUMNS:]) for row in rows]
+        upstream = place_of(self._topic, upstream)
         return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows)), self._number))
 
     def encode_all(self, upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:

@@ -28,7 +28,7 @@ from anomaly_app.tables.lock import DataDirLock
 from anomaly_app.tables.state import CHECKPOINT, Entries, Stored, decode, encode, owner
 
 STATE = "-state-changelog"
-_CHANGELOG = re.compile(r"(.+)-(?:state|shuffle\d*)-changelog")
+_CHANGELOG = re.compile(r"(.+)-(?:state|shuffle\d*(?:x[0-9a-f]+)?)-changelog")
 AT_ONCE = 5_000
 """Tombstones of one write."""
 

@@ -14,12 +14,12 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import AnomalyError, BrokerError
-from anomaly_app.eventtime import split_ahead
+from anomaly_app.eventtime import split_ahead, with_times
 from anomaly_app.formats.records import RecordDecoder
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
 from anomaly_app.jobs.lookups import Lookup
 from anomaly_app.jobs.model import Source
-from anomaly_app.operators import Finding
+from anomaly_app.operators import MIN_WATERMARK, TIME, Finding
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.runtime.cancel import cancel
@@ -29,6 +29,7 @@ from anomaly_app.runtime.positions import first_position, last_position
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.topics import TopicAdmin
+from anomaly_app.schema import Changelog
 from anomaly_app.settings import LoadedSettings
 
 POLL_MS = 200
@@ -90,16 +91,20 @@ class _Partition:
     """How far a partition is read.
 
     Args:
+        number: among those of the table.
         position: of the next record.
         end: where it ends for a bounded query; None to go on.
         quiet_since: monotonic time since which there are no more rows.
         idle: it holds nobody back any more.
+        highest: greatest event time so far, in ms.
     """
 
+    number: int
     position: int
     end: int | None
     quiet_since: float | None = None
     idle: bool = False
+    highest: int = MIN_WATERMARK
 
 
 class LiveQuery:
@@ -127,6 +132,7 @@ class LiveQuery:
     ) -> None:
         self._factory, self._sources, self._loaded, self._to_end = factory, sources, loaded, to_end
         self._lookups = lookups
+        self._topics: dict[str, Sequence[str]] = {}
         self.counts = LiveCounts()
 
     async def run(self, show: Callable[[Sequence[Finding]], None]) -> None:
@@ -163,11 +169,12 @@ class LiveQuery:
             name: RecordDecoder(source, layouts[name], registries.of(source)) for name, source in self._sources.items()
         }
         async with TopicAdmin(self._loaded) as admin:
-            topics = {source.topic for source in self._sources.values()}
+            self._topics = {name: await admin.meant(source) for name, source in self._sources.items()}
+            topics = {topic for names in self._topics.values() for topic in names}
             found = await admin.sources(sorted(topics | topics_of(self._lookups)))
         counts = {topic: found[topic] for topic in topics}
         tables = {
-            name: LiveTable(source.schema, layouts[name], range(counts[source.topic]))
+            name: LiveTable(source.schema, layouts[name], range(sum(counts[topic] for topic in self._topics[name])))
             for name, source in self._sources.items()
         }
         self._task = LiveTask(self._factory, tables)
@@ -213,7 +220,7 @@ class LiveQuery:
         batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=FETCH_ROWS)
         for place, records in batches.items():
             for name, partition in partitions[place].items():
-                await self._take(name, place.partition, partition, records, decoders[name])
+                await self._take(name, partition, records, decoders[name])
         for place, tables in partitions.items():
             # Markers of transactions and compacted records are passed without a record.
             reached = await consumer.position(place)
@@ -244,9 +251,9 @@ class LiveQuery:
             firsts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
             partitions: dict[TopicPartition, dict[str, _Partition]] = {place: {} for place in places}
             for name, source in self._sources.items():
-                own = [place for place in places if place.topic == source.topic]
-                for place in own:
-                    partitions[place][name] = await self._range(consumer, source, place, firsts, ends)
+                own = [place for place in places if place.topic in self._topics[name]]
+                for number, place in enumerate(own):
+                    partitions[place][name] = await self._range(consumer, source, number, place, firsts, ends)
             for place in places:
                 consumer.seek(place, min(one.position for one in partitions[place].values()))
             yield consumer, partitions
@@ -257,6 +264,7 @@ class LiveQuery:
         self,
         consumer: Any,
         source: Source,
+        number: int,
         place: TopicPartition,
         firsts: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
@@ -269,7 +277,7 @@ class LiveQuery:
 
         override, first, end = self._loaded.settings.worker.startup, firsts[place], ends[place]
         start = await first_position(source, override, place, first, end, reader)
-        return _Partition(start, await last_position(source, self._to_end, place, end, reader))
+        return _Partition(number, start, await last_position(source, self._to_end, place, end, reader))
 
     @staticmethod
     def _at_end(partitions: Mapping[TopicPartition, Mapping[str, _Partition]]) -> bool:
@@ -278,9 +286,7 @@ class LiveQuery:
             one.end is not None and one.position >= one.end for tables in partitions.values() for one in tables.values()
         )
 
-    async def _take(
-        self, name: str, number: int, partition: _Partition, records: Sequence[Any], decoder: RecordDecoder
-    ) -> None:
+    async def _take(self, name: str, partition: _Partition, records: Sequence[Any], decoder: RecordDecoder) -> None:
         """Records of a partition, for one of the tables that read it."""
         begin, end = partition.position, partition.end
         if records[0].offset < begin or (end is not None and records[-1].offset >= end):
@@ -299,13 +305,17 @@ class LiveQuery:
         counts.unreadable += len(decoded.bad)
         for record, error in decoded.bad[:1]:
             counts.note(f"{record.topic}[{record.partition}] offset {record.offset}: {error}")
-        if self._sources[name].schema.rowtime is not None:
+        schema = self._sources[name].schema
+        if schema.rowtime is not None:
             latest_ms = now_ms + int(self._loaded.settings.worker.max_ahead_s * 1000)
+            if schema.changelog is Changelog.UPSERT:
+                rows = list(with_times(rows, partition.highest, latest_ms))
             kept, ahead = split_ahead(rows, latest_ms)
             counts.ahead += len(ahead)
             rows = list(kept)
         if rows:
-            self._task.process(name, number, rows)
+            partition.highest = max(partition.highest, max(row[TIME] for row in rows))
+            self._task.process(name, partition.number, rows)
 
     def _pass_time(self, consumer: Any, partitions: Mapping[TopicPartition, Mapping[str, _Partition]]) -> None:
         """Partitions without more rows become idle; windows over processing time end by the clock."""
@@ -322,7 +332,7 @@ class LiveQuery:
                     one.quiet_since = now
                 elif ended or (timeout and now - one.quiet_since >= timeout):
                     one.idle = True
-                    self._task.idle(name, place.partition)
+                    self._task.idle(name, one.number)
         self._task.clock(time.time_ns() // 1_000_000)
 
     # --- what comes of it ---------------------------------------------------------------------------

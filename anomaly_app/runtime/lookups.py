@@ -9,10 +9,11 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.batch import Rows, table_rows
-from anomaly_app.errors import AnomalyError, DataError, RegistryError, SqlValidationError
+from anomaly_app.errors import AnomalyError, BrokerError, DataError, RegistryError, SqlValidationError
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.formats.records import RecordDecoder
 from anomaly_app.graph.lookup import Loaded
@@ -23,6 +24,7 @@ from anomaly_app.jobs.lookups import Lookup
 from anomaly_app.jobs.model import Source
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import LookupStatus
@@ -50,6 +52,7 @@ class FileFollower:
         self._table, self._source, self._where = lookup.table, source, where
         self._bound = BoundTable(source.name, source.schema, Span(*source.place))
         self._seen: tuple[int, ...] = ()
+        self._refused: tuple[int, ...] = ()
         self.rejected = 0
         self.problem = ""
 
@@ -77,10 +80,13 @@ class FileFollower:
 
     async def look(self) -> None:
         """Read the file again if it has changed; one that cannot be read leaves the table as it is."""
+        seen: tuple[int, ...] = ()
         try:
             seen = self._source.table.signature()
             if seen == self._seen:
                 self.problem = ""
+                return
+            if seen == self._refused:
                 return
             loaded, rejected = await asyncio.to_thread(self._read)
             if self._source.table.signature() != seen:
@@ -90,7 +96,7 @@ class FileFollower:
         except DataError as error:
             if str(error) != self.problem:
                 log.warning("table %s keeps the rows it has: %s", self._source.name, error)
-            self.problem = str(error)
+            self.problem, self._refused = str(error), seen
 
     def _read(self) -> tuple[Loaded, list[Rejected]]:
         rows, rejected = table_rows(Rows(rows=self._source.table), self._bound)
@@ -257,6 +263,7 @@ class Lookups:
         partitions: Mapping[str, int],
         paths: Mapping[str, str] | None = None,
     ) -> None:
+        self._loaded = loaded
         self._followers: list[tuple[str, Lookup, FileFollower | TopicFollower]] = []
         for job, own in lookups.items():
             for lookup in own:
@@ -279,10 +286,15 @@ class Lookups:
         """Read the tables in topics to their ends: no row is looked up before that.
 
         Raises:
+            BrokerError: Kafka cannot be reached, or does not let us in.
             DataError: one has more rows than it may.
         """
         topics = [follower for _, _, follower in self._followers if isinstance(follower, TopicFollower)]
-        await asyncio.gather(*(follower.begin() for follower in topics))
+        try:
+            await asyncio.gather(*(follower.begin() for follower in topics))
+        except KafkaError as error:
+            final = refusal(error, self._loaded.settings.kafka.sasl_username)
+            raise final or BrokerError(f"the broker does not answer: {error or type(error).__name__}") from error
 
     def works(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is to run as long as rows are looked up."""

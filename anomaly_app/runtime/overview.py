@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from anomaly_app.alerts.record import Alert
+from anomaly_app.runtime.graphs import Graphs
 from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.runtime.worker import Worker
-from anomaly_app.status import JobStatus, PartitionStatus, QueryStatus, Subscription
+from anomaly_app.status import GraphStatus, JobStatus, PartitionStatus, QueryStatus, Subscription
 
 
 class Overview:
@@ -19,6 +20,7 @@ class Overview:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._graphs = Graphs()
 
     def ready(self) -> tuple[bool, str]:
         """Whether rows are being processed, else the reason."""
@@ -37,22 +39,33 @@ class Overview:
         shown: list[JobStatus] = []
         for job in self._worker.bound_jobs:
             own = [pipeline for pipeline in self._worker.pipelines if pipeline.job is job]
-            queries: list[QueryStatus] = [
-                {
-                    "name": output.query.name,
-                    "description": output.query.factory.description,
-                    "source": pipeline.sources,
-                    "sink": output.topic or None,
-                    "alerts": output.alerts,
-                    "late": output.late,
-                    "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
-                }
-                for pipeline in own
-                for output in pipeline.outputs
-            ]
+            queries: dict[int, QueryStatus] = {}
+            for pipeline in own:
+                for output in pipeline.outputs:
+                    known = queries.get(id(output.query))
+                    if known is not None:  # topics of one table that are read each for itself
+                        known["source"] += f", {pipeline.sources}"
+                        known["alerts"] += output.alerts
+                        known["late"] += output.late
+                        continue
+                    queries[id(output.query)] = {
+                        "name": output.query.name,
+                        "description": output.query.factory.description,
+                        "source": pipeline.sources,
+                        "sink": output.topic or None,
+                        "alerts": output.alerts,
+                        "late": output.late,
+                        "routing": pipeline.plan.routing.value if pipeline.repartitioned else "direct",
+                    }
             lookups = self._worker.lookups.status(job.name)
             shown.append(
-                {"name": job.name, "version": job.version, "path": job.path, "queries": queries, "lookups": lookups}
+                {
+                    "name": job.name,
+                    "version": job.version,
+                    "path": job.path,
+                    "queries": [*queries.values()],
+                    "lookups": lookups,
+                }
             )
         return shown
 
@@ -60,6 +73,11 @@ class Overview:
         """Status of the assigned partitions."""
         now = time.monotonic()
         return [stage.status(now) for place in sorted(self._worker.stages) for stage in self._worker.stages[place]]
+
+    def graphs(self) -> list[GraphStatus]:
+        """The graph of each query."""
+        stages = [stage for own in self._worker.stages.values() for stage in own]
+        return self._graphs.status(self._worker.pipelines, stages, time.monotonic())
 
     def alerts(self, limit: int) -> list[Alert]:
         """The latest alerts, newest first."""

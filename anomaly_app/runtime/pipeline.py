@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from anomaly_app.alerts.builder import AlertBuilder
@@ -16,6 +16,7 @@ from anomaly_app.runtime.feed import Feed, TableReader
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.settings import Settings
+from anomaly_app.upstreams import feed_of
 
 LONGEST_NAME = 180
 """Of job, tables and keys in the name of a topic, which has 249 characters at most."""
@@ -63,33 +64,47 @@ class Pipeline:
         job: that the plan is of.
         plan: what runs.
         settings: of the worker.
-        partitions: of the source topic, or of each one.
+        partitions: of each topic; a number if there is one topic only.
         registries: for Avro.
         sized: topics get as many partitions as wanted; else all have as many as the source.
-        readers: of the job's tables, by name: those that are missing are added.
+        readers: of the job's tables, by name and topic: those that are missing are added.
+        existing: number of partitions of topics that there are.
     """
 
     def __init__(
-        self, job: Job, plan: Plan, settings: Settings, partitions: int | Sequence[int], registries: Registries,
-        *, sized: bool = True, readers: dict[str, TableReader] | None = None,
+        self, job: Job, plan: Plan, settings: Settings, partitions: int | Mapping[str, int], registries: Registries,
+        *, sized: bool = True, readers: dict[tuple[str, str], TableReader] | None = None,
+        existing: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self.job, self.plan = job, plan
-        counts = [partitions] if isinstance(partitions, int) else list(partitions)
-        self.partitions = max(counts)
+        topics = [(number, topic) for number, one in enumerate(plan.inputs) for topic in one.source.topic_names]
+        counts = (
+            dict.fromkeys([topic for _, topic in topics], partitions) if isinstance(partitions, int) else partitions
+        )
+        self.partitions = max(counts[topic] for _, topic in topics)
         self.source = plan.source
-        self.repartitioned = bool(plan.joint) or (plan.routing is not Routing.DIRECT and self.partitions > 1)
+        several = bool(plan.joint) or any(one.source.topics.several for one in plan.inputs)
+        self.repartitioned = bool(plan.joint) or (
+            plan.routing is not Routing.DIRECT and (self.partitions > 1 or several)
+        )
         self.name = self._name(settings.worker.app_id)
         self.downstream = settings.worker.repartition_partitions or self.partitions
         if plan.routing is Routing.SINGLE and sized:
             self.downstream = 1
         self.repartition_topic = f"{settings.worker.app_id}-{self.name}-repartition"
+        if several and existing is not None and not settings.worker.repartition_partitions:
+            # A topic that was added since may have more partitions than the others.
+            self.downstream = existing.get(self.repartition_topic, self.downstream)
         self.alert_topic = settings.alerts.topic
         self._row_writers: dict[tuple[Layout, int], RowWriter] = {}
         self.feeds: list[Feed] = []
-        for number, (input_, count) in enumerate(zip(plan.inputs, counts, strict=True)):
-            source, registry = input_.source, registries.of(input_.source)
-            reader = None if readers is None else readers.setdefault(source.name, TableReader(source, registry))
-            self.feeds.append(Feed(input_, number, count, settings, reader, registry))
+        for number, topic in topics:
+            one = plan.inputs[number]
+            source, registry = one.source, registries.of(one.source)
+            key = source.name, topic
+            reader = None if readers is None else readers.setdefault(key, TableReader(source, registry))
+            self.feeds.append(Feed(one, number, topic, counts, settings, reader, registry))
+        self._by_key = {feed.key: feed for feed in self.feeds}
         self.outputs = [_output(query, AlertBuilder(job, plan, query), registries) for query in plan.queries]
 
     def _name(self, app_id: str) -> str:
@@ -102,6 +117,8 @@ class Pipeline:
         tables = [one.source.name.rpartition(".")[2] for one in self.plan.inputs]
         words = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([job, *tables, *(keys or ())]))
         way = [source.name, source.topic, str(self.repartitioned), "" if keys is None else repr(tuple(keys))]
+        if self.plan.source.topics.all:  # one of several topics that are read each for itself
+            way += self.plan.source.topic_names
         for one in self.plan.inputs[1:]:
             way += [one.source.name, one.source.topic, "" if one.partition_by is None else repr(one.partition_by)]
         return f"{words[:LONGEST_NAME]}-{job_mark(app_id, job)}-{_digest(*way)}"
@@ -109,7 +126,7 @@ class Pipeline:
     @property
     def sources(self) -> str:
         """Topics that the plan reads."""
-        return ", ".join(dict.fromkeys(feed.source.topic for feed in self.feeds))
+        return ", ".join(dict.fromkeys(feed.topic for feed in self.feeds))
 
     @property
     def upstreams(self) -> Iterable[int] | None:
@@ -124,7 +141,7 @@ class Pipeline:
     @property
     def detect_topic(self) -> str:
         """The topic whose partitions run the queries."""
-        return self.repartition_topic if self.repartitioned else self.source.topic
+        return self.repartition_topic if self.repartitioned else self.feeds[0].topic
 
     @property
     def detect_partitions(self) -> int:
@@ -133,16 +150,21 @@ class Pipeline:
 
     def writer_of(self, layout: Layout, feed: Feed) -> RowWriter:
         """What writes rows that a query has made, for the topics of one of its tables."""
-        writer = self._row_writers.get((layout, feed.number))
+        writer = self._row_writers.get((layout, feed.key))
         if writer is None:
-            writer = self._row_writers[layout, feed.number] = RowWriter(layout, feed.source.topic)
+            writer = self._row_writers[layout, feed.key] = RowWriter(layout, feed.topic)
         return writer
 
     def state_table(self, feed: Feed | None) -> str:
         """Name of the state table of its stages, or of those in front of its repartition that read a table."""
         if feed is None:
             return f"{self.name}-state"
-        return f"{self.name}-shuffle{feed.number or ''}"
+        topic = f"x{feed.topic_number:x}" if feed.topic_number else ""
+        return f"{self.name}-shuffle{feed.number or ''}{topic}"
+
+    def feed_of(self, upstream: int) -> Feed:
+        """The topic of a table that an upstream partition is of; of one that is read no more the first one."""
+        return self._by_key.get(feed_of(upstream), self.feeds[0])
 
     async def prepare(self) -> None:
         """Make sinks ready to encode (register schemas); raises RegistryError."""

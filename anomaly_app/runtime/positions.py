@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 from anomaly_app.errors import BrokerRefusal
 from anomaly_app.jobs.model import Source
 from anomaly_app.jobs.ranges import BEGINNING, Begin, Startup, Stop
+from anomaly_app.runtime.discovery import found_while_running
 from anomaly_app.schema import Changelog
 
 Reader = Callable[[], AbstractAsyncContextManager[Any]]
@@ -37,7 +38,7 @@ async def first_position(source: Source, override: str | None, tp: Any, first: i
         BrokerRefusal: there has to be a position, and there is none.
     """
     begin = source.begin
-    if always_from_the_beginning(source):
+    if always_from_the_beginning(source) or found_while_running(tp.topic):
         begin = BEGINNING
     elif override:
         begin = Begin(Startup(override), begin.timestamp_ms, begin.offsets, begin.reset)

@@ -26,7 +26,7 @@ from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.stage import DetectStage, Flush, Stage, shown_watermark
 from anomaly_app.schema import Changelog
 from anomaly_app.status import InputStatus, PartitionStatus
-from anomaly_app.upstreams import upstream_of
+from anomaly_app.upstreams import partition_of as partition_of_upstream, upstream_of
 
 IDLE_AGAIN_S = 10.0
 """An idle partition says so again: downstream may have restarted meanwhile."""
@@ -190,7 +190,7 @@ class ShuffleStage(Stage):
         return PartitionStatus(
             job=self.pipeline.job.name,
             queries=tuple(query.name for query in self.pipeline.plan.queries),
-            source=self.feed.source.topic,
+            source=self.feed.topic,
             topic=self.topic,
             partition=self.partition,
             rows=self.shuffled,
@@ -220,7 +220,7 @@ class MergeStage(DetectStage):
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Rows and watermarks of some frames."""
-        task, feeds = self.task, self.pipeline.feeds
+        task, pipeline = self.task, self.pipeline
         for record in records:
             try:
                 frame = decode_head(record.value)
@@ -229,10 +229,11 @@ class MergeStage(DetectStage):
                 continue
             upstream = upstream_of(frame.input, frame.upstream)
             if upstream not in self._upstreams:
-                self._refuse(record, f"a frame of partition {frame.upstream} of table {frame.input}, which is not read")
+                where = f"partition {partition_of_upstream(upstream)} of a topic of table {frame.input}"
+                self._refuse(record, f"a frame of {where}, which is not read")
                 continue
             try:
-                rows, offsets = feeds[frame.input].frames.decode(frame, record.offset)
+                rows, offsets = pipeline.feed_of(upstream).frames.decode(frame, record.offset)
             except (DecodeError, msgspec.DecodeError) as error:
                 self._refuse(record, str(error))
                 rows, offsets = [], []
@@ -289,6 +290,6 @@ class MergeStage(DetectStage):
                 idle=task.is_idle(feed.number),
                 holds=feed.number == slowest,
             )
-            for feed in self.pipeline.feeds
+            for feed in {feed.number: feed for feed in self.pipeline.feeds}.values()
         ]
         return msgspec.structs.replace(status, inputs=tuple(inputs))

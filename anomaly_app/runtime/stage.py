@@ -49,7 +49,7 @@ from anomaly_app.runtime.outgoing import (
 )
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.status import PartitionStatus
-from anomaly_app.upstreams import input_of, partition_of
+from anomaly_app.upstreams import partition_of
 
 SILENCE_KEY = b"\0silence"
 """Of the state entry of :class:`SilenceWatch`, in the state of the partition 0 of its source."""
@@ -362,13 +362,13 @@ class DetectStage(Stage):
             layout: of rows that a query has made; None for those of tables.
             late: they are late; else something failed on them.
         """
-        feeds = self.pipeline.feeds
+        pipeline = self.pipeline
         upstream, offset = self.place(rows[-1]) if layout is None else self._inner_place(rows[-1], layout)
-        feed = feeds[input_of(upstream)]
+        feed = pipeline.feed_of(upstream)
         if layout is None:
-            writer, shown = feed.row_writer, [feeds[input_of(self.place(row)[0])].show(row) for row in rows]
+            writer, shown = feed.row_writer, [pipeline.feed_of(self.place(row)[0]).show(row) for row in rows]
         else:
-            writer = self.pipeline.writer_of(layout, feed)
+            writer = pipeline.writer_of(layout, feed)
             shown = [writer.shown(row) for row in rows]
         topic, place = feed.late_topic if late else feed.dead_letter_topic, (partition_of(upstream), offset)
         return writer.write(topic, shown, rows[-1][TIME], place, headers, about)
@@ -376,7 +376,7 @@ class DetectStage(Stage):
     def _inner_place(self, row: Row, layout: Layout) -> tuple[int, int]:
         """Upstream partition and offset of the last row of a source that a row of a query was made of."""
         offset, partition = place_in_source(row, COLUMNS + len(layout.columns))
-        return self.partition if partition is None else partition, offset
+        return self.feed.upstream(self.partition) if partition is None else partition, offset
 
     def advance(self, watermark: int) -> None:
         """The partition is idle and others have gone on: time passes here too."""
@@ -385,8 +385,8 @@ class DetectStage(Stage):
         self.touch()
 
     def place(self, row: Row) -> tuple[int, int]:
-        """Upstream partition (of one table: its partition) and offset of a row in the source."""
-        return self.partition, row[POSITION]
+        """Upstream partition (of a table of one topic: its partition) and offset of a row in the source."""
+        return self.feed.upstream(self.partition), row[POSITION]
 
     def behind(self, row: Row) -> Row:
         """What stands behind the columns of a row of a source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, Kaf
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerError, BrokerRefusal
+from anomaly_app.jobs.model import Source
 from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, bootstrap_servers, client_options
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.settings import LoadedSettings
@@ -48,6 +49,19 @@ class NeededTopic:
     config: Mapping[str, str] = field(default_factory=dict)
     exact: bool = False
     recognised: bool = False
+
+
+def own_topics(app_id: str, alerts: str) -> Callable[[str], bool]:
+    """Tells topics that a worker writes of its own accord: no pattern means them.
+
+    Example:
+        >>> own = own_topics("sales", "anomaly.alerts")
+        >>> [own(name) for name in ("sales-job-1-state-changelog", "anomaly.alerts", "sales-eu")]
+        [True, True, False]
+    """
+    return lambda name: (
+        name == alerts or (name.startswith(f"{app_id}-") and name.endswith(("-changelog", "-repartition")))
+    )
 
 
 class TopicAdmin:
@@ -115,6 +129,25 @@ class TopicAdmin:
         except IncompatibleBrokerVersion:
             return 0
         return sum(len(described[5]) for described in answer.groups)
+
+    async def meant(self, source: Source) -> Sequence[str]:
+        """The topics of a table; of a pattern those that there are.
+
+        Raises:
+            BrokerError: no topic fits the pattern; it names the nearest one.
+        """
+        if not source.topics.pattern:
+            return source.topics.names or (source.topic,)
+        known = await self.names()
+        settings = self._loaded.settings
+        own = own_topics(settings.worker.app_id, settings.alerts.topic)
+        found = source.topics.among(name for name in known if not own(name))
+        if not found:
+            near = difflib.get_close_matches(source.topic, sorted(known), 1)
+            hint = f"; the nearest is {near[0]!r}" if near else ""
+            problem = f"no topic fits the pattern {source.topic!r} of table {source.name}, or the user may not see it"
+            raise BrokerRefusal(f"{problem}{hint} – create it, or correct 'topic-pattern' in the job")
+        return found
 
     async def sources(self, names: Sequence[str]) -> dict[str, int]:
         """Number of partitions of topics that must exist.

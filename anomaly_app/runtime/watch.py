@@ -12,6 +12,7 @@ from faust.types import TP
 from anomaly_app.errors import BrokerError, StateError
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.runtime.discovery import Discovery, start_anew
 from anomaly_app.runtime.leftovers import forget_vanished
 from anomaly_app.runtime.repartition import MergeStage
 from anomaly_app.runtime.stage import DetectStage
@@ -93,7 +94,8 @@ class Watch:
             if pipeline.repartitioned or pipeline.source.mode is not TimeMode.ROWTIME:
                 continue
             stages = [s for all_ in self._worker.stages.values() for s in all_ if isinstance(s, DetectStage)]
-            own = [stage for stage in stages if stage.pipeline is pipeline]
+            # Topics of one table have pipelines of their own, where each is read for itself.
+            own = [stage for stage in stages if stage.pipeline.plan.queries is pipeline.plan.queries]
             reached = min((stage.task.watermark for stage in own if not stage.idle), default=MIN_WATERMARK)
             for stage in own:
                 if stage.idle and stage.task.watermark < reached < MAX_WATERMARK:
@@ -139,15 +141,33 @@ class Watch:
             if self._worker.revoking or "broker" in self._worker.trouble:
                 continue
             for stage in watching:
-                topic, count = stage.topic, stage.feed.partitions
-                places = [TP(topic, partition) for partition in range(count)]
+                places = [TP(topic, partition) for topic, partition in stage.feed.places]
                 try:
                     ends = await self._worker.app.consumer.highwaters(*places)
                 except KafkaError as error:
-                    log.debug("the ends of %s are not known: %s", topic, error)
+                    log.debug("the ends of %s are not known: %s", stage.feed.source.topic, error)
                     continue
                 if not stage.gone.is_set():
                     stage.observe([ends[place] for place in places], time.time_ns() // 1_000_000)
+
+    async def watch_topics(self) -> None:
+        """Whether there are new topics of a pattern: then the worker starts anew."""
+        discovery = Discovery(self._worker.loaded, self._worker.bound_jobs)
+        if not discovery.interval_s or self._worker.loaded.settings.worker.bounded:
+            return
+        while True:
+            await asyncio.sleep(discovery.wait_s(time.time()))
+            if self._worker.trouble or self._worker.revoking:
+                continue
+            try:
+                found = await discovery.look()
+            except BrokerError as error:
+                log.debug("the topics are not known: %s", error)
+                continue
+            if found:
+                log.warning("new topics: %s – the worker starts anew to read them", ", ".join(found))
+                start_anew(found)
+                return
 
     async def clear_up(self) -> None:
         """Once all partitions have a checkpoint of this run, delete the state of plans that the jobs have no more."""

@@ -20,6 +20,7 @@ from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job
+from anomaly_app.keyed import Room
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.feed import Feed
@@ -33,7 +34,7 @@ from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import AlertFeed
-from anomaly_app.tables.state import Entries, StateTable, Stored, owner, steps
+from anomaly_app.tables.state import Entries, StateTable, Stored, steps
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ class Worker:
         self.stages: dict[Place, list[Stage]] = {}
         self.finished = asyncio.Event()
         self._flushers: dict[Stage, asyncio.Task[None]] = {}
+        self.room = Room(loaded.settings.worker.state_mb << 20)
+        """Of the groups and rows that the operators of all partitions hold."""
         self.revoking = False
         self.state = (False, "starting")
         self.trouble: dict[str, str] = {}
@@ -92,7 +95,7 @@ class Worker:
         self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
             for feed in pipeline.feeds if pipeline.repartitioned else ():
-                self._by_topic.setdefault(feed.source.topic, []).append((pipeline, feed))
+                self._by_topic.setdefault(feed.topic, []).append((pipeline, feed))
             self._by_topic.setdefault(pipeline.detect_topic, []).append((pipeline, None))
 
     @property
@@ -229,6 +232,7 @@ class Worker:
         flushers, self._flushers = self._flushers, {}
         await cancel(flushers.values())
         self.stages.clear()
+        self.room = Room(self.room.most)
 
     async def restore(self, committed: Mapping[Any, int | None], epoch: int) -> dict[Any, int]:
         """Make the stages of the assigned partitions from their state.
@@ -274,7 +278,7 @@ class Worker:
                     position = first
                 stage.highwater = end
                 owners = {name.encode() for name in stage.queries}
-                stage.left_behind = [key for key in entries if owner(key) not in owners]
+                stage.left_behind = table.left_behind(tp.partition, entries, owners)
                 if stored is not None and stored.queries != stage.queries:
                     stage.touch()  # the job was changed: its state is to say so soon
                 stages.append(stage)
@@ -324,6 +328,10 @@ class Worker:
             shuffle = ShuffleStage(pipeline, tp.topic, tp.partition, epoch, stop, checkpoint, self.run, feed)
             return shuffle, checkpoint.next_position
         task = pipeline.plan.create_task(pipeline.upstreams)
+        table = self.tables[pipeline.state_table(None)]
+        for slot in task.slots:
+            for prefix, store in slot.operator.stores.items():
+                store.attach(table.backing(tp.partition, slot.name.encode() + b"\0" + prefix), self.room)
         position = task.restore(checkpoint, entries) >> shift
         stage: DetectStage
         if pipeline.repartitioned:

@@ -83,19 +83,20 @@ def width_of(type_: DataType, most: int) -> int:
     return max(width, len(NULL))
 
 
-def fitted(cell: str, width: int, *, left: bool = False) -> str:
-    """A cell cut or filled to a width, which counts columns of the terminal; Flink has all to the right.
+def fitted(cell: str, width: int) -> str:
+    """A cell cut or filled to a width, which counts columns of the terminal; all is to the right, as in Flink.
 
     Example:
-        >>> fitted("anomaly", 5), fitted("ab", 4), fitted("ab", 4, left=True)
-        ('an...', '  ab', 'ab  ')
+        >>> fitted("anomaly", 5), fitted("ab", 4)
+        ('an...', '  ab')
     """
-    wide = get_cwidth(cell)
-    if wide > width:
-        cell, wide = _cut(cell, width - 3) + "...", width
-        wide = get_cwidth(cell)
-    blanks = " " * (width - wide)
-    return cell + blanks if left else blanks + cell
+    if cell.isascii():  # as most are: a column for each character
+        if len(cell) > width:
+            cell = cell[: width - 3] + "..."
+        return cell.rjust(width)
+    if get_cwidth(cell) > width:
+        cell = _cut(cell, width - 3) + "..."
+    return " " * (width - get_cwidth(cell)) + cell
 
 
 def _cut(cell: str, width: int) -> str:

@@ -61,6 +61,13 @@ class JobFolder:
         told: Mapping[str, Any] = json.loads((self.path / "about.json").read_text("utf-8"))
         return told
 
+    def made_ms(self) -> int:
+        """When it was made; 0 if it is gone."""
+        try:
+            return int(self.path.stat().st_mtime * 1000)
+        except OSError:
+            return 0
+
     def settings(self) -> dict[str, Any]:
         """Settings of its worker."""
         return {

@@ -21,6 +21,8 @@ from anomaly_app.shell.job_folder import JobFolder
 
 STOP_S = 15.0
 """How long a job may take to stop; then it is killed."""
+SETTLED_MS = 60_000
+"""After which a job that does not run has not just been started."""
 RUNNING, FINISHED, CANCELED, FAILED = "RUNNING", "FINISHED", "CANCELED", "FAILED"
 
 
@@ -96,8 +98,7 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """All of them, by when they began."""
-        for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
-            folder = JobFolder(path)
+        for folder in self._folders():
             if folder.id not in self._jobs and (about := _about(folder)) is not None:
                 # That of another shell, which has gone or has let it go.
                 if about["detached"]:
@@ -166,7 +167,20 @@ class Jobs:
                 if job.process is not None and job.process.stdin is not None:
                     job.process.stdin.close()
         self._jobs.clear()
+        return gone + self._clear_up(time.time_ns() // 1_000_000)
+
+    def _clear_up(self, now_ms: int) -> list[str]:
+        """What shells have left behind that were killed; app ids of the workers."""
+        gone = []
+        for folder in self._folders():
+            about = _about(folder) or {"detached": False, "started_ms": folder.made_ms()}
+            if not about["detached"] and folder.holder() is None and now_ms - about["started_ms"] > SETTLED_MS:
+                folder.remove()
+                gone.append(folder.app_id)
         return gone
+
+    def _folders(self) -> list[JobFolder]:
+        return [JobFolder(path) for path in sorted(self._folder.iterdir())] if self._folder.is_dir() else []
 
 
 def failure(job: Job) -> str:

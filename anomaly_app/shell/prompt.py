@@ -13,6 +13,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import completion_is_selected
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.output import ColorDepth
 
 from anomaly_app.errors import AnomalyError
 from anomaly_app.jobs.show import option
@@ -43,6 +44,7 @@ def converse(shell: Shell) -> None:
         complete_while_typing=False,
         lexer=SqlLexer(),
         style=STYLE,
+        color_depth=None if shell.terminal.colour else ColorDepth.DEPTH_1_BIT,
         history=_History(private_file("sql-history")),
         key_bindings=_keys(),
     )

@@ -11,6 +11,7 @@ from anomaly_app.changes import Change
 from anomaly_app.operators import Finding
 from anomaly_app.runtime.live import LiveQuery
 from anomaly_app.shell.page import Page
+from anomaly_app.shell.remarks import Remarks
 from anomaly_app.shell.sheet import Sheet
 from anomaly_app.shell.terminal import Terminal
 from anomaly_app.shell.views import View, received
@@ -42,7 +43,7 @@ def run_live(query: LiveQuery, view: View, terminal: Terminal) -> None:
         raise KeyboardInterrupt
 
 
-def run_on_page(query: LiveQuery, sheet: Sheet, title: str, terminal: Terminal) -> None:
+def run_on_page(query: LiveQuery, sheet: Sheet, title: str, terminal: Terminal, remarks: Remarks) -> None:
     """Show what comes of a query on a page, until its reader leaves.
 
     Args:
@@ -50,18 +51,30 @@ def run_on_page(query: LiveQuery, sheet: Sheet, title: str, terminal: Terminal) 
         sheet: takes its rows.
         title: of the page.
         terminal: where it is told afterwards how many there were.
+        remarks: what is logged meanwhile stands on the page.
 
     Raises:
         AnomalyError: Kafka or the schema registry cannot be used as they should.
     """
-    page = Page(sheet, title, lambda: query.counts.words)
+    logged = ""
+
+    def told() -> str:
+        return "  ".join(filter(None, [query.counts.words, logged]))
+
+    def say(line: str) -> None:
+        nonlocal logged
+        logged = line
+        page.refresh()
+
+    page = Page(sheet, title, told)
 
     def show(findings: Sequence[Finding]) -> None:
         sheet.take([(Change(finding.change), finding.values) for finding in findings])
         page.refresh()
 
     terminal.flush()
-    stopped = asyncio.run(page.run(query.run(show)))
+    with remarks.to(say):
+        stopped = asyncio.run(page.run(query.run(show)))
     terminal.note(received(sheet.count, stopped=stopped))
     _warn(query, terminal)
 
@@ -69,7 +82,7 @@ def run_on_page(query: LiveQuery, sheet: Sheet, title: str, terminal: Terminal) 
 def _warn(query: LiveQuery, terminal: Terminal) -> None:
     told = query.counts.words
     if told:
-        terminal.note(f"[WARNING] {told}")
+        terminal.warn(told)
     terminal.flush()
 
 

@@ -30,7 +30,8 @@ from anomaly_app.settings import LoadedSettings
 from anomaly_app.shell.cells import cells_function
 from anomaly_app.shell.help import HELP
 from anomaly_app.shell.jobs import COLUMNS as JOB_COLUMNS, FAILED, Job, Jobs, failure, row_of
-from anomaly_app.shell.options import Mode, ShellOptions, check
+from anomaly_app.shell.options import KNOWN, Mode, ShellOptions, check
+from anomaly_app.shell.remarks import Remarks
 from anomaly_app.shell.running import interruptible, run_live, run_on_page
 from anomaly_app.shell.sheet import Sheet
 from anomaly_app.shell.statements import (
@@ -71,6 +72,7 @@ class Shell:
     Args:
         loaded: the settings.
         terminal: where it prints.
+        remarks: what is logged.
         json: rows are printed as JSON.
         environment: of the processes of jobs, beside that of this one.
     """
@@ -79,11 +81,12 @@ class Shell:
         self,
         loaded: LoadedSettings,
         terminal: Terminal,
+        remarks: Remarks,
         *,
         json: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.loaded, self.terminal, self._json = loaded, terminal, json
+        self.loaded, self.terminal, self._remarks, self._json = loaded, terminal, remarks, json
         settings = loaded.settings
         self.session = Session(dialect=settings.worker.dialect, function_modules=settings.functions.modules)
         self.jobs = Jobs(environment)
@@ -128,7 +131,8 @@ class Shell:
             if isinstance(first, SetOption):
                 check(first, sql)
             result = self.session.execute(sql)
-            if not isinstance(first, TELLS):
+            # What is for the shell would only be warned of in a job.
+            if not isinstance(first, TELLS) and not (isinstance(first, SetOption) and first.key in KNOWN):
                 self._script.append(piece.own)
             self._tell(first, result)
 
@@ -221,7 +225,7 @@ class Shell:
         if self.terminal.interactive and not batch and options.mode is not Mode.TABLEAU:
             changes = options.mode is Mode.CHANGELOG
             sheet = Sheet(columns, options.width, options.most_rows, changes=changes)
-            run_on_page(query, sheet, options.mode.value, self.terminal)
+            run_on_page(query, sheet, options.mode.value, self.terminal, self._remarks)
         else:
             run_live(query, self._view(columns), self.terminal)
 
@@ -289,7 +293,7 @@ class Shell:
         for warning in warnings:
             if warning not in self._told:
                 self._told.add(warning)
-                self.terminal.note(f"[WARNING] {warning}")
+                self.terminal.warn(warning)
 
     # --- jobs ---------------------------------------------------------------------------------------
 

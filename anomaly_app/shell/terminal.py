@@ -26,6 +26,10 @@ class Terminal:
         """A remark about it."""
         self._aside(line, "2")
 
+    def warn(self, line: str) -> None:
+        """A remark that one should read."""
+        self._aside(f"[WARNING] {line}", "33")
+
     def error(self, text: str) -> None:
         """What went wrong."""
         self._aside(f"[ERROR] {text}", "31")

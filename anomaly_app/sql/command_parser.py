@@ -36,7 +36,7 @@ REFUSED = {
     "DELETE": "a topic cannot be changed: INSERT into an 'upsert-kafka' table writes the newest row of a key",
     "LOAD": "all functions are there without modules",
     "REMOVE": "Python functions come from modules that the setting functions.modules names",
-    "STOP": "end the worker, or take the file out of worker.jobs",
+    "STOP": "end the worker, or take the file out of worker.jobs; the shell has it for its jobs",
     "TRUNCATE": "a topic cannot be changed",
     "UNLOAD": "all functions are there without modules",
     "UPDATE": "a topic cannot be changed: INSERT into an 'upsert-kafka' table writes the newest row of a key",

@@ -77,6 +77,7 @@ class Join:
         condition: of ON; None without.
         using: columns of USING; () without.
         natural: NATURAL was said.
+        unwanted: of the left, and of the right: WHERE leaves out rows that meet none. The parser does not know that.
     """
 
     span: Span
@@ -86,6 +87,7 @@ class Join:
     condition: Node | None
     using: tuple[str, ...] = ()
     natural: bool = False
+    unwanted: tuple[bool, bool] = (False, False)
 
 
 FromItem: TypeAlias = TableRef | Subquery | Unnest | Join

@@ -10,17 +10,21 @@ journal that the checkpoint counts is applied after a crash; another one is thro
 The key of an entry begins with the name of its owner: the fingerprint of the query that it is state of. The checkpoint
 names the owners as of then, so that what a query of another version of the job has left is never taken for state: it
 was not kept up with the rows since. It is deleted when a checkpoint no longer names its owner, never before.
+
+Entries of stores of values by key (:mod:`anomaly_app.keyed`) are not read when a partition begins, but one by one, when
+a row of their key comes. They stand together behind the other entries of their owner, and are passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from rocksdict import WriteBatch
 
 from anomaly_app.errors import StateError
+from anomaly_app.graph.operator import KEYED
 from anomaly_app.jobs.checkpoint import Checkpoint
 
 CHECKPOINT = b"\0checkpoint"
@@ -89,20 +93,68 @@ class StateTable:
         stored: Stored | None = None
         entries: dict[bytes, bytes] = {}
         journal: dict[bytes, bytes] = {}
-        for key, value in store._db_for_partition(partition).items():
+        at = store._db_for_partition(partition).iter()
+        at.seek_to_first()
+        while at.valid():
+            key = at.key()
+            if is_keyed(key):
+                at.seek(_behind_stores(owner(key)))
+                continue
             if key == CHECKPOINT:
-                stored = decode(value)
+                stored = decode(at.value())
             elif key.startswith(JOURNAL):
-                journal[key] = value
+                journal[key] = at.value()
             elif key != store.offset_key:
-                entries[key] = value
+                entries[key] = at.value()
+            at.next()
         settle = self._settle(stored, entries, journal)
         stored = msgspec.structs.replace(stored, journal=0) if stored is not None else None
         owned = {name.encode() for name in stored.queries} if stored is not None else set()
         dead = [key for key in entries if owner(key) not in owned]
         for key in dead:
             del entries[key]
+        dead += self._stores_of_others(partition, owned)
+        dead += [key for key, value in settle if value is not None and is_keyed(key) and owner(key) not in owned]
         return stored, entries, [*settle, *((key, None) for key in dead)]
+
+    def left_behind(self, partition: int, entries: Iterable[bytes], owners: Collection[bytes]) -> list[bytes]:
+        """Keys of all entries whose owner is none of these, those of stores among them.
+
+        Args:
+            partition: whose.
+            entries: keys of those that :meth:`read` gave.
+            owners: queries of the job.
+        """
+        return [key for key in entries if owner(key) not in owners] + self._stores_of_others(partition, owners)
+
+    def _stores_of_others(self, partition: int, owners: Collection[bytes]) -> list[bytes]:
+        """Keys of the entries of stores whose owner is none of these."""
+        found: list[bytes] = []
+        at = self._table.data._db_for_partition(partition).iter()
+        at.seek_to_first()
+        while at.valid():
+            key = at.key()
+            name = owner(key)
+            first = name + b"\0" + KEYED
+            if is_keyed(key):
+                if name in owners:
+                    at.seek(_behind_stores(name))
+                    continue
+                found.append(key)
+            elif not key.startswith(b"\0") and key < first:
+                at.seek(first)
+                continue
+            at.next()
+        return found
+
+    def backing(self, partition: int, prefix: bytes) -> StoredValues:
+        """The values of a store that are not in memory.
+
+        Args:
+            partition: whose.
+            prefix: what the keys of its entries begin with.
+        """
+        return StoredValues(self._table.data, partition, prefix)
 
     @staticmethod
     def _settle(
@@ -115,6 +167,8 @@ class StateTable:
         if stored is not None and stored.journal:
             changes = [unpack(journal[_journal_key(number)]) for number in range(stored.journal)]
             for key, value_ in changes:
+                if is_keyed(key):
+                    continue  # it is looked up where it stands then
                 if value_ is None:
                     entries.pop(key, None)
                 else:
@@ -134,6 +188,40 @@ class StateTable:
                 batch.put(key, value)
         batch.put(store.offset_key, b"%d" % changelog_offset)
         store._db_for_partition(partition).write(batch)
+
+
+class StoredValues:
+    """Values of a store that are not in memory: a :class:`~anomaly_app.keyed.Backing`.
+
+    Args:
+        data: the Faust store of the table.
+        partition: whose.
+        prefix: what the keys of its entries begin with.
+    """
+
+    def __init__(self, data: Any, partition: int, prefix: bytes) -> None:
+        self._data, self._partition, self._prefix = data, partition, prefix
+
+    def get_many(self, names: Sequence[bytes]) -> Sequence[bytes | None]:
+        """What stands under each name; None for nothing."""
+        prefix = self._prefix
+        found: Sequence[bytes | None] = self._data._db_for_partition(self._partition).get([prefix + n for n in names])
+        return found
+
+    def scan(self, behind: bytes, most: int) -> Sequence[tuple[bytes, bytes]]:
+        """The first entries, in order of their names, behind a name."""
+        prefix, length = self._prefix, len(self._prefix)
+        at = self._data._db_for_partition(self._partition).iter()
+        at.seek(prefix + behind)
+        found: list[tuple[bytes, bytes]] = []
+        while len(found) < most and at.valid():
+            key = at.key()
+            if not key.startswith(prefix):
+                break
+            if key[length:] > behind:
+                found.append((key[length:], at.value()))
+            at.next()
+        return found
 
 
 def steps(stored: Stored, changes: Entries) -> list[Entries]:
@@ -163,6 +251,22 @@ def owner(key: bytes) -> bytes:
         b'8a3f'
     """
     return key.partition(b"\0")[0]
+
+
+def is_keyed(key: bytes) -> bool:
+    r"""Whether an entry is that of a store, which is not read as a whole.
+
+    Example:
+        >>> is_keyed(b"8a3f\0\x7f\0\0\0hann"), is_keyed(b"8a3f\0\0\0kann")
+        (True, False)
+    """
+    place = key.find(b"\0")
+    return place > 0 and key.startswith(KEYED, place + 1)
+
+
+def _behind_stores(name: bytes) -> bytes:
+    """Where the entries of an owner's stores end."""
+    return name + b"\0" + bytes([KEYED[0] + 1])
 
 
 def _journal_key(number: int) -> bytes:

@@ -1,11 +1,22 @@
 """Status, metrics, alerts and a live page over HTTP."""
 
-from anomaly_app.status import AlertFeed, JobStatus, PartitionStatus, QueryStatus, Subscription, WorkerStatus
+from anomaly_app.status import (
+    AlertFeed,
+    GraphStatus,
+    JobStatus,
+    NodeStatus,
+    PartitionStatus,
+    QueryStatus,
+    Subscription,
+    WorkerStatus,
+)
 from anomaly_app.web.server import WebServer, routes, serve
 
 __all__ = [
     "AlertFeed",
+    "GraphStatus",
     "JobStatus",
+    "NodeStatus",
     "PartitionStatus",
     "QueryStatus",
     "Subscription",

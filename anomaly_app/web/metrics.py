@@ -21,6 +21,9 @@ _PARTITION = ("job", "query", "topic", "partition", "stage")
 """Names of people's own: ``topic`` is the source. ``stage`` is ``repartition`` behind a repartition topic, else
 ``source``; where rows pass both, each stage counts them."""
 
+_NODE = ("job", "query", "node", "title")
+"""Nodes are numbered as ``EXPLAIN`` does it."""
+
 
 class StatusCollector(Collector):
     """Reads the status when it is scraped; keeps nothing.
@@ -35,6 +38,7 @@ class StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics."""
         yield from self._partitions()
+        yield from self._nodes()
         alerts = CounterMetricFamily("anomaly_alerts", "Alerts raised", labels=("job", "query"))
         info = GaugeMetricFamily("anomaly_job_info", "Jobs that run, always 1", labels=("job", "version"))
         held = GaugeMetricFamily("anomaly_lookup_rows", "Rows of tables that are looked up in", labels=("job", "table"))
@@ -74,6 +78,25 @@ class StatusCollector(Collector):
                 watermark.add_metric(labels, status.watermark_ms / 1_000)
         yield lag
         yield buffered
+        yield watermark
+
+    def _nodes(self) -> Iterator[Metric]:
+        rows = CounterMetricFamily("anomaly_node_rows", "Rows that a node of a query has given out", labels=_NODE)
+        late = CounterMetricFamily("anomaly_node_late_rows", "Rows that came too late for a node", labels=_NODE)
+        watermark = GaugeMetricFamily(
+            "anomaly_node_watermark_timestamp_seconds",
+            "Event time up to which what a node gives is complete",
+            labels=_NODE,
+        )
+        for graph in self._status.graphs():
+            for node in graph.nodes:
+                labels = (graph.job, graph.query, node.id, node.title)
+                rows.add_metric(labels, node.rows)
+                late.add_metric(labels, node.late)
+                if node.watermark_ms is not None:
+                    watermark.add_metric(labels, node.watermark_ms / 1_000)
+        yield rows
+        yield late
         yield watermark
 
 

@@ -58,6 +58,7 @@ class Handlers:
             web.get("/static/{name}", self.static),
             web.get("/api/status", self.worker),
             web.get("/api/jobs", self.jobs),
+            web.get("/api/graph", self.graph),
             web.get("/api/alerts", self.alerts),
             web.get("/api/alerts/stream", self.stream),
             web.get("/health", self.health),
@@ -111,6 +112,10 @@ class Handlers:
     async def jobs(self, request: web.Request) -> web.Response:
         """Jobs and their queries."""
         return _json({"jobs": self._status.jobs()})
+
+    async def graph(self, request: web.Request) -> web.Response:
+        """The graph of each query, with what passes through its nodes."""
+        return _json({"graphs": self._status.graphs()})
 
     async def alerts(self, request: web.Request) -> web.Response:
         """The latest alerts, newest first; ``?limit=`` of 1 to 1,000."""

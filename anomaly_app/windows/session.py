@@ -33,7 +33,8 @@ class SessionOperator(WindowOperator):
         """Other sessions that changed, by key and the time that names them."""
         self._stored: dict[tuple[Any, int], Stored] = {}
         """Of each session, by key and the time that names it."""
-        self._ended: list[tuple[Any, Group]] = []
+        self._ended: list[tuple[int, int, int, Any, Group]] = []
+        """Sessions to be given out: end and position of the last row, a number, key and session."""
         self._deleted: Entries = []
         self._timers: list[tuple[int, int, Any]] = []
         self._timed: dict[Any, int] = {}
@@ -90,9 +91,9 @@ class SessionOperator(WindowOperator):
         if not self._ended:
             return []
         ended, self._ended = self._ended, []
-        ended.sort(key=lambda one: (one[1][HIGH], one[1][LAST][POSITION]))
+        ended.sort()  # the number keeps keys from being compared
         found: list[Finding] = []
-        for key, group in ended:
+        for _, _, _, key, group in ended:
             self.give_out(found, key, group, group[LOW], group[HIGH] + self._gap, 0)
         return found
 
@@ -137,22 +138,27 @@ class SessionOperator(WindowOperator):
         """The session of a row that does not just go on with the latest of its key, or is the first to change it."""
         time = row[TIME]
         sessions = self._open.get(key)
-        if sessions:
-            group = sessions[-1]
-            # Rows in front of it may be about an earlier one, too.
-            if group[LOW] - (self._gap if len(sessions) == 1 else 0) <= time <= group[HIGH] + self._gap:
-                if self._others:
-                    self._others.pop((key, group[START]), None)
-                self._dirty[key] = group
-                if time > group[HIGH]:
-                    group[HIGH] = time
-                elif time < group[LOW]:
-                    group[LOW] = time
-                return group
+        if sessions is None:
+            if not self.room(row):
+                return None
+            group = self._dirty[key] = self._fresh(row, time)
+            sessions = self._open[key] = [group]
+            self._set_timer(key, sessions)
+            return group
+        group = sessions[-1]
+        # Rows in front of it may be about an earlier one, too.
+        if group[LOW] - (self._gap if len(sessions) == 1 else 0) <= time <= group[HIGH] + self._gap:
+            if self._others:
+                self._others.pop((key, group[START]), None)
+            self._dirty[key] = group
+            if time > group[HIGH]:
+                group[HIGH] = time
+            elif time < group[LOW]:
+                group[LOW] = time
+            return group
         touched = self._touched(key, time)
         if touched:
             group = touched[0]
-            sessions = self._open[key]
             for other in touched[1:]:
                 self.program.merge(group, other)
                 sessions.remove(other)
@@ -161,13 +167,9 @@ class SessionOperator(WindowOperator):
         else:
             if not self.room(row):
                 return None
-            group = self.program.fresh()
-            group[START] = group[LOW] = group[HIGH] = time
-            group[LAST] = row
-            sessions = self._open.setdefault(key, [])
+            group = self._fresh(row, time)
             sessions.append(group)
-            if len(sessions) > 1:
-                sessions.sort(key=lambda group: int(group[LOW]))
+            sessions.sort(key=lambda group: int(group[LOW]))
         latest = self._dirty.get(key)
         if latest is not None and latest is not sessions[-1]:
             self._others[key, latest[START]] = self._dirty.pop(key)
@@ -179,11 +181,18 @@ class SessionOperator(WindowOperator):
             self._others[key, group[START]] = group
         return group
 
+    def _fresh(self, row: Row, time: int) -> Group:
+        """A session of one row, which is still to be added up."""
+        group = self.program.fresh()
+        group[START] = group[LOW] = group[HIGH] = time
+        group[LAST] = row
+        return group
+
     # --- sessions out ---------------------------------------------------------------------------------
 
     def _close_until(self, limit: int) -> None:
         """Close the sessions that end at or before this time."""
-        timers, gap = self._timers, self._gap
+        timers, gap, ended = self._timers, self._gap, self._ended
         while timers and timers[0][0] <= limit:
             due, _, key = heapq.heappop(timers)
             if self._timed.get(key) != due:
@@ -195,7 +204,7 @@ class SessionOperator(WindowOperator):
             # Each session ends behind all earlier ones of its key.
             while sessions and sessions[0][HIGH] + gap <= limit:
                 group = sessions.pop(0)
-                self._ended.append((key, group))
+                ended.append((group[HIGH], group[LAST][POSITION], len(ended), key, group))
                 self._forget(key, group)
             if sessions:
                 self._set_timer(key, sessions)
@@ -207,8 +216,9 @@ class SessionOperator(WindowOperator):
         self.groups_held -= 1
         if self._dirty.get(key) is group:
             del self._dirty[key]
-        self._others.pop((key, group[START]), None)
-        stored = self._stored.pop((key, group[START]), None)
+        if self._others:
+            self._others.pop((key, group[START]), None)
+        stored = self._stored.pop((key, group[START]), None) if self._stored else None
         if stored is not None:
             self._deleted += self.codec.delete(group[START], key, stored)
 

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from fake_worker import FakeWorker, make_alert, make_partition
+from fake_worker import FakeWorker, make_alert, make_graph, make_partition
 
 from anomaly_app.web import WebServer, serve
 
@@ -150,6 +151,9 @@ async def test_an_alert_appears_with_its_explanation(browser: Browser, worker: F
 
 async def test_hostile_text_stays_text(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
     worker.assigned = [make_partition(0, topic=HOSTILE)]
+    graph = make_graph()
+    node = msgspec.structs.replace(graph.nodes[0], title=HOSTILE)
+    worker.drawn = [msgspec.structs.replace(graph, job=HOSTILE, query=HOSTILE, nodes=(node, *graph.nodes[1:]))]
     await browser.do("open", url=web.url)
     row = make_alert(1).rows[0]
     worker.feed.publish(
@@ -164,10 +168,47 @@ async def test_hostile_text_stays_text(browser: Browser, worker: FakeWorker, web
     )
     await browser.do("wait", selector=".explanation", text=HOSTILE)
     await browser.do("wait", selector="#partitions td", text=HOSTILE)
+    await browser.do("wait", selector="#graphs .graph-head", text=HOSTILE)
     await browser.do("click", selector="#alerts summary")
     await browser.do("wait", selector="#alerts details th", text=HOSTILE)
     assert await browser.do("evaluate", script="window.hacked ?? null") is None
     assert await browser.do("evaluate", script="document.querySelectorAll('main img, main script').length") == 0
+    assert (await browser.do("seen"))["errors"] == []
+
+
+async def test_the_graph_of_a_query_with_what_passes_through_it(
+    browser: Browser, worker: FakeWorker, web: WebServer
+) -> None:
+    worker.drawn = [make_graph(n2=3)]
+    await browser.do("open", url=web.url)
+    await browser.do("wait", selector="#graphs .graph-head", text="unusual_sales, busy")
+    shown = "[node.dataset.id, ...[...node.querySelectorAll('text')].map(text => text.textContent)]"
+    texts = f"[...document.querySelectorAll('#graphs .node')].map(node => {shown})"
+    nodes = {node[0]: node[1:] for node in await browser.do("evaluate", script=texts)}
+    assert nodes["source 1"] == ["sales", "600 rows/s, 6,000 in all", "complete up to 14:07:02", "lag 7"]
+    assert nodes["2"][0] == "Aggregate windows of 10 s…" and nodes["2"][4] == "3 late"
+    assert nodes["2"][2:4] == ["complete up to 14:06:52", "10 s behind the source"]
+    assert nodes["4"][1:] == ["100 rows/s, 1,000 in all", "complete up to 14:06:52", "10 s behind the source"]
+    edges = "document.querySelectorAll('#graphs .edge').length"
+    assert await browser.do("evaluate", script=edges) == 6
+    # Each box stands to the right of those that it reads, and none on another one.
+    boxes = (
+        "[...document.querySelectorAll('#graphs .node rect')].map(rect => rect.getBoundingClientRect())"
+        ".map(box => [box.left, box.top, box.right, box.bottom])"
+    )
+    placed = await browser.do("evaluate", script=boxes)
+    assert all(placed[n][2] <= placed[m][0] for n, m in [(0, 1), (1, 2), (2, 3), (2, 4), (3, 5), (4, 5)])
+    assert placed[3][3] <= placed[4][1], "side by side"
+    wide = (
+        "[...document.querySelectorAll('#graphs .node')].filter(node => [...node.querySelectorAll('text')].some("
+        "text => text.getBBox().x + text.getBBox().width > node.querySelector('rect').getBBox().width)).length"
+    )
+    assert await browser.do("evaluate", script=wide) == 0, "words stay inside"
+    scrolled = "document.querySelector('#graphs .scroll').scrollLeft"
+    await browser.do("evaluate", script=f"{scrolled} = 150")
+    worker.drawn = [make_graph(n2=4)]
+    await browser.do("wait", selector="#graphs .node .some", text="4 late")
+    assert await browser.do("evaluate", script=scrolled) == 150, "who looks on is not moved away"
     assert (await browser.do("seen"))["errors"] == []
 
 
@@ -238,6 +279,7 @@ async def test_the_page_fits(
 ) -> None:
     for number, severity in enumerate(["low", "medium", "high", "critical", "medium"]):
         worker.feed.publish(make_alert(number, severity=severity))
+    worker.drawn = [make_graph(n2=3)]
     worker.feed.publish(make_alert(9, key={"user_id": "user-with-a-long-name-" * 5}, explanation="x" * 300))
     await browser.do("look", width=width, height=height, colorScheme=scheme)
     await browser.do("open", url=web.url)

@@ -101,8 +101,15 @@ def upserts(count: int, seed: int) -> tuple[list[Sent], dict[int, int]]:
 
 
 @pytest.mark.timeout(150)
-def test_kill_9_leaves_an_upsert_table_as_an_undisturbed_run_would(servers: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broker", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_kill_9_leaves_an_upsert_table_as_an_undisturbed_run_would(
+    request: pytest.FixtureRequest, tmp_path: Path, broker: str
+) -> None:
+    given = request.getfixturevalue("servers" if broker == "embedded" else "kafka")
+    servers = given if isinstance(given, str) else given.bootstrap_servers
     run = Run(servers, tmp_path, "latest SELECT id, qty FROM stock WHERE qty > 3")
+    if not isinstance(given, str):
+        given.create_topics({run.name: 4})
     records, want = upserts(30_000, seed=3)
     slow = {"worker.batch_rows": 100, "worker.flush_interval_ms": 20}
     run.send(records[:10_000])
@@ -119,6 +126,32 @@ def test_kill_9_leaves_an_upsert_table_as_an_undisturbed_run_would(servers: str,
     assert run.left() == want
     written = run.read("latest")
     assert any(record.value is None for record in written) and len(written) < len(records)
+    assert run.read("dlq") == run.read("late") == run.read("alerts") == []
+
+
+@pytest.mark.timeout(150)
+def test_kill_9_leaves_groups_that_do_not_fit_into_memory_as_an_undisturbed_run_would(
+    servers: str, tmp_path: Path
+) -> None:
+    run = Run(servers, tmp_path, "latest SELECT id, CAST(COUNT(*) AS INT) FROM plain GROUP BY id")
+    draw, want, records = random.Random(7), dict[int, int](), []
+    for number in range(60_000):
+        id_ = draw.randrange(12_000)
+        want[id_] = want.get(id_, 0) + 1
+        records.append(Sent(None, b'{"id": %d}' % id_, 1_767_225_600_000 + number))
+    slow = {"worker.batch_rows": 200, "worker.flush_interval_ms": 20, "worker.state_mb": 1}
+    run.send(records[:20_000])
+    for kill, part in enumerate((records[20_000:40_000], records[40_000:])):
+        if kill:
+            shutil.rmtree(tmp_path / "state")  # the disk is gone too
+        with run.start(**slow) as worker:
+            worker.wait_ready()
+            before = len(run.read("latest"))
+            until(lambda before=before: len(run.read("latest")) > before, worker, f"a group before kill {kill}")
+            worker.kill()
+        run.send(part)
+    run.finish()
+    assert run.left() == want
     assert run.read("dlq") == run.read("late") == run.read("alerts") == []
 
 

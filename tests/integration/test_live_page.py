@@ -7,10 +7,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from sales_run import Broker, Run, sale_rows, status_of
+from sales_run import Broker, Run, sale_rows, status_of, until
 
 from anomaly_app.testing.broker import EmbeddedBroker
 
@@ -52,6 +53,17 @@ def test_ready_stream_and_address(broker: Broker, tmp_path: Path) -> None:
         assert alert["job"] == "live" and alert["explanation"] and alert["rows"]
         [shown] = [a for a in worker.get("/api/alerts?limit=1000")["alerts"] if a["id"] == alert["id"]]
         assert shown == alert
+
+        def nodes() -> list[dict[str, Any]]:
+            (graph,) = worker.get("/api/graph")["graphs"]
+            found: list[dict[str, Any]] = graph["nodes"]
+            return found
+
+        until(lambda: nodes()[1]["rows"] == 2_000, worker, "all rows have come through")
+        source, exchange, match = nodes()
+        assert [node["kind"] for node in (source, exchange, match)] == ["source", "exchange", "operator"]
+        assert match["inputs"] == ["exchange"] and match["title"].startswith("Match (T+? U)") and match["rows"] > 0
+        assert source["rows"] == 2_000 and source["late"] == match["late"] == 0
         begin = time.monotonic()
         assert worker.stop() == 0, worker.output
         assert time.monotonic() - begin < 10

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registry_thread import RegistryThread
 
+from anomaly_app.formats.records import RecordEncoder
+from anomaly_app.formats.registry import Registry
+from anomaly_app.jobs.tables import bind_sink
+from anomaly_app.sql import parse_statements
+from anomaly_app.sql.statements import CreateTable
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.worker import Sent, WorkerProcess, read, send
 
@@ -286,3 +292,30 @@ def test_a_live_query_of_the_shell(broker: EmbeddedBroker, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line)["row"] for line in done.stdout.splitlines()]
     assert sorted((row["n"], row["most"]) for row in rows) == [(n, (3.0, 4.0)[n % 2]) for n in range(10)]
+
+
+def test_a_compacted_topic_in_avro(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    topic, job = "in-avro", tmp_path / "job.sql"
+    broker.touch(topic, f"{topic}-thresholds")
+    table = TOPIC.format(topic=topic).replace("'json'", "'avro-confluent'")
+    job.write_text(READINGS.format(topic=topic) + table + JOINED)
+    (create,) = parse_statements(table)
+    assert isinstance(create, CreateTable)
+    sink = bind_sink(create, table, [])
+
+    async def set_them(url: str) -> None:
+        registry = Registry(url)
+        encoder = RecordEncoder(sink, registry)
+        await encoder.prepare()
+        records = [Sent(*encoder.encode(row)) for row in (("a", 9.0), ("b", 4.0), ("a", 3.0))]
+        records.append(Sent(encoder.encode(("b", 4.0))[0], None))
+        await send(broker.bootstrap_servers, sink.topic, records)
+        await registry.close()
+
+    with RegistryThread() as registry:
+        asyncio.run(set_them(registry.url))
+        put(broker, topic, 0, 100)
+        given = {**settings(broker, topic, tmp_path), "registry.url": registry.url}
+        with WorkerProcess(given, job, options=["--bounded"]) as worker:
+            assert worker.wait() == 0, worker.output
+    assert sorted((row["n"], row["most"]) for row in alarms(broker, topic)) == [(n, 3.0) for n in range(0, 100, 2)]

@@ -15,8 +15,9 @@ from hypothesis import given, settings, strategies as st
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.keyed import Room
-from anomaly_app.operators import MAX_WATERMARK
-from anomaly_app.schema import DOUBLE, INT, STRING, Changelog, Column, Schema
+from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.schema import DOUBLE, INT, STRING, TIMESTAMP_3, Changelog, Column, Schema
+from anomaly_app.testing.contract import cut_into
 
 COLUMNS = (Column("k", STRING), Column("v", INT), Column("d", DOUBLE), Column("s", STRING))
 APPEND = Schema(COLUMNS)
@@ -313,3 +314,48 @@ def test_groups_are_those_of_the_rows_that_are_there(
             operator = disk.restored(create, backed)
     step()
     assert +told == Counter(map(hashable, evaluate(there, changing, log)))
+
+
+TIMED = Schema((Column("k", STRING), Column("v", INT), Column("ts", TIMESTAMP_3)), "ts", 5)
+EVENTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 12)), max_size=40)
+
+
+@given(events=EVENTS, cuts=st.sets(st.integers(0, 40)), crashes=st.sets(st.integers(0, 40)), backed=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_groups_that_expire_do_so_between_the_same_rows_whatever_the_batches(
+    events: list[tuple[str, int, int]], cuts: set[int], crashes: set[int], backed: bool
+) -> None:
+    sql = "SET 'table.exec.state.ttl' = '20 ms'; SELECT k, SUM(v) AS s, COUNT(DISTINCT v) AS d FROM t GROUP BY k"
+    bound = bind_text(sql, {"t": TIMED})
+    rows, time = [], 1_000
+    for position, (key, value, step) in enumerate(events):
+        time += step
+        at = time - (7 if value > 7 else 0)  # some rows are late
+        rows.append((at, position, *[{"k": key, "v": value, "ts": at}[c.name] for c in bound.layout.columns]))
+    left: Counter[Record] = Counter()
+    groups: dict[str, tuple[int, list[int]]] = {}
+    watermark = MIN_WATERMARK
+    for (key, value, _), row in zip(events, rows, strict=True):
+        now = max(row[0], watermark)
+        used, values = groups.get(key, (now, []))
+        if now - used > 20:
+            values = []
+        if values:
+            left[key, sum(values), len(set(values))] -= 1
+        groups[key] = (max(used, now), [*values, value])
+        left[key, sum(values) + value, len({*values, value})] += 1
+        watermark = max(watermark, row[0] - 5)
+    disk = Disk()
+
+    def create() -> Any:
+        return bound.factory.create(bound.layout)
+
+    operator = disk.restored(create, backed)
+    told: Counter[Record] = Counter()
+    for batch in cut_into(rows, sorted(cut for cut in cuts if 0 < cut < len(rows)), 5) if rows else []:
+        applied(told, [(one.change, one.values) for one in operator.process(batch.rows, batch.watermark, batch)])
+        disk.take(operator)
+        if batch.rows[-1][1] in crashes:
+            operator = disk.restored(create, backed)
+            operator.resume(batch.watermark)
+    assert +told == +left

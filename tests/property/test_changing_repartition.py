@@ -102,7 +102,7 @@ class Downstream:
 
 
 def test_both_rows_of_an_update_have_the_place_of_its_record() -> None:
-    codec = PIPELINE.frames
+    codec = PIPELINE.feeds[0].frames
     data = codec.encode(1, 0, [(0, 7, 1, 2, 1), (0, 7, 1, 3, 2), (0, 8, 1, 3, 3)])
     rows, numbers = codec.decode(frames.decode_head(data), 4)
     assert [row[-2:] for row in rows] == [(1, 7), (1, 7), (1, 8)]

@@ -46,6 +46,9 @@ QUERIES = {
         {COUNTS.format(table="sales", time="ts", key="user_id")} a FULL JOIN
         {COUNTS.format(table="returns", time="at_time", key="customer")} b
         ON a.user_id = b.customer AND a.window_start = b.window_start AND a.window_end = b.window_end""",
+    "interval join": """SELECT a.id, b.id AS other, b.quantity FROM sales a FULL JOIN `returns` b
+        ON a.user_id = b.customer AND b.at_time BETWEEN a.ts - INTERVAL '0.040' SECOND
+        AND a.ts + INTERVAL '0.090' SECOND""",
     "union": f"SELECT id, user_id, quantity FROM {BOTH} WHERE quantity > 3",
     "first of each user": f"""SELECT id, user_id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY ts)
         AS rn FROM {BOTH}) WHERE rn = 1""",
@@ -55,8 +58,7 @@ QUERIES = {
 def make_pipeline(sql: str) -> Pipeline:
     loaded = load_settings({"worker.repartition_partitions": str(DOWNSTREAM), "worker.app_id": "app"}, environ={})
     job = bind_job(TABLES + sql, name="job", partitions=PARTITIONS)
-    counts = [PARTITIONS[one.source.topic] for one in job.plans[0].inputs]
-    return Pipeline(job, job.plans[0], loaded.settings, counts, Registries(loaded))
+    return Pipeline(job, job.plans[0], loaded.settings, PARTITIONS, Registries(loaded))
 
 
 PIPELINES = {name: make_pipeline(sql) for name, sql in QUERIES.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anomaly_app.alerts import Alert, AlertSource, UsedRow, alert_id
-from anomaly_app.web import AlertFeed, JobStatus, PartitionStatus, Subscription
+from anomaly_app.web import AlertFeed, GraphStatus, JobStatus, NodeStatus, PartitionStatus, Subscription
 
 
 class FakeWorker:
@@ -15,6 +15,7 @@ class FakeWorker:
         self.health: tuple[bool, str] = (True, "")
         self.counts: dict[str, int] = {}
         self.assigned: list[PartitionStatus] = []
+        self.drawn: list[GraphStatus] = []
 
     def ready(self) -> tuple[bool, str]:
         return self.state
@@ -54,6 +55,9 @@ class FakeWorker:
 
     def partitions(self) -> list[PartitionStatus]:
         return self.assigned
+
+    def graphs(self) -> list[GraphStatus]:
+        return self.drawn
 
     def alerts(self, limit: int) -> list[Alert]:
         return self.feed.latest(limit)
@@ -104,6 +108,34 @@ def make_alert(number: int, **changes: Any) -> Alert:
         "source": AlertSource(topic="flink.sales.records", partition=3, offset=number),
     }
     return Alert(**{**fields, **changes})
+
+
+def make_graph(**late: int) -> GraphStatus:
+    """A join of windows over two inputs; late rows by the id of the node."""
+    second = 1_752_156_422_000
+    nodes = [
+        ("source 1", "source", "sales", ()),
+        ("exchange", "exchange", "Rows by user_id", ("source 1",)),
+        ("1", "operator", "Project user_id, quantity", ("exchange",)),
+        ("2", "operator", "Aggregate windows of 10 seconds by user_id", ("1",)),
+        ("3", "operator", "Aggregate windows of 20 seconds by user_id", ("1",)),
+        ("4", "operator", "Union of 2", ("2", "3")),
+    ]
+    made = [
+        NodeStatus(
+            id=id_,
+            kind=kind,
+            title=title,
+            inputs=inputs,
+            rows=1_000 * (6 - n),
+            rows_per_s=100.0 * (6 - n),
+            lag=7 if kind != "operator" else None,
+            watermark_ms=second - 10_000 * (n > 2),
+            late=late.get(f"n{id_}", 0),
+        )
+        for n, (id_, kind, title, inputs) in enumerate(nodes)
+    ]
+    return GraphStatus(job="unusual_sales", query="busy", nodes=tuple(made))
 
 
 def make_partition(number: int, **changes: Any) -> PartitionStatus:

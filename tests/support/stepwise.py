@@ -97,7 +97,7 @@ class Stepwise:
         if self.mode == "crash":
             self.operator = self._fresh()
             self.operator.restore(sorted(self.entries.items()))
-            self.operator.resume(watermark)
+            self.operator.resume_inputs([watermark] * len(self.names))
 
     def finish(self) -> list[tuple[Any, ...]]:
         """The end of all tables: the rows that are left."""

@@ -1,6 +1,8 @@
 // The live page: /api/status every two seconds, alerts by server-sent events. Rows are the input of strangers:
 // everything is shown by textContent.
 
+import { paintGraphs } from "/static/graph.js";
+
 const POLL_MS = 2000;
 const RETRY_MS = 2000;
 const PAINT_MS = 250; // a flood of alerts is painted in gulps
@@ -149,6 +151,8 @@ async function poll() {
       paintFigures();
       paintPartitions();
       paintJobs((await get("/api/jobs")).jobs);
+      paintGraphs((await get("/api/graph")).graphs, $("graphs"));
+      $("no-graphs").hidden = $("graphs").childElementCount > 0;
       found();
     } catch {
       lost();

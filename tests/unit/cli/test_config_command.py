@@ -52,3 +52,15 @@ def test_another_file_may_be_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_setting_without_value_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--set", "web.port"]) == 2
     assert "key=value" in capsys.readouterr().err
+
+
+def test_the_example_of_encryption_and_login(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
+    file, rest = page.partition("cat > secure.toml <<'END'\n")[2].split("END\n", 1)
+    secret, command = rest.splitlines()[:2]
+    Path("secure.toml").write_text(file)
+    assert secret == "echo secret > password.txt"
+    Path("password.txt").write_text("secret\n")
+    assert main(command.split()[1:]) == 0
+    out = capsys.readouterr().out
+    assert "secure.toml, file password.txt" in out and "SCRAM-SHA-512" in out

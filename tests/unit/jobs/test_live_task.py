@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from anomaly_app import Rows, query
 from anomaly_app.batch import schema_of
+from anomaly_app.changes import rows_left
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
-from anomaly_app.operators import Layout
+from anomaly_app.operators import Finding, Layout
+from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
+from anomaly_app.schema import Changelog
 
 COLUMNS = [("k", "STRING"), ("v", "INT"), ("ts", "TIMESTAMP(3)")]
 PATTERN = """SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.v AS a, B.v AS b
@@ -25,6 +29,10 @@ SELF = """SELECT a.k, a.v, b.n FROM
     (SELECT window_start, window_end, COUNT(*) AS n FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' SECOND))
      GROUP BY window_start, window_end) b
     ON a.window_start = b.window_start AND a.window_end = b.window_end"""
+
+GROUPS = "SELECT k, COUNT(*) AS n, AVG(v) AS a FROM t GROUP BY k"
+WITH_AVERAGE = """SELECT s.k, s.v, u.a FROM t s JOIN (SELECT k, AVG(v) AS a FROM t GROUP BY k) u ON s.k = u.k
+    WHERE s.v > u.a * 1.5"""
 
 
 def _rows(count: int, seed: int = 1) -> list[tuple[str, int, int]]:
@@ -61,7 +69,11 @@ def _live(sql: str, rows: Sequence[tuple[str, int, int]], partitions: int, batch
     task.finish()
     output = task.take()
     assert not output.late and not output.problems
-    return sorted(finding.values for _, finding in found + output.findings)
+    return _left(found + output.findings)
+
+
+def _left(findings: Sequence[tuple[int, Finding]]) -> list[Any]:
+    return sorted(rows_left([(finding.change, finding.values) for _, finding in findings]))
 
 
 def _expected(sql: str, rows: Sequence[tuple[str, int, int]]) -> list[Any]:
@@ -76,7 +88,10 @@ def _expected(sql: str, rows: Sequence[tuple[str, int, int]]) -> list[Any]:
     )
 
 
-@pytest.mark.parametrize("sql", [PATTERN, WINDOW, SELF], ids=["pattern", "window", "self join"])
+QUERIES = {"pattern": PATTERN, "window": WINDOW, "self": SELF, "groups": GROUPS, "average": WITH_AVERAGE}
+
+
+@pytest.mark.parametrize("sql", QUERIES.values(), ids=QUERIES)
 @pytest.mark.parametrize(("partitions", "batch"), [(1, 1), (1, 1_000), (3, 7), (5, 1_000)])
 def test_the_rows_are_those_of_query(sql: str, partitions: int, batch: int) -> None:
     rows = _rows(200)
@@ -128,7 +143,7 @@ def test_windows_over_processing_time_end_by_the_clock() -> None:
     assert [finding.values for _, finding in task.take().findings] == [(2,)]
 
 
-@pytest.mark.parametrize("sql", [PATTERN, WINDOW, SELF], ids=["pattern", "window", "self join"])
+@pytest.mark.parametrize("sql", QUERIES.values(), ids=QUERIES)
 def test_letting_go_what_a_checkpoint_would_need_changes_nothing(sql: str) -> None:
     rows = _rows(60)
     task, _ = _task(sql, _table(rows), 1)
@@ -139,4 +154,37 @@ def test_letting_go_what_a_checkpoint_would_need_changes_nothing(sql: str) -> No
         found += task.take().findings
     task.finish()
     found += task.take().findings
-    assert sorted(finding.values for _, finding in found) == _expected(sql, rows)
+    assert _left(found) == _expected(sql, rows)
+
+
+def test_both_rows_of_an_update_come_though_the_second_is_behind_the_watermark() -> None:
+    columns = [("k", "STRING"), ("ts", "TIMESTAMP(3)")]
+    given = replace(schema_of(Rows(columns, [], rowtime="ts")), changelog=Changelog.ALL)
+    factory = bind_text("SELECT k FROM t", {"t": given}).factory
+    task = LiveTask(factory, {"t": LiveTable(given, table_layout(given, given.columns), (0,))})
+    # The row that goes is later than the one that comes; both stand at one offset.
+    task.process("t", 0, [(9_000, 5, "a", 9_000, 0), (9_500, 6, "a", 9_500, 1), (100, 6, "b", 100, 2)])
+    found = [(finding.change, finding.values) for _, finding in task.take().findings]
+    assert found == [(0, ("a",)), (1, ("a",)), (2, ("b",))]
+
+
+def test_both_sides_of_a_self_join_take_rows_in_one_step() -> None:
+    task, _ = _task(WITH_AVERAGE, _table([]), 1)
+    task.process("t", 0, [(0, 0, "a", 1, 0), (0, 1, "a", 1, 0), (0, 2, "a", 9, 0)])
+    assert [(finding.change, finding.values) for _, finding in task.take().findings] == [(0, ("a", 9, 3))]
+
+
+def test_a_table_that_stands_still_holds_the_other_back_until_it_is_idle() -> None:
+    table = _table([])
+    schema = schema_of(table)
+    sql = """SELECT t.v, u.v AS w FROM t JOIN u ON t.k = u.k AND u.ts BETWEEN t.ts AND t.ts + INTERVAL '1' SECOND"""
+    outer = sql.replace("JOIN", "LEFT JOIN")
+    factory = bind_text(outer, {"t": schema, "u": schema}).factory
+    tables = {name: LiveTable(schema, Layout(schema.columns), (0,)) for name in "tu"}
+    task = LiveTask(factory, tables)
+    task.process("t", 0, [(1_000, 0, "a", 1, 1_000), (9_000, 1, "a", 2, 9_000)])
+    assert task.take().findings == []
+    task.idle("u", 0)
+    assert [finding.values for _, finding in task.take().findings] == [(1, None)]
+    task.process("u", 0, [(9_100, 0, "a", 7, 9_100)])
+    assert [finding.values for _, finding in task.take().findings] == [(2, 7)]

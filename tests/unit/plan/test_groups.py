@@ -6,7 +6,8 @@ import pytest
 
 from anomaly_app import Rows, SqlValidationError, query
 from anomaly_app.graph.vertices import Flow
-from anomaly_app.jobs.binder import bind_text
+from anomaly_app.jobs.binder import bind_job, bind_text
+from anomaly_app.plan.explain import explain_plan
 from anomaly_app.schema import INT, STRING, Column, Schema
 
 COLUMNS = [("k", "STRING"), ("v", "INT")]
@@ -132,3 +133,47 @@ def test_nan_is_one_key() -> None:
 def test_maps_are_no_keys(sql: str) -> None:
     with pytest.raises(SqlValidationError, match="a key cannot be MAP<STRING, INT>"):
         query(sql, {"t": Rows([("m", "MAP<STRING, INT>")], [])})
+
+
+JOB = """CREATE TABLE t (k STRING, v INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json');
+CREATE TABLE o (k STRING, n BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('connector' = 'upsert-kafka', 'topic' = 'o',
+  'key.format' = 'json', 'value.format' = 'json');
+{}INSERT INTO o SELECT k, COUNT(*) FROM t GROUP BY k"""
+
+
+def test_a_job_whose_state_nothing_bounds_is_warned_and_told_the_setting() -> None:
+    job = bind_job(JOB.format(""), name="job")
+    what = "drops what has had no row for that long"
+    assert job.warnings == (f"line 4: groups by k are kept for ever: SET 'table.exec.state.ttl' = '7 d' {what}",)
+    assert not bind_job(JOB.format("SET 'table.exec.state.ttl' = '7 d';"), name="job").warnings
+
+
+def test_what_a_job_with_groups_does_is_told() -> None:
+    (plan,) = bind_job(JOB.format("SET 'table.exec.state.ttl' = '7 d';"), name="job").plans
+    (query,) = plan.queries
+    assert plan.partition_by == ("k",)
+    assert query.factory.description == "groups by k"
+    assert query.factory.words[-1] == "gives one row for each k, and what becomes of it as rows come"
+    assert query.factory.state == (
+        "numbers for each group, grows with the keys; a group is dropped 7 days after its last row"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sql", "kept"),
+    [
+        ("SELECT COUNT(*) AS n FROM t", ("numbers for each group", "does not grow")),
+        (
+            "SELECT COUNT(DISTINCT k) AS n FROM t",
+            ("numbers for each group, and the values of COUNT", "grows with the values"),
+        ),
+        (
+            "SELECT DISTINCT k FROM t",
+            ("which rows there are", "grows with the keys, for ever: SET 'table.exec.state.ttl' bounds it"),
+        ),
+    ],
+)
+def test_what_is_kept_is_told(sql: str, kept: tuple[str, str]) -> None:
+    plan = explain_plan(bind_text(sql, {"t": Schema((Column("k", STRING),))}).factory)
+    (node,) = [node for node in plan["nodes"] if node["node"] == "Aggregate"]
+    assert (node["state"], node["growth"]) == kept

@@ -96,6 +96,17 @@ def test_an_upsert_table_deletes_too() -> None:
     assert rows(sql, t=given) == [(1, None), (2, 2), (3, None), (4, 4)]
 
 
+def test_a_table_whose_rows_come_and_go() -> None:
+    declared = "CREATE TABLE t (k STRING, most INT, PRIMARY KEY (k) NOT ENFORCED);"
+    changes = [("a", 1), ("b", 2), ("a", 1), ("a", 5), ("b", 2)]
+    kinds = ["+I", "+I", "-U", "+U", "-D"]
+    given = Rows([("k", "STRING"), ("most", "INT")], changes, changelog="all", kinds=kinds)
+    sql = f"SELECT id, most FROM o LEFT JOIN t {AS_OF} ON o.k = t.k"
+    assert rows(declared + sql, t=given) == [(1, 5), (2, None), (3, None), (4, None)]
+    with pytest.raises(SqlValidationError, match="a lookup needs its PRIMARY KEY"):
+        rows(sql, t=given)
+
+
 def test_equal_names_are_numbered_and_a_star_has_all() -> None:
     result = query(f"SELECT * FROM o JOIN t {AS_OF} ON o.k = t.k", TABLES)
     assert [name for name, _ in result.columns] == ["id", "k", "v", "ts", "pt", "k0", "most", "kind", "rate"]
@@ -187,7 +198,8 @@ EQUAL = "a column of t that is equal to something"
         (f"CREATE VIEW w AS SELECT k, COUNT(*) AS c FROM TUMBLE(TABLE o, DESCRIPTOR(ts), INTERVAL '1' DAY) "
          f"GROUP BY k, window_start, window_end; SELECT id FROM o JOIN w {AS_OF} ON o.k = w.k",
          "w FOR", "a lookup reads a table, or a view with columns and WHERE of one"),
-        ("SELECT k FROM t FOR SYSTEM_TIME AS OF PROCTIME()", "PROCTIME()", "FOR SYSTEM_TIME AS OF"),
+        ("SELECT k FROM t FOR SYSTEM_TIME AS OF PROCTIME()", "PROCTIME()", "on the right of a JOIN"),
+        ("WITH w AS (SELECT * FROM t) SELECT k FROM w FOR SYSTEM_TIME AS OF PROCTIME()", "PROCTIME()", "of a JOIN"),
     ],
 )  # fmt: skip
 def test_errors_point(sql: str, marked: str, problem: str) -> None:
@@ -236,3 +248,10 @@ def test_explain_tells_what_is_looked_up() -> None:
     assert "Lookup join, left, t by t.k = o.k, if t.most < o.v" in explain_text(bound.factory)
     assert bound.factory.words[1] == "adds each row that t has at that moment with t.k = o.k, or NULLs"
     assert bound.factory.partition_by is None
+
+
+def test_a_table_without_versions_is_sent_here() -> None:
+    with pytest.raises(
+        SqlValidationError, match=r"latest rows of any table are joined FOR SYSTEM_TIME AS OF PROCTIME\(\)"
+    ):
+        rows("SELECT id FROM o JOIN t FOR SYSTEM_TIME AS OF o.ts ON o.k = t.k")

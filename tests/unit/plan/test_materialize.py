@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
+from stepwise import Disk
 
 from anomaly_app.changes import CHANGE_COLUMN
 from anomaly_app.graph.materialize import LastOfKey, MaterializePlan
-from anomaly_app.graph.vertices import Flow
+from anomaly_app.graph.normalize import LastRow, NormalizePlan
+from anomaly_app.graph.vertices import Flow, Vertex
 from anomaly_app.jobs.binder import bind_job
+from anomaly_app.keyed import Room
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.materialize import Materialize
 from anomaly_app.schema import INT, STRING, Column
@@ -18,16 +22,19 @@ KEY, VALUE = Column("k", STRING), Column("v", INT)
 LAYOUT = Layout((KEY, VALUE, CHANGE_COLUMN))
 
 
+READS = frozenset({"k", "v", "$change"})
+
+
 def vertex() -> LastOfKey:
-    return LastOfKey(MaterializePlan(LAYOUT, frozenset({"k", "v", "$change"}), lambda row: row[COLUMNS], (KEY,)))
+    return LastOfKey(MaterializePlan(LAYOUT, READS, lambda row: row[COLUMNS], (KEY,)))
 
 
 def given(*changes: tuple[str, int, int], first: int = 0) -> list[Row]:
     return [(1_000 + n, n, *change) for n, change in enumerate(changes, first)]
 
 
-def told(one: LastOfKey, *changes: tuple[str, int, int]) -> list[tuple[str, int, int]]:
-    return [row[COLUMNS : COLUMNS + 3] for row in one.run([Flow(given(*changes), 0)]).rows]
+def told(one: Vertex, *changes: tuple[str, int, int], first: int = 0) -> list[tuple[str, int, int]]:
+    return [row[COLUMNS : COLUMNS + 3] for row in one.run([Flow(given(*changes, first=first), 0)]).rows]
 
 
 def test_the_row_before_stands_again_when_the_last_one_goes() -> None:
@@ -58,6 +65,37 @@ def test_a_row_that_was_not_there_is_counted() -> None:
     assert one.counters.counts == {"rows taken back that were not there": 2}
 
 
+def flushed(one: Vertex, entries: dict[bytes, bytes]) -> None:
+    for key, value in one.stores[0].changes():
+        entries.pop(key, None) if value is None else entries.__setitem__(key, value)
+
+
+def test_without_room_in_memory_the_same_comes_out() -> None:
+    draw = random.Random(2)
+    changes = [(draw.choice("abcdefgh"), draw.randrange(3), draw.choice([0, 2, 2, 3])) for _ in range(400)]
+    makers: list[Callable[[], Vertex]] = [
+        vertex,
+        lambda: LastRow(NormalizePlan(LAYOUT, READS, lambda row: row[COLUMNS], (KEY,))),
+    ]
+    for make in makers:
+        whole = told(make(), *changes)
+        small, entries, pieces = make(), {}, []  # type: ignore[var-annotated]
+        small.stores[0].attach(Disk(entries, b""), Room(0))
+        for number in range(0, 400, 7):
+            pieces += told(small, *changes[number : number + 7], first=number)
+            flushed(small, entries)
+        assert pieces == whole and small.stores[0].counts["read"] > 50
+
+
+def test_a_key_that_was_silent_for_too_long_is_forgotten() -> None:
+    last = LastRow(NormalizePlan(LAYOUT, READS, lambda row: row[COLUMNS], (KEY,), ttl_ms=500))
+    many = LastOfKey(MaterializePlan(LAYOUT, READS, lambda row: row[COLUMNS], (KEY,), ttl_ms=500))
+    for one, kinds in ((last, [0, 0]), (many, [2, 2])):
+        rows = [(1_000, 0, "a", 1, 2), (2_000, 1, "a", 2, 2), (2_600, 2, "a", 2, 3)]
+        found = one.run([Flow(rows, 1_000)]).rows
+        assert [row[COLUMNS + 2] for row in found] == kinds
+
+
 def test_a_restart_anywhere_goes_on() -> None:
     draw = random.Random(1)
     rows: list[tuple[str, int]] = []
@@ -73,10 +111,9 @@ def test_a_restart_anywhere_goes_on() -> None:
     one, entries = vertex(), {}  # type: ignore[var-annotated]
     for number in range(0, 300, 7):
         pieces += told(one, *changes[number : number + 7])
-        for key, value in one.changes():
-            entries.pop(key, None) if value is None else entries.__setitem__(key, value)
+        flushed(one, entries)
         one = vertex()
-        one.restore(entries.items())
+        one.stores[0].restore(entries.items())
     assert pieces == whole
 
 

@@ -27,9 +27,9 @@ JOB = """CREATE TABLE t (k STRING, n INT, v INT, w INT, ts TIMESTAMP(3), WATERMA
 def feeds() -> list[Feed]:
     loaded = load_settings({}, environ={})
     job = bind_job(JOB, name="job")
-    readers: dict[str, TableReader] = {}
+    readers: dict[tuple[str, str], TableReader] = {}
     pipelines = [Pipeline(job, plan, loaded.settings, 4, Registries(loaded), readers=readers) for plan in job.plans]
-    assert list(readers) == ["t"]
+    assert list(readers) == [("t", "t")]
     return [feed for pipeline in pipelines for feed in pipeline.feeds]
 
 

@@ -66,8 +66,7 @@ class Bounded(Stage):
 
     def __init__(self) -> None:
         pipeline: Any = SimpleNamespace(name="plan", state_table=lambda feed: "plan-state")
-        feed: Any = SimpleNamespace(idle_timeout_s=10.0)
-        super().__init__(pipeline, feed, "orders", 0, 1, 2)
+        super().__init__(pipeline, SimpleNamespace(idle_timeout_s=10.0), "orders", 0, 1, 2)
         self.time, self.processed = 0, 0
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:

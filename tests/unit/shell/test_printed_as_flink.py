@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from anomaly_app.settings import load_settings
+from anomaly_app.shell.remarks import Remarks
 from anomaly_app.shell.shell import Shell
 from anomaly_app.shell.terminal import Terminal
 
@@ -22,7 +23,7 @@ def test_a_table_looks_as_in_flink(
     statements: str, printed: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    shell = Shell(load_settings(environ={}), Terminal(interactive=False))
+    shell = Shell(load_settings(environ={}), Terminal(interactive=False), Remarks(print))
     shell.run(TABLE)
     capsys.readouterr()
     shell.run(statements)

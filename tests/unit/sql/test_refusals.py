@@ -21,7 +21,6 @@ NUMBERED = f"SELECT ROW_NUMBER() {OVER} AS r FROM t"
 
 REFUSED = [
     ("SELECT v FROM t, LATERAL TABLE(f(v))", "LATERAL", "LATERAL", "SELECT ABS(v) AS v FROM t"),
-    ("SELECT v FROM t FOR SYSTEM_TIME AS OF t.ts", "t.ts", "FOR SYSTEM_TIME AS OF", LISTED),
     ("SELECT v FROM t ORDER BY v", "v", "ORDER BY of values", "SELECT v, ts FROM t ORDER BY v LIMIT 3"),
     ("SELECT * FROM t PIVOT (SUM(v) FOR kind IN ('a'))", "PIVOT", "PIVOT",
      f"SELECT k, SUM(v) FILTER (WHERE kind = 'a') AS a {WINDOW} GROUP BY k, {BY_WINDOW}"),
@@ -75,3 +74,17 @@ def test_branches_of_a_union_are_inserts_into_one_table() -> None:
         name="job",
     )
     assert [query.sink.topic for plan in job.plans for query in plan.queries if query.sink] == ["both", "both"]
+
+
+@pytest.mark.parametrize(
+    ("hint", "name"), [("EARLY_FIRE('delay'='5s')", "EARLY_FIRE"), ("options('a'='b')", "options")]
+)
+def test_hints_that_would_change_rows_are_refused(hint: str, name: str) -> None:
+    sql = f"SELECT /*+ {hint} */ v FROM t"
+    with pytest.raises(SqlValidationError, match=f"the hint {name.upper()} is not supported: ") as caught:
+        query(sql, {"t": TABLES["t"]})
+    assert sql[caught.value.start : caught.value.end] == name
+
+
+def test_hints_for_a_planner_change_nothing() -> None:
+    assert query("SELECT /*+ BROADCAST(t) */ v FROM t", {"t": TABLES["t"]}).rows

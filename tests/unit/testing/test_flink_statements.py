@@ -39,12 +39,15 @@ def test_the_place_is_set_behind_each_kafka_table() -> None:
         "'value.avro-confluent.url' = 'http://it''s', 'scan.startup.mode' = 'earliest-offset', "
         "'scan.bounded.mode' = 'latest-offset')"
     )
-    assert found[-3] == "ALTER TABLE `u` SET ('properties.bootstrap.servers' = 'here:1')"
+    ends = "'scan.bounded.mode' = 'latest-offset'"
+    assert found[-3] == f"ALTER TABLE `u` SET ('properties.bootstrap.servers' = 'here:1', {ends})"
+    live = statements_for_flink(JOB, servers="here:1", bounded=False)
+    assert live[-3] == "ALTER TABLE `u` SET ('properties.bootstrap.servers' = 'here:1')"
 
 
 def test_options_of_the_caller_come_first() -> None:
     options = {"p": {"print-identifier": "x"}, "u": {"properties.bootstrap.servers": "there:2"}}
-    found = statements_for_flink(JOB, servers="here:1", options=options)
+    found = statements_for_flink(JOB, servers="here:1", options=options, bounded=False)
     assert "ALTER TABLE `p` SET ('print-identifier' = 'x')" in found
     assert "ALTER TABLE `u` SET ('properties.bootstrap.servers' = 'there:2')" in found
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from fake_worker import FakeWorker, make_alert, make_partition
+from fake_worker import FakeWorker, make_alert, make_graph, make_partition
 from prometheus_client.parser import text_string_to_metric_families
 
 from anomaly_app.errors import SettingsError
@@ -74,6 +74,7 @@ async def test_status_of_a_worker_without_partitions_is_unknown_not_zero(client:
 async def test_jobs(client: Client) -> None:
     (job,) = (await (await client.get("/api/jobs")).json())["jobs"]
     assert job["name"] == "unusual_sales" and job["queries"][0]["sink"] == "flink.unusual.sales.records"
+    assert job["lookups"][0]["table"] == "limits"
 
 
 async def test_alerts_come_newest_first_and_limited(client: Client, worker: FakeWorker) -> None:
@@ -137,8 +138,33 @@ async def test_metrics(client: Client, worker: FakeWorker) -> None:
     assert ("anomaly_lag_records", "4") not in samples and ("anomaly_watermark_timestamp_seconds", "4") not in samples
     assert samples["anomaly_events_total", "rows per key"] == 3
     assert samples["anomaly_alerts_total", ""] == 1
+    assert samples["anomaly_lookup_rows", ""] == 7
     assert samples["anomaly_ready", ""] == 0 and samples["anomaly_healthy", ""] == 1
     assert samples["anomaly_process_resident_memory_bytes", ""] > 0
+
+
+async def test_the_graph_of_each_query(client: Client, worker: FakeWorker) -> None:
+    worker.drawn = [make_graph(n2=3)]
+    (graph,) = (await (await client.get("/api/graph")).json())["graphs"]
+    assert (graph["job"], graph["query"]) == ("unusual_sales", "busy")
+    assert [node["inputs"] for node in graph["nodes"]] == [[], ["source 1"], ["exchange"], ["1"], ["1"], ["2", "3"]]
+    assert graph["nodes"][3]["late"] == 3 and graph["nodes"][3]["lag"] is None and graph["nodes"][0]["lag"] == 7
+
+
+async def test_metrics_of_nodes(client: Client, worker: FakeWorker) -> None:
+    worker.drawn = [make_graph(n2=3)]
+    text = await (await client.get("/metrics")).text()
+    samples = {
+        (sample.name, sample.labels["node"]): (sample.value, sample.labels["title"])
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("anomaly_node_")
+    }
+    title = "Aggregate windows of 10 seconds by user_id"
+    assert samples["anomaly_node_rows_total", "2"] == (3_000, title)
+    assert samples["anomaly_node_late_rows_total", "2"] == (3, title)
+    assert samples["anomaly_node_watermark_timestamp_seconds", "2"] == (1_752_156_412, title)
+    assert samples["anomaly_node_rows_total", "source 1"] == (6_000, "sales")
 
 
 async def test_metrics_are_labelled_by_names_of_peoples_own(client: Client, worker: FakeWorker) -> None:
