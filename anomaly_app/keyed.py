@@ -1,21 +1,20 @@
 """Values by key that outgrow memory: those in use live as objects, the others are bytes somewhere else.
 
-In memory, as in :func:`~anomaly_app.query`, all values live. On a worker a :class:`Backing` is attached, which has what
-was flushed; a value is read from it when a row of its key comes, and let go when there is no room and nothing of it is
-unsaved. Who owns the values reads :attr:`KeyedState.live` in its own loops, as a plain dict, after one
-:meth:`KeyedState.prefetch` for a batch.
+In memory, as in :func:`~anomaly_app.query`, all values live. On a worker a :class:`~anomaly_app.room.Backing` is
+attached, which has what was flushed; a value is read from it when a row of its key comes, and let go when there is no
+room and nothing of it is unsaved. Who owns the values reads :attr:`KeyedState.live` in its own loops, as a plain dict,
+after one :meth:`KeyedState.prefetch` for a batch.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from anomaly_app.errors import StateError
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
 from anomaly_app.patterns.state import KeyCodec
+from anomaly_app.room import SLOTS, Backing, Room, size_in_memory
 from anomaly_app.schema import NAN, Column
 
 V = TypeVar("V")
@@ -34,18 +33,6 @@ SWEPT_AT_ONCE = 20_000
 """Stored values looked at in one flush."""
 SAMPLE = 32
 """One of so many values is measured, to know how much memory a stored byte takes when it lives."""
-
-
-class Backing(Protocol):
-    """Where values are that do not live: what was flushed, by name."""
-
-    def get_many(self, names: Sequence[bytes]) -> Sequence[bytes | None]:
-        """What stands under each name; None for nothing."""
-        ...
-
-    def scan(self, behind: bytes, most: int) -> Sequence[tuple[bytes, bytes]]:
-        """The first entries, in order of their names, behind a name."""
-        ...
 
 
 class ValueCodec(Generic[V]):
@@ -87,32 +74,6 @@ class ValueCodec(Generic[V]):
     def was_used_at(self, data: bytes) -> int:
         """The same, of what :meth:`encode` gave."""
         return UNKNOWN
-
-
-class Room:
-    """How much memory the values of some states may take together; those of one worker share one.
-
-    Args:
-        most: bytes, as they are estimated: one value of many is measured.
-
-    Example:
-        >>> Room(256 << 20).most
-        268435456
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.taken = 0.0
-        self.sharers = 0
-
-    def give(self, taken: float) -> float:
-        """Bytes that a state which takes so many should give back; 0 for none."""
-        over = self.taken - self.most
-        if over <= 0:
-            return 0.0
-        fair = self.most / max(1, self.sharers)
-        # Somewhat more than needed, so that it is not asked for with every batch.
-        return max(0.0, min(over + self.most / 16, taken - fair))
 
 
 class KeyedState(Generic[V]):
@@ -380,7 +341,7 @@ class KeyedState(Generic[V]):
         self._weight += more
         first, self._passed = -self._passed % SAMPLE, self._passed + len(values)
         for key, value, weight in values[first::SAMPLE]:
-            self._measured += size_in_memory(key) + size_in_memory(value) + _SLOTS
+            self._measured += size_in_memory(key) + size_in_memory(value) + SLOTS
             self._sampled += weight
 
     def _let_go(self) -> None:
@@ -409,33 +370,6 @@ class KeyedState(Generic[V]):
         self.counts["let go"] += len(chosen)
         room.taken -= self._bytes - self._weight * per_byte
         self._bytes = self._weight * per_byte
-
-
-_SLOTS = 200
-"""Bytes of the places of a key in the dicts of a state, which are at most half full."""
-
-
-MEASURED = 64
-"""Elements of a collection that are measured; the others count as much."""
-
-
-def size_in_memory(value: Any) -> int:
-    """Bytes that a value takes, with all that it holds, about; what is shared with others counts, too.
-
-    Example:
-        >>> size_in_memory([1_000, "ann"]) >= size_in_memory(1_000) + size_in_memory("ann")
-        True
-    """
-    size = sys.getsizeof(value)
-    if isinstance(value, (str, bytes, int, float)) or value is None:
-        return size
-    if isinstance(value, (dict, list, tuple, set, frozenset)):
-        some: list[Any] = list(islice(value.items() if isinstance(value, dict) else value, MEASURED))
-        held = sum(map(size_in_memory, (part for pair in some for part in pair) if isinstance(value, dict) else some))
-        return size + (held * len(value) // len(some) if some else 0)
-    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-    own = [getattr(value, name) for name in slots if hasattr(value, name)]
-    return size + sum(map(size_in_memory, [*own, *getattr(value, "__dict__", {}).values()]))
 
 
 def _part(name: bytes, number: int) -> bytes:

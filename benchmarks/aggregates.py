@@ -34,8 +34,8 @@ from rocksdict import Options, Rdict, WriteBatch
 
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
-from anomaly_app.keyed import Room
 from anomaly_app.operators import Row
+from anomaly_app.room import Room
 from anomaly_app.schema import INT, STRING, Changelog, Column, Schema
 from anomaly_app.tables.state import WRITE_BUFFER
 

@@ -11,9 +11,9 @@ from anomaly_app.graph.aggregate import AggregatePlan, ChangingGroups
 from anomaly_app.graph.changing_windows import ChangingWindows, ChangingWindowsPlan
 from anomaly_app.graph.vertices import Expand, origin_of
 from anomaly_app.operators import COLUMNS, TIME, Layout, Row
+from anomaly_app.plan.aggregate_calls import add_to
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, row_codes
-from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
 from anomaly_app.plan.nodes import Calc, Node, WindowAggregate
 from anomaly_app.schema import APPROXIMATE, CHANGE, NAN

@@ -26,6 +26,7 @@ from anomaly_app.plan import (
     versioned,
     windowing,
 )
+from anomaly_app.plan.aggregate_calls import has_aggregates, is_aggregate
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
 from anomaly_app.plan.regular_join import has_queries
 from anomaly_app.plan.relation import Relation, identity
@@ -176,7 +177,7 @@ class Analyzer:
         items = self.starred(select, relation)
         calls = [*(item.expr for item in items), *([select.qualify] if select.qualify is not None else [])]
         replaced: Callable[[n.Node], n.Node] = _same
-        if select.group_by or select.having is not None or any(map(grouping.has_aggregates, calls)):
+        if select.group_by or select.having is not None or any(map(has_aggregates, calls)):
             relation, replaced = grouping.grouped(self, select, items, relation)
         elif select.window is None and select.grouping_sets is not None:
             raise self.fail(select, select.span, "GROUPING SETS need columns to group by")
@@ -443,7 +444,7 @@ def scanned(
 def _refuse_many_rows(condition: n.Node, scope: Scope) -> None:
     """Raise for what is about several rows in WHERE, which is about one."""
     for part in n.walk(condition):
-        if grouping.is_aggregate(part):
+        if is_aggregate(part):
             assert isinstance(part, n.Call)
             raise scope.fail(part, f"{part.name} cannot stand inside WHERE: HAVING is about groups")
         if isinstance(part, n.Call) and part.over is not None:

@@ -12,9 +12,9 @@ from anomaly_app.multivariate.categories import category_code
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan import stateful
+from anomaly_app.plan.aggregate_calls import add_to
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, is_everything, row_codes
-from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.nodes import Calc, Detect, Match, WindowAggregate
 from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, Column, Kind
 from anomaly_app.windows.accumulators import Accumulators

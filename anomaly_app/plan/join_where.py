@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.grouping import is_aggregate
+from anomaly_app.plan.aggregate_calls import is_aggregate
 from anomaly_app.plan.join_sides import conjunction, conjuncts
 from anomaly_app.plan.regular_join import has_queries
 from anomaly_app.plan.scope import Scope

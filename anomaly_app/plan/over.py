@@ -13,7 +13,7 @@ from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.parser import parse_expression
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.plan import detecting
-from anomaly_app.plan.grouping import OF_SOME, checked_aggregate
+from anomaly_app.plan.aggregate_calls import OF_SOME, checked_aggregate
 from anomaly_app.plan.nodes import (
     MAX_RANK,
     AggregateCall,

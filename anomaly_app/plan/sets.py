@@ -11,12 +11,12 @@ from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
-from anomaly_app.plan.groups import Copies
+from anomaly_app.plan.distinct import counted, distinct_rows
 from anomaly_app.plan.nodes import Calc, Limit, Node, Rank, Sort, SortColumn, Union, ValuesRows
 from anomaly_app.plan.relation import Relation
-from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
+from anomaly_app.plan.scope import Exact, Expression, Scope, names_of
 from anomaly_app.plan.windowing import moved
-from anomaly_app.schema import Column, DataType, Kind
+from anomaly_app.schema import Column, DataType
 from anomaly_app.sql.queries import Ordered, Select, SelectItem, SetOperation, Values
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
         types.append(type_)
     if tree.kind != "UNION":
         sides = [_converted(analyzer, side, left.names, types, tree) for side in (left, right)]
-        return _counted(analyzer, sides, tree)
+        return counted(analyzer, sides, tree)
     branches: list[Node] = []
     for side in (left, right):
         branch = _converted(analyzer, side, left.names, types, tree)
@@ -53,70 +53,7 @@ def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
         updating=next((branch.updating for branch in branches if branch.updating), ""),
         window=window, span=tree.span, text=tree.text, branches=tuple(branches),
     )  # fmt: skip
-    return union if tree.all else grouping.distinct_rows(union, tree.span, tree.text)
-
-
-def _counted(analyzer: Analyzer, sides: Sequence[Node], tree: SetOperation) -> Node:
-    """INTERSECT and EXCEPT, also with ALL: how often a row is there on either side says how often it is given."""
-    text, span, names = tree.text, tree.span, sides[0].names
-    whole = DataType(Kind.INT, nullable=False)
-    side = Column(free_name("$side", names), whole)
-    marked: list[Node] = []
-    for number, node in enumerate(sides):
-        items = (
-            *identity(node, analyzer),
-            Scope(text, (), analyzer.dialect).expression(n.Literal(span, number, whole)),
-        )
-        marked.append(
-            Calc(
-                columns=(*node.columns, side), updating=node.updating, span=span, text=text, input=node,
-                condition=None, items=items,
-            )
-        )  # fmt: skip
-    columns = tuple(
-        replace(column, type=column.type.with_nullable(column.type.nullable or other.type.nullable))
-        for column, other in zip(*(one.columns for one in sides), strict=True)
-    )
-    union = Union(
-        columns=(*columns, side), updating=next((one.updating for one in sides if one.updating), ""), span=span,
-        text=text, branches=tuple(marked),
-    )  # fmt: skip
-    groups = grouping.side_counts(analyzer, union, columns, side, tree)
-    first, second = (Exact.to(span, column) for column in groups.columns[len(columns) :])
-    zero = n.Literal(span, 0, whole)
-    scope = Scope(text, names_of(groups.columns), analyzer.dialect)
-    if not tree.all:
-        other = n.Binary(span, ">" if tree.kind == "INTERSECT" else "=", second, zero)
-        condition = scope.expression(n.Binary(span, "AND", n.Binary(span, ">", first, zero), other))
-        return _picked(analyzer, groups, columns, condition)
-    less = n.Binary(span, "<", first, second)
-    if tree.kind == "INTERSECT":
-        often = scope.expression(n.Case(span, None, ((less, first),), second))
-    else:
-        often = scope.expression(n.Case(span, None, ((less, zero),), n.Binary(span, "-", first, second)))
-    count = Column(free_name("$often", names), often.type)
-    calc = Calc(
-        columns=(*columns, count), updating=groups.updating, span=span, text=text, input=groups, condition=None,
-        items=(*identity(groups, analyzer)[: len(columns)], often),
-    )  # fmt: skip
-    copies = Copies(
-        columns=calc.columns, updating=groups.updating, span=span, text=text, input=calc, count=count.name
-    )  # fmt: skip
-    return _picked(analyzer, copies, columns, None)
-
-
-def _picked(analyzer: Analyzer, node: Node, columns: tuple[Column, ...], condition: Expression | None) -> Node:
-    """The first columns of a node."""
-    return Calc(
-        columns=columns, updating=node.updating, span=node.span, text=node.text, input=node, condition=condition,
-        items=identity(node, analyzer)[: len(columns)],
-    )  # fmt: skip
-
-
-def identity(node: Node, analyzer: Analyzer) -> tuple[Expression, ...]:
-    """The columns of a node as expressions over it."""
-    scope = Scope(node.text, names_of(node.columns), analyzer.dialect)
-    return tuple(scope.expression(Exact.to(node.span, column)) for column in node.columns)
+    return union if tree.all else distinct_rows(union, tree.span, tree.text)
 
 
 def _converted(
@@ -181,7 +118,7 @@ def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
     """SELECT DISTINCT: of rows that carry the edges of their windows, each window gives its own when it is over."""
     window = node.window
     if window is None or window.start is None or window.end is None:
-        return grouping.distinct_rows(node, select.span, select.text)
+        return distinct_rows(node, select.span, select.text)
     refs = tuple(Exact.to(select.span, column) for column in node.columns)
     items = tuple(SelectItem(ref, ref.column.name, select.span) for ref in refs)
     groups = replace(select, items=items, group_by=refs, where=None, having=None, qualify=None, distinct=False)

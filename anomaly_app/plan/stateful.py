@@ -19,9 +19,9 @@ from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan import aggregating, lookup_build, materialize
+from anomaly_app.plan.aggregate_calls import add_to
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
-from anomaly_app.plan.grouping import add_to
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.materialize import Materialize

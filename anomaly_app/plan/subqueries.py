@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan import grouping, join_where, scalar, semi_join
+from anomaly_app.plan import join_where, scalar, semi_join
+from anomaly_app.plan.aggregate_calls import has_aggregates
 from anomaly_app.plan.join_sides import conjunction, conjuncts, with_fields
 from anomaly_app.plan.regular_join import has_queries
 from anomaly_app.plan.relation import Relation
@@ -160,7 +161,7 @@ class Inside:
         select = self.select
         if select is None:
             return False
-        return bool(select.group_by) or select.having is not None or any(map(grouping.has_aggregates, self.items))
+        return bool(select.group_by) or select.having is not None or any(map(has_aggregates, self.items))
 
 
 def _opened(analyzer: Analyzer, query: QueryTree, outer: Outer) -> Inside:

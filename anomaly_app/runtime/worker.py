@@ -20,7 +20,7 @@ from anomaly_app.alerts.silence import SilenceWatch
 from anomaly_app.errors import RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job
-from anomaly_app.keyed import Room
+from anomaly_app.room import Room
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.feed import Feed

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import select
+import stat
 import sys
 from dataclasses import dataclass
 
@@ -35,8 +40,15 @@ class Terminal:
         self._aside(f"[ERROR] {text}", "31")
 
     def flush(self) -> None:
-        """Let others see it."""
+        """Let others see it.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more, even if there was nothing new to write: a query that waits for
+                rows must not outlive its reader.
+        """
         sys.stdout.flush()
+        if not self.interactive and _reader_has_gone():
+            raise BrokenPipeError(errno.EPIPE, "nobody reads the rows any more")
 
     def _aside(self, text: str, style: str) -> None:
         sys.stdout.flush()
@@ -49,3 +61,16 @@ class Terminal:
         if self.interactive:
             sys.stdout.write("\x1b[2J\x1b[H")
             sys.stdout.flush()
+
+
+def _reader_has_gone() -> bool:
+    """Whether standard output is a pipe without a reader."""
+    try:
+        number = sys.stdout.fileno()
+    except io.UnsupportedOperation:  # it is kept in memory
+        return False
+    if not stat.S_ISFIFO(os.fstat(number).st_mode):
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -191,7 +191,7 @@ class StateTable:
 
 
 class StoredValues:
-    """Values of a store that are not in memory: a :class:`~anomaly_app.keyed.Backing`.
+    """Values of a store that are not in memory: a :class:`~anomaly_app.room.Backing`.
 
     Args:
         data: the Faust store of the table.

@@ -42,6 +42,8 @@ CREATE TABLE thresholds (sensor STRING, most DOUBLE) WITH (
     'connector' = 'filesystem', 'path' = '{path}', 'format' = 'csv', 'source.monitor-interval' = '100 ms');
 """
 
+pytestmark = pytest.mark.timeout(180)  # a killed worker is a member of its group for a while
+
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedBroker]:
@@ -52,7 +54,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 def settings(broker: EmbeddedBroker, topic: str, folder: Path) -> dict[str, object]:
     return {
         "kafka.bootstrap_servers": broker.bootstrap_servers, "worker.app_id": topic,
-        "worker.data_dir": folder / "state", "alerts.topic": f"{topic}-alerts",
+        "worker.data_dir": folder / "state", "alerts.topic": f"{topic}-alerts", "kafka.session_timeout_s": 6,
     }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings, strategies as st
 
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
-from anomaly_app.keyed import Room
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.room import Room
 from anomaly_app.schema import DOUBLE, INT, STRING, TIMESTAMP_3, Changelog, Column, Schema
 from anomaly_app.testing.contract import cut_into
 

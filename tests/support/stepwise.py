@@ -10,8 +10,8 @@ from typing import Any
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
-from anomaly_app.keyed import Room
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, Row
+from anomaly_app.room import Room
 from anomaly_app.schema import Changelog
 
 Arrival = tuple[str, int, tuple[Any, ...]]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from anomaly_app.errors import StateError
-from anomaly_app.keyed import HEAD, PART, KeyedState, Room, ValueCodec, size_in_memory
+from anomaly_app.keyed import HEAD, PART, KeyedState, ValueCodec
+from anomaly_app.room import Room, size_in_memory
 from anomaly_app.schema import INT, STRING, Column
 
 KEYS = [Column("k", STRING)]
