@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from anomaly_app.alerts import AlertBuilder, encode
+from anomaly_app.graph.vertices import Flow
+from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Format, Job, Plan, Query, Source
-from anomaly_app.operators import Finding, Layout, Row
+from anomaly_app.operators import MAX_WATERMARK, Finding, Layout, Row
+from anomaly_app.plan.nodes import Scan
 from anomaly_app.schema import BIGINT, DOUBLE, INT, STRING, TIMESTAMP_3, Column, DataType, Kind, Schema
 
 UNUSUAL = "UNUSUAL_SALE.quantity > AVG(CAST(TYPICAL_SALE.quantity AS INT)) * 3"
@@ -39,6 +42,8 @@ class Factory:
     @property
     def key(self) -> Sequence[Column]:
         return [column for column in self.columns or COLUMNS if column.name in (self.partition_by or ())]
+
+    scans: Sequence[Scan] = ()
 
     def evidence(self, layout: Layout) -> Layout:
         return layout
@@ -234,3 +239,27 @@ def test_severity_and_score_come_from_the_output() -> None:
 def test_a_condition_that_cannot_be_read_alone_is_shown_as_it_is(text: str) -> None:
     alert = build(sales_factory(definitions={"TYPICAL_SALE": "", "UNUSUAL_SALE": text}), sales_finding())
     assert f"because {text}" in alert.explanation
+
+
+def test_an_alert_of_a_join_tells_both_rows_under_the_names_of_their_tables() -> None:
+    options = "WITH ('connector' = 'kafka', 'topic' = '{}', 'format' = 'json')"
+    columns = "(id INT, k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)"
+    tables = "".join(f"CREATE TABLE {name} {columns} {options.format(name)};" for name in ("o", "p"))
+    near = "x.k = y.k AND y.ts BETWEEN x.ts AND x.ts + INTERVAL '5' SECOND"
+    job = bind_job(f"{tables} SELECT x.id, y.id AS pay FROM o AS x LEFT JOIN p AS y ON {near}", name="j")
+    (plan,) = job.plans
+    (query,) = plan.queries
+    join, _ = query.factory.create_over(plan.layouts)
+    rows = [(1_000, 1, 7, "a", 2, 30), (9_000, 2, 8, "a", 2, 31)]
+    found = join.step([Flow(rows, 5_000), Flow([(2_000, 3, 70, "a", 1, 40)], 5_000)])
+    found += join.step([Flow((), MAX_WATERMARK), Flow((), MAX_WATERMARK)])
+    builder = AlertBuilder(job, plan, query)
+    alerts = [builder.build(finding, partition=0, offset=1, detected_ms=0) for finding in found]
+    told = [[(row.variable, row.offset, row.values) for row in alert.rows] for alert in alerts]
+    assert told == [
+        [("x", 30, {"id": 7, "k": "a"}), ("y", 40, {"id": 70, "k": "a"})],
+        [("x", 31, {"id": 8, "k": "a"})],
+    ]
+    assert alerts[0].explanation.endswith(
+        "id 7, pay 70. Rule: interval join, left, by k, ts0 from ts to ts + 5 seconds."
+    )
