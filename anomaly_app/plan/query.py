@@ -30,6 +30,7 @@ class PlannedQuery:
         limits: on what its operators may hold.
         ttl_ms: after which the state of silent keys may be dropped; None for never.
         into: of an INSERT.
+        joint: its rows come through a topic that it shares with others: nothing is read again.
 
     Raises:
         SqlValidationError: a node is not supported.
@@ -40,6 +41,7 @@ class PlannedQuery:
     limits: Limits | None = None
     ttl_ms: int | None = None
     into: Into | None = None
+    joint: bool = False
     physical: Physical = field(init=False)
     scans: tuple[Scan, ...] = field(init=False)
     schema: Schema = field(init=False)
@@ -106,7 +108,7 @@ class PlannedQuery:
         return physical
 
     def _build(self, layouts: Mapping[str, Layout] | None) -> Physical:
-        return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts).build()
+        return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts, joint=self.joint).build()
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""
