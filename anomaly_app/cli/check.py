@@ -86,7 +86,7 @@ def _queries(job: Job) -> list[dict[str, Any]]:
             "alerts": query.alerts.value,
             "partition_by": list(plan.partition_by),
             "routing": plan.routing.value,
-            "description": query.factory.description,
+            "description": query.planned.description,
         }
         for plan in job.plans
         for query in plan.queries

@@ -27,7 +27,7 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis import Analyzer
-from anomaly_app.plan.fragments import NOT_REPEATED, fragments, table_of
+from anomaly_app.plan.fragments import Exchange, table_of
 from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.physical import table_layout
@@ -320,27 +320,26 @@ class _JobBinder:
         statement = insert if insert is not None else tree
         alerts = self._alerts(factory, statement)
         fingerprint = self._fingerprint(statement, node, sources, factory.physical.reads)
-        self.queries += self._fragments(Query(self._name(sink), factory, sink, fingerprint, alerts), statement)
+        self.queries += self._fragments(Query(self._name(sink), factory, sink, fingerprint, alerts))
 
-    def _fragments(self, query: Query, statement: QueryTree | Insert) -> list[Query]:
+    def _fragments(self, query: Query) -> list[Query]:
         """A query as those that it is cut into, the last of which gives its result."""
-        factory, name = query.factory, query.fingerprint
-        spans = dict.fromkeys([statement.span, *(one.span for one in walk(factory.node) if isinstance(one, Calc))])
-        said = {token.value.upper() for span in spans for token in tokenize(self.text[slice(*span)])}
-        parts = [] if factory.bounded_only or said & NOT_REPEATED else fragments(factory.node, name)
-        if len(parts) < 2:
+        topics = [self._sources[scan.table].topic for scan in query.factory.scans]
+        if all(self.partitions.get(topic) == 1 for topic in topics):
+            return [query]  # all rows are in one place
+        name, parts = query.fingerprint, query.factory.fragments(query.fingerprint)
+        if len(parts) == 1:
             return [query]
         found = []
-        for part in parts:
-            is_last = part is parts[-1]
-            own = replace(factory, node=part.node, into=factory.into if is_last else None, joint=True)
-            fingerprint = hashlib.blake2b(f"{name} {part.number}".encode(), digest_size=8).hexdigest()
-            for one in part.reads:
-                self._sources[one.table] = Source(one.table, one.source, "", Format(""))
-            if is_last:
-                found.append(replace(query, factory=own, fingerprint=fingerprint))
+        for number, part in enumerate(parts, 1):
+            fingerprint = hashlib.blake2b(f"{name} {number}".encode(), digest_size=8).hexdigest()
+            for one in part.scans:
+                if isinstance(one, Exchange):
+                    self._sources[one.table] = Source(one.table, one.source, "", Format(""))
+            if part is parts[-1]:
+                found.append(replace(query, factory=part, fingerprint=fingerprint, whole=query.factory))
             else:
-                found.append(Query(query.name, own, None, fingerprint, Alerts.NONE, table_of(name, part.number)))
+                found.append(Query(query.name, part, None, fingerprint, Alerts.NONE, table_of(name, number)))
         return found
 
     def _alerts(self, factory: PlannedQuery, statement: QueryTree | Insert) -> Alerts:

@@ -158,6 +158,7 @@ class Query:
             taken for its own.
         alerts: which of its rows are alerts.
         passes: name of the table that its rows are for another fragment; "" for those of the query's result.
+        whole: the query, of the fragment that gives its result; None if it is not cut.
     """
 
     name: str
@@ -166,6 +167,12 @@ class Query:
     fingerprint: str
     alerts: Alerts = Alerts.FLAGGED
     passes: str = ""
+    whole: PlannedQuery | None = None
+
+    @property
+    def planned(self) -> PlannedQuery:
+        """The whole query, for people."""
+        return self.whole or self.factory
 
 
 class Routing(Enum):

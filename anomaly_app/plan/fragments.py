@@ -17,12 +17,6 @@ from anomaly_app.plan.nodes import Calc, Node, Scan, ValuesRows, walk
 from anomaly_app.plan.pruning import row_time
 from anomaly_app.schema import Schema
 
-NOT_REPEATED = frozenset(
-    "RAND RAND_INTEGER UUID NOW PROCTIME CURRENT_TIMESTAMP CURRENT_TIME CURRENT_DATE CURRENT_ROW_TIMESTAMP "
-    "LOCALTIME LOCALTIMESTAMP UNIX_TIMESTAMP".split()
-)
-"""Names of functions that may give something else when they are asked again: queries with them are not cut."""
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Exchange(Scan):
@@ -65,7 +59,7 @@ def fragments(result: Node, name: str = "") -> Sequence[Fragment]:
         result: of the plan.
         name: begins the names of the tables that their rows are.
     """
-    if any(_hangs_on_more(node) for node in walk(result)):
+    if any(map(_hangs_on_more, walk(result))):
         return [Fragment(1, result)]
     found: list[Fragment] = []
     return found if _cut(result, name, found) else [Fragment(1, result)]

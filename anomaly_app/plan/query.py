@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anomaly_app.expressions.typed import Dialect
@@ -12,6 +12,7 @@ from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import describe
 from anomaly_app.plan.distribution import Spread, distribution
+from anomaly_app.plan.fragments import fragments
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
 from anomaly_app.plan.physical import Builder, Physical
 from anomaly_app.schema import Column, Schema
@@ -122,6 +123,17 @@ class PlannedQuery:
     def partition_by(self) -> Sequence[str] | None:
         """Columns of the first table that key the query; () if all rows belong in one place, None if any will do."""
         return self.spread[0] if self.spread else None
+
+    def fragments(self, name: str = "") -> Sequence[PlannedQuery]:
+        """What it is cut into, those that others read first; itself if it is not cut.
+
+        Args:
+            name: begins the names of the tables that rows of fragments are.
+        """
+        parts = [] if self.bounded_only else fragments(self.node, name)
+        if len(parts) < 2:
+            return [self]
+        return [replace(self, node=one.node, into=self.into if one is parts[-1] else None, joint=True) for one in parts]
 
     @property
     def bounded_only(self) -> bool:

@@ -128,6 +128,11 @@ class Feed:
         return upstream_of(self.number, place_of(self.topic_number, partition))
 
     @property
+    def told(self) -> str:
+        """What it is called for people."""
+        return f"fragment {self.source.name.rpartition('-')[2]}" if self.is_exchange else self.source.name
+
+    @property
     def upstreams(self) -> Iterable[int]:
         """Numbers of all its partitions."""
         return map(self.upstream, range(self.partitions))

@@ -52,7 +52,7 @@ class Overview:
                         continue
                     queries[id(output.query)] = {
                         "name": output.query.name,
-                        "description": output.query.factory.description,
+                        "description": output.query.planned.description,
                         "source": pipeline.sources,
                         "sink": output.topic or None,
                         "alerts": output.alerts,

@@ -341,7 +341,7 @@ class MergeStage(DetectStage):
         slowest = min(timed, key=task.watermarks.__getitem__, default=None) if len(timed) > 1 else None
         inputs = [
             InputStatus(
-                table=feed.source.name,
+                table=feed.told,
                 topic=feed.source.topic,
                 watermark_ms=shown_watermark(task.watermarks[feed.number]),
                 idle=task.is_idle(feed.number),
