@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +42,10 @@ QUERIES = {
     "interval join": """SELECT a.id, b.id AS other, b.quantity FROM sales a FULL JOIN `returns` b
         ON a.user_id = b.customer AND b.at_time BETWEEN a.ts - INTERVAL '0.040' SECOND
         AND a.ts + INTERVAL '0.090' SECOND""",
+    "temporal join": """CREATE VIEW latest AS SELECT id, customer, quantity, at_time FROM (SELECT *, ROW_NUMBER() OVER
+        (PARTITION BY customer ORDER BY at_time DESC) AS rn FROM `returns`) WHERE rn = 1;
+        SELECT a.id, b.id AS other, b.quantity FROM sales a LEFT JOIN latest FOR SYSTEM_TIME AS OF a.ts AS b
+        ON a.user_id = b.customer""",
     "union": f"SELECT id, user_id, quantity FROM {BOTH} WHERE quantity > 3",
     "first of each user": f"""SELECT id, user_id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY ts)
         AS rn FROM {BOTH}) WHERE rn = 1""",
@@ -71,8 +74,8 @@ steps_strategy = st.lists(st.tuples(SIDES, st.integers(0, 4), st.integers(0, 12)
 Step = tuple[str, int, int, str]
 
 
-def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]) -> Iterator[Any]:
-    """The alerts of all partitions downstream."""
+def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]) -> list[Downstream]:
+    """The partitions downstream, at the end."""
     topics = [[Topic(feed.source.topic, p) for p in range(feed.partitions)] for feed in pipeline.feeds]
     numbers = {feed.source.topic: feed.number for feed in pipeline.feeds}
     targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
@@ -97,7 +100,11 @@ def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: 
         down.flush(True)
         down.finish()
         assert not down.late
-        yield from down.alerts.values()
+    return downs
+
+
+def alerts(downs: list[Downstream]) -> list[Any]:
+    return [alert for down in downs for alert in down.alerts.values()]
 
 
 def in_memory(sql: str, rows: list[tuple[bool, str, int, int, int]]) -> list[tuple[Any, ...]]:
@@ -124,15 +131,41 @@ def in_memory(sql: str, rows: list[tuple[bool, str, int, int, int]]) -> list[tup
 def test_rows_survive_the_joint_repartition(
     name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]
 ) -> None:
-    found = [tuple(alert["payload"].values()) for alert in run(PIPELINES[name], rows, steps)]
+    found = [tuple(alert["payload"].values()) for alert in alerts(run(PIPELINES[name], rows, steps))]
     assert Counter(found) == Counter(in_memory(QUERIES[name], rows))
+
+
+CHANGING = {
+    "groups of a union": f"SELECT user_id, COUNT(*) AS n, SUM(quantity) AS total FROM {BOTH} GROUP BY user_id",
+    "groups of a join": """SELECT a.user_id, COUNT(b.id) AS n, MAX(b.quantity) AS total FROM sales a
+        LEFT JOIN `returns` b ON a.user_id = b.customer AND a.quantity < b.quantity GROUP BY a.user_id""",
+    "rows that meet no others": """SELECT user_id, COUNT(*) AS n, MIN(quantity) AS total FROM sales a WHERE NOT EXISTS
+        (SELECT 1 FROM `returns` b WHERE b.customer = a.user_id AND b.quantity = a.quantity) GROUP BY user_id""",
+}
+SINK = """CREATE TABLE sink (user_id STRING, n BIGINT, total BIGINT, PRIMARY KEY (user_id) NOT ENFORCED) WITH (
+    'connector' = 'upsert-kafka', 'topic' = 'sink', 'properties.bootstrap.servers' = 'x:1', 'key.format' = 'json',
+    'value.format' = 'json'); INSERT INTO sink """
+UPSERTS = {name: make_pipeline(SINK + sql) for name, sql in CHANGING.items()}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", CHANGING)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=rows_strategy, steps=steps_strategy)
+def test_what_is_left_survives_the_joint_repartition(
+    name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]
+) -> None:
+    pipeline = UPSERTS[name]
+    assert [one.partition_by for one in pipeline.plan.inputs] == [("customer",), ("user_id",)]
+    found = [tuple(row.values()) for down in run(pipeline, rows, steps) for row in down.upserts.values()]
+    assert Counter(found) == Counter(in_memory(CHANGING[name], rows))
 
 
 @pytest.mark.timeout(60)
 def test_an_alert_tells_which_table_its_last_row_is_of() -> None:
     rows = [(True, "a", 5, 0, 0), (False, "a", 7, 0, 2), (False, "b", 2, 0, 0)]
-    alerts = {alert["payload"]["id"]: alert["source"] for alert in run(PIPELINES["union"], rows, [])}
-    assert alerts == {
+    found = {alert["payload"]["id"]: alert["source"] for alert in alerts(run(PIPELINES["union"], rows, []))}
+    assert found == {
         0: {"topic": "sales", "partition": 0, "offset": 0},
         1: {"topic": "returns", "partition": 2, "offset": 0},
     }

@@ -81,6 +81,7 @@ class Downstream:
         self.checkpoint: Checkpoint | None = None
         self.written: dict[str, list[dict[str, Any]]] = {}
         self.late: set[tuple[str, bytes]] = set()
+        self.upserts: dict[bytes, Any] = {}
         self.start()
 
     def start(self) -> None:
@@ -116,6 +117,12 @@ class Downstream:
                 continue
             if self.next and record.topic == self.next[0].name:
                 self.next[record.partition].add(record.value)
+                continue
+            if record.topic == "sink":
+                if record.value is None:
+                    self.upserts.pop(record.key, None)
+                else:
+                    self.upserts[record.key] = json.loads(record.value)
                 continue
             assert record.topic == "anomaly.alerts", (record.topic, record.headers)
             alert = json.loads(record.value)
