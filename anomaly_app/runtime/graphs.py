@@ -36,8 +36,11 @@ class Graphs:
                 operators = [stage.task.slots[number].operator for stage in detect]
                 graphs = [operator for operator in operators if isinstance(operator, GraphOperator)]
                 slots = [stage.task.slots[number] for stage in detect]
-                read = next((slot.inputs for slot in slots if isinstance(slot, JointSlot)), range(len(pipeline.feeds)))
-                first = self._sources(pipeline, [f for f in pipeline.feeds if f.number in read], own, detect, now)
+                read = next(
+                    (slot.inputs for slot in slots if isinstance(slot, JointSlot)), range(len(pipeline.plan.inputs))
+                )
+                feeds = [feed for number in read for feed in pipeline.feeds if feed.number == number]
+                first = self._sources(pipeline, feeds, own, detect, now)
                 name = query.name
                 if query.passes:
                     name += f", fragment {query.passes.rpartition('-')[2]}"

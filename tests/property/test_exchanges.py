@@ -51,7 +51,7 @@ def make_pipelines(sql: str) -> list[Pipeline]:
     fragments: dict[str, tuple[Pipeline, int]] = {}
     return [
         Pipeline(
-            job, plan, loaded.settings, [PARTITIONS[table.topic] for table in plan.tables], Registries(loaded),
+            job, plan, loaded.settings, PARTITIONS, Registries(loaded),
             fragments=fragments,
         )
         for plan in job.plans
