@@ -23,6 +23,7 @@ from anomaly_app.agents.lane import declare
 from anomaly_app.errors import AnomalyError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Job, Source
+from anomaly_app.jobs.planning import with_roots
 from anomaly_app.jobs.precedence import settle
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.runtime.cancel import cancel
@@ -151,13 +152,13 @@ class AnomalyApp(LaneApp):
             pipelines: list[Pipeline] = []
             for job in jobs:
                 readers: dict[tuple[str, str], TableReader] = {}
+                fragments: dict[str, tuple[Pipeline, int]] = {}
                 for plan in job.plans:
-                    sized = admin.makes_topics
-                    pipelines.append(
-                        Pipeline(
-                            job, plan, settings, sources, registries, sized=sized, readers=readers, existing=existing
-                        )
-                    )
+                    pipeline = Pipeline(
+                        job, plan, settings, sources, registries, sized=admin.makes_topics, readers=readers,
+                        existing=existing, fragments=fragments,
+                    )  # fmt: skip
+                    pipelines.append(pipeline)
             tables = {job.name: job.lookups for job in jobs}
             paths = {job.name: job.path or job.name for job in jobs}
             lookups = Lookups(loaded, tables, registries, sources, paths)
@@ -379,17 +380,17 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def _sources(job: Job) -> list[Source]:
     """Tables that its queries read, each once."""
-    return list({one.source.name: one.source for plan in job.plans for one in plan.inputs}.values())
+    return list({table.name: table for plan in job.plans for table in plan.tables}.values())
 
 
 def _over_topics(job: Job, topics: Mapping[str, Sequence[str]]) -> Job:
     """A job over the topics that its tables mean now."""
-    return replace(job, plans=tuple(one for plan in job.plans for one in plan.looked_up(topics)))
+    return replace(job, plans=with_roots([one for plan in job.plans for one in plan.looked_up(topics)]))
 
 
 def _tables(pipeline: Pipeline) -> dict[str, int]:
     """Its state tables, and how many partitions each has."""
-    shuffles = pipeline.feeds if pipeline.repartitioned else []
+    shuffles = pipeline.tables if pipeline.repartitioned else []
     tables = {pipeline.state_table(feed): feed.partitions for feed in shuffles}
     return {**tables, pipeline.state_table(None): pipeline.detect_partitions}
 
@@ -408,7 +409,7 @@ def _needed(pipelines: Sequence[Pipeline], app_id: str) -> list[NeededTopic]:
         for table, count in _tables(pipeline).items():
             need(f"{app_id}-{table}-changelog", count, CHANGELOG, exact=True)
         need(pipeline.alert_topic, pipeline.partitions, FOREVER, ids=True)
-        for feed in pipeline.feeds:
+        for feed in pipeline.tables:
             need(feed.late_topic, feed.partitions, FOREVER, ids=True)
             need(feed.dead_letter_topic, feed.partitions, FOREVER, ids=True)
         for output in pipeline.outputs:

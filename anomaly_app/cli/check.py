@@ -81,15 +81,16 @@ def _queries(job: Job) -> list[dict[str, Any]]:
     return [
         {
             "name": query.name,
-            "source": ", ".join(dict.fromkeys(one.source.topic for one in plan.inputs)),
+            "source": ", ".join(dict.fromkeys(plan.topics.values())),
             "sink": (query.sink.topic or query.sink.connector) if query.sink else None,
             "alerts": query.alerts.value,
             "partition_by": list(plan.partition_by),
             "routing": plan.routing.value,
-            "description": query.factory.description,
+            "description": query.planned.description,
         }
         for plan in job.plans
         for query in plan.queries
+        if not query.passes
     ]
 
 

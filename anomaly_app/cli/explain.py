@@ -58,6 +58,7 @@ def explain(
 def _bind(text: str, dialect: str, modules: Sequence[str]) -> list[tuple[str, str, PlannedQuery, Layout]]:
     """Name, table, operator factory and rows of each query."""
     from anomaly_app.jobs.binder import bind_job, bind_text
+    from anomaly_app.operators import Layout
     from anomaly_app.sql import parse_statements
     from anomaly_app.sql.statements import CreateTable
 
@@ -70,9 +71,10 @@ def _bind(text: str, dialect: str, modules: Sequence[str]) -> list[tuple[str, st
     job = bind_job(text, name="job", dialect=dialect, modules=modules)
     found = []
     for plan in job.plans:
-        tables = ", ".join(one.source.name for one in plan.inputs)
-        layout = Layout(()) if plan.joint else plan.layout
-        found += [(query.name, tables, query.factory, layout) for query in plan.queries]
+        for query in plan.queries:
+            if not query.passes:
+                tables = ", ".join(scan.table for scan in query.planned.scans)
+                found.append((query.name, tables, query.planned, Layout(()) if plan.joint else plan.layout))
     return found
 
 

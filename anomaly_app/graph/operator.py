@@ -126,6 +126,8 @@ class GraphOperator:
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
         self._replays = self._restored = False
+        self.reached = MIN_WATERMARK
+        """The watermark behind the results so far."""
         self._passing: list[bool] = []
         """By vertex, whether it gives the rows of a step in that step: what it makes of them are the same rows."""
         for one, vertex in zip(plan.vertices, self.vertices, strict=True):
@@ -274,9 +276,10 @@ class GraphOperator:
         for plan, vertex in zip(plans, self.vertices, strict=True):
             given = [flows[number] if number >= 0 else inputs[-number - 1] for number in plan.inputs]
             if vertex is last and isinstance(vertex, Inner):
-                found, _ = vertex.find(given)
+                found, self.reached = vertex.find(given)
                 vertex.rows_out += len(found)
-                if plan.inputs != (-1,):
+                # Rows of another fragment are made of others, too: they end with their origin.
+                if plan.inputs != (-1,) or (found and len(found[0].last) == vertex.width + 1):
                     self._of_source(found, vertex.width)
             else:
                 flow = vertex.run(given)
@@ -284,7 +287,7 @@ class GraphOperator:
                 vertex.rows_out += len(flow.rows)
                 flows.append(flow)
                 if vertex is last:
-                    found = self._findings(flow.rows)
+                    found, self.reached = self._findings(flow.rows), flow.watermark
             if vertex.problems or vertex.late or vertex.late_others:
                 self._report(plan, vertex, inputs)
         return found if self._into is None or not found else self._converted(found, self._into)

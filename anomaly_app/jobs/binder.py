@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.tokens import Span, tokenize
@@ -16,7 +16,7 @@ from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
 from anomaly_app.jobs.files import bind_file, is_file
 from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
-from anomaly_app.jobs.model import Alerts, Job, Plan, Query, Sink, Source, version_of
+from anomaly_app.jobs.model import Alerts, Format, Job, Plan, Query, Sink, Source, version_of
 from anomaly_app.jobs.planning import free_name, plans_of
 from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
 from anomaly_app.jobs.said import ALERTS, Settings
@@ -27,6 +27,7 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.fragments import Exchange, table_of
 from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.physical import table_layout
@@ -319,7 +320,27 @@ class _JobBinder:
         statement = insert if insert is not None else tree
         alerts = self._alerts(factory, statement)
         fingerprint = self._fingerprint(statement, node, sources, factory.physical.reads)
-        self.queries.append(Query(self._name(sink), factory, sink, fingerprint, alerts))
+        self.queries += self._fragments(Query(self._name(sink), factory, sink, fingerprint, alerts))
+
+    def _fragments(self, query: Query) -> list[Query]:
+        """A query as those that it is cut into, the last of which gives its result."""
+        topics = [self._sources[scan.table].topic for scan in query.factory.scans]
+        if all(self.partitions.get(topic) == 1 for topic in topics):
+            return [query]  # all rows are in one place
+        name, parts = query.fingerprint, query.factory.fragments(query.fingerprint)
+        if len(parts) == 1:
+            return [query]
+        found = []
+        for number, part in enumerate(parts, 1):
+            fingerprint = hashlib.blake2b(f"{name} {number}".encode(), digest_size=8).hexdigest()
+            for one in part.scans:
+                if isinstance(one, Exchange):
+                    self._sources[one.table] = Source(one.table, one.source, "", Format(""))
+            if part is parts[-1]:
+                found.append(replace(query, factory=part, fingerprint=fingerprint, whole=query.factory))
+            else:
+                found.append(Query(query.name, part, None, fingerprint, Alerts.NONE, table_of(name, number)))
+        return found
 
     def _alerts(self, factory: PlannedQuery, statement: QueryTree | Insert) -> Alerts:
         said, bare = self.settings.alerts, not isinstance(statement, Insert)

@@ -56,6 +56,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
         resume: where to read again, with event time as it was there.
         inputs: watermark of each table, if there are several.
         idle: upstream partitions that had no rows then, if there are several tables.
+        passed: how many rows went to the next fragment, by the name of the query's state.
 
     Example:
         >>> Checkpoint.decode(Checkpoint(next_position=7, resume=Mark(position=3)).encode()).resume.position
@@ -69,6 +70,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     resume: Mark = Mark()
     inputs: list[int] = []
     idle: list[int] = []
+    passed: dict[str, int] = {}
 
     def encode(self) -> bytes:
         """As bytes, for the changelog."""

@@ -33,11 +33,13 @@ class JointSlot:
         name: of the query, unique in the task; prefixes its state keys.
         operator: fresh; its input ``-1 - k`` is table ``inputs[k]`` of the task.
         inputs: numbers of the tables that it reads.
+        passes: its rows go to another fragment.
     """
 
     name: str
     operator: GraphOperator
     inputs: Sequence[int]
+    passes: bool = False
 
 
 class JointTask:
@@ -108,6 +110,11 @@ class JointTask:
         """Nothing is read again."""
         return 0
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all tables are idle."""
+        return all(map(self.is_idle, self.timed))
+
     def is_idle(self, number: int) -> bool:
         """Whether a table has no rows for now, in none of its partitions, and holds nobody up."""
         return bool(self._upstreams) and self._upstreams[number].is_idle
@@ -161,7 +168,10 @@ class JointTask:
         if offsets and offsets[-1] > seen:
             self._offsets[upstream] = offsets[-1]
         self.next_position = end
-        number = input_of(upstream)
+        self._take(input_of(upstream), rows)
+
+    def _take(self, number: int, rows: Sequence[Row]) -> None:
+        """Rows of a table for the next step; one that is behind the watermark begins one."""
         self.rows += len(rows)
         watermark = self.watermarks[number]
         pending, behind = self._pending[number], watermark + self._ahead_for(len(rows))
@@ -179,14 +189,13 @@ class JointTask:
         if end <= self.next_position:
             return
         self.next_position = end
-        own = self._upstreams[input_of(upstream)]
+        own, before = self._upstreams[input_of(upstream)], [self.is_quiet, *self.watermarks]
         if idle:
             own.idle(upstream)
         else:
             own.update(upstream, watermark)
-        before = list(self.watermarks)
         self._settle()
-        if before != self.watermarks or any(self._pending):
+        if before != [self.is_quiet, *self.watermarks] or any(self._pending):
             self._step()
 
     def _settle(self) -> None:
@@ -215,8 +224,14 @@ class JointTask:
         dues = [slot.operator.due_ms() for slot in self.slots]
         return any(due is not None and due <= time_ms for due in dues)
 
-    def finish(self) -> None:
-        """The end of all tables: every row is released, every window fires; without a checkpoint behind it."""
+    def finish(self, last: Sequence[tuple[int, Sequence[Row]]] = ()) -> None:
+        """The end of all tables: every row is released, every window fires; without a checkpoint behind it.
+
+        Args:
+            last: numbers of tables, and rows of them that came of the end of another fragment.
+        """
+        for number, rows in last:
+            self._take(number, rows)
         self.watermarks[:] = [MAX_WATERMARK] * len(self.watermarks)
         self._step()
 
@@ -240,7 +255,9 @@ class JointTask:
             if fronts is not None:
                 slot.operator.stamp_inputs([fronts[k] for k in slot.inputs])
             found = slot.operator.step([Flow(rows[k], self.watermarks[k]) for k in slot.inputs])
-            self._output.collect(number, slot.operator, found)
+            if slot.passes:
+                self._output.passed.append((number, found, slot.operator.reached))
+            self._output.collect(number, slot.operator, () if slot.passes else found)
 
     # --- state ----------------------------------------------------------------------------------
 

@@ -157,6 +157,8 @@ class Query:
         fingerprint: of the text, and of what it reads: names the query's state, so that state of another query is never
             taken for its own.
         alerts: which of its rows are alerts.
+        passes: name of the table that its rows are for another fragment; "" for those of the query's result.
+        whole: the query, of the fragment that gives its result; None if it is not cut.
     """
 
     name: str
@@ -164,6 +166,13 @@ class Query:
     sink: Sink | None
     fingerprint: str
     alerts: Alerts = Alerts.FLAGGED
+    passes: str = ""
+    whole: PlannedQuery | None = None
+
+    @property
+    def planned(self) -> PlannedQuery:
+        """The whole query, for people."""
+        return self.whole or self.factory
 
 
 class Routing(Enum):
@@ -185,11 +194,20 @@ class Input:
         source: of its rows.
         layout: columns of a row.
         partition_by: columns that key the repartition; () if all rows go to one place, None if any will do.
+        span: of another fragment's rows, how many numbers the inputs of that fragment take; 0 for a table.
+        roots: and :attr:`Plan.topics` of that fragment.
     """
 
     source: Source
     layout: Layout
     partition_by: tuple[str, ...] | None = ()
+    span: int = 0
+    roots: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def is_exchange(self) -> bool:
+        """Whether the rows are those of another fragment."""
+        return self.span > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +221,8 @@ class Plan:
         layout: columns of a row of it.
         routing: how rows reach the right partition. A topic with one partition needs neither of the others.
         partition_by: columns that key the repartition.
-        joint: the tables, if the queries read several; the source is that of the first one. Their rows go through one
-            repartition topic, whatever the number of partitions.
+        joint: the tables, if the queries read several, or are fragments; the source is that of the first one. Their
+            rows go through one repartition topic, whatever the number of partitions.
     """
 
     name: str
@@ -221,10 +239,28 @@ class Plan:
         return self.joint or (Input(self.source, self.layout, self.partition_by),)
 
     @property
+    def tables(self) -> tuple[Source, ...]:
+        """Tables of the job that are read, not those that are rows of another fragment."""
+        return tuple(one.source for one in self.inputs if not one.is_exchange)
+
+    @property
+    def span(self) -> int:
+        """How many numbers its inputs take, with those of the fragments in front of it."""
+        return len(self.inputs) + sum(one.span for one in self.inputs)
+
+    @property
     def topics(self) -> dict[int, str]:
-        """Topics of all tables, by :func:`~anomaly_app.upstreams.feed_of` of their partitions."""
+        """Topics of all tables, by :func:`~anomaly_app.upstreams.feed_of` of their partitions.
+
+        The tables of the fragments in front of it stand behind its inputs.
+        """
         found: dict[int, str] = {}
+        base = len(self.inputs)
         for number, one in enumerate(self.inputs):
+            if one.is_exchange:
+                found |= {key + base: topic for key, topic in one.roots.items()}
+                base += one.span
+                continue
             for topic in one.source.topic_names:
                 place = place_of(topic_number(topic) if one.source.topics.several else 0, 0)
                 found[feed_of(upstream_of(number, place))] = topic
@@ -310,7 +346,7 @@ class Plan:
         for slot, query in zip(self.slots, self.queries, strict=True):
             operator, _ = query.factory.create_over(self._layouts_of(query))
             read = zip((scan.table for scan in query.factory.scans), query.factory.spread, strict=True)
-            slots.append(JointSlot(slot, operator, [known.index(one) for one in read]))
+            slots.append(JointSlot(slot, operator, [known.index(one) for one in read], bool(query.passes)))
         return JointTask(slots, [one.source.schema for one in self.joint], upstreams)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 from anomaly_app.jobs.model import Input, Plan, Query, Routing, Source
 from anomaly_app.operators import Layout
@@ -20,23 +22,58 @@ def plans_of(
         sources: its tables, by name.
         partitions: number of partitions by topic; a topic that is missing has more than one.
     """
-    groups: dict[tuple[tuple[str, tuple[str, ...] | None], ...], list[Query]] = {}
+    groups: dict[tuple[_Read, bool], list[Query]] = {}
     for query in queries:
         names = (scan.table for scan in query.factory.scans)
-        read = set(zip(names, query.factory.spread, strict=True))
-        groups.setdefault(tuple(sorted(read, key=repr)), []).append(query)
+        read = sorted(set(zip(names, query.factory.spread, strict=True)), key=repr)
+        is_joint = len(read) > 1 or query.factory.joint
+        groups.setdefault((tuple(read), is_joint), []).append(query)
     plans: list[Plan] = []
-    for tables, group in groups.items():
-        inputs = [Input(sources[name], _layout(sources[name], group), keys) for name, keys in tables]
+    given: dict[str, Plan] = {}
+    """Fragments that give rows to others, by the name that these have as a table."""
+    for (tables, is_joint), group in groups.items():
+        inputs = [
+            _after(Input(sources[name], _layout(sources[name], group), keys), given.get(name)) for name, keys in tables
+        ]
         first = inputs[0]
         keys = first.partition_by
-        words = "-".join(one.source.name.rpartition(".")[2] for one in inputs)
+        words = "-".join(_word(one) for one in inputs)
         suffix = "" if keys is None else "-" + ("-".join(keys) if keys else "all")
         name = free_name(re.sub(r"[^A-Za-z0-9._-]", "_", words + suffix), [known.name for known in plans])
-        joint = tuple(inputs) if len(inputs) > 1 else ()
+        joint = tuple(inputs) if is_joint else ()
         routing = _of_several(inputs) if joint else _routing(first.source, keys, partitions)
         plans.append(Plan(name, first.source, tuple(group), first.layout, routing, keys or (), joint))
+        given |= {query.passes: plans[-1] for query in group if query.passes}
     return tuple(plans)
+
+
+def with_roots(plans: Iterable[Plan]) -> tuple[Plan, ...]:
+    """Plans of a job whose topics may be others now: those behind fragments are told.
+
+    Args:
+        plans: those first that others read.
+    """
+    found: list[Plan] = []
+    given: dict[str, Plan] = {}
+    for plan in plans:
+        joint = tuple(_after(one, given.get(one.source.name)) for one in plan.joint)
+        found.append(replace(plan, joint=joint))
+        given |= {query.passes: found[-1] for query in plan.queries if query.passes}
+    return tuple(found)
+
+
+def _after(one: Input, fragment: Plan | None) -> Input:
+    """An input with the topics behind it."""
+    return one if fragment is None else replace(one, span=fragment.span, roots=fragment.topics)
+
+
+_Read: TypeAlias = tuple[tuple[str, tuple[str, ...] | None], ...]
+"""Names of tables, and the columns that key each."""
+
+
+def _word(one: Input) -> str:
+    """A table in the name of a plan."""
+    return "rows" if one.is_exchange else one.source.name.rpartition(".")[2]
 
 
 def _layout(source: Source, queries: Sequence[Query]) -> Layout:

@@ -106,7 +106,7 @@ def _tables(jobs: Sequence[Job]) -> Iterator[tuple[str, Source | Sink]]:
         for plan in job.plans:
             sinks = [query.sink for query in plan.queries if query.sink is not None]
             looked_up = [lookup.source for lookup in job.lookups if isinstance(lookup.source, Source)]
-            tables: list[Source | Sink] = [*(one.source for one in plan.inputs), *looked_up, *sinks]
+            tables: list[Source | Sink] = [*plan.tables, *looked_up, *sinks]
             yield from ((f"{table.name} (job {job.name})", table) for table in tables)
 
 

@@ -70,6 +70,7 @@ class Output:
         late_for: how many of both came too late for a query, by its number.
         ahead: rows whose event time is absurdly far in the future.
         problems: number of the query, and rows or matches on which a rule failed.
+        passed: number of the query, rows of a step for the next fragment, and the watermark behind them.
     """
 
     findings: list[tuple[int, Finding]] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Output:
     late_for: dict[int, int] = field(default_factory=dict)
     ahead: list[Row] = field(default_factory=list)
     problems: list[tuple[int, Problem]] = field(default_factory=list)
+    passed: list[tuple[int, Sequence[Finding], int]] = field(default_factory=list)
     _places: set[int] = field(default_factory=set, repr=False)
 
     def add_late(self, rows: Iterable[Row]) -> None:

@@ -67,6 +67,40 @@ def distribution(result: Node) -> Spread:
     return tuple(columns or None for columns in keyed)
 
 
+def conflict(result: Node) -> Node | None:
+    """From above, the first node that has keys, and none in common with those above it; None if there is none."""
+    nodes = list(walk(result))
+    scans = [node for node in nodes if isinstance(node, Scan)]
+    numbers = {id(scan): number for number, scan in enumerate(scans)}
+    common: list[_Columns] | None = None
+    for node in reversed(nodes):
+        keys = _keys(node)
+        if keys is None:
+            continue
+        own = [columns for key in keys if (columns := _columns(key, numbers)) and _hash_alike(columns, scans)]
+        both = own if common is None else _both(common, own)
+        if not both:
+            return _keyed_otherwise(node, own, common, numbers)
+        common = both
+    return None
+
+
+def _keyed_otherwise(
+    node: Node, own: Sequence[_Columns], common: Sequence[_Columns] | None, numbers: dict[int, int]
+) -> Node | None:
+    """Where to cut so that a node without a key in common may have one."""
+    if own:
+        return node if common else None
+    # Its own keys are no columns of a table: those of a node below.
+    keys = _keys(node)
+    if not keys:
+        return None
+    for below in reversed(list(walk(node))):
+        if below is not node and _keys(below):
+            return below
+    return None
+
+
 def keys_of(node: Node) -> tuple[str, ...] | None:
     """Columns of its input that key a node; None for one that takes rows one by one."""
     if isinstance(node, (Match, Detect, Over, Rank, WindowAggregate, Materialize, Normalize, Aggregate)):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anomaly_app.plan.distribution import keys_of
+from anomaly_app.plan.fragments import Exchange
 from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
@@ -46,27 +47,46 @@ def explain_plan(query: PlannedQuery) -> dict[str, Any]:
     Returns:
         ``nodes``: from the result down, each once, with ``id`` and the ids of its ``inputs``; ``operators``: vertices
         of the graph in the order in which they run, with the numbers of their ``inputs`` or ``source``;
-        ``distributed_by``: columns of the table, None if any spreading will do; ``fragments``.
+        ``distributed_by``: columns of the first table, None if any spreading will do; ``fragments``: how many;
+        ``parts``: of each, those that others read first, its ``operators`` and what it ``reads``: the table, or the
+        number of a fragment, and the columns by which its rows are spread.
     """
     order = list(walk(query.node))
     ids = {id(node): number for number, node in enumerate(reversed(order), 1)}
     nodes = [_derived(node, ids, query.ttl_ms) for node in reversed(order)]
-    vertices = query.physical.graph.vertices
-    operators = [
+    by = query.partition_by
+    parts = [_part(one) for one in query.fragments()]
+    return {
+        "nodes": nodes,
+        "distributed_by": None if by is None else list(by),
+        "fragments": len(parts),
+        "operators": _operators(query),
+        "parts": parts,
+    }
+
+
+def _operators(query: PlannedQuery) -> list[dict[str, Any]]:
+    return [
         {
             "id": number,
             "name": vertex.name,
             "inputs": [place + 1 if place >= 0 else f"source {-place}" for place in vertex.inputs],
         }
-        for number, vertex in enumerate(vertices, 1)
+        for number, vertex in enumerate(query.physical.graph.vertices, 1)
     ]
-    by = query.partition_by
-    return {
-        "nodes": nodes,
-        "distributed_by": None if by is None else list(by),
-        "fragments": 1,
-        "operators": operators,
-    }
+
+
+def _part(query: PlannedQuery) -> dict[str, Any]:
+    """A fragment."""
+    reads = [
+        {
+            "table": None if isinstance(scan, Exchange) else scan.table,
+            "fragment": scan.number if isinstance(scan, Exchange) else None,
+            "distributed_by": None if by is None else list(by),
+        }
+        for scan, by in zip(query.scans, query.spread, strict=True)
+    ]
+    return {"reads": reads, "operators": _operators(query)}
 
 
 def explain_text(query: PlannedQuery) -> str:
@@ -92,10 +112,30 @@ def plan_lines(plan: Mapping[str, Any]) -> Sequence[str]:
     for node in plan["nodes"]:
         lines.append(f"[{node['id']}] {node['title']}")
         lines += [f"    {name:<8} {words}" for name, words in _facts(node)]
-    lines += ["", f"== Operators: one fragment, {_spread(plan['distributed_by'])} =="]
-    for operator in plan["operators"]:
-        lines.append(f"{operator['id']}  {operator['name']}  <- {', '.join(map(str, operator['inputs'])) or 'nothing'}")
+    parts = plan["parts"]
+    for number, part in enumerate(parts, 1):
+        which = "one fragment" if len(parts) == 1 else f"fragment {number} of {len(parts)}"
+        lines += ["", f"== Operators: {which}, {_reads(part['reads'])} =="]
+        lines += [
+            f"{operator['id']}  {operator['name']}  <- {', '.join(map(str, operator['inputs'])) or 'nothing'}"
+            for operator in part["operators"]
+        ]
     return lines
+
+
+def _reads(reads: Sequence[Mapping[str, Any]]) -> str:
+    """How the rows come."""
+    if len(reads) == 1 and reads[0]["fragment"] is None:
+        return _spread(reads[0]["distributed_by"])
+    if any(one["distributed_by"] == [] for one in reads):
+        return _spread(())
+    told = []
+    for number, one in enumerate(reads, 1):
+        by = one["distributed_by"]
+        table = one["table"] if one["fragment"] is None else f"fragment {one['fragment']}"
+        source = f"source {number}: " if len(reads) > 1 else ""
+        told.append(f"{source}rows of {table} spread {'in any way' if by is None else 'by ' + ', '.join(by)}")
+    return "; ".join(told) or "no rows"
 
 
 def _spread(by: Sequence[str] | None) -> str:

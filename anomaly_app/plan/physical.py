@@ -16,6 +16,7 @@ from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import aggregating, fused, stateful
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import compile_calcs, row_codes
+from anomaly_app.plan.fragments import Exchange
 from anomaly_app.plan.groups import Aggregate
 from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.lookup_node import LookupJoin
@@ -80,6 +81,7 @@ class Builder:
         limits: on what operators may hold.
         ttl_ms: after which the state of silent keys may be dropped; None for never.
         scans: layout of the rows of each table, by name; those of the columns that are needed, if left out.
+        joint: the rows come as those of several tables do, also if there is one.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Builder:
         limits: Limits | None = None,
         ttl_ms: int | None = None,
         scans: Mapping[str, Layout] | None = None,
+        *,
+        joint: bool = False,
     ) -> None:
         self.result, self.dialect, self.limits, self.ttl_ms = result, dialect, limits or Limits(), ttl_ms
         self.needs = needed_columns(result)
@@ -105,7 +109,7 @@ class Builder:
             for scan in self.scans
         }
         stamped = any(WATERMARK in self.needs[id(scan)] for scan in self.scans)
-        self.needs_order = len(self.scans) == 1 and not stamped and self._all_ordered(self.scans[0])
+        self.needs_order = len(self.scans) == 1 and not joint and not stamped and self._all_ordered(self.scans[0])
         stateful = [node for node in walk(result) if not isinstance(node, (Scan, Calc, Union, ValuesRows))]
         self.log = self.needs_order and len(stateful) == 1
         self.vertices: list[VertexPlan] = []
@@ -251,7 +255,7 @@ class Builder:
             layout = Layout((*layout.columns, _STAMP))
         in_order = self.needs_order or not node.rowtimes
         reads = frozenset([*self.reads[node.table], *[CHANGE] * bool(node.updating)])
-        return Built(vertex, layout, in_order, time, True, reads)
+        return Built(vertex, layout, in_order, time, not isinstance(node, Exchange), reads)
 
     def _values(self, node: ValuesRows) -> Built:
         env = Environment()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anomaly_app.errors import not_too_deep
@@ -13,6 +13,7 @@ from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import describe
 from anomaly_app.plan.distribution import Spread, distribution
+from anomaly_app.plan.fragments import fragments
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
 from anomaly_app.plan.physical import Builder, Physical, table_layout
 from anomaly_app.schema import Column, Schema
@@ -32,6 +33,7 @@ class PlannedQuery:
         ttl_ms: after which the state of silent keys may be dropped; None for never.
         into: of an INSERT.
         whole: rows of the tables have all their columns, as in memory: then it is compiled once only.
+        joint: its rows come through a topic that it shares with others: nothing is read again.
 
     Raises:
         SqlValidationError: a node is not supported.
@@ -43,6 +45,7 @@ class PlannedQuery:
     ttl_ms: int | None = None
     into: Into | None = None
     whole: bool = False
+    joint: bool = False
     physical: Physical = field(init=False)
     scans: tuple[Scan, ...] = field(init=False)
     schema: Schema = field(init=False)
@@ -111,7 +114,7 @@ class PlannedQuery:
 
     def _build(self, layouts: Mapping[str, Layout] | None) -> Physical:
         with not_too_deep(self.node.text, self.node.span):
-            return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts).build()
+            return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts, joint=self.joint).build()
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""
@@ -125,6 +128,17 @@ class PlannedQuery:
     def partition_by(self) -> Sequence[str] | None:
         """Columns of the first table that key the query; () if all rows belong in one place, None if any will do."""
         return self.spread[0] if self.spread else None
+
+    def fragments(self, name: str = "") -> Sequence[PlannedQuery]:
+        """What it is cut into, those that others read first; itself if it is not cut.
+
+        Args:
+            name: begins the names of the tables that rows of fragments are.
+        """
+        parts = [] if self.bounded_only else fragments(self.node, name)
+        if len(parts) < 2:
+            return [self]
+        return [replace(self, node=one.node, into=self.into if one is parts[-1] else None, joint=True) for one in parts]
 
     @property
     def bounded_only(self) -> bool:

@@ -14,6 +14,7 @@ from anomaly_app.formats.records import Decoded, RecordDecoder
 from anomaly_app.formats.registry import Registry
 from anomaly_app.jobs.model import Input, Source
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
+from anomaly_app.runtime.exchange import ExchangeCodec
 from anomaly_app.runtime.frames import FrameCodec
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.settings import Settings
@@ -83,6 +84,7 @@ class Feed:
         settings: of the worker.
         reader: of the table, of all plans of the job; None to read it alone.
         registry: for Avro.
+        base: of another fragment's rows, number of the first of its inputs among those of the plan.
 
     Attributes:
         key: tells it apart from the others of the plan: see :func:`~anomaly_app.upstreams.feed_of`.
@@ -97,7 +99,9 @@ class Feed:
         settings: Settings,
         reader: TableReader | None,
         registry: Registry | None,
+        base: int = 0,
     ) -> None:
+        self.is_exchange = input.is_exchange
         self.number, self.topic, self.partitions, self._all = number, topic, partitions[topic], partitions
         self.topic_number = topic_number(topic) if input.source.topics.several else 0
         self.key = feed_of(self.upstream(0))
@@ -106,17 +110,27 @@ class Feed:
         self.max_ahead_ms = int(settings.worker.max_ahead_s * 1000)
         idle = input.source.idle_timeout_ms
         self.idle_timeout_s = settings.worker.idle_timeout_s if idle is None else idle / 1000
-        self.decoder = RecordDecoder(input.source, input.layout, registry)
         self.row_writer = RowWriter(input.layout, topic)
-        self.frames = FrameCodec(input.layout, number, self.topic_number)
         self._reader = reader
+        self.codec: FrameCodec | ExchangeCodec
+        self._shared: tuple[Sequence[Any], Decoded] | None = None
+        if input.is_exchange:
+            exchange = ExchangeCodec(input.layout, number, base)
+            self.frames, self.codec = exchange.frames, exchange
+            return
+        self.decoder = RecordDecoder(input.source, input.layout, registry)
+        self.frames = self.codec = FrameCodec(input.layout, number)
         if reader is not None:
             reader.add(input.layout)
-        self._shared: tuple[Sequence[Any], Decoded] | None = None
 
     def upstream(self, partition: int) -> int:
         """Number of a partition among those of all tables of the plan."""
         return upstream_of(self.number, place_of(self.topic_number, partition))
+
+    @property
+    def told(self) -> str:
+        """What it is called for people."""
+        return f"fragment {self.source.name.rpartition('-')[2]}" if self.is_exchange else self.source.name
 
     @property
     def upstreams(self) -> Iterable[int]:
@@ -187,5 +201,6 @@ class Feed:
     def show(self, row: Row) -> Mapping[str, Any]:
         """A row by its columns; of one that was made of others only the place is known."""
         width = COLUMNS + len(self.layout.columns)
-        known = row[:width] if len(row) in (width, width + 2) else (*row[:COLUMNS], *[None] * (width - COLUMNS))
+        behind = (0, 1) if self.is_exchange else (0, 2)
+        known = row[:width] if len(row) - width in behind else (*row[:COLUMNS], *[None] * (width - COLUMNS))
         return self.row_writer.shown(known)

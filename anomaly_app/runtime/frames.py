@@ -36,6 +36,8 @@ class What(IntEnum):
     """It has no rows for now and holds nobody up."""
     END = 2
     """A bounded run has reached its end there."""
+    LAST = 3
+    """Rows that came of the end of a bounded run."""
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -45,7 +47,7 @@ class Frame(msgspec.Struct, array_like=True):
         upstream: number of the upstream partition, and of its topic: see :mod:`anomaly_app.upstreams`.
         watermark: of it, behind the rows, in ms.
         what: see :class:`What`.
-        run: of END: which run of the worker; an END of an earlier run says nothing.
+        run: of END and LAST: which run of the worker; those of an earlier run say nothing.
         columns: name and type of each column of the rows: after a change of the job, frames of its earlier version are
             still in the topic.
         rows: ``(event time, upstream offset, column 0, …)``; of a table that changes, in place of the offset a number
@@ -106,16 +108,19 @@ class FrameCodec:
         upstream = place_of(self._topic, upstream)
         return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows)), self._number))
 
-    def encode_all(self, upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row]) -> list[bytes]:
+    def encode_all(
+        self, upstream: int, watermark_before: int, watermark: int, rows: Sequence[Row], what: What = What.ACTIVE,
+        run: str = "",
+    ) -> list[bytes]:  # fmt: skip
         """As many frames as the rows need; only the last one carries the new watermark."""
         if len(rows) <= MAX_ROWS:
-            data = self.encode(upstream, watermark, rows)
+            data = self.encode(upstream, watermark, rows, what, run)
             if len(data) <= MAX_BYTES or len(rows) == 1:
                 return [data]
         half = len(rows) // 2
         return [
-            *self.encode_all(upstream, watermark_before, watermark_before, rows[:half]),
-            *self.encode_all(upstream, watermark_before, watermark, rows[half:]),
+            *self.encode_all(upstream, watermark_before, watermark_before, rows[:half], what, run),
+            *self.encode_all(upstream, watermark_before, watermark, rows[half:], what, run),
         ]
 
     def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:

@@ -36,10 +36,16 @@ class Graphs:
                 operators = [stage.task.slots[number].operator for stage in detect]
                 graphs = [operator for operator in operators if isinstance(operator, GraphOperator)]
                 slots = [stage.task.slots[number] for stage in detect]
-                read = next((slot.inputs for slot in slots if isinstance(slot, JointSlot)), range(len(pipeline.feeds)))
-                first = self._sources(pipeline, [pipeline.feeds[place] for place in read], own, detect, now)
-                nodes = (*first, *self._operators(pipeline.job.name, query.name, graphs, first[-1].id, now))
-                found.append(GraphStatus(job=pipeline.job.name, query=query.name, nodes=nodes))
+                read = next(
+                    (slot.inputs for slot in slots if isinstance(slot, JointSlot)), range(len(pipeline.plan.inputs))
+                )
+                feeds = [feed for number in read for feed in pipeline.feeds if feed.number == number]
+                first = self._sources(pipeline, feeds, own, detect, now)
+                name = query.name
+                if query.passes:
+                    name += f", fragment {query.passes.rpartition('-')[2]}"
+                nodes = (*first, *self._operators(pipeline.job.name, name, graphs, first[-1].id, now))
+                found.append(GraphStatus(job=pipeline.job.name, query=name, nodes=nodes))
         return found
 
     def _sources(
@@ -55,7 +61,9 @@ class Graphs:
             upstream = [stage for stage in own if isinstance(stage, ShuffleStage) and stage.feed is feed]
             before = sum(stage.late for stage in upstream)
             given = [stage.status(now) for stage in upstream]
-            sources.append(_node(f"source {number}", "source", feed.topic, (), given, before))
+            sources.append(
+                _node(f"source {number}", "source", feed.told if feed.is_exchange else feed.topic, (), given, before)
+            )
         keys = dict.fromkeys(", ".join(feed.partition_by or ()) for feed in feeds)
         by = " and ".join(key for key in keys if key)
         title = f"Rows by {by}" if by else "All rows in one place"

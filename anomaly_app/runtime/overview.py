@@ -42,6 +42,8 @@ class Overview:
             queries: dict[int, QueryStatus] = {}
             for pipeline in own:
                 for output in pipeline.outputs:
+                    if output.query.passes:
+                        continue
                     known = queries.get(id(output.query))
                     if known is not None:  # topics of one table that are read each for itself
                         known["source"] += f", {pipeline.sources}"
@@ -50,7 +52,7 @@ class Overview:
                         continue
                     queries[id(output.query)] = {
                         "name": output.query.name,
-                        "description": output.query.factory.description,
+                        "description": output.query.planned.description,
                         "source": pipeline.sources,
                         "sink": output.topic or None,
                         "alerts": output.alerts,

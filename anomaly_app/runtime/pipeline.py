@@ -69,18 +69,29 @@ class Pipeline:
         sized: topics get as many partitions as wanted; else all have as many as the source.
         readers: of the job's tables, by name and topic: those that are missing are added.
         existing: number of partitions of topics that there are.
+        fragments: of the job that give rows to others, and the number of the query, by the name that these have as a
+            table: those of this plan are added.
+
+    Attributes:
+        feeds: its tables, and rows of other fragments.
+        targets: where rows of a query go, by its number: the next fragment, and its input.
     """
 
     def __init__(
         self, job: Job, plan: Plan, settings: Settings, partitions: int | Mapping[str, int], registries: Registries,
         *, sized: bool = True, readers: dict[tuple[str, str], TableReader] | None = None,
-        existing: Mapping[str, int] | None = None,
+        existing: Mapping[str, int] | None = None, fragments: dict[str, tuple[Pipeline, int]] | None = None,
     ) -> None:  # fmt: skip
         self.job, self.plan = job, plan
-        topics = [(number, topic) for number, one in enumerate(plan.inputs) for topic in one.source.topic_names]
-        counts = (
-            dict.fromkeys([topic for _, topic in topics], partitions) if isinstance(partitions, int) else partitions
-        )
+        fragments = {} if fragments is None else fragments
+        in_front = {number: fragments[one.source.name] for number, one in enumerate(plan.inputs) if one.is_exchange}
+        topics = [
+            (number, topic)
+            for number, one in enumerate(plan.inputs)
+            for topic in ([in_front[number][0].detect_topic] if one.is_exchange else one.source.topic_names)
+        ]
+        counts = dict.fromkeys([t for _, t in topics], partitions) if isinstance(partitions, int) else {**partitions}
+        counts |= {one.detect_topic: one.detect_partitions for one, _ in in_front.values()}
         self.partitions = max(counts[topic] for _, topic in topics)
         self.source = plan.source
         several = bool(plan.joint) or any(one.source.topics.several for one in plan.inputs)
@@ -98,13 +109,25 @@ class Pipeline:
         self.alert_topic = settings.alerts.topic
         self._row_writers: dict[tuple[Layout, int], RowWriter] = {}
         self.feeds: list[Feed] = []
+        self.targets: dict[int, tuple[Pipeline, Feed]] = {}
+        self.roots: dict[int, Feed] = {}
+        """Its inputs by their keys, and behind them those of the fragments in front of it."""
+        base = len(plan.inputs)
         for number, topic in topics:
             one = plan.inputs[number]
+            if one.is_exchange:
+                fragment, query = in_front[number]
+                self.feeds.append(Feed(one, number, topic, counts, settings, None, None, base))
+                self.roots |= {key + base: feed for key, feed in fragment.roots.items()}
+                fragment.targets[query] = self, self.feeds[-1]
+                base += one.span
+                continue
             source, registry = one.source, registries.of(one.source)
             key = source.name, topic
             reader = None if readers is None else readers.setdefault(key, TableReader(source, registry))
             self.feeds.append(Feed(one, number, topic, counts, settings, reader, registry))
-        self._by_key = {feed.key: feed for feed in self.feeds}
+        self.roots |= {feed.key: feed for feed in self.feeds}
+        fragments.update((query.passes, (self, n)) for n, query in enumerate(plan.queries) if query.passes)
         self.outputs = [_output(query, AlertBuilder(job, plan, query), registries) for query in plan.queries]
 
     def _name(self, app_id: str) -> str:
@@ -114,19 +137,26 @@ class Pipeline:
         """
         job, source = self.job.name, self.source
         keys = self.plan.inputs[0].partition_by if self.plan.joint else self.plan.queries[0].factory.partition_by
-        tables = [one.source.name.rpartition(".")[2] for one in self.plan.inputs]
+        tables = ["rows" if one.is_exchange else one.source.name.rpartition(".")[2] for one in self.plan.inputs]
         words = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([job, *tables, *(keys or ())]))
         way = [source.name, source.topic, str(self.repartitioned), "" if keys is None else repr(tuple(keys))]
         if self.plan.source.topics.all:  # one of several topics that are read each for itself
             way += self.plan.source.topic_names
+        if self.plan.joint and len(self.plan.inputs) == 1:
+            way.append("joint")
         for one in self.plan.inputs[1:]:
             way += [one.source.name, one.source.topic, "" if one.partition_by is None else repr(one.partition_by)]
         return f"{words[:LONGEST_NAME]}-{job_mark(app_id, job)}-{_digest(*way)}"
 
     @property
     def sources(self) -> str:
-        """Topics that the plan reads."""
-        return ", ".join(dict.fromkeys(feed.topic for feed in self.feeds))
+        """Topics that the plan reads, or that the fragments in front of it read."""
+        return ", ".join(dict.fromkeys(feed.topic for feed in self.roots.values() if not feed.is_exchange))
+
+    @property
+    def tables(self) -> list[Feed]:
+        """Topics of its tables, without rows of other fragments."""
+        return [feed for feed in self.feeds if not feed.is_exchange]
 
     @property
     def upstreams(self) -> Iterable[int] | None:
@@ -164,7 +194,7 @@ class Pipeline:
 
     def feed_of(self, upstream: int) -> Feed:
         """The topic of a table that an upstream partition is of; of one that is read no more the first one."""
-        return self._by_key.get(feed_of(upstream), self.feeds[0])
+        return self.roots.get(feed_of(upstream), self.feeds[0])
 
     async def prepare(self) -> None:
         """Make sinks ready to encode (register schemas); raises RegistryError."""

@@ -8,7 +8,7 @@ tables of a query that reads several share one topic: a task reads one log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,8 +17,9 @@ from anomaly_app.errors import DecodeError
 from anomaly_app.eventtime import ReorderBuffer, split_ahead, with_times
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.joint_task import JointTask
-from anomaly_app.jobs.task import TimeMode
+from anomaly_app.jobs.task import Output, TimeMode
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Arrivals, Row
+from anomaly_app.runtime.exchange import Outlet
 from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, partition_of
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
@@ -213,7 +214,23 @@ class MergeStage(DetectStage):
         self._run, self._bounded = run, bounded
         self._ended: set[int] = set()
         self._upstreams = set(self.pipeline.upstreams or ())
+        self._last: list[tuple[int, Sequence[Row]]] = []
+        self.outlets: dict[int, Outlet] = {}
         self.resume_frame = 0
+
+    def open_outlets(self, passed: Mapping[str, int]) -> None:
+        """Let rows go on to other fragments.
+
+        Args:
+            passed: how many have gone, by the name of the query's state.
+        """
+        for (slot, _), (number, query) in zip(
+            self.pipeline.plan.slots.items(), enumerate(self.pipeline.plan.queries), strict=True
+        ):
+            if query.passes:
+                target, feed = self.pipeline.targets[number]
+                columns = query.factory.output
+                self.outlets[number] = Outlet(target, feed, columns, self.partition, passed.get(slot, 0), self._run)
 
     async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Nothing: frames are the worker's own."""
@@ -233,23 +250,35 @@ class MergeStage(DetectStage):
                 self._refuse(record, f"a frame of {where}, which is not read")
                 continue
             try:
-                rows, offsets = pipeline.feed_of(upstream).frames.decode(frame, record.offset)
+                rows, offsets = pipeline.feed_of(upstream).codec.decode(frame, record.offset)
             except (DecodeError, msgspec.DecodeError) as error:
                 self._refuse(record, str(error))
                 rows, offsets = [], []
             end = (record.offset + 1) << POSITION_BITS
-            if rows:
+            if frame.what == What.LAST:
+                if frame.run == self._run:  # not to be known when the job goes on after more rows
+                    self._last.append((frame.input, rows))
+            elif rows:
                 task.process_from(upstream, rows, offsets, end=end - 1)
             if frame.what == What.END:
                 if frame.run == self._run:
                     self._ended.add(upstream)
             idle = frame.what == What.IDLE or (frame.what == What.END and not self._bounded)
             task.upstream_watermark(upstream, frame.watermark, end=end, idle=idle)
-        output = task.take()
+        self.keep(task.take())
+
+    def keep(self, output: Output) -> None:
+        """Late rows too, which are not at hand as they came; and rows for other fragments."""
         for row in output.late:
             self.late += 1
-            self._records.append(self.write_rows([row], [], "late", late=True))
-        self.keep(output)
+            origin = row[-1] if row and isinstance(row[-1], tuple) else None
+            about = "late" if origin is None else f"late-{origin[0][0]}-{origin[0][1]}"
+            self._records.append(self.write_rows([row], [], about, late=True))
+        for number, findings, reached in output.passed:
+            places = [self.place(finding.last) for finding in findings]
+            assert isinstance(self.task, JointTask)
+            self.outlets[number].add(findings, places, reached, self.task.is_quiet)
+        super().keep(output)
 
     def _refuse(self, record: Any, problem: str) -> None:
         self.dead_letters += 1
@@ -259,6 +288,12 @@ class MergeStage(DetectStage):
         """Findings, and the checkpoint, which says which frames a restart would read."""
         super().fill(flush, now_ms)
         assert flush.checkpoint is not None
+        if self.outlets:
+            slots = list(self.pipeline.plan.slots)
+            for outlet in self.outlets.values():
+                flush.records += outlet.frames()
+            passed = {slots[number]: outlet.number for number, outlet in self.outlets.items()}
+            flush.checkpoint = msgspec.structs.replace(flush.checkpoint, passed=passed)
         self.resume_frame = flush.checkpoint.resume.position >> POSITION_BITS
 
     def place(self, row: Row) -> tuple[int, int]:
@@ -268,7 +303,29 @@ class MergeStage(DetectStage):
 
     def behind(self, row: Row) -> Row:
         """Upstream partition, and offset there."""
+        if isinstance(row[-1], tuple):  # of another fragment: it ends with its origin
+            return tuple(row[-1][2:])
         return row[-2:] if len(row) >= COLUMNS + 2 and row[-1] is not None else ()
+
+    def feed_of(self, row: Row) -> Feed:
+        """The table that a row is of, or the fragment."""
+        upstream = row[-1][0][0] if isinstance(row[-1], tuple) else self.place(row)[0]
+        return self.pipeline.feed_of(upstream)
+
+    def end_time(self) -> None:
+        """Release every row, with those that came of the end of other fragments."""
+        if isinstance(self.task, JointTask):
+            self.task.finish(self._last)
+        else:
+            self.task.finish()
+
+    def finish(self, now_ms: int) -> Flush | None:
+        """What comes of the end, also for other fragments."""
+        flush = super().finish(now_ms)
+        if flush is not None:
+            for outlet in self.outlets.values():
+                flush.records += outlet.last_frames()
+        return flush
 
     @property
     def at_end(self) -> bool:
@@ -284,7 +341,7 @@ class MergeStage(DetectStage):
         slowest = min(timed, key=task.watermarks.__getitem__, default=None) if len(timed) > 1 else None
         inputs = [
             InputStatus(
-                table=feed.source.name,
+                table=feed.told,
                 topic=feed.source.topic,
                 watermark_ms=shown_watermark(task.watermarks[feed.number]),
                 idle=task.is_idle(feed.number),

@@ -362,13 +362,12 @@ class DetectStage(Stage):
             layout: of rows that a query has made; None for those of tables.
             late: they are late; else something failed on them.
         """
-        pipeline = self.pipeline
         upstream, offset = self.place(rows[-1]) if layout is None else self._inner_place(rows[-1], layout)
-        feed = pipeline.feed_of(upstream)
+        feed = self.pipeline.feed_of(upstream)
         if layout is None:
-            writer, shown = feed.row_writer, [pipeline.feed_of(self.place(row)[0]).show(row) for row in rows]
+            writer, shown = feed.row_writer, [self.feed_of(row).show(row) for row in rows]
         else:
-            writer = pipeline.writer_of(layout, feed)
+            writer = self.pipeline.writer_of(layout, feed)
             shown = [writer.shown(row) for row in rows]
         topic, place = feed.late_topic if late else feed.dead_letter_topic, (partition_of(upstream), offset)
         return writer.write(topic, shown, rows[-1][TIME], place, headers, about)
@@ -387,6 +386,10 @@ class DetectStage(Stage):
     def place(self, row: Row) -> tuple[int, int]:
         """Upstream partition (of a table of one topic: its partition) and offset of a row in the source."""
         return self.feed.upstream(self.partition), row[POSITION]
+
+    def feed_of(self, row: Row) -> Feed:
+        """The table that a row is of."""
+        return self.feed
 
     def behind(self, row: Row) -> Row:
         """What stands behind the columns of a row of a source."""
@@ -443,9 +446,13 @@ class DetectStage(Stage):
         row = (*finding.last[:COLUMNS], *finding.values, *self.behind(finding.last))
         self._dead_letter(number, Problem(error, [row], finding.key, "result", columns))
 
+    def end_time(self) -> None:
+        """Release every row, let every timer fire."""
+        self.task.finish()
+
     def finish(self, now_ms: int) -> Flush | None:
         """Release every row; the output comes without a checkpoint, so that the job can go on after more rows."""
-        self.task.finish()
+        self.end_time()
         self.keep(self.task.take())
         flush = Flush()
         self._write_findings(flush, now_ms)

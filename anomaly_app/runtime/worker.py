@@ -94,7 +94,7 @@ class Worker:
         self._by_topic: dict[str, list[tuple[Pipeline, Feed | None]]] = {}
         self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
-            for feed in pipeline.feeds if pipeline.repartitioned else ():
+            for feed in pipeline.tables if pipeline.repartitioned else ():
                 self._by_topic.setdefault(feed.topic, []).append((pipeline, feed))
             self._by_topic.setdefault(pipeline.detect_topic, []).append((pipeline, None))
 
@@ -141,7 +141,7 @@ class Worker:
 
     async def _flush_for_ever(self, stage: Stage) -> None:
         interval = self.flush_interval_s
-        if isinstance(stage, ShuffleStage):
+        if isinstance(stage, ShuffleStage) or (isinstance(stage, MergeStage) and stage.outlets):
             interval = max(interval, SHUFFLE_INTERVAL_S)
         try:
             with self.app.ending_if_refused():
@@ -335,8 +335,9 @@ class Worker:
         position = task.restore(checkpoint, entries) >> shift
         stage: DetectStage
         if pipeline.repartitioned:
-            ends = all(map(self._is_bounded, pipeline.feeds))
+            ends = all(self._is_bounded(root) for root in pipeline.roots.values() if not root.is_exchange)
             stage = MergeStage(pipeline, tp.topic, tp.partition, epoch, None, task, run=self.run, bounded=ends)
+            stage.open_outlets(checkpoint.passed)
         else:
             stage = DetectStage(pipeline, tp.topic, tp.partition, epoch, stop, task)
         stage.position = position
@@ -397,7 +398,7 @@ def _silences(loaded: LoadedSettings, pipelines: Sequence[Pipeline]) -> dict[Fee
         SettingsError: a table that no job reads is named.
     """
     limits, settings = loaded.settings.alerts.silences, loaded.settings
-    feeds = [(pipeline.job.name, feed) for pipeline in pipelines for feed in pipeline.feeds]
+    feeds = [(pipeline.job.name, feed) for pipeline in pipelines for feed in pipeline.tables]
     names = {name for _, feed in feeds for name in (feed.source.name, feed.source.name.rpartition(".")[2])}
     for table in limits:
         if table and table not in names:

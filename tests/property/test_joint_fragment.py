@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka.structs import ConsumerRecord
+from fragment_run import WHAT, Downstream, Topic, Upstream, at, disturb
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from anomaly_app import Rows, query
 from anomaly_app.jobs.binder import bind_job
-from anomaly_app.jobs.checkpoint import Checkpoint, Mark
-from anomaly_app.runtime.frames import POSITION_BITS
-from anomaly_app.runtime.outgoing import ID_HEADER
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
-from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
 from anomaly_app.settings import load_settings
 
-NOW_MS = 10_000_000
 PARTITIONS = {"sales": 2, "returns": 3}
 DOWNSTREAM = 2
 TABLES = """CREATE TABLE sales (id INT, user_id STRING, quantity INT, ts TIMESTAMP(3),
@@ -49,6 +42,10 @@ QUERIES = {
     "interval join": """SELECT a.id, b.id AS other, b.quantity FROM sales a FULL JOIN `returns` b
         ON a.user_id = b.customer AND b.at_time BETWEEN a.ts - INTERVAL '0.040' SECOND
         AND a.ts + INTERVAL '0.090' SECOND""",
+    "temporal join": """CREATE VIEW latest AS SELECT id, customer, quantity, at_time FROM (SELECT *, ROW_NUMBER() OVER
+        (PARTITION BY customer ORDER BY at_time DESC) AS rn FROM `returns`) WHERE rn = 1;
+        SELECT a.id, b.id AS other, b.quantity FROM sales a LEFT JOIN latest FOR SYSTEM_TIME AS OF a.ts AS b
+        ON a.user_id = b.customer""",
     "union": f"SELECT id, user_id, quantity FROM {BOTH} WHERE quantity > 3",
     "first of each user": f"""SELECT id, user_id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY ts)
         AS rn FROM {BOTH}) WHERE rn = 1""",
@@ -64,116 +61,6 @@ def make_pipeline(sql: str) -> Pipeline:
 PIPELINES = {name: make_pipeline(sql) for name, sql in QUERIES.items()}
 
 
-@dataclass
-class Topic:
-    """Records of a partition in memory."""
-
-    name: str
-    partition: int
-    records: list[Any] = field(default_factory=list)
-
-    def add(self, value: bytes) -> None:
-        offset = len(self.records)
-        self.records.append(
-            ConsumerRecord(self.name, self.partition, offset, 0, 0, None, value, None, -1, len(value), ())
-        )
-
-
-class Upstream:
-    def __init__(self, pipeline: Pipeline, number: int, topic: Topic, targets: list[Topic]) -> None:
-        self.pipeline, self.feed, self.topic, self.targets = pipeline, pipeline.feeds[number], topic, targets
-        self.stored = Checkpoint()
-        self.start()
-
-    def start(self) -> None:
-        """From the last checkpoint, as after a crash."""
-        topic = self.topic
-        self.stage = ShuffleStage(
-            self.pipeline, topic.name, topic.partition, 1, None, self.stored, run="run", feed=self.feed
-        )
-
-    def take(self, count: int) -> None:
-        records = self.topic.records[self.stage.position : self.stage.position + count]
-        if records:
-            self.stage.process(records, NOW_MS)
-            self.stage.position = records[-1].offset + 1
-
-    def flush(self, store: bool) -> None:
-        flush = self.stage.gather(NOW_MS)
-        for record in flush.records:
-            assert record.topic == self.pipeline.repartition_topic and record.partition is not None
-            assert record.value is not None
-            self.targets[record.partition].add(record.value)
-        if store:
-            assert flush.checkpoint is not None
-            self.stored = flush.checkpoint
-
-    def end(self) -> None:
-        for record in self.stage.finish(NOW_MS).records:
-            assert record.partition is not None and record.value is not None
-            self.targets[record.partition].add(record.value)
-
-
-class Downstream:
-    def __init__(self, pipeline: Pipeline, topic: Topic) -> None:
-        self.pipeline, self.topic = pipeline, topic
-        self.state: dict[bytes, bytes] = {}
-        self.checkpoint: Checkpoint | None = None
-        self.written: dict[str, list[dict[str, Any]]] = {}
-        self.late: set[tuple[str, bytes]] = set()
-        self.start()
-
-    def start(self) -> None:
-        task = self.pipeline.plan.create_task(self.pipeline.upstreams)
-        position = task.restore(self.checkpoint or Checkpoint(resume=Mark()), dict(self.state)) >> POSITION_BITS
-        self.stage = MergeStage(self.pipeline, self.topic.name, self.topic.partition, 1, None, task, run="run")
-        self.stage.position = position
-
-    def take(self, count: int) -> None:
-        records = self.topic.records[self.stage.position : self.stage.position + count]
-        if records:
-            self.stage.process(records, NOW_MS)
-            self.stage.position = records[-1].offset + 1
-
-    def flush(self, store: bool) -> None:
-        flush = self.stage.gather(NOW_MS)
-        self._write(flush)
-        if store:
-            assert flush.checkpoint is not None
-            # As it is stored: through bytes.
-            self.checkpoint = Checkpoint.decode(flush.checkpoint.encode())
-            for key, value in flush.changes:
-                if value is None:
-                    self.state.pop(key, None)
-                else:
-                    self.state[key] = value
-
-    def _write(self, flush: Any) -> None:
-        for record in flush.records:
-            if record.topic.endswith(".late"):
-                self.late.add((record.topic, record.value))
-                continue
-            assert record.topic == "anomaly.alerts", (record.topic, record.headers)
-            alert = json.loads(record.value)
-            self.written.setdefault(dict(record.headers)[ID_HEADER].decode(), []).append(alert)
-
-    @property
-    def alerts(self) -> dict[str, Any]:
-        """What was written, by id: the same however often it was."""
-        found = {}
-        for id_, repeated in self.written.items():
-            told = [{name: value for name, value in alert.items() if name != "detected_at"} for alert in repeated]
-            assert all(alert == told[0] for alert in told)
-            found[id_] = told[0]
-        return found
-
-    def finish(self) -> None:
-        assert self.stage.at_end
-        flush = self.stage.finish(NOW_MS)
-        assert flush is not None
-        self._write(flush)
-
-
 JITTERS = st.sampled_from([0, 7, 13, 40])
 """No two rows have one time: their order over several partitions is nobody's promise."""
 rows_strategy = st.lists(
@@ -181,18 +68,14 @@ rows_strategy = st.lists(
     min_size=15,
     max_size=60,
 )
-SIDES, WHAT = st.sampled_from(["up", "down"]), st.sampled_from(["", "flush", "flush", "lose", "crash"])
+SIDES = st.sampled_from(["up", "down"])
 steps_strategy = st.lists(st.tuples(SIDES, st.integers(0, 4), st.integers(0, 12), WHAT), min_size=15, max_size=80)
 """Which side, which partition, how many records it takes, and what becomes of them."""
 Step = tuple[str, int, int, str]
 
 
-def at(ms: int) -> str:
-    return f"1970-01-01 00:00:{ms // 1000:02d}.{ms % 1000:03d}"
-
-
-def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]) -> Iterator[Any]:
-    """The alerts of all partitions downstream."""
+def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]) -> list[Downstream]:
+    """The partitions downstream, at the end."""
     topics = [[Topic(feed.source.topic, p) for p in range(feed.partitions)] for feed in pipeline.feeds]
     numbers = {feed.source.topic: feed.number for feed in pipeline.feeds}
     targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
@@ -217,16 +100,11 @@ def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: 
         down.flush(True)
         down.finish()
         assert not down.late
-        yield from down.alerts.values()
+    return downs
 
 
-def disturb(one: Upstream | Downstream, count: int, what: str) -> None:
-    """Take some records; then write what came of them, with a checkpoint or without, or crash."""
-    one.take(count)
-    if what in ("flush", "lose"):
-        one.flush(what == "flush")
-    if what in ("lose", "crash"):
-        one.start()
+def alerts(downs: list[Downstream]) -> list[Any]:
+    return [alert for down in downs for alert in down.alerts.values()]
 
 
 def in_memory(sql: str, rows: list[tuple[bool, str, int, int, int]]) -> list[tuple[Any, ...]]:
@@ -253,15 +131,41 @@ def in_memory(sql: str, rows: list[tuple[bool, str, int, int, int]]) -> list[tup
 def test_rows_survive_the_joint_repartition(
     name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]
 ) -> None:
-    found = [tuple(alert["payload"].values()) for alert in run(PIPELINES[name], rows, steps)]
+    found = [tuple(alert["payload"].values()) for alert in alerts(run(PIPELINES[name], rows, steps))]
     assert Counter(found) == Counter(in_memory(QUERIES[name], rows))
+
+
+CHANGING = {
+    "groups of a union": f"SELECT user_id, COUNT(*) AS n, SUM(quantity) AS total FROM {BOTH} GROUP BY user_id",
+    "groups of a join": """SELECT a.user_id, COUNT(b.id) AS n, MAX(b.quantity) AS total FROM sales a
+        LEFT JOIN `returns` b ON a.user_id = b.customer AND a.quantity < b.quantity GROUP BY a.user_id""",
+    "rows that meet no others": """SELECT user_id, COUNT(*) AS n, MIN(quantity) AS total FROM sales a WHERE NOT EXISTS
+        (SELECT 1 FROM `returns` b WHERE b.customer = a.user_id AND b.quantity = a.quantity) GROUP BY user_id""",
+}
+SINK = """CREATE TABLE sink (user_id STRING, n BIGINT, total BIGINT, PRIMARY KEY (user_id) NOT ENFORCED) WITH (
+    'connector' = 'upsert-kafka', 'topic' = 'sink', 'properties.bootstrap.servers' = 'x:1', 'key.format' = 'json',
+    'value.format' = 'json'); INSERT INTO sink """
+UPSERTS = {name: make_pipeline(SINK + sql) for name, sql in CHANGING.items()}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", CHANGING)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=rows_strategy, steps=steps_strategy)
+def test_what_is_left_survives_the_joint_repartition(
+    name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]
+) -> None:
+    pipeline = UPSERTS[name]
+    assert [one.partition_by for one in pipeline.plan.inputs] == [("customer",), ("user_id",)]
+    found = [tuple(row.values()) for down in run(pipeline, rows, steps) for row in down.upserts.values()]
+    assert Counter(found) == Counter(in_memory(CHANGING[name], rows))
 
 
 @pytest.mark.timeout(60)
 def test_an_alert_tells_which_table_its_last_row_is_of() -> None:
     rows = [(True, "a", 5, 0, 0), (False, "a", 7, 0, 2), (False, "b", 2, 0, 0)]
-    alerts = {alert["payload"]["id"]: alert["source"] for alert in run(PIPELINES["union"], rows, [])}
-    assert alerts == {
+    found = {alert["payload"]["id"]: alert["source"] for alert in alerts(run(PIPELINES["union"], rows, []))}
+    assert found == {
         0: {"topic": "sales", "partition": 0, "offset": 0},
         1: {"topic": "returns", "partition": 2, "offset": 0},
     }

@@ -1,0 +1,125 @@
+"""A plan cut into fragments, where what stands above is keyed by other columns than what stands below.
+
+Rows go from one fragment to the next through a repartition topic, keyed for the next one. Only an edge whose rows are
+never taken back is cut, and only below what is a function of its input alone: after a crash a fragment gives again what
+it gave before, and the rows are recognised by their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from anomaly_app.plan.distribution import conflict
+from anomaly_app.plan.lookup_node import LookupJoin
+from anomaly_app.plan.nodes import Calc, Node, Scan, ValuesRows, walk
+from anomaly_app.plan.pruning import row_time
+from anomaly_app.schema import Schema
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Exchange(Scan):
+    """Rows of another fragment, as a table.
+
+    Args:
+        number: of the fragment, from 1.
+    """
+
+    number: int
+
+    @property
+    def title(self) -> str:
+        """Whose rows."""
+        return f"Rows of fragment {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A part of a plan that runs in one place for each key.
+
+    Args:
+        number: from 1, those that it reads first.
+        node: its result.
+    """
+
+    number: int
+    node: Node
+
+    @property
+    def reads(self) -> Sequence[Exchange]:
+        """Fragments whose rows it reads."""
+        return [node for node in walk(self.node) if isinstance(node, Exchange)]
+
+
+def fragments(result: Node, name: str = "") -> Sequence[Fragment]:
+    """The fragments of a plan, those that others read first; one if it cannot be cut, or need not be.
+
+    Args:
+        result: of the plan.
+        name: begins the names of the tables that their rows are.
+    """
+    if any(map(_hangs_on_more, walk(result))):
+        return [Fragment(1, result)]
+    found: list[Fragment] = []
+    return found if _cut(result, name, found) else [Fragment(1, result)]
+
+
+def table_of(name: str, number: int) -> str:
+    """What the rows of a fragment are called as a table."""
+    return f"${name}-{number}"
+
+
+def _hangs_on_more(node: Node) -> bool:
+    """Whether rows of a node hang on more than the rows that it is given, in their order."""
+    timeless = isinstance(node, Scan) and bool(node.proctimes)
+    return timeless or isinstance(node, (LookupJoin, ValuesRows))
+
+
+def _cut(result: Node, name: str, found: list[Fragment]) -> bool:
+    """Add the fragments of a part of the plan; whether that is possible."""
+    while (node := conflict(result)) is not None:
+        edge = _up(node, result)
+        time = row_time(edge)
+        if edge is result or edge.updating or time is None or edge.proctimes or not _cut(edge, name, found):
+            return False
+        number = len(found)
+        exchange = Exchange(
+            columns=edge.columns, rowtimes=edge.rowtimes, window=edge.window, span=edge.span, text=edge.text,
+            table=table_of(name, number), source=Schema(edge.columns, time), number=number,
+        )  # fmt: skip
+        result = _with(result, {id(edge): exchange})
+    found.append(Fragment(len(found) + 1, result))
+    return True
+
+
+def _up(node: Node, result: Node) -> Node:
+    """The last filter or projection that stands above a node alone: it goes with the node, since rows become fewer."""
+    users: dict[int, list[Node]] = {}
+    for one in walk(result):
+        for below in one.inputs:
+            users.setdefault(id(below), []).append(one)
+    while len(own := users.get(id(node), [])) == 1 and isinstance(own[0], Calc):
+        node = own[0]
+    return node
+
+
+def _with(result: Node, others: Mapping[int, Node]) -> Node:
+    """A plan with other nodes in the place of some."""
+    made: dict[int, Node] = dict(others)
+    for node in walk(result):
+        if id(node) in made:
+            continue
+        changed = {field.name: value for field in fields(node) if (value := _changed(getattr(node, field.name), made))}
+        made[id(node)] = replace(node, **changed) if changed else node
+    return made[id(result)]
+
+
+def _changed(value: Any, made: Mapping[int, Node]) -> Any:
+    """A field with its nodes replaced; None if it has none that are."""
+    several = type(value) is tuple
+    given: list[Any] = list(value) if several else [value]
+    others = [made.get(id(one), one) if isinstance(one, Node) else one for one in given]
+    if all(other is one for other, one in zip(others, given, strict=True)):
+        return None
+    return tuple(others) if several else others[0]
