@@ -8,7 +8,7 @@ with each of them alone. Broker and producer have the other core. The cost of ru
 worker needs beyond that of the same worker over an empty topic. Goal: ten rules cost at most 2.5 times one rule, which
 is the mean of the ten.
 
-Prints JSON. It takes ten minutes.
+Prints JSON. It takes some minutes.
 """
 
 from __future__ import annotations
