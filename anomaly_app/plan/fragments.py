@@ -41,10 +41,12 @@ class Fragment:
     Args:
         number: from 1, those that it reads first.
         node: its result.
+        time: name of the column that the time of its rows is to be, where it would be another that the rows lack.
     """
 
     number: int
     node: Node
+    time: str | None = None
 
     @property
     def reads(self) -> Sequence[Exchange]:
@@ -62,7 +64,7 @@ def fragments(result: Node, name: str = "") -> Sequence[Fragment]:
     if any(map(_hangs_on_more, walk(result))):
         return [Fragment(1, result)]
     found: list[Fragment] = []
-    return found if _cut(result, name, found) else [Fragment(1, result)]
+    return found if _cut(result, None, name, found) else [Fragment(1, result)]
 
 
 def table_of(name: str, number: int) -> str:
@@ -76,12 +78,15 @@ def _hangs_on_more(node: Node) -> bool:
     return timeless or isinstance(node, (LookupJoin, ValuesRows))
 
 
-def _cut(result: Node, name: str, found: list[Fragment]) -> bool:
-    """Add the fragments of a part of the plan; whether that is possible."""
+def _cut(result: Node, time_of_result: str | None, name: str, found: list[Fragment]) -> bool:
+    """Add the fragments of a part of the plan, the last with that column as its time; whether that is possible."""
     while (node := conflict(result)) is not None:
         edge = _up(node, result)
-        time = row_time(edge)
-        if edge is result or edge.updating or time is None or edge.proctimes or not _cut(edge, name, found):
+        own = row_time(edge)
+        time = own if own is not None else _other_time(edge)
+        if edge is result or edge.updating or time is None or edge.proctimes:
+            return False
+        if not _cut(edge, time if own is None else None, name, found):
             return False
         number = len(found)
         exchange = Exchange(
@@ -89,8 +94,15 @@ def _cut(result: Node, name: str, found: list[Fragment]) -> bool:
             table=table_of(name, number), source=Schema(edge.columns, time), number=number,
         )  # fmt: skip
         result = _with(result, {id(edge): exchange})
-    found.append(Fragment(len(found) + 1, result))
+    found.append(Fragment(len(found) + 1, result, time_of_result))
     return True
+
+
+def _other_time(edge: Node) -> str | None:
+    """A time attribute that each row has: a row of an outer join may have none of the other side."""
+    if any(getattr(node, "kind", "INNER") != "INNER" for node in walk(edge)):
+        return None
+    return next((name for name in edge.names if name in edge.rowtimes), None)
 
 
 def _up(node: Node, result: Node) -> Node:

@@ -82,6 +82,7 @@ class Builder:
         ttl_ms: after which the state of silent keys may be dropped; None for never.
         scans: layout of the rows of each table, by name; those of the columns that are needed, if left out.
         joint: the rows come as those of several tables do, also if there is one.
+        time: name of the column that the time of the result's rows is to be; None for what it is.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Builder:
         scans: Mapping[str, Layout] | None = None,
         *,
         joint: bool = False,
+        time: str | None = None,
     ) -> None:
+        self.time = time
         self.result, self.dialect, self.limits, self.ttl_ms = result, dialect, limits or Limits(), ttl_ms
         self.needs = needed_columns(result)
         self.uses: dict[int, int] = {}
@@ -149,7 +152,7 @@ class Builder:
                 self._build(below)
             if self.uses.get(id(node), 0) > 1:
                 self._build(node)
-        result = self._build(self.result, final=True)
+        result = self.timed(self._build(self.result, final=self.time is None), self.time)
         if self.result.updating and result.layout.columns != with_change(self.result.columns):
             result = self._picked(result, Layout(with_change(self.result.columns)), 0)
         assert result.vertex == len(self.vertices) - 1 or result.vertex < 0

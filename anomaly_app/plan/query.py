@@ -34,6 +34,7 @@ class PlannedQuery:
         into: of an INSERT.
         whole: rows of the tables have all their columns, as in memory: then it is compiled once only.
         joint: its rows come through a topic that it shares with others: nothing is read again.
+        time: name of the column that the time of the rows of its result is to be; None for what it is.
 
     Raises:
         SqlValidationError: a node is not supported.
@@ -46,6 +47,7 @@ class PlannedQuery:
     into: Into | None = None
     whole: bool = False
     joint: bool = False
+    time: str | None = None
     physical: Physical = field(init=False)
     scans: tuple[Scan, ...] = field(init=False)
     schema: Schema = field(init=False)
@@ -114,7 +116,9 @@ class PlannedQuery:
 
     def _build(self, layouts: Mapping[str, Layout] | None) -> Physical:
         with not_too_deep(self.node.text, self.node.span):
-            return Builder(self.node, self.dialect, self.limits, self.ttl_ms, layouts, joint=self.joint).build()
+            return Builder(
+                self.node, self.dialect, self.limits, self.ttl_ms, layouts, joint=self.joint, time=self.time
+            ).build()
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""
@@ -138,7 +142,10 @@ class PlannedQuery:
         parts = [] if self.bounded_only else fragments(self.node, name)
         if len(parts) < 2:
             return [self]
-        return [replace(self, node=one.node, into=self.into if one is parts[-1] else None, joint=True) for one in parts]
+        return [
+            replace(self, node=one.node, into=self.into if one is parts[-1] else None, joint=True, time=one.time)
+            for one in parts
+        ]
 
     @property
     def bounded_only(self) -> bool:

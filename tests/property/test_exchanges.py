@@ -38,6 +38,10 @@ QUERIES = {
     + RISES.format(key="n", time="t", value="total"),
     "join by store, windows by user": f"""SELECT user_id, COUNT(*) AS n, SUM(returned) AS back FROM TABLE(
         TUMBLE({PAIRS}, DESCRIPTOR(ts), INTERVAL '0.200' SECOND)) GROUP BY user_id, window_start, window_end""",
+    "join by store, pattern by user in the time of the other side": """SELECT * FROM (SELECT a.user_id, b.store,
+        b.at_time, b.quantity FROM sales a JOIN `returns` b
+        ON a.store = b.store AND b.at_time BETWEEN a.ts AND a.ts + INTERVAL '0.100' SECOND) """
+    + RISES.format(key="user_id", time="at_time", value="quantity"),
     "three keys": f"""SELECT total, COUNT(*) AS n FROM TABLE(TUMBLE((SELECT b.total, b.t FROM
         {SUMS.format(keys="store, user_id")} b JOIN (SELECT user_id, t, COUNT(*) OVER (PARTITION BY user_id ORDER BY t)
         AS n FROM {SUMS.format(keys="store, user_id")}) c ON b.store = c.user_id AND b.t = c.t),
@@ -69,6 +73,7 @@ def test_they_are_cut() -> None:
     assert shown == {
         "windows by store, pattern by their number": [[("store",)], [("n",)]],
         "join by store, windows by user": [[("store",), ("store",)], [("user_id",)]],
+        "join by store, pattern by user in the time of the other side": [[("store",), ("store",)], [("user_id",)]],
         "three keys": shown["three keys"],
     }
     assert len(shown["three keys"]) > 1
