@@ -143,7 +143,7 @@ def aggregated(values: list[int | None]) -> tuple[Any, ...]:
         sum(v) // len(v),
         min(v),
         max(v),
-        statistics.stdev(v) if len(v) > 1 else None,
+        int(statistics.stdev(v)) if len(v) > 1 else None,  # whole, as AVG of whole numbers is
         v[0],
         v[-1],
         len(set(v)),
