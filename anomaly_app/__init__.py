@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anomaly_app.batch import Result, Rows, query
+    from anomaly_app.batch import Result, query
     from anomaly_app.errors import (
         AnomalyError,
         BrokerError,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from anomaly_app.expressions.functions.python import udf
     from anomaly_app.patterns.builder import Pattern
+    from anomaly_app.rows import Rows
     from anomaly_app.scoring import AnomalyScorer
     from anomaly_app.session import Session
 
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {name: "anomaly_app.errors" for name in __all__ if name.endswith(("Error", "Refusal"))}
-_HOMES |= dict.fromkeys(("Result", "Rows", "query"), "anomaly_app.batch")
+_HOMES |= {"Result": "anomaly_app.batch", "Rows": "anomaly_app.rows", "query": "anomaly_app.batch"}
 _HOMES |= {"AnomalyScorer": "anomaly_app.scoring", "Pattern": "anomaly_app.patterns.builder"}
 _HOMES |= {"Session": "anomaly_app.session", "udf": "anomaly_app.expressions.functions.python"}
 

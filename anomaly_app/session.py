@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from anomaly_app.batch import Result, Rows, as_rows, run_bound, schema_of
+from anomaly_app.batch import Result, run_bound
 from anomaly_app.errors import SqlError, SqlValidationError
 from anomaly_app.expressions.functions.python import PythonFunction
 from anomaly_app.expressions.typed import Dialect
@@ -16,6 +16,7 @@ from anomaly_app.jobs.said import Settings
 from anomaly_app.jobs.show import OK, Told, describe, option, show
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.plan.explain import explain_text
+from anomaly_app.rows import Rows, as_rows, schema_of
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.commands import Alter, Describe, Explain, ListOptions, Reset, Show
 from anomaly_app.sql.parser import Statement

@@ -12,7 +12,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from anomaly_app.batch import Rows, table_rows
 from anomaly_app.errors import AnomalyError, BrokerError, DataError, RegistryError, SqlValidationError
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.formats.records import RecordDecoder
@@ -23,6 +22,7 @@ from anomaly_app.jobs.files import FileSource
 from anomaly_app.jobs.lookups import Lookup
 from anomaly_app.jobs.model import Source
 from anomaly_app.plan.physical import table_layout
+from anomaly_app.rows import Rows, table_rows
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.registries import Registries

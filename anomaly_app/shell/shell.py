@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from anomaly_app.batch import Result, Rows, fill_lookups, run_bound
+from anomaly_app.batch import Result, fill_lookups, run_bound
 from anomaly_app.changes import Change
 from anomaly_app.errors import AnomalyError, BrokerError, SqlError, SqlValidationError
 from anomaly_app.formats.values import to_internal
@@ -20,6 +20,7 @@ from anomaly_app.jobs.precedence import settle, settle_tables
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.operators import Finding
 from anomaly_app.patterns.rule import Limits
+from anomaly_app.rows import Rows
 from anomaly_app.runtime.changed import Printer
 from anomaly_app.runtime.insert import write_rows
 from anomaly_app.runtime.live import LiveQuery

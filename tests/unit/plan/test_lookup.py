@@ -7,9 +7,9 @@ from datetime import datetime
 import pytest
 
 from anomaly_app import Rows, SqlValidationError, query
-from anomaly_app.batch import schema_of
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.plan.explain import explain_text
+from anomaly_app.rows import schema_of
 
 ORDERS = Rows(
     [("id", "INT"), ("k", "STRING"), ("v", "INT"), ("ts", "TIMESTAMP(3)")],
