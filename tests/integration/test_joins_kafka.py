@@ -147,7 +147,7 @@ def test_joins_of_two_kinds_give_each_row_once(kafka: ApacheKafka, tmp_path: Pat
             before = [len(run.rows(sink)) if round_ else 0 for sink in ("paid", "converted")]
             part = len(rows) // 3
             run.send(rows[round_ * part : (round_ + 1) * part if round_ < 2 else len(rows)])
-            until(lambda: len(run.rows("paid")) > before[0] and len(run.rows("converted")) > before[1], one, "rows")  # noqa: B023
+            until(lambda: len(run.rows("paid")) > before[0] and len(run.rows("converted")) > before[1], one, "rows")  # noqa: B023 (called at once)
             one.kill()
             two.kill()
     with run.start(folders[0], **{"worker.bounded": "true"}) as worker:

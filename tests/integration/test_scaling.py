@@ -46,7 +46,7 @@ def test_two_workers_share_the_partitions_and_one_takes_over(broker: Broker, tmp
         until(shared, two, "both have partitions")
         run.send(rows[:3_000])
         for worker in (one, two):
-            until(lambda: worker.get("/api/status")["alerts"] > 0, worker, "alerts of each")  # noqa: B023
+            until(lambda: worker.get("/api/status")["alerts"] > 0, worker, "alerts of each")  # noqa: B023 (called at once)
         one.kill()
         run.send(rows[3_000:6_000])
         until(lambda: sources(two, run) == everything, two, "the other takes over")

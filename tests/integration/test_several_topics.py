@@ -194,7 +194,7 @@ def test_two_workers_kill_9_and_restart_give_each_row_once(kafka: ApacheKafka, t
                 worker.wait_ready()
             before = len(run.read("alerts")) + len(run.read("rates")) if round_ else 0
             run.send(part)
-            until(lambda: len(run.read("alerts")) + len(run.read("rates")) > before, one, "rows come")  # noqa: B023
+            until(lambda: len(run.read("alerts")) + len(run.read("rates")) > before, one, "rows come")  # noqa: B023 (called at once)
             one.kill()
             two.kill()
     run.finish()
