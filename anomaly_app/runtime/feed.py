@@ -119,7 +119,7 @@ class Feed:
             self.frames, self.codec = exchange.frames, exchange
             return
         self.decoder = RecordDecoder(input.source, input.layout, registry)
-        self.frames = self.codec = FrameCodec(input.layout, number)
+        self.frames = self.codec = FrameCodec(input.layout, number, self.topic_number)
         if reader is not None:
             reader.add(input.layout)
 
