@@ -17,6 +17,7 @@
     ├── BrokerError                Kafka is unreachable
     │   └── BrokerRefusal          Kafka says no, and will say so again: credentials, rights, a topic that is missing
     ├── RegistryError              the schema registry is unreachable or refuses
+    ├── SinkError                  a receiver of alerts is unreachable or does not take them
     └── StateError                 stored state is unreadable or belongs to another version
 
 Each class has ``code`` (stable, for programs) and ``retriable`` (whether the same call may succeed later).
@@ -188,6 +189,23 @@ class RegistryError(AnomalyError):
 
     code = "registry"
     retriable = True
+
+
+class SinkError(AnomalyError):
+    """A receiver of alerts is unreachable or does not take what it was sent.
+
+    Args:
+        problem: what happened, without the address, which may be a secret.
+        retriable: sending it again may help.
+        retry_after_s: how long the other side asks to wait; None if it does not say.
+    """
+
+    code = "sink"
+
+    def __init__(self, problem: str, *, retriable: bool = True, retry_after_s: float | None = None) -> None:
+        super().__init__(problem)
+        self.retriable = retriable  # type: ignore[misc]  # of this failure, not of all
+        self.retry_after_s = retry_after_s
 
 
 class StateError(AnomalyError):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from anomaly_app.alerts.builder import LONGEST_TEXT, MOST_BYTES, encode as encode_alert, shorten
 from anomaly_app.alerts.record import Alert
-from anomaly_app.alerts.silence import SilenceWatch
+from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.errors import EvaluationError
 from anomaly_app.graph.vertices import place_in_source, row_number
 from anomaly_app.jobs.checkpoint import Checkpoint

@@ -127,7 +127,7 @@ class Watch:
                 log.warning("repartition topics are not purged%s: %s", "" if error.retriable else " any more", error)
 
     async def watch_silence(self) -> None:
-        """Sources to which nothing comes any more: see :class:`~anomaly_app.alerts.silence.SilenceWatch`."""
+        """Sources to which nothing comes any more: see :class:`~anomaly_app.alerts.silent_source.SilenceWatch`."""
         limits = self._worker.silences.values()
         if not limits:
             return

@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from anomaly_app.alerts.silence import SilenceWatch
+from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.errors import RegistryError
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job

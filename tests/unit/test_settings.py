@@ -189,3 +189,77 @@ def test_how_long_sources_may_be_silent() -> None:
 def test_what_is_no_length_of_silence(value: str) -> None:
     with pytest.raises(SettingsError, match=r"alerts\.silence_after \(from command line\)"):
         load_settings({"alerts.silence_after": value}, environ={})
+
+
+DELIVERY = """\
+[delivery]
+tenant = "north"
+[delivery.route]
+receiver = "ops"
+[[delivery.route.routes]]
+matchers = ['severity="critical"']
+continue = true
+group_wait = "1m30s"
+[[delivery.receivers]]
+name = "ops"
+[[delivery.receivers.slack]]
+url_file = "slack.url"
+"""
+
+
+def test_delivery_is_read_from_the_file_with_its_secrets_masked() -> None:
+    write("https://hooks.example/" + SECRET, "slack.url")
+    write(DELIVERY)
+    loaded = load_settings(environ={})
+    delivery = loaded.settings.delivery
+    assert (delivery.route.routes[0].continue_, delivery.route.routes[0].group_wait) == (True, 90_000)
+    assert delivery.receivers[0].slack[0].url.get_secret_value() == "https://hooks.example/" + SECRET
+    assert SECRET not in repr(loaded) and SECRET not in str(list(loaded.shown()))
+    assert loaded.origins["delivery.receivers"] == "anomaly.toml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            '"1m30s"',
+            '"soon"',
+            "delivery.route.routes[0].group_wait (from anomaly.toml, line 8): 'soon' should be a dura",
+        ),
+        ("continue", "continues", "delivery.route.routes[0].continues (from anomaly.toml, line 7): there is no such"),
+        ("url_file", "url_fil", "line 12): there is no such setting; did you mean url_file?"),
+        (
+            "slack.url",
+            "gone.url",
+            "delivery.receivers[0].slack[0] (from anomaly.toml, line 11): url_file: gone.url cannot",
+        ),
+        ("= true", "= 7", "7 should be a valid boolean"),
+        ('tenant = "north"', "hold = -5", "delivery.hold (from anomaly.toml): -5 should be greater"),
+    ],
+)
+def test_a_fault_within_a_table_names_its_place(old: str, new: str, said: str) -> None:
+    write("x", "slack.url")
+    write(DELIVERY.replace(old, new))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={})
+    assert said in str(caught.value)
+
+
+def test_a_wrong_secret_in_a_table_is_not_told() -> None:
+    write(DELIVERY.replace('url_file = "slack.url"', f'url = ["{SECRET}"]'))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={})
+    assert SECRET not in str(caught.value) and "slack[0].url" in str(caught.value)
+
+
+def test_tables_are_given_in_the_file_only() -> None:
+    with pytest.raises(SettingsError, match=r"delivery.route .from command line.: is a table"):
+        load_settings({"delivery.route": "x"}, environ={})
+    assert load_settings({"delivery.port": "7000"}, environ={}).settings.delivery.port == 7000
+
+
+def test_what_turns_out_wrong_in_use_names_its_place_too() -> None:
+    write("x", "slack.url")
+    write(DELIVERY)
+    error = load_settings(environ={}).error("delivery.route.routes[0].matchers[0]", "no")
+    assert str(error) == "delivery.route.routes[0].matchers[0] (from anomaly.toml, line 6): no"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from anomaly_app.alerts.silence import SilenceWatch
+from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.model import Format, Job, Source
 from anomaly_app.operators import MAX_WATERMARK

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from anomaly_app.alerts import Alert, encode
-from anomaly_app.alerts.silence import SilenceWatch
+from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.errors import StateError
 from anomaly_app.jobs.model import Format, Job, Source
 from anomaly_app.schema import Schema
