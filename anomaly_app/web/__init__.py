@@ -2,6 +2,7 @@
 
 from anomaly_app.status import (
     AlertFeed,
+    Durations,
     GraphStatus,
     JobStatus,
     NodeStatus,
@@ -14,6 +15,7 @@ from anomaly_app.web.server import WebServer, routes, serve
 
 __all__ = [
     "AlertFeed",
+    "Durations",
     "GraphStatus",
     "JobStatus",
     "NodeStatus",
