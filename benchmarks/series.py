@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import anomaly_app
 from anomaly_app import AnomalyScorer
 from benchmarks import nab, series_baselines, series_made
 from benchmarks.nab_scoring import PROFILES, evaluate, optimise, scored
@@ -106,23 +107,24 @@ def by_scorer(options: Mapping[str, Any]) -> Detector:
     return score
 
 
-def _source() -> bytes:
-    """What scores depend on besides the series."""
-    import anomaly_app.forecasting
-    import anomaly_app.scoring
-
-    folders = [Path(str(module.__file__)).parent for module in (anomaly_app.scoring, anomaly_app.forecasting)]
-    files = [Path(str(series_baselines.__file__)), *sorted(path for folder in folders for path in folder.glob("*.py"))]
+def _source(name: str) -> bytes:
+    """The code that the scores of a detector depend on."""
+    if name in BASELINES:
+        return Path(str(series_baselines.__file__)).read_bytes()
+    package = Path(str(anomaly_app.__file__)).parent
+    files = [path for part in ("scoring", "forecasting") for path in sorted((package / part).glob("*.py"))]
     return b"".join(path.read_bytes() for path in files)
 
 
 def scores_of(
-    name: str, detector: Detector, series: Sequence[Series], cache: Path | None, depends: bytes
+    name: str, detector: Detector, series: Sequence[Series], cache: Path | None
 ) -> tuple[list[Floats], float]:
     """Scores of each series, and microseconds a point (0 if all of them were kept)."""
     found, rows, spent = [], 0, 0.0
     for one in series:
-        made_by = hashlib.sha256(name.encode() + depends + one.name.encode() + one.values.tobytes()).hexdigest()[:24]
+        made_by = hashlib.sha256(name.encode() + _source(name) + one.name.encode() + one.values.tobytes()).hexdigest()[
+            :24
+        ]
         path = cache / f"{made_by}.npy" if cache else None
         if path and path.exists():
             found.append(np.load(path))
@@ -195,14 +197,14 @@ def table(
     series: Sequence[Series], detectors: Mapping[str, tuple[Detector, float | None]], cache: Path | None, vus: bool
 ) -> dict[str, Any]:
     """Print a line for each detector on each corpus, and give what was printed."""
-    depends, results = _source(), {}
+    results: dict[str, Any] = {}
     for corpus in dict.fromkeys(one.name.split("/")[0] for one in series):
         own = [one for one in series if one.name.startswith(corpus + "/")]
         days = sum(one.days for one in own)
         print(f"{corpus}: {len(own)} series, {days:.0f} days; found at <= {' / '.join(map(str, BUDGETS))} false a day")
         results[corpus] = {}
         for name, (detector, threshold) in detectors.items():
-            scores, spent = scores_of(name, detector, own, cache, depends)
+            scores, spent = scores_of(name, detector, own, cache)
             results[corpus][name] = result = report(own, scores, threshold, vus)
             print("  " + line(name, result, spent), flush=True)
             kinds = (result.get("default") or result["budgets"]["1.0"])["kinds"]

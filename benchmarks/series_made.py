@@ -149,8 +149,8 @@ def make(family: str, seed: int, days: int = DAYS) -> Made:
     day = np.arange(rows) / DAY
     course = course_of(random, day)
     spread = spread_of(course)
-    values = noise(random, rows)
-    kinds = [kind for kind in KINDS if kind != "season" or course_of not in (_level,)]
+    values, moved = noise(random, rows), np.zeros(rows)
+    kinds = [kind for kind in KINDS if kind != "season" or course_of is not _level]
     random.shuffle(kinds)
     room = (rows - QUIET) // len(kinds)
     events, kept, held = [], np.ones(rows, dtype=np.bool_), []
@@ -164,11 +164,11 @@ def make(family: str, seed: int, days: int = DAYS) -> Made:
             values[first : first + length] = far
         elif kind == "shift":
             length = 60
-            values[first:] += far
+            moved[first:] += far
         elif kind == "trend":
             length = int(random.integers(60, 240))
-            values[first : first + length] += far * np.linspace(0, 1, length)
-            values[first + length :] += far
+            moved[first : first + length] += far * np.linspace(0, 1, length)
+            moved[first + length :] += far
         elif kind == "season":
             length = DAY // 4
             course = course.copy()
@@ -184,7 +184,7 @@ def make(family: str, seed: int, days: int = DAYS) -> Made:
             kept[first : first + int(random.integers(60, 300))] = False
             continue
         events.append((first, first + length - 1, kind))
-    values = course + spread * values
+    values = course + spread * (values + moved)
     for first, length in held:
         values[first : first + length] = values[first]
     if whole:

@@ -25,6 +25,8 @@ CLOSE = 5
 A_DAY = 1440
 """Rows in a day at a point a minute: rates are per so many rows, whatever the step of a series."""
 BUDGETS = (0.3, 1.0, 3.0)
+GRID = 200
+"""Scores of false alarms that are tried as thresholds, besides those of all events."""
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,14 @@ def reach(prepared: Iterable[Prepared], threshold: float) -> Reached:
 
 def at_budget(prepared: Sequence[Prepared], budget: float) -> Reached:
     """What is found with one threshold for all series that gives at most so many false alarms a day and series."""
-    days = sum(one.series.days for one in prepared)
-    peaks = np.unique(np.concatenate([one.peaks for one in prepared])) if prepared else np.zeros(0)
+    days = sum(each.series.days for each in prepared)
+    peaks = np.concatenate([np.zeros(1), *(each.peaks for each in prepared)])
+    false = np.sort(np.concatenate([np.zeros(1), *(each.scores for each in prepared)]))[::-1]
+    ranks = np.unique(np.geomspace(1, len(false), GRID).astype(int)) - 1
+    thresholds = np.unique(np.concatenate([peaks, false[ranks]]))
     best = np.inf
-    for threshold in peaks[peaks > 0][::-1].tolist():
-        if sum(one.false(threshold) for one in prepared) > budget * days:
+    for threshold in thresholds[thresholds > 0][::-1].tolist():
+        if sum(each.false(threshold) for each in prepared) > budget * days:
             break
         best = threshold
     return reach(prepared, best)
