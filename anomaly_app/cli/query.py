@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from anomaly_app.cli.options import Dialect, Json, read_sql
+from anomaly_app.cli.options import ConfigFile, Dialect, Json, Set, load, read_sql
 from anomaly_app.cli.output import note, plain, print_csv, print_json, print_table, progress, text
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def query(
     proctime: Annotated[str | None, typer.Option(help="Add a processing-time column of this name.")] = None,
     dialect: Dialect = "flink",
     json: Json = False,
+    config: ConfigFile = None,
+    set: Set = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     late: Annotated[bool, typer.Option("--late", help="Print the late rows in place of the result's.")] = False,
     rejected: Annotated[
@@ -108,7 +110,8 @@ def query(
             tables[known].kinds = kinds
             tables[known].rows = _Watched(file, bar, path)
         try:
-            result = run(body, tables, dialect=dialect)
+            connections = load(config, set).settings.connection_options
+            result = run(body, tables, dialect=dialect, connections=connections)
         except SqlError as error:
             note(f"anomaly: {name}: {error}")
             raise typer.Exit(2) from error

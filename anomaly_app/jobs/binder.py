@@ -13,7 +13,8 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.filesystem import FileTable
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.jobs.catalog import Catalog
-from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
+from anomaly_app.jobs.ctas import as_two
+from anomaly_app.jobs.define import DEFINITIONS, Definition, define, in_order
 from anomaly_app.jobs.files import bind_file, is_file
 from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
 from anomaly_app.jobs.model import Alerts, Format, Job, Plan, Query, Sink, Source, version_of
@@ -77,11 +78,13 @@ class BoundQuery:
         factory: makes its operator.
         tables: that it reads.
         lookups: tables of its lookup joins, and what fills them.
+        warnings: what is accepted, but should be said otherwise.
     """
 
     factory: PlannedQuery
     tables: tuple[BoundTable, ...]
     lookups: tuple[tuple[LookupTable, BoundTable], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -102,6 +105,7 @@ def bind_text(
     limits: Limits | None = None,
     modules: Sequence[str] = (),
     changelogs: Mapping[str, Changelog] | None = None,
+    connections: Mapping[str, Mapping[str, str]] | None = None,
 ) -> BoundQuery:
     """Bind a text with one query.
 
@@ -112,6 +116,7 @@ def bind_text(
         limits: on what the operator may hold.
         modules: prefixes of the modules from which CREATE FUNCTION may take functions.
         changelogs: how the rows of tables change them, by name, where CREATE TABLE does not say it.
+        connections: of models, by name; their options come before those of CREATE CONNECTION.
 
     Raises:
         SqlError: the text is wrong.
@@ -123,14 +128,18 @@ def bind_text(
         [('b', 'INT')]
     """
     catalog = Catalog(sql)
+    catalog.models.given = connections or {}
     for name, schema in schemas.items():
         catalog.add_table(name, schema)
     settings = Settings(sql)
     queries: list[QueryTree | Insert] = []
     bound: BoundQuery | None = None
     statements = parse_statements(sql)
-    in_order = any(isinstance(statement, IN_ORDER) for statement in statements)
+    ordered = in_order(statements)
     for statement in statements:
+        if isinstance(statement, CreateTable) and statement.query is not None:
+            table, statement = as_two(statement, catalog, Analyzer(catalog, dialect_of(dialect)))
+            define(table, catalog, modules)
         if isinstance(statement, DEFINITIONS):
             define(statement, catalog, modules)
         elif isinstance(statement, (SetOption, Reset)):
@@ -141,12 +150,13 @@ def bind_text(
             queries.append(statement)
             for name, changelog in (changelogs or {}).items():  # behind what CREATE TABLE says of their keys
                 catalog.changes(name, changelog)
-            if in_order and len(queries) == 1:  # names may mean something else behind it
+            if ordered and len(queries) == 1:  # names may mean something else behind it
                 bound = bind_query(statement, catalog, dialect_of(dialect), settings, limits)
     if len(queries) != 1:
         span = queries[1].span if queries else Span(0, 1)
         raise SqlValidationError(f"expected one SELECT or INSERT, found {len(queries)}", sql, *span)
-    return bound or bind_query(queries[0], catalog, dialect_of(dialect), settings, limits)
+    bound = bound or bind_query(queries[0], catalog, dialect_of(dialect), settings, limits)
+    return replace(bound, warnings=tuple(catalog.models.warnings))
 
 
 def bind_query(
@@ -203,6 +213,7 @@ def bind_job(
     bounded: bool = False,
     limits: Limits | None = None,
     modules: Sequence[str] = (),
+    connections: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Job:
     """Bind a job file.
 
@@ -215,11 +226,12 @@ def bind_job(
         bounded: all sources are read to their present end only.
         limits: on what the operators may hold.
         modules: prefixes of the modules from which CREATE FUNCTION may take functions.
+        connections: of models, by name; their options come before those of CREATE CONNECTION.
 
     Raises:
         SqlError: the text is wrong.
     """
-    binder = _JobBinder(text, dialect_of(dialect), partitions or {}, bounded, limits, modules)
+    binder = _JobBinder(text, dialect_of(dialect), partitions or {}, bounded, limits, modules, connections or {})
     for statement in binder.statements:
         if isinstance(statement, (SetOption, Reset)):
             if not binder.settings.take(statement) and isinstance(statement, SetOption):
@@ -227,6 +239,10 @@ def bind_job(
         elif isinstance(statement, TELLS):
             line = text.count("\n", 0, statement.span.start) + 1
             binder.warnings.append(f"line {line}: {_name_of(statement)} tells nobody anything in a job: {_TELL}")
+        elif isinstance(statement, CreateTable) and statement.query is not None:
+            table, insert = as_two(statement, binder.catalog, binder.analyzer)
+            binder.define(table)
+            binder.add(insert.query, insert)
         elif isinstance(statement, DEFINITIONS):
             if binder.in_order:
                 binder.define(statement)
@@ -242,7 +258,7 @@ def bind_job(
         text,
         path,
         binder.plans(),
-        tuple(dict.fromkeys(binder.warnings)),
+        tuple(dict.fromkeys([*binder.warnings, *binder.catalog.models.warnings])),
         tuple(dict.fromkeys(binder.refusals)),
         tuple(binder.lookups),
     )
@@ -257,6 +273,7 @@ class _JobBinder:
         bounded: bool,
         limits: Limits | None,
         modules: Sequence[str],
+        connections: Mapping[str, Mapping[str, str]],
     ) -> None:
         self.text, self.dialect, self.partitions = text, dialect, partitions
         self.bounded, self.limits, self.modules = bounded, limits, modules
@@ -265,8 +282,9 @@ class _JobBinder:
         self.settings = Settings(text)
         self.statements = parse_statements(text)
         self.catalog = Catalog(text)
+        self.catalog.models.given = connections
         self.analyzer = Analyzer(self.catalog, dialect)
-        self.in_order = any(isinstance(statement, IN_ORDER) for statement in self.statements)
+        self.in_order = in_order(self.statements)
         if not self.in_order:
             for statement in self.statements:
                 if isinstance(statement, DEFINITIONS):

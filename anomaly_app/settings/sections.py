@@ -182,3 +182,13 @@ class Settings(Section):
     delivery: DeliverySettings = DeliverySettings()
     response: tuple[ResponseRule, ...] = ()
     """What is done about alerts: ``[[response]]`` in the file."""
+    connections: dict[str, dict[str, SecretStr]] = {}
+    """Of models, by name: ``[connections.azure]`` with ``endpoint``, ``api_key`` and what else its type takes."""
+
+    @property
+    def connection_options(self) -> Mapping[str, Mapping[str, str]]:
+        """What the connections say, secrets too."""
+        return {
+            name: {key: value.get_secret_value() for key, value in options.items()}
+            for name, options in self.connections.items()
+        }
