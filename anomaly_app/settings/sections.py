@@ -182,7 +182,7 @@ class Settings(Section):
     delivery: DeliverySettings = DeliverySettings()
     response: tuple[ResponseRule, ...] = ()
     """What is done about alerts: ``[[response]]`` in the file."""
-    connections: dict[str, dict[str, SecretStr]] = {}
+    connections: dict[str, dict[str, SecretStr]] = Field(default_factory=dict)
     """Of models, by name: ``[connections.azure]`` with ``endpoint``, ``api_key`` and what else its type takes."""
 
     @property
