@@ -10,7 +10,10 @@ from anomaly_app.errors import OptionError
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.settings.delivery import Receiver
 from anomaly_app.sinks.base import Sink, StreamSink
+from anomaly_app.sinks.email import Email
 from anomaly_app.sinks.messages import Acknowledge, Messages
+from anomaly_app.sinks.pagerduty import PagerDuty
+from anomaly_app.sinks.slack import Slack
 from anomaly_app.sinks.webhook import Webhook
 
 CountOf: TypeAlias = Callable[[str, str], None]
@@ -38,8 +41,23 @@ def _webhook(settings: Any, key: str, around: _Surroundings) -> Sink:
     return Webhook(settings, around.messages(key, settings), around.loaded.settings.delivery.name)
 
 
+def _slack(settings: Any, key: str, around: _Surroundings) -> Sink:
+    return Slack(settings, around.messages(key, settings))
+
+
+def _email(settings: Any, key: str, around: _Surroundings) -> Sink:
+    return Email(settings, around.messages(key, settings), lambda what: around.count(key, what))
+
+
+def _pagerduty(settings: Any, key: str, around: _Surroundings) -> Sink:
+    return PagerDuty(settings, around.messages(key, settings))
+
+
 _KINDS: dict[str, Callable[[Any, str, _Surroundings], Sink | StreamSink]] = {
     "webhook": _webhook,
+    "slack": _slack,
+    "email": _email,
+    "pagerduty": _pagerduty,
 }
 
 
