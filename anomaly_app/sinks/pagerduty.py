@@ -36,7 +36,7 @@ class PagerDuty:
         self._key, self._messages = settings.routing_key, messages
         if not self._key.get_secret_value():
             raise OptionError("routing_key", "is needed")
-        self._client = Client(settings.url, settings, secrets=[self._key.get_secret_value()])
+        self._client = Client(settings.url, settings, secrets=[self._key.get_secret_value()], secret_url=False)
 
     async def send(self, notification: Notification) -> None:
         """Trigger or resolve; the same group is the same incident."""
