@@ -391,5 +391,5 @@ class Responses:
 def _ms(text: str, otherwise: int) -> int:
     try:
         return round(datetime.fromisoformat(text).timestamp() * 1_000)
-    except ValueError:  # beyond the calendar
+    except (ValueError, OverflowError):  # beyond the calendar
         return otherwise
