@@ -1,6 +1,9 @@
 -- Does a job give more alerts than it usually does? Their number in five minutes, learned for each job.
 --
 -- Five minutes without alerts give no row: what is learned is how many come when some do.
+SET 'alerts.topic' = 'anomaly.alerts';                  -- where this worker writes its alerts
+SET 'alerts.rate.window' = 'INTERVAL ''5'' MINUTE';
+
 CREATE TABLE anomaly_alerts (
     job STRING,
     `type` STRING,
@@ -9,7 +12,7 @@ CREATE TABLE anomaly_alerts (
     WATERMARK FOR detected_at AS detected_at - INTERVAL '5' SECOND
 ) WITH (
     'connector' = 'kafka',
-    'topic' = 'anomaly.alerts',
+    'topic' = ${alerts.topic},
     'format' = 'json',
     'json.timestamp-format.standard' = 'ISO-8601',
     'scan.startup.mode' = 'latest-offset',
@@ -33,7 +36,7 @@ CREATE TABLE alert_rates (
 -- The models of jobs that have given no alert for a month are dropped.
 SET 'table.exec.state.ttl' = '30 d';
 
--- Alerts about alerts are left out: those of this job and of alert_alarm, and those of any other job that reads the alerts.
+-- Alerts about alerts are left out: those of this job, of alert_alarm, and of any other job that reads the alerts.
 INSERT INTO alert_rates
 SELECT alert_job, window_start, window_end, alerts, rate.forecast_value, rate.upper_bound
 FROM (
@@ -44,9 +47,9 @@ FROM (
             OVER (PARTITION BY alert_job ORDER BY window_time) AS rate
     FROM (
         SELECT job AS alert_job, window_start, window_end, window_time, COUNT(*) AS alerts
-        FROM TABLE(TUMBLE(TABLE anomaly_alerts, DESCRIPTOR(detected_at), INTERVAL '5' MINUTES))
+        FROM TABLE(TUMBLE(TABLE anomaly_alerts, DESCRIPTOR(detected_at), ${alerts.rate.window}))
         WHERE job NOT IN ('alert_alarm', 'alert_rate')
-            AND COALESCE(source.topic, '') <> 'anomaly.alerts'
+            AND COALESCE(source.topic, '') <> ${alerts.topic}
             AND COALESCE(`type`, '') NOT IN ('silence', 'silence_over')
         GROUP BY job, window_start, window_end, window_time
     )

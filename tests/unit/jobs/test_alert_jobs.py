@@ -36,7 +36,7 @@ def on_file(path: Path, job: str, alerts: list[dict[str, Any]], capsys: pytest.C
     return list(json.loads(capsys.readouterr().out)["rows"])
 
 
-def rows_of(sql: str, alerts: list[dict[str, Any]]) -> list[Any]:
+def rows_of(sql: str, alerts: list[dict[str, Any]], **parameters: str) -> list[Any]:
     columns = [("job", "STRING"), ("type", "STRING"), ("severity", "STRING"), ("detected_at", "TIMESTAMP_LTZ(3)")]
     if sql is RATE:
         del columns[2]
@@ -44,7 +44,7 @@ def rows_of(sql: str, alerts: list[dict[str, Any]]) -> list[Any]:
     values = [
         (*(each[name] for name, _ in columns[:-2]), each["detected_at"], (each["source"]["topic"],)) for each in alerts
     ]
-    return query(sql, {"anomaly_alerts": Rows(columns, values, rowtime="detected_at")}).rows
+    return query(sql, {"anomaly_alerts": Rows(columns, values, rowtime="detected_at")}, parameters=parameters).rows
 
 
 def test_two_alerts_in_five_minutes_are_an_alarm_and_one_is_none(
@@ -53,8 +53,8 @@ def test_two_alerts_in_five_minutes_are_an_alarm_and_one_is_none(
     alerts = [alert(0), alert(4.9, "orders", "critical"), alert(5), alert(21), alert(24), alert(24.5)]
     found = on_file(tmp_path, "alert_alarm", alerts, capsys)
     assert [(row["window_start"][11:16], row["alerts"], row["severity"], row["alarm"]) for row in found] == [
-        ("09:00", 2, "critical", "ALARM: 2 alerts within five minutes, of cards, orders"),
-        ("09:20", 3, "high", "ALARM: 3 alerts within five minutes, of cards"),
+        ("09:00", 2, "critical", "ALARM: 2 alerts from 09:00:00 to 09:05:00 UTC, of cards, orders"),
+        ("09:20", 3, "high", "ALARM: 3 alerts from 09:20:00 to 09:25:00 UTC, of cards"),
     ]
     rows = rows_of(ALARM, alerts)
     assert [(row[2], row[4], row[5]) for row in rows] == [(r["alerts"], r["severity"], r["alarm"]) for r in found]
@@ -93,6 +93,13 @@ def test_a_job_that_gives_more_alerts_than_it_does_is_told(tmp_path: Path, capsy
 def test_fewer_alerts_than_usual_are_no_alarm() -> None:
     usual = [alert(5 * window + n / 10) for window in range(30) for n in range(20 + window % 3)]
     assert rows_of(RATE, [*usual, alert(150)]) == []
+
+
+def test_the_alerts_may_stand_in_another_topic() -> None:
+    about = alert(1, job="mine", source={"topic": "found"})
+    assert len(rows_of(ALARM, [alert(0), about])) == 1
+    assert rows_of(ALARM, [alert(0), about], **{"alerts.topic": "found"}) == []
+    assert rows_of(ALARM, [alert(0), alert(1), alert(2)], **{"alerts.alarm.most": "3"}) == []
 
 
 def test_they_can_be_checked_like_any_other_job(capsys: pytest.CaptureFixture[str]) -> None:
