@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from anomaly_app.delivery.acks import Ack
+from anomaly_app.delivery.silence_request import SilenceRequest
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 State: TypeAlias = Literal["starting", "active", "standby", "stopped"]
 
@@ -129,26 +132,6 @@ class ArchiveStatus(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
 
 
-class SilenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is asked for by who silences.
-
-    Args:
-        matchers: such as ``user_id="ann"``; all must hold.
-        duration: such as ``2h``; from its start.
-        ends_at: ISO-8601, in place of the duration.
-        starts_at: ISO-8601; "" for now.
-        created_by: who.
-        comment: why.
-    """
-
-    matchers: list[str]
-    duration: str = ""
-    ends_at: str = ""
-    starts_at: str = ""
-    created_by: str = ""
-    comment: str = ""
-
-
 class DeliveryStatus(Protocol):
     """What a delivery process tells about itself; all but the last three answer at once."""
 
@@ -210,8 +193,7 @@ class DeliveryStatus(Protocol):
         """Store a silence.
 
         Raises:
-            MatcherError: a matcher cannot be read.
-            ValueError: a time or duration cannot be read, or it ends before it begins.
+            ValueError: it cannot be as it is asked for.
             BrokerError: it cannot be stored.
         """
         ...
@@ -231,3 +213,13 @@ class DeliveryStatus(Protocol):
             BrokerError: it cannot be stored.
         """
         ...
+
+
+def sink_label(way: str) -> str:
+    """How metrics call a sink.
+
+    Example:
+        >>> sink_label("ops/slack/0"), sink_label("ops/slack/1")
+        ('slack', 'slack/1')
+    """
+    return way.partition("/")[2].removesuffix("/0")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter as Count, Histogram
 
 from anomaly_app.delivery.notification import Incoming
+from anomaly_app.delivery.status import sink_label
 from anomaly_app.sinks.sender import Observe, Result
 
 MOST_SERIES = 1_000
 """Tenants and jobs come from outside: what is beyond is counted as "other"."""
 AMOUNT_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+OUTCOMES: Mapping[Result, str] = {"sent": "sent", "failed": "failed", "refused": "gave_up", "given_up": "gave_up"}
 AMOUNT = "amount"
 """Column of the payload that is a sum of money."""
 
@@ -32,6 +33,10 @@ class DeliveryMetrics:
             "anomaly_notification_duration_seconds", "How long an attempt took", ("receiver", "sink"),
             buckets=SECONDS_BUCKETS, registry=self.registry,
         )  # fmt: skip
+        self._events = Count(
+            "anomaly_delivery_events", "What happened to sinks that is no failure", ("receiver", "sink", "event"),
+            registry=self.registry,
+        )  # fmt: skip
         self._alerts = Count(
             "anomaly_count", "Alerts by what they are about", ("severity", "tenant", "job"), registry=self.registry
         )
@@ -40,7 +45,6 @@ class DeliveryMetrics:
             buckets=AMOUNT_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._series: set[tuple[str, str]] = set()
-        self.fates: Callable[[], Mapping[str, int]] = Counter
 
     def observe(self, way: str) -> Observe:
         """What counts the attempts of a sink.
@@ -48,15 +52,23 @@ class DeliveryMetrics:
         Args:
             way: receiver, kind and number of the sink.
         """
-        receiver, _, sink = way.partition("/")
+        receiver, sink = way.partition("/")[0], sink_label(way)
         duration = self._seconds.labels(receiver, sink)
 
         def note(result: Result, seconds: float) -> None:
-            self._told.labels(receiver, sink, result).inc()
+            self._told.labels(receiver, sink, OUTCOMES[result]).inc()
             if seconds:
                 duration.observe(seconds)
 
         return note
+
+    def count(self, way: str, what: str) -> None:
+        """What happened to a sink that is no failure, such as ``template_failed``."""
+        self._events.labels(way.partition("/")[0], sink_label(way), what).inc()
+
+    def held_back(self, way: str, count: int) -> None:
+        """Notifications for which a digest stands."""
+        self._told.labels(way.partition("/")[0], sink_label(way), "held_back").inc(count)
 
     def alert(self, incoming: Incoming) -> None:
         """An alert that has come."""

@@ -82,9 +82,7 @@ class Reader:
         ends = await self._consumer.end_offsets(fresh) if fresh else {}
         begins = await self._consumer.beginning_offsets(fresh) if fresh else {}
         latest = self._loaded.settings.delivery.startup == "latest"
-        begin_here = {
-            place: int((ends if latest and place.topic not in known else begins)[place]) for place in fresh
-        }
+        begin_here = {place: int((ends if latest and place.topic not in known else begins)[place]) for place in fresh}
         for place in self._places:
             self._consumer.seek(place, begin_here.get(place, committed[place]))
         if begin_here:

@@ -39,6 +39,8 @@ class StateTopic:
         self._writer.producer = producer
         self._kept: dict[bytes, bytes] = {}
         self._written = 0
+        self.end = 0
+        """Behind the last record that was read or written here."""
 
     async def read(self) -> dict[bytes, bytes]:
         """All entries, up to what is the end now."""
@@ -50,6 +52,7 @@ class StateTopic:
             async for record in read_ranges(consumer, self.topic, {0: (int(begin), int(end))}):
                 _put(entries, record.key, record.value)
         self._kept = {} if self._compacts else dict(entries)
+        self.end = int(end)
         return entries
 
     async def write(self, changes: Changes) -> None:
@@ -66,7 +69,7 @@ class StateTopic:
                 gone = [(key, value) for key, value in changes if value is None]
                 changes, self._written = [*gone, *self._kept.items()], 0
         if changes:
-            await self._writer.changelog(self.topic, 0, changes)
+            self.end = await self._writer.changelog(self.topic, 0, changes) + 1
 
 
 class Followed:

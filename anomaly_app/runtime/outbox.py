@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol, TypeAlias
 
 from anomaly_app.delivery.notification import Notification
+from anomaly_app.delivery.status import ToldStatus
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.undelivered import Undelivered
 from anomaly_app.sinks.sender import Outcome, Sender
 
-RECENT = 50
 AT_ONCE = 32
 """Deliveries of one sink that are being sent, or wait to be sent again; all others wait for their turn."""
 SWEEP_S = 15.0
@@ -51,31 +50,6 @@ class Outgoing(Protocol):
     def since_ms(self) -> int:
         """When it was due, in ms since 1970."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """A notification of which the fate is known, for the page.
-
-    Args:
-        at_ms: when, in ms since 1970.
-        way: receiver, kind and number of the sink.
-        fate: what became of it.
-        reason: why it was told.
-        status: ``firing`` or ``resolved``.
-        group_labels: of its group.
-        alerts: how many it was about.
-        problem: why it was given up; "" if it was sent.
-    """
-
-    at_ms: int
-    way: str
-    fate: Fate
-    reason: str
-    status: str
-    group_labels: Mapping[str, str]
-    alerts: int
-    problem: str = ""
 
 
 class Desk:
@@ -180,12 +154,14 @@ class Outbox:
         undelivered: takes what is given up.
         check: raises when this process may not send any more.
         recent: the latest notifications.
+        held_back: told the name of a sink and for how many notifications a digest stood.
     """
 
     def __init__(
         self, senders: Iterable[tuple[Sender, int]], undelivered: Undelivered, check: Callable[[], None],
-        recent: deque[Recent],
+        recent: deque[ToldStatus], held_back: Callable[[str, int], None],
     ) -> None:  # fmt: skip
+        self._held_back = held_back
         self._settled: list[tuple[str, Fate]] = []
         self._recent = recent
         self.desks = {
@@ -212,8 +188,10 @@ class Outbox:
     def _settle(self, delivery: Outgoing, fate: Fate, problem: str) -> None:
         told = delivery.notification
         self._settled.append((delivery.id, fate))
+        if told.held_back:
+            self._held_back(delivery.sink, told.held_back)
         self._recent.append(
-            Recent(
+            ToldStatus(
                 at_ms=time.time_ns() // 1_000_000,
                 way=delivery.sink,
                 fate=fate,

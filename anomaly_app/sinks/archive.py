@@ -191,6 +191,11 @@ class Archive:
         return min((file.opened_ms + self.settings.roll_after for file in self._growing.values()), default=None)
 
     @property
+    def pending_bytes(self) -> int:
+        """Of the records that are in memory only."""
+        return self._bytes
+
+    @property
     def _crowded(self) -> bool:
         return len(self._growing) > MOST_OPEN or self._bytes > max(MOST_BYTES, self.settings.roll_bytes)
 
