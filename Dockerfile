@@ -1,10 +1,11 @@
-# The worker and the command line; see docker-compose.yml.
+# The worker, the delivery and the command line; see docker-compose.yml.
 FROM python:3.11-slim
 RUN useradd --create-home anomaly && install -d -o anomaly -g anomaly /data
 WORKDIR /home/anomaly/app
 COPY pyproject.toml README.md ./
 COPY anomaly_app anomaly_app
-RUN pip install --no-cache-dir .
+# Archives of the delivery are Parquet.
+RUN pip install --no-cache-dir '.[parquet]'
 USER anomaly
 # Away from the sources: what runs is what was installed.
 WORKDIR /data

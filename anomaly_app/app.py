@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import gc
 import importlib.resources
 import logging
@@ -360,10 +361,17 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
                 bounded=settings.worker.bounded,
                 limits=limits,
                 modules=settings.functions.modules,
+                parameters=settings.parameters,
             )
         except SqlError as error:
             raise error.in_file(path) from None
         jobs.append(job)
+    used = sorted({parameter.name for job in jobs for parameter in job.parameters})
+    for name in settings.parameters:
+        if name not in used:
+            near = difflib.get_close_matches(name, used, 1)
+            hint = f"did you mean {near[0]}?" if near else f"they have {', '.join(used) or 'none'}"
+            raise loaded.error(f"parameters.{name}", f"no job file has a parameter of this name; {hint}")
     return jobs
 
 

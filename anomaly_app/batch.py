@@ -78,7 +78,13 @@ class Result:
         return [[(name, show(row)) for name, row in bindings] for bindings in self._bindings]
 
 
-def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None, *, dialect: str = "flink") -> Result:
+def query(
+    sql: str | Pattern | SigmaRule,
+    tables: Mapping[str, Any] | None = None,
+    *,
+    dialect: str = "flink",
+    parameters: Mapping[str, str] | None = None,
+) -> Result:
     """Run a SELECT over rows in order of arrival, with the semantics of a stream, and flush at the end.
 
     Args:
@@ -88,6 +94,7 @@ def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = Non
         tables: name of a table (a dotted path is allowed) and its :class:`Rows`, or a pandas or Polars frame or a
             pyarrow table.
         dialect: ``flink`` or ``standard`` (SQL:2016).
+        parameters: values for ``${name}`` in the text, which come before those that SET gives there.
 
     Returns:
         Columns and rows in order of emission, the late rows, and those that could not be read.
@@ -112,14 +119,20 @@ def query(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = Non
         >>> spikes.columns, spikes.rows
         ([('user_id', 'STRING'), ('qty', 'INT'), ('before', 'INT')], [('ann', 9, 2)])
     """
-    result = run(sql, tables, dialect=dialect)
+    result = run(sql, tables, dialect=dialect, parameters=parameters)
     if result.rejected and not result.read:
         first = result.rejected[0]
         raise DecodeError(f"no row of table {first.table} can be read; the first: row {first.number}: {first.reason}")
     return result
 
 
-def run(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None, *, dialect: str = "flink") -> Result:
+def run(
+    sql: str | Pattern | SigmaRule,
+    tables: Mapping[str, Any] | None = None,
+    *,
+    dialect: str = "flink",
+    parameters: Mapping[str, str] | None = None,
+) -> Result:
     """The same as :func:`query`, but that it is no error if no row can be read."""
     from anomaly_app.jobs.binder import bind_text
 
@@ -130,7 +143,7 @@ def run(sql: str | Pattern | SigmaRule, tables: Mapping[str, Any] | None = None,
     given = {name: as_rows(table) for name, table in (tables or {}).items()}
     schemas = {name: schema_of(rows) for name, rows in given.items() if rows.columns}
     changelogs = {name: Changelog(rows.changelog) for name, rows in given.items() if rows.changelog}
-    return run_bound(bind_text(sql, schemas, dialect, changelogs=changelogs), given, sql)
+    return run_bound(bind_text(sql, schemas, dialect, changelogs=changelogs, parameters=parameters), given, sql)
 
 
 def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:

@@ -4,7 +4,7 @@
 
     AnomalyError
     ├── SettingsError              a setting is wrong: names its key and where it came from
-    ├── OptionError                an option of a detector is unknown or impossible
+    ├── OptionError                an option of a detector or of a sink is unknown or impossible
     ├── SqlError                   a statement or rule is wrong: shows the line with a caret
     │   ├── SqlSyntaxError         it cannot be read
     │   └── SqlValidationError     it can be read but means nothing, or nothing that is supported
@@ -58,7 +58,7 @@ class SettingsError(AnomalyError):
 
 
 class OptionError(AnomalyError):
-    """An option of a detector is unknown, of another type, or impossible.
+    """An option of a detector or of a sink is unknown, of another type, or impossible.
 
     Args:
         option: its name.

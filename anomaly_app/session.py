@@ -19,6 +19,7 @@ from anomaly_app.plan.explain import explain_text
 from anomaly_app.rows import Rows, as_rows, schema_of
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.commands import Alter, Describe, Explain, ListOptions, Reset, Show
+from anomaly_app.sql.parameters import Substituted, substitute
 from anomaly_app.sql.parser import Statement
 from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateView, Insert, SetOption
@@ -31,6 +32,7 @@ class Session:
         tables: as for :func:`anomaly_app.query`.
         dialect: ``flink`` or ``standard``.
         function_modules: prefixes of the modules from which ``CREATE FUNCTION … LANGUAGE PYTHON`` may take functions.
+        parameters: values for ``${name}``, which come before those that SET gives.
 
     Example:
         >>> sales = Rows(columns=[("user_id", "STRING"), ("qty", "INT")], rows=[("ann", 2), ("bob", 9)])
@@ -49,10 +51,12 @@ class Session:
         *,
         dialect: str = "flink",
         function_modules: Sequence[str] = (),
+        parameters: Mapping[str, str] | None = None,
     ) -> None:
         self._dialect: Dialect = dialect_of(dialect)
         self._catalog, self._settings = Catalog(""), Settings("")
         self._modules = tuple(function_modules)
+        self._parameters = dict(parameters or {})
         for name, table in (tables or {}).items():
             self.add(name, table)
 
@@ -144,6 +148,14 @@ class Session:
             SqlError: the text is wrong.
             DataError: an expression fails on a row.
         """
+        with self.substituted(sql).located() as text:
+            return self._execute(text)
+
+    def substituted(self, sql: str) -> Substituted:
+        """A text with the values that its parameters have now; errors as of :meth:`execute`."""
+        return substitute(sql, self._parameters, self._settings.said)
+
+    def _execute(self, sql: str) -> Result:
         self._catalog.text = self._settings.text = sql
         statements = parse_statements(sql)
         if len(statements) > 1 and all(isinstance(one, Insert) for one in statements):
@@ -164,8 +176,9 @@ class Session:
         Raises:
             SqlError: the text is wrong; a statement that is wrong leaves those before it done.
         """
-        self._catalog.text = self._settings.text = sql
-        return [self._one(one, sql) for one in parse_statements(sql)]
+        with self.substituted(sql).located() as text:
+            self._catalog.text = self._settings.text = text
+            return [self._one(one, text) for one in parse_statements(text)]
 
     def _one(self, statement: Statement, sql: str) -> Result:
         catalog = self._catalog

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Protocol, TypedDict
 
 import msgspec
@@ -144,6 +145,33 @@ class GraphStatus(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeStatus, ...]
 
 
+class Durations:
+    """How often something took how long, for a histogram.
+
+    Example:
+        >>> durations = Durations()
+        >>> for seconds in (0.002, 0.02, 0.02, 3600.0):
+        ...     durations.add(seconds)
+        >>> [(bound, number) for bound, number in durations.cumulated() if bound in (0.005, 0.025, 60.0, float("inf"))]
+        [(0.005, 1), (0.025, 3), (60.0, 3), (inf, 4)]
+    """
+
+    BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(self.BOUNDS_S) + 1)
+        self.sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self.BOUNDS_S, seconds)] += 1
+        self.sum_s += seconds
+
+    def cumulated(self) -> list[tuple[float, int]]:
+        """Upper bounds in seconds, the last one infinite, and how many took no longer."""
+        return [*zip((*self.BOUNDS_S, float("inf")), accumulate(self._counts), strict=True)]
+
+
 class WorkerStatus(Protocol):
     """A worker, as the web sees it. Every method answers at once, from memory."""
 
@@ -177,6 +205,10 @@ class WorkerStatus(Protocol):
 
     def counters(self) -> dict[str, int]:
         """What was dropped or bounded, by reason."""
+        ...
+
+    def flushes(self) -> Durations:
+        """How long it took to write what was done and to store the state of it."""
         ...
 
 

@@ -46,8 +46,15 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
 
     report: dict[str, Any] = {"file": str(path), "ok": False}
     try:
-        modules = loaded.settings.functions.modules
-        job = bind_job(path.read_text("utf-8"), name=path.stem, path=str(path), dialect=dialect, modules=modules)
+        settings = loaded.settings
+        job = bind_job(
+            path.read_text("utf-8"),
+            name=path.stem,
+            path=str(path),
+            dialect=dialect,
+            modules=settings.functions.modules,
+            parameters=settings.parameters,
+        )
         replaced = settle(loaded, [job]).warning
     except SqlError as error:
         message = {"code": error.code, "problem": error.problem, "line": error.line, "column": error.column}

@@ -14,6 +14,7 @@ from anomaly_app.cli.output import note, print_json
 if TYPE_CHECKING:
     from anomaly_app.operators import Layout
     from anomaly_app.plan.query import PlannedQuery
+    from anomaly_app.sql.parameters import Parameter
 
 MAX_STATES = 40
 """States of a program that are printed; --json has all."""
@@ -39,16 +40,26 @@ def explain(
     Example: anomaly explain jobs/unusual_sales.sql --source
     """
     from anomaly_app.errors import SqlError
+    from anomaly_app.sql.parameters import substitute
 
     text, name = read_sql(sql)
     try:
-        queries = [_query(*bound) for bound in _bind(text, dialect, load(config, set).settings.functions.modules)]
+        settings = load(config, set).settings
+        made = substitute(text, settings.parameters)
+        with made.located() as known:
+            queries = [_query(*bound) for bound in _bind(known, dialect, settings.functions.modules)]
     except SqlError as error:
         note(f"anomaly: {name}: {error}")
         raise typer.Exit(2) from error
     if json:
-        print_json(queries)
+        # Without parameters the list of queries is all that there is to tell.
+        listed = [asdict(one) | {"type": one.type.value} for one in made.parameters]
+        print_json({"parameters": listed, "queries": queries} if listed else queries)
         return
+    if made.parameters:
+        print("Parameters (--set parameters.NAME=VALUE)")
+        _columns(_parameter(one) for one in made.parameters)
+        print()
     for number, query in enumerate(queries):
         if number:
             print()
@@ -124,11 +135,20 @@ def _print(query: dict[str, Any], source: bool) -> None:
         print("\n".join(f"  {line}".rstrip() for line in text.splitlines()))
 
 
+def _parameter(parameter: Parameter) -> Sequence[str]:
+    usual = "no SET" if not parameter.usual else f"SET says {parameter.usual}"
+    return parameter.name, parameter.type.value, parameter.literal, f"from the settings; {usual}" * parameter.given
+
+
 def _section(title: str, rows: Iterable[Sequence[str]]) -> None:
     """A heading and aligned columns below it."""
+    print(f"\n{title}")
+    _columns(rows)
+
+
+def _columns(rows: Iterable[Sequence[str]]) -> None:
     cells = list(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    print(f"\n{title}")
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(f"  {line.rstrip()}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,37 @@ RegistryUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Dialect = Annotated[str, typer.Option(help="flink, or standard for SQL:2016.")]
+
+
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A parameter, such as retail.refund.count=4; may be given more than once.", metavar="NAME=VALUE"
+    ),
+]
+
+
+def given_parameters(given: Sequence[str] | None) -> dict[str, str]:
+    """Values of parameters by name, of texts ``name=value``; ``parameters.`` before a name may be left out."""
+    found = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(
+                f"{text!r} should be NAME=VALUE, such as retail.refund.count=4", param_hint="--set"
+            )
+        found[name.strip().removeprefix("parameters.")] = value
+    return found
+
+
+def check_used(given: Iterable[str], used: Iterable[str]) -> None:
+    """Refuse parameters that no statement has."""
+    known = sorted(used)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known) or 'none'}"
+            raise typer.BadParameter(f"there is no parameter {name}{hint}", param_hint="--set")
 
 
 def read_sql(sql: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from anomaly_app.cli.options import Dialect, Json, read_sql
+from anomaly_app.cli.options import Dialect, Json, Parameters, check_used, given_parameters, read_sql
 from anomaly_app.cli.output import note, plain, print_csv, print_json, print_table, progress, text
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def query(
         str | None, typer.Option(help="Bound on disorder, such as 500ms, 1s or 2min; without it no row is late.")
     ] = None,
     proctime: Annotated[str | None, typer.Option(help="Add a processing-time column of this name.")] = None,
+    set: Parameters = None,
     dialect: Dialect = "flink",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -85,19 +86,21 @@ def query(
     if changes and (late or rejected or explain_match):
         raise typer.BadParameter("--changes goes without --late, --rejected and --explain-match")
     body, name = read_sql(sql)
+    given_values = given_parameters(set)
+    plain_body = _with_values(body, given_values, name)
     if rows is not None and table:
         raise typer.BadParameter("give the rows as FILE or with --table, not both")
     files: dict[str, FileTable] = {}
     with progress("rows") as bar:
         tables = {}
-        for given in [f"{_table_of(body, name)}={rows}"] if rows is not None else table or ():
+        for given in [f"{_table_of(plain_body, name)}={rows}"] if rows is not None else table or ():
             known, equals, path = given.partition("=")
             if not equals:
                 raise typer.BadParameter(
                     f"{given!r} should be NAME=FILE, such as sales=sales.csv", param_hint="--table"
                 )
-            create = _declared_tables(body).get(known.replace("`", "").lower())
-            changelog = Changelog.APPEND if create is None else changelog_of(create, body)
+            create = _declared_tables(plain_body).get(known.replace("`", "").lower())
+            changelog = Changelog.APPEND if create is None else changelog_of(create, plain_body)
             kinds: Sequence[str] = ()
             if create is None or changelog is Changelog.APPEND:
                 file = read_table(Path(path))
@@ -108,7 +111,7 @@ def query(
             tables[known].kinds = kinds
             tables[known].rows = _Watched(file, bar, path)
         try:
-            result = run(body, tables, dialect=dialect)
+            result = run(body, tables, dialect=dialect, parameters=given_values)
         except SqlError as error:
             note(f"anomaly: {name}: {error}")
             raise typer.Exit(2) from error
@@ -123,6 +126,20 @@ def query(
     if bad and not result.read:
         note("anomaly: no row can be read")
         raise typer.Exit(2)
+
+
+def _with_values(body: str, given: Mapping[str, str], name: str) -> str:
+    """The text with the values of its parameters."""
+    from anomaly_app.errors import SqlError
+    from anomaly_app.sql.parameters import substitute
+
+    try:
+        made = substitute(body, given)
+    except SqlError as error:
+        note(f"anomaly: {name}: {error}")
+        raise typer.Exit(2) from error
+    check_used(given, (parameter.name for parameter in made.parameters))
+    return made.text
 
 
 class _Bad(NamedTuple):

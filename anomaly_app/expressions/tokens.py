@@ -21,7 +21,8 @@ class Token:
     """A token.
 
     Args:
-        kind: ``word``, ``quoted`` (a quoted identifier), ``text``, ``bytes``, ``number``, ``sign`` or ``end``.
+        kind: ``word``, ``quoted`` (a quoted identifier), ``text``, ``bytes``, ``number``, ``sign``, ``parameter`` or
+            ``end``.
         value: identifiers without quotes, texts unescaped, bytes as
             hexadecimal digits, words and signs as written.
         span: its place.
@@ -59,8 +60,15 @@ _TOKEN = re.compile(
 )
 
 
-def tokenize(text: str) -> list[Token]:
+_PARAMETER = re.compile(r"\$\{\s*([A-Za-z_][\w.-]*)\s*\}")
+
+
+def tokenize(text: str, *, parameters: bool = False) -> list[Token]:
     """All tokens of a text, closed by one of kind ``end``.
+
+    Args:
+        text: of SQL.
+        parameters: ``${name}`` is a token of kind ``parameter``, whose value is the name.
 
     Raises:
         SqlSyntaxError: a character that begins no token, or a quote or comment that is not closed.
@@ -73,6 +81,9 @@ def tokenize(text: str) -> list[Token]:
     tokens: list[Token] = []
     place, length = 0, len(text)
     while place < length:
+        if parameters and text.startswith("${", place):
+            place = _take_parameter(text, place, tokens)
+            continue
         found = _TOKEN.match(text, place)
         if found is None:
             raise _unreadable(text, place)
@@ -92,6 +103,14 @@ def tokenize(text: str) -> list[Token]:
         place = end
     tokens.append(Token("end", "", Span(length, length)))
     return tokens
+
+
+def _take_parameter(text: str, place: int, tokens: list[Token]) -> int:
+    found = _PARAMETER.match(text, place)
+    if found is None:
+        raise SqlSyntaxError("expected a parameter such as ${retail.amount}", text, place, place + 2)
+    tokens.append(Token("parameter", found[1], Span(place, found.end())))
+    return found.end()
 
 
 HINTS = {

@@ -35,6 +35,7 @@ from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Changelog, Origin, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.commands import TELLS, Describe, Explain, ListOptions, Reset, Show
+from anomaly_app.sql.parameters import Parameter, substitute
 from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
 
@@ -102,6 +103,7 @@ def bind_text(
     limits: Limits | None = None,
     modules: Sequence[str] = (),
     changelogs: Mapping[str, Changelog] | None = None,
+    parameters: Mapping[str, str] | None = None,
 ) -> BoundQuery:
     """Bind a text with one query.
 
@@ -112,6 +114,7 @@ def bind_text(
         limits: on what the operator may hold.
         modules: prefixes of the modules from which CREATE FUNCTION may take functions.
         changelogs: how the rows of tables change them, by name, where CREATE TABLE does not say it.
+        parameters: values that come before those that SET gives, by name.
 
     Raises:
         SqlError: the text is wrong.
@@ -122,6 +125,18 @@ def bind_text(
         >>> [(column.name, str(column.type)) for column in bound.factory.output]
         [('b', 'INT')]
     """
+    with substitute(sql, parameters).located() as text:
+        return _bind_text(text, schemas, dialect_of(dialect), limits, modules, changelogs or {})
+
+
+def _bind_text(
+    sql: str,
+    schemas: Mapping[str, Schema],
+    dialect: Dialect,
+    limits: Limits | None,
+    modules: Sequence[str],
+    changelogs: Mapping[str, Changelog],
+) -> BoundQuery:
     catalog = Catalog(sql)
     for name, schema in schemas.items():
         catalog.add_table(name, schema)
@@ -139,14 +154,14 @@ def bind_text(
             raise SqlValidationError(f"{_name_of(statement)} stands here in vain: {_TELL}", sql, *statement.span)
         else:
             queries.append(statement)
-            for name, changelog in (changelogs or {}).items():  # behind what CREATE TABLE says of their keys
+            for name, changelog in changelogs.items():  # behind what CREATE TABLE says of their keys
                 catalog.changes(name, changelog)
             if in_order and len(queries) == 1:  # names may mean something else behind it
-                bound = bind_query(statement, catalog, dialect_of(dialect), settings, limits)
+                bound = bind_query(statement, catalog, dialect, settings, limits)
     if len(queries) != 1:
         span = queries[1].span if queries else Span(0, 1)
         raise SqlValidationError(f"expected one SELECT or INSERT, found {len(queries)}", sql, *span)
-    return bound or bind_query(queries[0], catalog, dialect_of(dialect), settings, limits)
+    return bound or bind_query(queries[0], catalog, dialect, settings, limits)
 
 
 def bind_query(
@@ -203,6 +218,7 @@ def bind_job(
     bounded: bool = False,
     limits: Limits | None = None,
     modules: Sequence[str] = (),
+    parameters: Mapping[str, str] | None = None,
 ) -> Job:
     """Bind a job file.
 
@@ -215,14 +231,24 @@ def bind_job(
         bounded: all sources are read to their present end only.
         limits: on what the operators may hold.
         modules: prefixes of the modules from which CREATE FUNCTION may take functions.
+        parameters: values that come before those that SET gives, by name; those that the text does not use are for
+            other jobs.
 
     Raises:
         SqlError: the text is wrong.
     """
-    binder = _JobBinder(text, dialect_of(dialect), partitions or {}, bounded, limits, modules)
+    made = substitute(text, parameters)
+    with made.located() as known:
+        binder = _JobBinder(known, dialect_of(dialect), partitions or {}, bounded, limits, modules)
+        return _bind_job(binder, name, path, made.parameters)
+
+
+def _bind_job(binder: _JobBinder, name: str, path: str, parameters: tuple[Parameter, ...]) -> Job:
+    text, used = binder.text, {parameter.name for parameter in parameters}
     for statement in binder.statements:
         if isinstance(statement, (SetOption, Reset)):
-            if not binder.settings.take(statement) and isinstance(statement, SetOption):
+            known = binder.settings.take(statement)
+            if not known and isinstance(statement, SetOption) and statement.key not in used:
                 binder.warnings.append(f"SET '{statement.key}' has no meaning here and is ignored")
         elif isinstance(statement, TELLS):
             line = text.count("\n", 0, statement.span.start) + 1
@@ -245,6 +271,7 @@ def bind_job(
         tuple(dict.fromkeys(binder.warnings)),
         tuple(dict.fromkeys(binder.refusals)),
         tuple(binder.lookups),
+        parameters,
     )
 
 

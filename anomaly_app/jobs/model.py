@@ -16,6 +16,7 @@ from anomaly_app.jobs.topics import Topics
 from anomaly_app.operators import Layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Changelog, Column, Schema
+from anomaly_app.sql.parameters import Parameter
 from anomaly_app.upstreams import feed_of, place_of, topic_number, upstream_of
 
 if TYPE_CHECKING:
@@ -357,12 +358,13 @@ class Job:
     Args:
         name: the file's name without its ending, or as given.
         version: hash of the text; every alert carries it.
-        text: as read.
+        text: as read, with the values of its parameters.
         path: where it was read; "" for text.
         plans: what to run.
         warnings: what was accepted but has no meaning here.
         refused_by_flink: what Flink 2.3 would say no to.
         lookups: tables that lookup joins read.
+        parameters: that the text uses.
     """
 
     name: str
@@ -373,6 +375,7 @@ class Job:
     warnings: tuple[str, ...] = ()
     refused_by_flink: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
 
 
 def _over(source: Source, topics: Mapping[str, Sequence[str]]) -> Source:

@@ -71,7 +71,7 @@ class Lease:
             raise LeaseLost("this process has not heard from its group for too long: another one may be active")
 
 
-class _Eldest(AbstractPartitionAssignor):
+class _Eldest(AbstractPartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
     """Gives everything to the member that has been there longest, so that a new one takes nothing away."""
 
     name = "anomaly-eldest"

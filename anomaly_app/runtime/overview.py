@@ -8,7 +8,7 @@ from anomaly_app.alerts.record import Alert
 from anomaly_app.runtime.graphs import Graphs
 from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.runtime.worker import Worker
-from anomaly_app.status import GraphStatus, JobStatus, PartitionStatus, QueryStatus, Subscription
+from anomaly_app.status import Durations, GraphStatus, JobStatus, PartitionStatus, QueryStatus, Subscription
 
 
 class Overview:
@@ -103,3 +103,7 @@ class Overview:
                         for reason, number in slot.operator.counters.counts.items():
                             total[reason] = total.get(reason, 0) + number
         return total
+
+    def flushes(self) -> Durations:
+        """How long flushes took, since the worker started."""
+        return self._worker.flushes

@@ -33,7 +33,7 @@ from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
 from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage, Flush, Pending, Replays, Stage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
-from anomaly_app.status import AlertFeed
+from anomaly_app.status import AlertFeed, Durations
 from anomaly_app.tables.state import Entries, StateTable, Stored, steps
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class Worker:
         state: whether rows are being processed, else the reason.
         trouble: what is away, such as the broker, and what it says.
         crashed: why the process is about to end; "" if it is not.
+        flushes: how long it took to write what was done.
         revoking: partitions are about to go: batches are let go unprocessed.
     """
 
@@ -91,6 +92,7 @@ class Worker:
         self.state = (False, "starting")
         self.trouble: dict[str, str] = {}
         self.crashed = ""
+        self.flushes = Durations()
         self._by_topic: dict[str, list[tuple[Pipeline, Feed | None]]] = {}
         self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
@@ -175,6 +177,7 @@ class Worker:
                 self._check_finished()
 
     async def _write(self, stage: Stage, flush: Flush) -> None:
+        started = time.monotonic()
         if stage.replays is not None and stage.position >= stage.replays.end:
             stage.replays = None
         await self.writer.write(flush.records)
@@ -197,6 +200,7 @@ class Worker:
             pending.done()
         for alert in flush.alerts:
             self.feed.publish(alert)
+        self.flushes.add(time.monotonic() - started)
         stage.flushed.set()
 
     def _outputs(self, stage: Stage) -> dict[str, list[int]]:

@@ -21,7 +21,9 @@ PREFIX = "ANOMALY_"
 CONFIG_VARIABLE = "ANOMALY_CONFIG"
 DEFAULT_FILE = "anomaly.toml"
 MASK = "********"
-LISTS = tuple(name for name, part in Settings() if not isinstance(part, BaseModel))
+PARAMETERS = "parameters"
+"""The section whose keys are those of the job files."""
+LISTS = tuple(name for name, part in Settings() if not isinstance(part, BaseModel) and name != PARAMETERS)
 """Sections that are arrays of tables."""
 
 
@@ -91,6 +93,9 @@ class LoadedSettings:
             elif isinstance(value, Path):
                 value = str(value)
             yield Shown(key, value, self.origins[key])
+        for name, value in self.settings.parameters.items():
+            key = f"{PARAMETERS}.{name}"
+            yield Shown(key, value, self.origins[key])
 
     def error(self, key: str, problem: str) -> SettingsError:
         """An error about a value that turned out to be wrong in use, with its origin.
@@ -150,6 +155,7 @@ def load_settings(
         else:
             tree[section] = value
     origins = {key: given[key].origin if key in given else "default" for key in KEYS}
+    origins |= {key: one.origin for key, one in given.items() if _is_parameter(key)}
     try:
         loaded = LoadedSettings(Settings.model_validate(tree), origins)
     except ValidationError as error:
@@ -177,9 +183,27 @@ def _from_file(path: str | os.PathLike[str] | None) -> dict[str, _Given]:
         if not isinstance(table, dict):
             _check_key(section, name)
             raise SettingsError(section, name, f"should be a table: [{section}]")
+        if section == PARAMETERS:
+            level |= {key: _Given(value, name) for key, value in _flat(section, table)}
+            continue
         for key, value in table.items():
             level[_check_key(f"{section}.{key}", name)] = _Given(value, name)
     return level
+
+
+def _flat(path: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of parameters: TOML reads their dots as tables in tables."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{path}.{key}", value)
+        elif isinstance(value, bool):
+            yield f"{path}.{key}", str(value).upper()
+        else:
+            yield f"{path}.{key}", value if isinstance(value, list) else str(value)
+
+
+def _is_parameter(key: str) -> bool:
+    return key.startswith(f"{PARAMETERS}.")
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
@@ -188,7 +212,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
         name = variable.removeprefix(PREFIX).lower()
         # Others of the prefix, such as ANOMALY_CONFIG, are no settings.
         if variable.startswith(PREFIX) and ("__" in name or name.partition("_")[0] in Settings.model_fields):
-            key = name.replace("__", ".", 1)
+            key = name.replace("__", ".", -1 if name.startswith(f"{PARAMETERS}__") else 1)
             origin = f"environment {variable}"
             level[_check_key(key, origin)] = _Given(_simple(key, environ[variable], origin), origin)
     return level
@@ -196,10 +220,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
 
 def _check_key(key: str, origin: str) -> str:
     """The key, if there is such a setting; a section alone passes too."""
-    if key in KEYS or key in _SECRET_FILES or key in Settings.model_fields:
+    if key in KEYS or key in _SECRET_FILES or key in Settings.model_fields or _is_parameter(key):
         return key
     near = difflib.get_close_matches(key, [*KEYS, *_SECRET_FILES], 1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else f"; the sections are {', '.join(Settings.model_fields)}"
+    if key.count(".") > 1 and origin == "command line":
+        hint = f"; if a job file has a parameter of that name, say {PARAMETERS}.{key}"
     if near and origin.startswith("environment"):
         hint = f"; did you mean {PREFIX}{near[0].upper().replace('.', '__')}?"
     raise SettingsError(key, origin, f"there is no such setting{hint}")

@@ -182,3 +182,5 @@ class Settings(Section):
     delivery: DeliverySettings = DeliverySettings()
     response: tuple[ResponseRule, ...] = ()
     """What is done about alerts: ``[[response]]`` in the file."""
+    parameters: Mapping[str, str] = {}
+    """Values for ``${name}`` in job files, by name; they come before those that SET gives."""

@@ -226,4 +226,7 @@ def _given(loaded: LoadedSettings) -> dict[str, str]:
             elif isinstance(value, tuple):
                 value = ",".join(map(str, value))
             found[f"{PREFIX}{section.upper()}__{name.upper()}"] = str(value)
+    for name, text in loaded.settings.parameters.items():
+        if loaded.origins.get(f"parameters.{name}", "").startswith("command line"):
+            found[f"{PREFIX}PARAMETERS__{name.upper().replace('.', '__')}"] = text
     return found

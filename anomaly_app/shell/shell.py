@@ -89,7 +89,11 @@ class Shell:
     ) -> None:
         self.loaded, self.terminal, self._remarks, self._json = loaded, terminal, remarks, json
         settings = loaded.settings
-        self.session = Session(dialect=settings.worker.dialect, function_modules=settings.functions.modules)
+        self.session = Session(
+            dialect=settings.worker.dialect,
+            function_modules=settings.functions.modules,
+            parameters=settings.parameters,
+        )
         self.jobs = Jobs(environment)
         self._script: list[str] = []
         self._depth = 0
@@ -122,10 +126,14 @@ class Shell:
         if own is not None:
             self._own(own)
             return
+        with self.session.substituted(sql).located() as text:
+            self._execute(text, piece)
+
+    def _execute(self, sql: str, piece: Piece) -> None:
         statements = parse_statements(sql)
         first = statements[0]
         if isinstance(first, Insert):
-            self._insert([one for one in statements if isinstance(one, Insert)], piece)
+            self._insert([one for one in statements if isinstance(one, Insert)], sql, piece)
         elif isinstance(first, QueryTree):
             self._query(first, sql)
         else:
@@ -298,9 +306,9 @@ class Shell:
 
     # --- jobs ---------------------------------------------------------------------------------------
 
-    def _insert(self, inserts: Sequence[Insert], piece: Piece) -> None:
+    def _insert(self, inserts: Sequence[Insert], sql: str, piece: Piece) -> None:
         """A job, or rows that are there and only need to be written."""
-        sql, catalog = piece.text, self.session.catalog
+        catalog = self.session.catalog
         bound = [self.session.bind(insert, sql) for insert in inserts]
         sinks = [catalog.known(insert.path, insert.target_span) for insert in inserts]
         read = [self._sources(one, sql) for one in bound]
@@ -346,6 +354,7 @@ class Shell:
             bounded=options.batch,
             limits=Limits(**settings.limits.model_dump()),
             modules=settings.functions.modules,
+            parameters=settings.parameters,
         )
         settle(self.loaded, [draft])
         job = self.jobs.start(name, text, self.loaded, detached=options.detach, bounded=options.batch)

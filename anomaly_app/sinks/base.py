@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from anomaly_app.delivery.notification import Incoming, Notification
 from anomaly_app.errors import SinkError
+
+Count: TypeAlias = Callable[[str], None]
+"""Told what happened that is no failure and yet to be counted, such as ``template_failed``."""
 
 
 class Sink(Protocol):
@@ -26,7 +29,15 @@ class Sink(Protocol):
 
 
 class StreamSink(Protocol):
-    """Takes every alert, in batches and in order: another topic, a database, an Alertmanager."""
+    """Takes every alert, in batches and in order: another topic, a database, an Alertmanager.
+
+    Attributes:
+        batch_size: how many alerts it likes to be given at once.
+        batch_wait_ms: how long its reader may wait for so many.
+    """
+
+    batch_size: int
+    batch_wait_ms: int
 
     async def write(self, alerts: Sequence[Incoming], now_ms: int) -> Sequence[tuple[Incoming, str]]:
         """Write them; doing it again is harmless.
@@ -39,12 +50,16 @@ class StreamSink(Protocol):
             those that the other side will never take, with its reason.
 
         Raises:
-            SinkError: none is known to be taken.
+            SinkError: not all are known to be taken.
         """
         ...
 
     async def tick(self, now_ms: int) -> None:
-        """What is due without an alert, such as saying again that something lasts; called about each second."""
+        """What is due without an alert, such as saying again that something lasts; called about each second.
+
+        Raises:
+            SinkError: it was not taken; it is tried again at another call.
+        """
         ...
 
     async def close(self) -> None:
@@ -52,4 +67,4 @@ class StreamSink(Protocol):
         ...
 
 
-__all__ = ["Sink", "SinkError", "StreamSink"]
+__all__ = ["Count", "Sink", "SinkError", "StreamSink"]

@@ -81,6 +81,17 @@ class Prometheus(Program):
         result: list[dict[str, Any]] = self.ask("/api/v1/query", query=expression, **when)["data"]["result"]
         return result
 
+    def query_range(self, expression: str, *, seconds: int = 60, step: int = 1) -> list[dict[str, Any]]:
+        """Values of an expression over the last seconds, as a graph shows them.
+
+        Returns:
+            Series, each with ``metric`` (its labels) and ``values`` (pairs of time, and value as text).
+        """
+        now = time.time()
+        span = {"start": str(now - seconds), "end": str(now), "step": str(step)}
+        result: list[dict[str, Any]] = self.ask("/api/v1/query_range", query=expression, **span)["data"]["result"]
+        return result
+
     def wait_for(self, expression: str, seconds: float = START_S) -> list[dict[str, Any]]:
         """Series of an expression as soon as there is one.
 

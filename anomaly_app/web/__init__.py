@@ -2,6 +2,7 @@
 
 from anomaly_app.status import (
     AlertFeed,
+    Durations,
     GraphStatus,
     JobStatus,
     NodeStatus,
@@ -15,6 +16,7 @@ from anomaly_app.web.server import routes, serve
 
 __all__ = [
     "AlertFeed",
+    "Durations",
     "GraphStatus",
     "JobStatus",
     "NodeStatus",

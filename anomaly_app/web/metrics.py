@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isinf
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from anomaly_app.status import PartitionStatus, WorkerStatus
@@ -55,6 +56,13 @@ class StatusCollector(Collector):
         for reason, number in sorted(self._status.counters().items()):
             events.add_metric((reason,), number)
         yield events
+        flushes = self._status.flushes()
+        took = HistogramMetricFamily(
+            "anomaly_flush_seconds", "How long it took to write what was done and to store the state of it"
+        )
+        buckets = [("+Inf" if isinf(bound) else str(bound), number) for bound, number in flushes.cumulated()]
+        took.add_metric((), buckets, flushes.sum_s)
+        yield took
         yield GaugeMetricFamily("anomaly_ready", "1 if rows flow", value=float(self._status.ready()[0]))
         yield GaugeMetricFamily("anomaly_healthy", "1 if the worker is healthy", value=float(self._status.healthy()[0]))
 

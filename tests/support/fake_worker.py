@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anomaly_app.alerts import Alert, AlertSource, UsedRow, alert_id
-from anomaly_app.web import AlertFeed, GraphStatus, JobStatus, NodeStatus, PartitionStatus, Subscription
+from anomaly_app.web import AlertFeed, Durations, GraphStatus, JobStatus, NodeStatus, PartitionStatus, Subscription
 
 
 class FakeWorker:
@@ -16,6 +16,7 @@ class FakeWorker:
         self.counts: dict[str, int] = {}
         self.assigned: list[PartitionStatus] = []
         self.drawn: list[GraphStatus] = []
+        self.flushed = Durations()
 
     def ready(self) -> tuple[bool, str]:
         return self.state
@@ -67,6 +68,9 @@ class FakeWorker:
 
     def counters(self) -> dict[str, int]:
         return self.counts
+
+    def flushes(self) -> Durations:
+        return self.flushed
 
 
 def make_alert(number: int, **changes: Any) -> Alert:

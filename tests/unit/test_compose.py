@@ -20,6 +20,9 @@ from anomaly_app.testing.maven import missing_tools
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
+_BASE = {"kafka", "registry", "topics", "generator", "worker"}
+_MONITORING = _BASE | {"deliver", "mail", "influxdb", "prometheus", "alertmanager", "grafana"}
+PROFILES = {"": _BASE, "monitoring": _MONITORING, "full": _MONITORING | {"kafka-ui"}}
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +31,33 @@ def services() -> Mapping[str, Any]:
     return document["services"]
 
 
+def of_profile(services: Mapping[str, Any], profile: str) -> set[str]:
+    return {name for name, service in services.items() if profile in service.get("profiles", (profile,))}
+
+
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
-def test_docker_compose_accepts_it(services: Mapping[str, Any]) -> None:
+@pytest.mark.parametrize("profile", [*PROFILES])
+def test_docker_compose_accepts_it(services: Mapping[str, Any], profile: str) -> None:
     done = subprocess.run(
-        ["docker-compose", "-f", str(FILE), "config", "--services"], capture_output=True, text=True, timeout=50
+        ["docker-compose", "-f", str(FILE), "--profile", profile, "config", "--services"],
+        capture_output=True,
+        text=True,
+        timeout=50,
     )
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == set(services) == {"kafka", "registry", "topics", "generator", "worker"}
+    assert of_profile(services, profile) <= set(done.stdout.split()) == set(services)
+
+
+def test_each_profile_runs_what_it_says(services: Mapping[str, Any]) -> None:
+    known = {profile for service in services.values() for profile in service.get("profiles", ())}
+    assert known == {*PROFILES} - {""}
+    assert {profile: of_profile(services, profile) for profile in PROFILES} == PROFILES
+
+
+def test_what_a_service_depends_on_is_in_its_profiles(services: Mapping[str, Any]) -> None:
+    for profile in PROFILES:
+        running = of_profile(services, profile)
+        assert all(set(services[name].get("depends_on", ())) <= running for name in running)
 
 
 def test_the_images_are_the_official_ones_in_the_versions_of_the_tests(services: Mapping[str, Any]) -> None:
@@ -55,13 +78,13 @@ def test_every_port_is_bound_to_loopback(services: Mapping[str, Any]) -> None:
 
 
 def test_services_wait_for_what_they_need(services: Mapping[str, Any]) -> None:
-    for name in ("generator", "worker"):
+    for name in ("generator", "worker", "deliver"):
         assert services[name]["depends_on"] == {
             "topics": {"condition": "service_completed_successfully"},
             "registry": {"condition": "service_healthy"},
         }
     assert services["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
-    assert all("healthcheck" in services[name] for name in ("kafka", "registry", "worker"))
+    assert all("healthcheck" in services[name] for name in ("kafka", "registry", "worker", "deliver", "influxdb"))
 
 
 def test_the_topics_are_those_of_the_job_and_its_alerts(services: Mapping[str, Any]) -> None:
@@ -77,6 +100,73 @@ def test_the_settings_exist_and_none_is_a_secret(services: Mapping[str, Any]) ->
     assert loaded.settings.registry.url == "http://registry:8080/apis/ccompat/v6"
     assert not {key for key in SECRETS if loaded.origins[key] != "default"}
     assert not re.search("password|secret|token", FILE.read_text("utf-8"), re.IGNORECASE)
+
+
+def test_the_delivery_runs_with_settings_that_name_services_of_its_profiles(services: Mapping[str, Any]) -> None:
+    deliver = services["deliver"]
+    mounts = dict(reversed(mount.split(":")[:2]) for mount in deliver["volumes"])
+    file = ROOT / mounts[deliver["environment"]["ANOMALY_CONFIG"]]
+    settings = load_settings(config_file=file, environ=deliver["environment"]).settings
+    assert deliver["command"] == "anomaly deliver"
+    assert f"127.0.0.1:{settings.delivery.port}:{settings.delivery.port}" in deliver["ports"]
+    assert settings.delivery.bind == "0.0.0.0" and str(settings.worker.data_dir).startswith("/data/")
+    assert [archive.path for archive in settings.delivery.archive] == ["/data/archive"] and "/data" in mounts
+    receivers = {receiver.name: receiver for receiver in settings.delivery.receivers}
+    routes = [settings.delivery.route, *settings.delivery.route.routes]
+    assert {route.receiver for route in routes} == set(receivers)
+    (influxdb,) = receivers["systems"].influxdb
+    (alertmanager,) = receivers["systems"].alertmanager
+    (mail,) = receivers["people"].email
+    reached = {"influxdb:8086", "alertmanager:9093"}
+    assert {url.removeprefix("http://") for url in (influxdb.url, alertmanager.url)} == reached
+    assert mail.host == "mail" and (mail.port, mail.tls) == (1025, "none")
+    assert {place.partition(":")[0] for place in reached} | {mail.host} <= PROFILES["monitoring"]
+    assert influxdb.database == services["influxdb"]["environment"]["INFLUXDB_DB"]
+
+
+def test_prometheus_and_grafana_look_at_services_and_ports_that_are_there(services: Mapping[str, Any]) -> None:
+    listens = {
+        f"{name}:{port.split(':')[-1]}" for name, service in services.items() for port in service.get("ports", ())
+    }
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
+    targets = [
+        target
+        for part in (*prometheus["scrape_configs"], *prometheus["alerting"]["alertmanagers"])
+        for one in part["static_configs"]
+        for target in one["targets"]
+    ]
+    assert {"worker:6066", "deliver:6067", "alertmanager:9093"} <= set(targets)
+    assert {target.replace("localhost", "prometheus") for target in targets} <= listens
+    sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/anomaly.yml").read_text("utf-8"))
+    assert {source["url"].removeprefix("http://") for source in sources["datasources"]} <= listens
+    (database,) = [source["jsonData"]["dbName"] for source in sources["datasources"] if source["type"] == "influxdb"]
+    assert database == services["influxdb"]["environment"]["INFLUXDB_DB"]
+
+
+def test_what_is_mounted_is_there_and_the_containers_look_for_it_there(services: Mapping[str, Any]) -> None:
+    volumes = set(yaml.safe_load(FILE.read_text("utf-8"))["volumes"])
+    mounted: dict[str, dict[str, Path]] = {}
+    for name, service in services.items():
+        for mount in service.get("volumes", ()):
+            source, target, *mode = mount.split(":")
+            if source.startswith("."):
+                assert (ROOT / source).exists() and mode == ["ro"]
+                mounted.setdefault(name, {})[target] = ROOT / source
+            else:
+                assert source in volumes
+
+    def found(name: str, path: str) -> bool:
+        return any(
+            (source / Path(path).relative_to(target)).is_file()
+            for target, source in mounted[name].items()
+            if Path(path).is_relative_to(target)
+        )
+
+    assert found("grafana", services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert found("grafana", "/etc/grafana/provisioning/datasources/anomaly.yml")
+    for name in ("prometheus", "alertmanager"):
+        (file,) = [word.partition("=")[2] for word in services[name]["command"] if word.startswith("--config.file=")]
+        assert found(name, file)
 
 
 def test_the_generator_s_command_is_one_that_runs(services: Mapping[str, Any], tmp_path: Path) -> None:

@@ -263,3 +263,24 @@ def test_what_turns_out_wrong_in_use_names_its_place_too() -> None:
     write(DELIVERY)
     error = load_settings(environ={}).error("delivery.route.routes[0].matchers[0]", "no")
     assert str(error) == "delivery.route.routes[0].matchers[0] (from anomaly.toml, line 6): no"
+
+
+def test_parameters_of_job_files_have_any_name() -> None:
+    Path("anomaly.toml").write_text(
+        '[parameters]\nretail.refund.amount = 120\n"retail.gate.window" = "5 min"\nx = true\n'
+    )
+    loaded = load_settings({"parameters.x": "no"}, environ={"ANOMALY_PARAMETERS__RETAIL__REFUND__COUNT": "4"})
+    assert loaded.settings.parameters == {
+        "retail.refund.amount": "120", "retail.gate.window": "5 min", "retail.refund.count": "4", "x": "no",
+    }  # fmt: skip
+    assert [one for one in loaded.shown() if one.key == "parameters.x"] == [("parameters.x", "no", "command line")]
+    assert loaded.origins["parameters.retail.refund.amount"] == "anomaly.toml"
+    assert load_settings(environ={}).settings.parameters["x"] == "TRUE"
+
+
+def test_a_parameter_without_its_section_is_told_where_it_belongs() -> None:
+    with pytest.raises(SettingsError, match=r"say parameters\.retail\.refund\.count"):
+        load_settings({"retail.refund.count": "4"}, environ={})
+    Path("anomaly.toml").write_text("[parameters]\nlist = [1]\n")
+    with pytest.raises(SettingsError, match=r"parameters\.list"):
+        load_settings(environ={})

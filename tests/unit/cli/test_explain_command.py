@@ -103,3 +103,16 @@ def test_functions_of_allowed_modules_are_known(
     assert main(["explain", sql]) == 2
     assert "functions.modules allows no module" in capsys.readouterr().err
     assert "where same(a) > 1" in out(capsys, sql, "--set", "functions.modules=explained_functions")
+
+
+def test_parameters_are_listed_with_type_and_value(capsys: pytest.CaptureFixture[str]) -> None:
+    sql = f"{TABLE} SET 'least' = '5'; SET 'who' = 'ann'; SELECT k FROM t WHERE a > ${{least}} AND k <> ${{who}}"
+    told = out(capsys, sql, "--set", "parameters.least=7")
+    assert "least  number  7      from the settings; SET says 5" in told
+    assert "who    text    'ann'" in told
+    assert "where a > 7 AND k <> 'ann'" in told
+    document = json.loads(out(capsys, sql, "--json"))
+    assert document["parameters"][0] == {
+        "name": "least", "type": "number", "literal": "5", "usual": "5", "given": False
+    }  # fmt: skip
+    assert [one["query"] for one in document["queries"]] == ["query"]

@@ -283,3 +283,17 @@ def test_json_lines_are_read_as_the_worker_reads_them(capsys: pytest.CaptureFixt
     Path("n.jsonl").write_text(NESTED + '{"at": "2026-01-01 09:00:30", "meta": {"temp": "hot"}}\n')
     result = as_json(capsys, NESTED_TABLE + "SELECT device FROM n", "--table", "n=n.jsonl")
     assert [row["reason"] for row in result["rejected"]] == ["field 'meta.temp': \"hot\" (string) is not a DOUBLE"]
+
+
+def test_parameters_are_given_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("few.csv").write_text("k,a\nann,2\nbob,9\n")
+    sql = "SET 'least' = '5'; SELECT k FROM t WHERE a > ${least}"
+    assert as_json(capsys, sql, "--table", "t=few.csv")["rows"] == [{"k": "bob"}]
+    for given in ("least=1", "parameters.least=1"):
+        rows = as_json(capsys, sql, "--table", "t=few.csv", "--set", given)["rows"]
+        assert rows == [{"k": "ann"}, {"k": "bob"}]
+    assert main(["query", sql, "--table", "t=few.csv", "--set", "lest=1"]) == 2
+    assert "there is no parameter lest; did you mean least?" in " ".join(capsys.readouterr().err.split())
+    assert main(["query", sql, "--table", "t=few.csv", "--set", "least"]) == 2
+    assert main(["query", "SELECT k FROM t WHERE a > ${least}", "--table", "t=few.csv"]) == 2
+    assert "^^^^^^^^" in capsys.readouterr().err

@@ -130,4 +130,5 @@ async def test_nothing_is_written_or_taken_behind_the_end_of_a_bounded_run() -> 
         await cancel([flusher])
     assert set(told.watermarks) == {1}
     assert stage.processed == 2 and stage.position == 2 and later.dropped
+    assert worker.flushes.cumulated()[-1][1] == len(told.watermarks) + 1, "each flush is measured, the last one too"
     assert stage.settled.is_set(), "a worker that stops does not wait for it"

@@ -143,6 +143,22 @@ async def test_metrics(client: Client, worker: FakeWorker) -> None:
     assert samples["anomaly_process_resident_memory_bytes", ""] > 0
 
 
+async def test_metrics_of_flushes(client: Client, worker: FakeWorker) -> None:
+    for seconds in (0.004, 0.004, 0.3, 90.0):
+        worker.flushed.add(seconds)
+    text = await (await client.get("/metrics")).text()
+    samples = {
+        sample.name + sample.labels.get("le", ""): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("anomaly_flush_")
+    }
+    assert samples["anomaly_flush_seconds_bucket0.005"] == samples["anomaly_flush_seconds_bucket0.25"] == 2
+    assert samples["anomaly_flush_seconds_bucket0.5"] == samples["anomaly_flush_seconds_bucket60.0"] == 3
+    assert samples["anomaly_flush_seconds_bucket+Inf"] == samples["anomaly_flush_seconds_count"] == 4
+    assert samples["anomaly_flush_seconds_sum"] == pytest.approx(90.308)
+
+
 async def test_the_graph_of_each_query(client: Client, worker: FakeWorker) -> None:
     worker.drawn = [make_graph(n2=3)]
     (graph,) = (await (await client.get("/api/graph")).json())["graphs"]

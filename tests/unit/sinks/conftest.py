@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+import pytest
+from certificates import Certificate, self_signed
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return self_signed(tmp_path_factory.mktemp("certificate"))
