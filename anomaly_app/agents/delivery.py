@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -32,6 +33,7 @@ from aiokafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from anomaly_app.delivery.acks import Ack
+from anomaly_app.delivery.overview import group_statuses
 from anomaly_app.delivery.routes import RouteTree
 from anomaly_app.delivery.silence_request import SilenceRequest
 from anomaly_app.delivery.status import ArchiveStatus, GroupStatus, SilenceStatus, State, ToldStatus, WayStatus
@@ -105,8 +107,10 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             producer = AIOKafkaProducer(**client_options(loaded), acks="all", max_batch_size=900_000)
             stack.push_async_callback(producer.stop)
             await producer.start()
-            for sender in (*(sender for sender, _ in self._senders), *self._streams):
+            for sender, _ in self._senders:
                 stack.push_async_callback(sender.close)
+            for stream in self._streams:
+                stack.push_async_callback(stream.close)
             notes = Notes(loaded, producer, partitions)
             stack.push_async_callback(notes.close)
             await notes.start()
@@ -115,7 +119,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self._office = Office(
                 loaded, self._tree, self._senders, self._streams, partitions,
                 StateTopic(loaded, state_topic(loaded), producer, compacts=compacts),
-                notes, Undelivered(producer, delivery.dead_letter_topic), self._metrics, self._recent,
+                notes, Undelivered(producer, delivery.dead_letter_topic, self._metrics), self._metrics, self._recent,
             )  # fmt: skip
             consumer = group_consumer(loaded, delivery.name)
             stack.push_async_callback(consumer.stop)
@@ -167,6 +171,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         finally:
             if active.dispatcher is not None:
                 self._fates.update(active.dispatcher.fates)
+                self._fates["waiting"] = 0
             self._active = self._running = None
             lease.end()
 
@@ -228,12 +233,12 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     def groups(self, limit: int) -> Sequence[GroupStatus]:
         """Groups, those that were told last first."""
         dispatcher = self._active.dispatcher if self._active is not None else None
-        return dispatcher.groups(limit) if dispatcher is not None else ()
+        return group_statuses(dispatcher, time.time_ns() // 1_000_000, limit) if dispatcher is not None else ()
 
     def group_count(self) -> int:
         """How many groups are remembered."""
         dispatcher = self._active.dispatcher if self._active is not None else None
-        return dispatcher.group_count if dispatcher is not None else 0
+        return len(dispatcher._groups) if dispatcher is not None else 0
 
     def silences(self) -> Sequence[SilenceStatus]:
         """All silences that are not long over."""

@@ -153,8 +153,10 @@ class Active:
                 await self._finish(dispatcher)
         finally:
             await cancel(self._tasks)
-            for reader in (*self.streams, *self.archives):
-                await reader.close()
+            for stream in self.streams:
+                await stream.close()
+            for archive in self.archives:
+                await archive.close()
 
     def end(self) -> None:
         """Let :meth:`run` end in order."""
@@ -222,9 +224,17 @@ class Active:
             for record in records:
                 self._read[record.partition] = record.offset + 1
             await self._store(dispatcher, unreadable=bool(others))
-            fresh = [delivery for id_, delivery in dispatcher.outbox.items() if id_ not in self._put]
-            self._put.update(delivery.id for delivery in fresh)
-            self.outbox.put(fresh)
+            self._send_new(dispatcher)
+
+    def _send_new(self, dispatcher: Dispatcher) -> None:
+        """What is stored now may be sent."""
+        fresh = []
+        for delivery in reversed(dispatcher.outbox.values()):  # in the order in which they were decided
+            if delivery.id in self._put:
+                break
+            fresh.append(delivery)
+        self._put.update(delivery.id for delivery in fresh)
+        self.outbox.put(reversed(fresh))
 
     async def _store(self, dispatcher: Dispatcher, *, unreadable: bool = False) -> None:
         changes = list(dispatcher.changes())

@@ -15,7 +15,7 @@ MOST_SERIES = 1_000
 """Tenants and jobs come from outside: what is beyond is counted as "other"."""
 AMOUNT_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-OUTCOMES: Mapping[Result, str] = {"sent": "sent", "failed": "failed", "refused": "gave_up", "given_up": "gave_up"}
+OUTCOMES: Mapping[Result, str] = {"sent": "sent", "failed": "failed", "refused": "failed"}
 AMOUNT = "amount"
 """Column of the payload that is a sum of money."""
 
@@ -65,6 +65,10 @@ class DeliveryMetrics:
     def count(self, way: str, what: str) -> None:
         """What happened to a sink that is no failure, such as ``template_failed``."""
         self._events.labels(way.partition("/")[0], sink_label(way), what).inc()
+
+    def gave_up(self, way: str, count: int) -> None:
+        """Notifications, or alerts of a streaming way, that went to the dead letters."""
+        self._told.labels(way.partition("/")[0], sink_label(way), "gave_up").inc(count)
 
     def held_back(self, way: str, count: int) -> None:
         """Notifications for which a digest stands."""

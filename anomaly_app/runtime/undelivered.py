@@ -12,6 +12,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from anomaly_app.delivery.notification import Incoming, Notification
+from anomaly_app.runtime.delivery_metrics import DeliveryMetrics
 from anomaly_app.runtime.outgoing import ID_HEADER, MAX_RECORD_BYTES, Headers
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.sinks.breaker import backoff_s
@@ -25,12 +26,12 @@ class Undelivered:
     Args:
         producer: a started aiokafka producer.
         topic: ``delivery.dead_letter_topic``.
+        metrics: of the process.
     """
 
-    def __init__(self, producer: Any, topic: str) -> None:
-        self._producer, self.topic = producer, topic
+    def __init__(self, producer: Any, topic: str, metrics: DeliveryMetrics) -> None:
+        self._producer, self.topic, self._metrics = producer, topic, metrics
         self._chance = random.Random()
-        self.count = 0
 
     async def notification(self, way: str, notification: Notification, reason: str, since_ms: int) -> None:
         """A notification that is given up.
@@ -92,5 +93,6 @@ class Undelivered:
                 failures += 1
                 await asyncio.sleep(backoff_s(failures, self._chance))
             else:
-                self.count += 1
+                if way:
+                    self._metrics.gave_up(way, 1)
                 return

@@ -10,6 +10,9 @@ from prometheus_client.registry import Collector
 
 from anomaly_app.delivery.status import DeliveryStatus, sink_label
 
+WAITING = "waiting"
+"""The fate of an alert that has none yet: its number falls again."""
+
 
 class DeliveryCollector(Collector):
     """Reads the status when it is scraped; what is counted as it happens stands in the registry of the status.
@@ -25,9 +28,12 @@ class DeliveryCollector(Collector):
         """All metrics."""
         yield from self._status.registry.collect()
         fates = CounterMetricFamily("anomaly_delivery_alerts", "What became of alerts", labels=("fate",))
-        for fate, number in sorted(self._status.fates().items()):
+        known_fates = dict(self._status.fates())
+        waiting = known_fates.pop(WAITING, 0)
+        for fate, number in sorted(known_fates.items()):
             fates.add_metric((fate,), number)
         yield fates
+        yield GaugeMetricFamily("anomaly_delivery_waiting", "Alerts whose fate is not known yet", value=waiting)
         yield from self._ways()
         lag = GaugeMetricFamily("anomaly_delivery_lag_records", "Alerts that are not decided yet")
         known = self._status.lag()
