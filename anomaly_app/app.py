@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,9 @@ class AnomalyApp(LaneApp):
             read = {
                 name for job in drafts for one in _sources(job) for name in topics[job.name].get(one.name, [one.topic])
             }
-            sources = await admin.sources(sorted(read | topics_of(lookup for job in drafts for lookup in job.lookups)))
+            read |= topics_of(lookup for job in drafts for lookup in job.lookups)
+            await admin.ensure(await _written_and_read(drafts, read, admin))
+            sources = await admin.sources(sorted(read))
             jobs = [_over_topics(job, topics[job.name]) for job in bind_jobs(loaded, sources)]
             registries = Registries(loaded)
             existing = await admin.names() if any(topics.values()) else {}
@@ -363,6 +365,7 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
                 limits=limits,
                 modules=settings.functions.modules,
                 parameters=settings.parameters,
+                connections=settings.connection_options,
             )
         except SqlError as error:
             raise error.in_file(path) from None
@@ -374,6 +377,29 @@ def bind_jobs(loaded: LoadedSettings, partitions: Mapping[str, int]) -> list[Job
             hint = f"did you mean {near[0]}?" if near else f"they have {', '.join(used) or 'none'}"
             raise loaded.error(f"parameters.{name}", f"no job file has a parameter of this name; {hint}")
     return jobs
+
+
+async def _written_and_read(jobs: Sequence[Job], read: Collection[str], admin: TopicAdmin) -> list[NeededTopic]:
+    """Topics that one query writes and another reads, and that are not there yet: as wide as what the first one reads.
+
+    Args:
+        jobs: that run together.
+        read: topics of their tables.
+        admin: to ask what there is.
+    """
+    queries = [(plan, query.sink) for job in jobs for plan in job.plans for query in plan.queries]
+    written = {sink.topic: plan for plan, sink in queries if sink is not None and sink.topic in read}
+    if not written:
+        return []
+    found = await admin.partitions(sorted(read))
+    needed: dict[str, NeededTopic] = {}
+    for _ in written:  # one may be fed by another
+        for topic, plan in written.items():
+            widths = [found.get(one, 0) for one in plan.topics.values()]
+            if topic not in found and all(widths):
+                needed[topic] = NeededTopic(topic, max(widths, default=1), FOREVER, recognised=True)
+                found[topic] = needed[topic].partitions
+    return list(needed.values())
 
 
 def _urls(loaded: LoadedSettings) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from anomaly_app.operators import InnerRow, Row
     from anomaly_app.patterns.builder import Pattern
     from anomaly_app.windows import SigmaRule
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ def query(
     *,
     dialect: str = "flink",
     parameters: Mapping[str, str] | None = None,
+    connections: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Result:
     """Run a SELECT over rows in order of arrival, with the semantics of a stream, and flush at the end.
 
@@ -95,6 +100,8 @@ def query(
             pyarrow table.
         dialect: ``flink`` or ``standard`` (SQL:2016).
         parameters: values for ``${name}`` in the text, which come before those that SET gives there.
+        connections: of models, by name: options such as ``endpoint`` and ``api_key``, which come before those of CREATE
+            CONNECTION.
 
     Returns:
         Columns and rows in order of emission, the late rows, and those that could not be read.
@@ -119,7 +126,7 @@ def query(
         >>> spikes.columns, spikes.rows
         ([('user_id', 'STRING'), ('qty', 'INT'), ('before', 'INT')], [('ann', 9, 2)])
     """
-    result = run(sql, tables, dialect=dialect, parameters=parameters)
+    result = run(sql, tables, dialect=dialect, parameters=parameters, connections=connections)
     if result.rejected and not result.read:
         first = result.rejected[0]
         raise DecodeError(f"no row of table {first.table} can be read; the first: row {first.number}: {first.reason}")
@@ -132,6 +139,7 @@ def run(
     *,
     dialect: str = "flink",
     parameters: Mapping[str, str] | None = None,
+    connections: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Result:
     """The same as :func:`query`, but that it is no error if no row can be read."""
     from anomaly_app.jobs.binder import bind_text
@@ -143,7 +151,10 @@ def run(
     given = {name: as_rows(table) for name, table in (tables or {}).items()}
     schemas = {name: schema_of(rows) for name, rows in given.items() if rows.columns}
     changelogs = {name: Changelog(rows.changelog) for name, rows in given.items() if rows.changelog}
-    return run_bound(bind_text(sql, schemas, dialect, changelogs=changelogs, parameters=parameters), given, sql)
+    bound = bind_text(sql, schemas, dialect, changelogs=changelogs, parameters=parameters, connections=connections)
+    for warning in bound.warnings:
+        log.warning("%s", warning)
+    return run_bound(bound, given, sql)
 
 
 def run_bound(bound: BoundQuery, given: Mapping[str, Rows], sql: str) -> Result:

@@ -8,6 +8,7 @@
     ├── SqlError                   a statement or rule is wrong: shows the line with a caret
     │   ├── SqlSyntaxError         it cannot be read
     │   └── SqlValidationError     it can be read but means nothing, or nothing that is supported
+    ├── MatcherError               a matcher of labels cannot be read
     ├── DataError                  a record or a value is wrong
     │   ├── DecodeError            bytes that are not what the format or the schema says
     │   │   └── IgnoredError       and that an option of the format says to let go
@@ -132,6 +133,12 @@ class SqlValidationError(SqlError):
     """The text is well formed but refers to nothing, mixes types, or asks for what is not supported."""
 
     code = "sql-validation"
+
+
+class MatcherError(AnomalyError):
+    """A matcher of labels cannot be read."""
+
+    code = "matcher"
 
 
 class DataError(AnomalyError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from anomaly_app.expressions.functions.python import PythonFunction
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.binder import BoundQuery, bind_query, dialect_of
 from anomaly_app.jobs.catalog import Catalog
+from anomaly_app.jobs.ctas import as_two
 from anomaly_app.jobs.define import DEFINITIONS, define
 from anomaly_app.jobs.said import Settings
 from anomaly_app.jobs.show import OK, Told, describe, option, show
@@ -22,7 +24,9 @@ from anomaly_app.sql.commands import Alter, Describe, Explain, ListOptions, Rese
 from anomaly_app.sql.parameters import Substituted, substitute
 from anomaly_app.sql.parser import Statement
 from anomaly_app.sql.queries import QueryTree
-from anomaly_app.sql.statements import CreateView, Insert, SetOption
+from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
+
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -33,6 +37,8 @@ class Session:
         dialect: ``flink`` or ``standard``.
         function_modules: prefixes of the modules from which ``CREATE FUNCTION … LANGUAGE PYTHON`` may take functions.
         parameters: values for ``${name}``, which come before those that SET gives.
+        connections: of models, by name: options such as ``endpoint`` and ``api_key``, which come before those of CREATE
+            CONNECTION.
 
     Example:
         >>> sales = Rows(columns=[("user_id", "STRING"), ("qty", "INT")], rows=[("ann", 2), ("bob", 9)])
@@ -52,9 +58,11 @@ class Session:
         dialect: str = "flink",
         function_modules: Sequence[str] = (),
         parameters: Mapping[str, str] | None = None,
+        connections: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._dialect: Dialect = dialect_of(dialect)
         self._catalog, self._settings = Catalog(""), Settings("")
+        self._catalog.models.given = connections or {}
         self._modules = tuple(function_modules)
         self._parameters = dict(parameters or {})
         for name, table in (tables or {}).items():
@@ -133,6 +141,21 @@ class Session:
         self._catalog.text = self._settings.text = sql
         return self._bound(statement)
 
+    def make(self, create: CreateTable) -> Insert:
+        """Make the table of a CREATE TABLE … AS of the text at hand; gives the INSERT that fills it.
+
+        Raises:
+            SqlError: the query or the table is wrong.
+        """
+        table, insert = as_two(create, self._catalog, Analyzer(self._catalog, self._dialect))
+        self._define(table)
+        return insert
+
+    def fill(self, inserts: Sequence[Insert], sql: str) -> None:
+        """Carry out INSERTs of a text; errors as of :meth:`execute`."""
+        for insert in inserts:
+            self._query(insert, sql)
+
     def execute(self, sql: str) -> Result:
         """Carry out one statement, or a statement set.
 
@@ -182,6 +205,8 @@ class Session:
 
     def _one(self, statement: Statement, sql: str) -> Result:
         catalog = self._catalog
+        if isinstance(statement, CreateTable) and statement.query is not None:
+            return self._query(self.make(statement), sql)
         if isinstance(statement, DEFINITIONS):
             self._define(statement)
             return _told(OK)
@@ -204,8 +229,10 @@ class Session:
     def _define(self, statement: Any) -> None:
         """Carry out a definition; a view that is wrong is refused now, and not when it is read."""
         catalog = self._catalog
-        before = dict(catalog.views)
+        before, warned = dict(catalog.views), len(catalog.models.warnings)
         define(statement, catalog, self._modules)
+        for warning in catalog.models.warnings[warned:]:
+            log.warning("%s", warning)
         if not isinstance(statement, (Alter, CreateView)):
             return
         try:

@@ -54,6 +54,7 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
             dialect=dialect,
             modules=settings.functions.modules,
             parameters=settings.parameters,
+            connections=settings.connection_options,
         )
         replaced = settle(loaded, [job]).warning
     except SqlError as error:

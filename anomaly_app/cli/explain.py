@@ -14,6 +14,7 @@ from anomaly_app.cli.output import note, print_json
 if TYPE_CHECKING:
     from anomaly_app.operators import Layout
     from anomaly_app.plan.query import PlannedQuery
+    from anomaly_app.settings import Settings
     from anomaly_app.sql.parameters import Parameter
 
 MAX_STATES = 40
@@ -47,7 +48,7 @@ def explain(
         settings = load(config, set).settings
         made = substitute(text, settings.parameters)
         with made.located() as known:
-            queries = [_query(*bound) for bound in _bind(known, dialect, settings.functions.modules)]
+            queries = [_query(*bound) for bound in _bind(known, dialect, settings)]
     except SqlError as error:
         note(f"anomaly: {name}: {error}")
         raise typer.Exit(2) from error
@@ -66,20 +67,22 @@ def explain(
         _print(query, source)
 
 
-def _bind(text: str, dialect: str, modules: Sequence[str]) -> list[tuple[str, str, PlannedQuery, Layout]]:
+def _bind(text: str, dialect: str, settings: Settings) -> list[tuple[str, str, PlannedQuery, Layout]]:
     """Name, table, operator factory and rows of each query."""
     from anomaly_app.jobs.binder import bind_job, bind_text
     from anomaly_app.operators import Layout
     from anomaly_app.sql import parse_statements
     from anomaly_app.sql.statements import CreateTable
 
+    modules = settings.functions.modules
     creates = [statement for statement in parse_statements(text) if isinstance(statement, CreateTable)]
     if creates and not any(create.options for create in creates):
-        bound = bind_text(text, {}, dialect, modules=modules)
+        bound = bind_text(text, {}, dialect, modules=modules, connections=settings.connection_options)
         tables = ", ".join(table.name for table in bound.tables) or "no table"
         layout = bound.layout if len(bound.tables) == 1 else Layout(())
         return [("query", tables, bound.factory, layout)]
-    job = bind_job(text, name="job", dialect=dialect, modules=modules)
+    connections = settings.connection_options
+    job = bind_job(text, name="job", dialect=dialect, modules=modules, connections=connections)
     found = []
     for plan in job.plans:
         for query in plan.queries:

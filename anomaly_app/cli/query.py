@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from anomaly_app.cli.options import Dialect, Json, Parameters, check_used, given_parameters, read_sql
+from anomaly_app.cli.options import (
+    ConfigFile,
+    Dialect,
+    Json,
+    Parameters,
+    check_used,
+    given_parameters,
+    load,
+    read_sql,
+)
 from anomaly_app.cli.output import note, plain, print_csv, print_json, print_table, progress, text
 
 if TYPE_CHECKING:
@@ -49,6 +58,7 @@ def query(
     set: Parameters = None,
     dialect: Dialect = "flink",
     json: Json = False,
+    config: ConfigFile = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     late: Annotated[bool, typer.Option("--late", help="Print the late rows in place of the result's.")] = False,
     rejected: Annotated[
@@ -111,7 +121,8 @@ def query(
             tables[known].kinds = kinds
             tables[known].rows = _Watched(file, bar, path)
         try:
-            result = run(body, tables, dialect=dialect, parameters=given_values)
+            connections = load(config, None).settings.connection_options
+            result = run(body, tables, dialect=dialect, parameters=given_values, connections=connections)
         except SqlError as error:
             note(f"anomaly: {name}: {error}")
             raise typer.Exit(2) from error

@@ -21,6 +21,12 @@ RESERVED = frozenset(
 )
 
 
+STATEMENTS = frozenset(
+    "ALTER BEGIN CREATE DESC DESCRIBE DROP EXECUTE EXPLAIN INSERT RESET SELECT SET SHOW USE WITH".split()
+)
+"""Words that begin a statement."""
+
+
 class TokenReader:
     """A cursor over tokens with errors that tell what was expected."""
 
@@ -49,6 +55,12 @@ class TokenReader:
     def span_from(self, start: int) -> Span:
         """From an offset to the end of the last token taken."""
         return Span(start, max(start, self.tokens[self.place - 1].span.end if self.place else start))
+
+    def at_next_statement(self) -> bool:
+        """Whether a statement begins here though no semicolon has ended the one before, but a comment has."""
+        if self.token.upper not in STATEMENTS or not self.place:
+            return False
+        return bool(self.text[self.tokens[self.place - 1].span.end : self.token.span.start].strip())
 
     def at(self, *words: str) -> bool:
         """Whether these keywords or signs come next, in this order."""

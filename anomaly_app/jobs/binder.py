@@ -13,7 +13,8 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.filesystem import FileTable
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.jobs.catalog import Catalog
-from anomaly_app.jobs.define import DEFINITIONS, IN_ORDER, Definition, define
+from anomaly_app.jobs.ctas import as_two
+from anomaly_app.jobs.define import DEFINITIONS, Definition, define, in_order
 from anomaly_app.jobs.files import bind_file, is_file
 from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
 from anomaly_app.jobs.model import Alerts, Format, Job, Plan, Query, Sink, Source, version_of
@@ -78,11 +79,13 @@ class BoundQuery:
         factory: makes its operator.
         tables: that it reads.
         lookups: tables of its lookup joins, and what fills them.
+        warnings: what is accepted, but should be said otherwise.
     """
 
     factory: PlannedQuery
     tables: tuple[BoundTable, ...]
     lookups: tuple[tuple[LookupTable, BoundTable], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -104,6 +107,7 @@ def bind_text(
     modules: Sequence[str] = (),
     changelogs: Mapping[str, Changelog] | None = None,
     parameters: Mapping[str, str] | None = None,
+    connections: Mapping[str, Mapping[str, str]] | None = None,
 ) -> BoundQuery:
     """Bind a text with one query.
 
@@ -115,6 +119,7 @@ def bind_text(
         modules: prefixes of the modules from which CREATE FUNCTION may take functions.
         changelogs: how the rows of tables change them, by name, where CREATE TABLE does not say it.
         parameters: values that come before those that SET gives, by name.
+        connections: of models, by name; their options come before those of CREATE CONNECTION.
 
     Raises:
         SqlError: the text is wrong.
@@ -126,7 +131,7 @@ def bind_text(
         [('b', 'INT')]
     """
     with substitute(sql, parameters).located() as text:
-        return _bind_text(text, schemas, dialect_of(dialect), limits, modules, changelogs or {})
+        return _bind_text(text, schemas, dialect_of(dialect), limits, modules, changelogs or {}, connections or {})
 
 
 def _bind_text(
@@ -136,16 +141,21 @@ def _bind_text(
     limits: Limits | None,
     modules: Sequence[str],
     changelogs: Mapping[str, Changelog],
+    connections: Mapping[str, Mapping[str, str]],
 ) -> BoundQuery:
     catalog = Catalog(sql)
+    catalog.models.given = connections
     for name, schema in schemas.items():
         catalog.add_table(name, schema)
     settings = Settings(sql)
     queries: list[QueryTree | Insert] = []
     bound: BoundQuery | None = None
     statements = parse_statements(sql)
-    in_order = any(isinstance(statement, IN_ORDER) for statement in statements)
+    ordered = in_order(statements)
     for statement in statements:
+        if isinstance(statement, CreateTable) and statement.query is not None:
+            table, statement = as_two(statement, catalog, Analyzer(catalog, dialect))
+            define(table, catalog, modules)
         if isinstance(statement, DEFINITIONS):
             define(statement, catalog, modules)
         elif isinstance(statement, (SetOption, Reset)):
@@ -156,12 +166,13 @@ def _bind_text(
             queries.append(statement)
             for name, changelog in changelogs.items():  # behind what CREATE TABLE says of their keys
                 catalog.changes(name, changelog)
-            if in_order and len(queries) == 1:  # names may mean something else behind it
+            if ordered and len(queries) == 1:  # names may mean something else behind it
                 bound = bind_query(statement, catalog, dialect, settings, limits)
     if len(queries) != 1:
         span = queries[1].span if queries else Span(0, 1)
         raise SqlValidationError(f"expected one SELECT or INSERT, found {len(queries)}", sql, *span)
-    return bound or bind_query(queries[0], catalog, dialect, settings, limits)
+    bound = bound or bind_query(queries[0], catalog, dialect, settings, limits)
+    return replace(bound, warnings=tuple(catalog.models.warnings))
 
 
 def bind_query(
@@ -219,6 +230,7 @@ def bind_job(
     limits: Limits | None = None,
     modules: Sequence[str] = (),
     parameters: Mapping[str, str] | None = None,
+    connections: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Job:
     """Bind a job file.
 
@@ -233,13 +245,14 @@ def bind_job(
         modules: prefixes of the modules from which CREATE FUNCTION may take functions.
         parameters: values that come before those that SET gives, by name; those that the text does not use are for
             other jobs.
+        connections: of models, by name; their options come before those of CREATE CONNECTION.
 
     Raises:
         SqlError: the text is wrong.
     """
     made = substitute(text, parameters)
     with made.located() as known:
-        binder = _JobBinder(known, dialect_of(dialect), partitions or {}, bounded, limits, modules)
+        binder = _JobBinder(known, dialect_of(dialect), partitions or {}, bounded, limits, modules, connections or {})
         return _bind_job(binder, name, path, made.parameters)
 
 
@@ -253,6 +266,10 @@ def _bind_job(binder: _JobBinder, name: str, path: str, parameters: tuple[Parame
         elif isinstance(statement, TELLS):
             line = text.count("\n", 0, statement.span.start) + 1
             binder.warnings.append(f"line {line}: {_name_of(statement)} tells nobody anything in a job: {_TELL}")
+        elif isinstance(statement, CreateTable) and statement.query is not None:
+            table, insert = as_two(statement, binder.catalog, binder.analyzer)
+            binder.define(table)
+            binder.add(insert.query, insert)
         elif isinstance(statement, DEFINITIONS):
             if binder.in_order:
                 binder.define(statement)
@@ -268,7 +285,7 @@ def _bind_job(binder: _JobBinder, name: str, path: str, parameters: tuple[Parame
         text,
         path,
         binder.plans(),
-        tuple(dict.fromkeys(binder.warnings)),
+        tuple(dict.fromkeys([*binder.warnings, *binder.catalog.models.warnings])),
         tuple(dict.fromkeys(binder.refusals)),
         tuple(binder.lookups),
         parameters,
@@ -284,6 +301,7 @@ class _JobBinder:
         bounded: bool,
         limits: Limits | None,
         modules: Sequence[str],
+        connections: Mapping[str, Mapping[str, str]],
     ) -> None:
         self.text, self.dialect, self.partitions = text, dialect, partitions
         self.bounded, self.limits, self.modules = bounded, limits, modules
@@ -292,8 +310,9 @@ class _JobBinder:
         self.settings = Settings(text)
         self.statements = parse_statements(text)
         self.catalog = Catalog(text)
+        self.catalog.models.given = connections
         self.analyzer = Analyzer(self.catalog, dialect)
-        self.in_order = any(isinstance(statement, IN_ORDER) for statement in self.statements)
+        self.in_order = in_order(self.statements)
         if not self.in_order:
             for statement in self.statements:
                 if isinstance(statement, DEFINITIONS):

@@ -11,6 +11,8 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.functions import FUNCTIONS
 from anomaly_app.expressions.functions.python import PythonFunction, check_name
 from anomaly_app.expressions.tokens import Span
+from anomaly_app.jobs.models import ModelCatalog
+from anomaly_app.models.model import Model
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.schema import Changelog, Schema
 from anomaly_app.sql.commands import CreateSpace, Drop, Use
@@ -39,6 +41,7 @@ class Catalog:
         views: the statements that made the views.
         functions: the user's own, by name in upper case.
         data: rows of the tables that are in memory, by full name.
+        models: models and their connections.
         current: catalog and database of names that say nothing else.
     """
 
@@ -50,6 +53,7 @@ class Catalog:
         self.functions: dict[str, PythonFunction] = {}
         self.data: dict[str, Any] = {}
         self.current = DEFAULT
+        self.models = ModelCatalog(self.name)
         self._spaces: dict[str, set[str]] = {DEFAULT[0]: {DEFAULT[1]}}
 
     def fail(self, problem: str, span: Span) -> SqlValidationError:
@@ -191,6 +195,9 @@ class Catalog:
         if drop.what in ("CATALOG", "DATABASE"):
             self._drop_space(drop)
             return
+        if drop.what in ("MODEL", "CONNECTION"):
+            self.models.drop(drop, self.text)
+            return
         kinds: dict[str, Mapping[str, object]] = {"table": self.tables, "view": self.views, "function": self.functions}
         known = kinds[what]
         name = drop.path[-1].upper() if what == "function" else _find(self.name(drop.path), known)
@@ -280,6 +287,14 @@ class Catalog:
         """A view; None if there is none of that name."""
         name = _find(self.name(path), self.views)
         return self.views[name] if name is not None else None
+
+    def model(self, path: tuple[str, ...]) -> Model | None:
+        """A version of a model; None if there is none of that name."""
+        return self.models.find_model(path)
+
+    def unknown_model(self, path: tuple[str, ...]) -> str:
+        """What to say of a model that there is none of."""
+        return self.models.unknown(path)
 
     def names(self) -> Sequence[str]:
         """All tables and views, as a query of now would call them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -13,15 +13,32 @@ from anomaly_app.jobs.show import statement_of
 from anomaly_app.jobs.tables import bind_schema
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.sql.commands import Alter, CreateFunction, CreateSpace, Drop, NewQuery, RenameTo, Use
+from anomaly_app.sql.model_statements import OF_MODELS, AlterModel, CreateConnection, CreateModel, OfModels
 from anomaly_app.sql.statements import CreateTable, CreateView
 
-Definition: TypeAlias = Alter | CreateFunction | CreateSpace | CreateTable | CreateView | Drop | Use
+Definition: TypeAlias = Alter | CreateFunction | CreateSpace | CreateTable | CreateView | Drop | OfModels | Use
 
-DEFINITIONS = (Alter, CreateFunction, CreateSpace, CreateTable, CreateView, Drop, Use)
+DEFINITIONS = (Alter, CreateFunction, CreateSpace, CreateTable, CreateView, Drop, *OF_MODELS, Use)
 """Statements that :func:`define` takes."""
 
-IN_ORDER = (Alter, Drop, Use)
+IN_ORDER = (Alter, AlterModel, Drop, Use)
 """Those after which a name may mean something else than before."""
+
+
+def in_order(statements: Iterable[object]) -> bool:
+    """Whether statements must be taken one after the other: names mean something else behind one than before it.
+
+    A model that is created again is another one from there on; columns of CREATE TABLE … AS are those of a query.
+    """
+    models: set[tuple[str, ...]] = set()
+    for one in statements:
+        if isinstance(one, IN_ORDER) or (isinstance(one, CreateTable) and one.query is not None):
+            return True
+        if isinstance(one, CreateModel):
+            if one.path in models:
+                return True
+            models.add(one.path)
+    return False
 
 
 def define(statement: Definition, catalog: Catalog, modules: Sequence[str] = ()) -> None:
@@ -55,11 +72,18 @@ def define(statement: Definition, catalog: Catalog, modules: Sequence[str] = ())
         catalog.drop(statement)
     elif isinstance(statement, Use):
         catalog.use(statement)
+    elif isinstance(statement, CreateModel):
+        catalog.models.create_model(statement)
+    elif isinstance(statement, CreateConnection):
+        catalog.models.create_connection(statement)
+    elif isinstance(statement, AlterModel):
+        catalog.models.alter(statement)
     else:
         _alter(statement, catalog)
 
 
 def _create_table(create: CreateTable, catalog: Catalog) -> None:
+    assert create.query is None, "it is two statements: see ctas"
     if create.like is not None:
         name = catalog.known(create.like.path, create.like.span)
         create = liked(create, statement_of(name, catalog))

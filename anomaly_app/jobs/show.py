@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.functions import FUNCTIONS
 from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.tokens import Span
+from anomaly_app.jobs import model_show
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan.analysis import Analyzer
 from anomaly_app.schema import Column, DataType, Kind, Origin, Schema
+from anomaly_app.secrecy import MASK, is_secret
 from anomaly_app.sql.commands import Describe, Show
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable, WatermarkDefinition
 
@@ -55,6 +57,8 @@ def show(statement: Show, catalog: Catalog, analyzer: Analyzer) -> Told:
     if what == "COLUMNS":
         told = describe(Describe(statement.span, statement.path, statement.place), catalog, analyzer)
         return Told(told.columns, [row for row in told.rows if _fits(statement, row[0])])
+    if what in ("CREATE MODEL", "CREATE CONNECTION"):
+        return Told([("result", "STRING")], [(model_show.statement(statement, catalog),)])
     if what in ("CREATE TABLE", "CREATE VIEW"):
         return Told([("result", "STRING")], [(_create(statement, catalog, analyzer),)])
     if what.startswith("CURRENT"):
@@ -73,6 +77,8 @@ def _names(statement: Show, catalog: Catalog) -> Iterable[str]:
         return [name.lower() for name in [*FUNCTIONS, *catalog.functions]]
     if what == "CATALOGS":
         return catalog.catalogs()
+    if what == "CONNECTIONS":
+        return sorted({*catalog.models.connections, *catalog.models.given})
     if what == "DATABASES":
         if path and path[0] not in catalog.catalogs():
             raise catalog.fail(f"unknown catalog {path[0]!r}{nearest(path[0], catalog.catalogs())}", place)
@@ -81,7 +87,8 @@ def _names(statement: Show, catalog: Catalog) -> Iterable[str]:
     if where[-1] not in catalog.databases(where[0]):
         hint = nearest(where[-1], catalog.databases(where[0]))
         raise catalog.fail(f"unknown database {where[-1]!r}{hint}", place)
-    every = [*catalog.tables, *catalog.views] if what == "TABLES" else catalog.views
+    kinds: Mapping[str, Iterable[str]] = {"TABLES": [*catalog.tables, *catalog.views], "MODELS": catalog.models.models}
+    every = kinds.get(what, catalog.views)
     return [catalog.place(name)[2] for name in every if catalog.place(name)[:2] == where]
 
 
@@ -97,6 +104,10 @@ def _fits(statement: Show, name: str) -> bool:
 
 def describe(statement: Describe, catalog: Catalog, analyzer: Analyzer) -> Told:
     """Rows of DESCRIBE; arguments and errors as :func:`show`."""
+    if statement.what == "MODEL":
+        return Told(*model_show.describe_model(statement, catalog))
+    if statement.what == "CONNECTION":
+        return Told(*model_show.describe_connection(statement, catalog))
     name = catalog.find(statement.path, statement.place)
     if name in catalog.views:
         node = analyzer.view(catalog.views[name])
@@ -168,11 +179,6 @@ def _create(statement: Show, catalog: Catalog, analyzer: Analyzer) -> str:
     return text
 
 
-_SECRET = re.compile(
-    "password|secret|api-?key|token|basic-auth|jaas|credential|keystore.key|http-headers", re.IGNORECASE
-)
-
-
 def option(key: str, value: str) -> str:
     """The value of an option for people: secrets are not shown.
 
@@ -180,7 +186,7 @@ def option(key: str, value: str) -> str:
         >>> option("topic", "sales"), option("properties.sasl.jaas.config", "user and password")
         ('sales', '******')
     """
-    return "******" if _SECRET.search(key) else value
+    return MASK if is_secret(key) else value
 
 
 def _definition(column: Column, create: CreateTable) -> str:

@@ -12,6 +12,7 @@ from anomaly_app.formats import FORMATS, OptionError, format_options, parse_opti
 from anomaly_app.formats.check import check_column
 from anomaly_app.formats.options import CHANGE_FORMATS
 from anomaly_app.jobs.computed import computed_column, watermark_delay
+from anomaly_app.jobs.confluent import as_kafka
 from anomaly_app.jobs.metadata import metadata_column
 from anomaly_app.jobs.model import Format, Sink, Source
 from anomaly_app.jobs.options import CONNECTORS, INSTEAD, NULLS, SINKS_ONLY, TableOptions
@@ -40,6 +41,7 @@ def bind_schema(create: CreateTable, text: str) -> Schema:
         >>> schema.rowtime, schema.watermark_delay_ms
         ('ts', 1000)
     """
+    create = as_kafka(create) if create.options else create
     columns, computed = _columns(create, text)
     if not columns:
         raise SqlValidationError(f"table {'.'.join(create.path)} has no columns", text, *create.span)
@@ -129,6 +131,7 @@ def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
     Raises:
         SqlValidationError: an option is unknown or wrong, or the table cannot be read; points into the text.
     """
+    create = as_kafka(create, warnings)
     schema = bind_schema(create, text)
     options = _options(create, text, warnings)
     connector = options.one_of("connector", CONNECTORS)
@@ -171,6 +174,7 @@ def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
 
 def bind_sink(create: CreateTable, text: str, warnings: list[str]) -> Sink:
     """A table that a query writes; arguments and errors as :func:`bind_source`."""
+    create = as_kafka(create, warnings)
     schema = bind_schema(create, text)
     options = _options(create, text, warnings)
     connector = options.one_of("connector", CONNECTORS)
@@ -253,10 +257,6 @@ def _options(create: CreateTable, text: str, warnings: list[str]) -> TableOption
         if option.key in values:
             raise SqlValidationError(f"table {table}: option '{option.key}' is there twice", text, *option.span)
         values[option.key], spans[option.key] = option.value, option.span
-    if not values:
-        raise SqlValidationError(
-            f"table {table} has no WITH options: 'connector', 'topic' and a format are needed", text, *create.span
-        )
     options = TableOptions(table, values, spans, text, format_options, tuple(FORMATS), warnings)
     options.validate()
     for part in ("key", "value"):

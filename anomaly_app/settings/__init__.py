@@ -8,6 +8,7 @@ its own: ``sasl_password_file`` in place of ``sasl_password``.
 
 from anomaly_app.settings.loading import (
     CONFIG_VARIABLE,
+    CONNECTIONS,
     DEFAULT_FILE,
     KEYS,
     MASK,
@@ -32,6 +33,7 @@ from anomaly_app.settings.sections import (
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "CONNECTIONS",
     "DEFAULT_FILE",
     "KEYS",
     "LOCAL_BROKER",

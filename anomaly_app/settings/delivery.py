@@ -7,9 +7,9 @@ names in them mean something is checked by :mod:`anomaly_app.delivery`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from anomaly_app.settings.values import Duration, OptionalFile, Section, Texts
 
@@ -38,6 +38,14 @@ class WithSecrets(Section):
                 raise ValueError(f"{name}_file: {path} cannot be read: {problem}") from None
             read[name] = text.removesuffix("\n").removesuffix("\r")
         return read
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+MatcherTexts = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
+"""Matchers; a single text is not split, for a comma may stand in a value."""
 
 
 class Sending(WithSecrets):
@@ -177,7 +185,7 @@ class Route(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     receiver: str = ""
-    matchers: Texts = ()
+    matchers: MatcherTexts = ()
     """All must hold: ``severity="critical"``, ``user_id!="ann"``, ``tenant=~"eu-.*"``, ``job!~"test.*"``."""
     continue_: bool = Field(default=False, alias="continue")
     """Look at the routes behind this one, too."""
@@ -194,8 +202,8 @@ class Route(Section):
 class InhibitRule(Section):
     """While an alert of the source is there, those of the target are not told."""
 
-    source_matchers: Texts = Field(min_length=1)
-    target_matchers: Texts = Field(min_length=1)
+    source_matchers: MatcherTexts = Field(min_length=1)
+    target_matchers: MatcherTexts = Field(min_length=1)
     equal: Texts = ()
     """Labels that must be equal in both; a missing one equals an empty one."""
 
@@ -264,7 +272,7 @@ class ResponseRule(Section):
     """What is done about an alert."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    matchers: Texts = Field(min_length=1)
+    matchers: MatcherTexts = Field(min_length=1)
     steps: tuple[ResponseStep, ...] = Field(min_length=1)
     dry_run: bool = True
     """Steps are written down and not done."""
@@ -294,7 +302,7 @@ class DeliverySettings(WithSecrets):
     """An alert is over when no new one of its labels has come for so long."""
     max_groups: int = Field(default=100_000, ge=1)
     """Groups that are remembered; more share one of their route."""
-    max_alerts: int = Field(default=50, ge=1)
+    max_alerts: int = Field(default=50, ge=1, le=400)
     """Alerts in one notification; of the rest their number is told."""
     dead_letter_topic: str = "anomaly.undelivered"
     silence_topic: str = "anomaly.silences"

@@ -14,16 +14,19 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from anomaly_app.errors import SettingsError
+from anomaly_app.secrecy import is_secret
 from anomaly_app.settings.places import Step, line_of, written
 from anomaly_app.settings.sections import Settings
 
 PREFIX = "ANOMALY_"
 CONFIG_VARIABLE = "ANOMALY_CONFIG"
 DEFAULT_FILE = "anomaly.toml"
+CONNECTIONS = "connections"
+"""Section with a table for each connection of models: names and options are the user's own."""
 MASK = "********"
 PARAMETERS = "parameters"
 """The section whose keys are those of the job files."""
-LISTS = tuple(name for name, part in Settings() if not isinstance(part, BaseModel) and name != PARAMETERS)
+LISTS = tuple(name for name, part in Settings() if isinstance(part, tuple))
 """Sections that are arrays of tables."""
 
 
@@ -96,6 +99,11 @@ class LoadedSettings:
         for name, value in self.settings.parameters.items():
             key = f"{PARAMETERS}.{name}"
             yield Shown(key, value, self.origins[key])
+        for name, options in self.settings.connections.items():
+            for option, secret in options.items():
+                key = f"{CONNECTIONS}.{name}.{option}"
+                shown = MASK if is_secret(option) else secret.get_secret_value()
+                yield Shown(key, shown, self.origins.get(key, "default"))
 
     def error(self, key: str, problem: str) -> SettingsError:
         """An error about a value that turned out to be wrong in use, with its origin.
@@ -150,12 +158,14 @@ def load_settings(
     tree: dict[str, Any] = {section: {} for section in Settings.model_fields if section not in LISTS}
     for key, (value, _) in given.items():
         section, _, name = key.partition(".")
-        if name:
+        if section == CONNECTIONS:
+            connection, _, option = name.rpartition(".")
+            tree[section].setdefault(connection, {})[option] = str(value)
+        elif name:
             tree[section][name] = value
         else:
             tree[section] = value
-    origins = {key: given[key].origin if key in given else "default" for key in KEYS}
-    origins |= {key: one.origin for key, one in given.items() if _is_parameter(key)}
+    origins = {key: given[key].origin if key in given else "default" for key in {**KEYS, **given}}
     try:
         loaded = LoadedSettings(Settings.model_validate(tree), origins)
     except ValidationError as error:
@@ -175,7 +185,7 @@ def _from_file(path: str | os.PathLike[str] | None) -> dict[str, _Given]:
         raise SettingsError("the settings file", name, f"cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SettingsError("the settings file", name, f"is not TOML: {error}") from error
-    level = {}
+    level: dict[str, _Given] = {}
     for section, table in document.items():
         if section in LISTS and isinstance(table, list):
             level[section] = _Given(table, name)
@@ -187,7 +197,10 @@ def _from_file(path: str | os.PathLike[str] | None) -> dict[str, _Given]:
             level |= {key: _Given(value, name) for key, value in _flat(section, table)}
             continue
         for key, value in table.items():
-            level[_check_key(f"{section}.{key}", name)] = _Given(value, name)
+            if section == CONNECTIONS and isinstance(value, dict):
+                level |= {f"{section}.{key}.{option}": _Given(one, name) for option, one in value.items()}
+            else:
+                level[_check_key(f"{section}.{key}", name)] = _Given(value, name)
     return level
 
 
@@ -212,7 +225,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
         name = variable.removeprefix(PREFIX).lower()
         # Others of the prefix, such as ANOMALY_CONFIG, are no settings.
         if variable.startswith(PREFIX) and ("__" in name or name.partition("_")[0] in Settings.model_fields):
-            key = name.replace("__", ".", -1 if name.startswith(f"{PARAMETERS}__") else 1)
+            several = -1 if name.startswith(f"{PARAMETERS}__") else 2 if name.startswith(f"{CONNECTIONS}__") else 1
+            key = name.replace("__", ".", several)
             origin = f"environment {variable}"
             level[_check_key(key, origin)] = _Given(_simple(key, environ[variable], origin), origin)
     return level
@@ -221,6 +235,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
 def _check_key(key: str, origin: str) -> str:
     """The key, if there is such a setting; a section alone passes too."""
     if key in KEYS or key in _SECRET_FILES or key in Settings.model_fields or _is_parameter(key):
+        return key
+    if key.startswith(f"{CONNECTIONS}."):
+        if key.count(".") < 2:
+            raise SettingsError(key, origin, f"should name a connection and an option: {CONNECTIONS}.azure.endpoint")
         return key
     near = difflib.get_close_matches(key, [*KEYS, *_SECRET_FILES], 1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else f"; the sections are {', '.join(Settings.model_fields)}"
@@ -235,6 +253,8 @@ def _read_secret_files(level: Mapping[str, _Given]) -> dict[str, _Given]:
     read = {}
     for key, (value, origin) in level.items():
         secret = _SECRET_FILES.get(_check_key(key, origin))
+        if key.startswith(f"{CONNECTIONS}.") and key.endswith("_file"):
+            secret = key.removesuffix("_file")
         if secret is None:
             if key in Settings.model_fields and key not in LISTS:
                 raise SettingsError(key, origin, "is a section; name one of its settings, such as web.port")

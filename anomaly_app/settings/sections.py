@@ -184,3 +184,13 @@ class Settings(Section):
     """What is done about alerts: ``[[response]]`` in the file."""
     parameters: Mapping[str, str] = {}
     """Values for ``${name}`` in job files, by name; they come before those that SET gives."""
+    connections: dict[str, dict[str, SecretStr]] = Field(default_factory=dict)
+    """Of models, by name: ``[connections.azure]`` with ``endpoint``, ``api_key`` and what else its type takes."""
+
+    @property
+    def connection_options(self) -> Mapping[str, Mapping[str, str]]:
+        """What the connections say, secrets too."""
+        return {
+            name: {key: value.get_secret_value() for key, value in options.items()}
+            for name, options in self.connections.items()
+        }

@@ -15,7 +15,7 @@ from typing import Any
 
 from anomaly_app.conversions import timestamp_to_text
 from anomaly_app.errors import AnomalyError
-from anomaly_app.settings import KEYS, PREFIX, SECRETS, LoadedSettings
+from anomaly_app.settings import CONNECTIONS, KEYS, PREFIX, SECRETS, LoadedSettings
 from anomaly_app.shell.files import state_folder
 from anomaly_app.shell.job_folder import JobFolder
 
@@ -229,4 +229,9 @@ def _given(loaded: LoadedSettings) -> dict[str, str]:
     for name, text in loaded.settings.parameters.items():
         if loaded.origins.get(f"parameters.{name}", "").startswith("command line"):
             found[f"{PREFIX}PARAMETERS__{name.upper().replace('.', '__')}"] = text
+    for key, origin in loaded.origins.items():
+        if key.startswith(f"{CONNECTIONS}.") and origin.startswith("command line"):
+            name, _, option = key.removeprefix(f"{CONNECTIONS}.").rpartition(".")
+            value = loaded.settings.connections[name][option].get_secret_value()
+            found[f"{PREFIX}{CONNECTIONS}__{name}__{option}".upper()] = value
     return found

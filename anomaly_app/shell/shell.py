@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from anomaly_app.shell.statements import (
     Read,
     ShowJobs,
     StopJob,
+    alone,
     own_statement,
     split,
 )
@@ -54,7 +56,7 @@ from anomaly_app.sql import parse_statements, parse_type
 from anomaly_app.sql.commands import TELLS, Explain, Show
 from anomaly_app.sql.parser import Statement
 from anomaly_app.sql.queries import QueryTree
-from anomaly_app.sql.statements import Insert, SetOption
+from anomaly_app.sql.statements import CreateTable, Insert, Option, SetOption
 
 SYNC = "table.dml-sync"
 """Flink's option: an INSERT is waited for."""
@@ -93,6 +95,7 @@ class Shell:
             dialect=settings.worker.dialect,
             function_modules=settings.functions.modules,
             parameters=settings.parameters,
+            connections=settings.connection_options,
         )
         self.jobs = Jobs(environment)
         self._script: list[str] = []
@@ -132,7 +135,12 @@ class Shell:
     def _execute(self, sql: str, piece: Piece) -> None:
         statements = parse_statements(sql)
         first = statements[0]
-        if isinstance(first, Insert):
+        if len(statements) > 1 and not all(isinstance(one, Insert) for one in statements):
+            for one in statements:  # a comment has ended each
+                self.execute(alone(piece, *one.span))
+        elif isinstance(first, CreateTable) and first.query is not None:
+            self._create_as(first, sql, piece)
+        elif isinstance(first, Insert):
             self._insert([one for one in statements if isinstance(one, Insert)], sql, piece)
         elif isinstance(first, QueryTree):
             self._query(first, sql)
@@ -306,6 +314,25 @@ class Shell:
 
     # --- jobs ---------------------------------------------------------------------------------------
 
+    def _create_as(self, create: CreateTable, sql: str, piece: Piece) -> None:
+        """CREATE TABLE … AS: the table, and a job that fills it, or rows that are there."""
+        session = self.session
+        session.catalog.text = session.settings.text = sql
+        assert create.query is not None
+        if not create.options and self._sources(session.bind(create.query, sql), sql):
+            # Rows of topics go to a topic; a table without options would be in memory.
+            create = replace(create, options=(Option("connector", "confluent", create.span),))
+        insert = session.make(create)
+        name = session.catalog.known(insert.path, insert.target_span)
+        try:
+            self._insert([insert], sql, piece)
+        except BaseException:
+            session.execute(f"DROP TABLE IF EXISTS {'.'.join(f'`{part}`' for part in name.split('.'))}")
+            raise
+        # Later jobs read the table, and do not fill it again.
+        told = session.execute(f"SHOW CREATE TABLE {'.'.join(f'`{part}`' for part in name.split('.'))}")
+        self._script.append(str(told.rows[0][0]))
+
     def _insert(self, inserts: Sequence[Insert], sql: str, piece: Piece) -> None:
         """A job, or rows that are there and only need to be written."""
         catalog = self.session.catalog
@@ -320,7 +347,7 @@ class Shell:
                     raise SqlValidationError(problem, sql, *insert.target_span)
             self._start(piece, sinks)
         elif not topics:
-            self.session.execute(sql)
+            self.session.fill(inserts, sql)
             self._done()
         else:
             for one, name in zip(bound, sinks, strict=True):
@@ -355,6 +382,7 @@ class Shell:
             limits=Limits(**settings.limits.model_dump()),
             modules=settings.functions.modules,
             parameters=settings.parameters,
+            connections=settings.connection_options,
         )
         settle(self.loaded, [draft])
         job = self.jobs.start(name, text, self.loaded, detached=options.detach, bounded=options.batch)

@@ -71,6 +71,11 @@ def split(text: str) -> list[Piece]:
     return found
 
 
+def alone(piece: Piece, start: int, end: int) -> Piece:
+    """A part of a piece, where it stands."""
+    return Piece(_blank(piece.text[:start]) + piece.text[start:end], True)
+
+
 def is_whole(text: str) -> bool:
     """Whether nothing is missing at the end of a text."""
     pieces = split(text)

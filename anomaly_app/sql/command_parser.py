@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.expressions.tokens import Span
 from anomaly_app.sql.commands import (
     Action,
     Alter,
@@ -25,8 +24,9 @@ from anomaly_app.sql.commands import (
     Show,
     Use,
 )
+from anomaly_app.sql.model_parser import ModelParser
+from anomaly_app.sql.model_statements import AlterModel, OfModels
 from anomaly_app.sql.statements import CreateTable, CreateView, SetOption, WatermarkDefinition
-from anomaly_app.sql.table_parser import TableParser
 
 REFUSED = {
     "ADD": "Python functions come from modules that the setting functions.modules names",
@@ -43,18 +43,29 @@ REFUSED = {
 }
 """Statements that Flink has, and what to do in their place."""
 
-_SHOWN = ("CATALOGS", "COLUMNS", "CREATE", "CURRENT", "DATABASES", "FUNCTIONS", "TABLES", "VIEWS")
+_SHOWN = (
+    "CATALOGS",
+    "COLUMNS",
+    "CONNECTIONS",
+    "CREATE",
+    "CURRENT",
+    "DATABASES",
+    "FUNCTIONS",
+    "MODELS",
+    "TABLES",
+    "VIEWS",
+)
 _COMMANDS = ("ALTER", "CREATE", "DESC", "DESCRIBE", "DROP", "RESET", "SET", "SHOW", "USE")
 
 
-class CommandParser(TableParser):
+class CommandParser(ModelParser):
     """Statements that define names, change what they mean, or tell about them."""
 
     def at_command(self) -> bool:
         """Whether one of them comes next."""
         return self.token.upper in _COMMANDS
 
-    def command(self) -> Command | CreateTable | CreateView | SetOption:
+    def command(self) -> Command | CreateTable | CreateView | OfModels | SetOption:
         """Take one."""
         word = self.token.upper
         start = self.take().span.start
@@ -66,14 +77,17 @@ class CommandParser(TableParser):
             return self._alter(start)
         if word == "USE":
             catalog = self.accept("CATALOG")
-            path, place = self._placed("a name")
+            path, place = self.placed("a name")
             return Use(self.span_from(start), catalog, path, place)
         if word == "SHOW":
             return self._show(start)
         if word in ("DESCRIBE", "DESC"):
+            about = ""
+            if self.token.upper in ("MODEL", "CONNECTION") and self.ahead().kind in ("word", "quoted"):
+                about = self.take().upper
             self.accept("EXTENDED")
-            path, place = self._placed("a table name")
-            return Describe(self.span_from(start), path, place)
+            path, place = self.placed(f"the name of a {about.lower()}" if about else "a table name")
+            return Describe(self.span_from(start), path, place, about)
         return self._set(start) if word == "SET" else self._reset(start)
 
     def refused(self) -> SqlValidationError | None:
@@ -85,11 +99,6 @@ class CommandParser(TableParser):
         if token.upper in ("ANALYZE", "CALL", "DELETE", "TRUNCATE", "UPDATE"):
             what = token.upper
         return SqlValidationError(f"{what} is not supported: {REFUSED[token.upper]}", self.text, *token.span)
-
-    def _placed(self, what: str) -> tuple[tuple[str, ...], Span]:
-        start = self.token.span.start
-        path = self.path(what)
-        return path, self.span_from(start)
 
     def _set(self, start: int) -> SetOption | ListOptions:
         if self.token.kind == "end" or self.at(";"):
@@ -107,7 +116,9 @@ class CommandParser(TableParser):
 
     # --- CREATE and DROP --------------------------------------------------------------------------
 
-    def _create(self, start: int) -> Command | CreateTable | CreateView:
+    def _create(self, start: int) -> Command | CreateTable | CreateView | OfModels:
+        if self.accept("OR", "REPLACE", "CONNECTION"):
+            return self.create_connection(start, or_replace=True)
         if self.at("OR", "REPLACE"):
             problem = "CREATE OR REPLACE is not supported: DROP … IF EXISTS first, or ALTER VIEW … AS"
             raise SqlValidationError(problem, self.text, *self.token.span)
@@ -123,15 +134,17 @@ class CommandParser(TableParser):
         if not temporary and what in ("CATALOG", "DATABASE"):
             self.take()
             quiet = self.accept("IF", "NOT", "EXISTS")
-            path, place = self._placed(f"a name for the {what.lower()}")
+            path, place = self.placed(f"a name for the {what.lower()}")
             self._space_options(what)
             return CreateSpace(self.span_from(start), what, path, place, quiet)
-        if what == "MODEL":
-            raise SqlValidationError("CREATE MODEL is not supported", self.text, *self.token.span)
+        if self.accept("MODEL"):
+            return self.create_model(start)
+        if self.accept("CONNECTION"):
+            return self.create_connection(start, or_replace=False)
         if what == "MATERIALIZED":
             problem = "CREATE MATERIALIZED TABLE is not supported: CREATE TABLE, then INSERT INTO it"
             raise SqlValidationError(problem, self.text, *self.token.span)
-        raise self.expected("TABLE", "VIEW", "FUNCTION", "DATABASE", "CATALOG")
+        raise self.expected("TABLE", "VIEW", "FUNCTION", "DATABASE", "CATALOG", "MODEL", "CONNECTION")
 
     def _space_options(self, what: str) -> None:
         if self.accept("COMMENT"):
@@ -169,25 +182,29 @@ class CommandParser(TableParser):
         temporary = self.accept("TEMPORARY")
         if temporary:
             self.accept("SYSTEM")
-        what = self.accept_any(("TABLE", "VIEW", "FUNCTION", *(() if temporary else ("DATABASE", "CATALOG"))))
+        others = ("MODEL",) if temporary else ("DATABASE", "CATALOG", "MODEL", "CONNECTION")
+        what = self.accept_any(("TABLE", "VIEW", "FUNCTION", *others))
         if not what:
-            raise self.expected("TABLE", "VIEW", "FUNCTION", "DATABASE", "CATALOG")
+            raise self.expected("TABLE", "VIEW", "FUNCTION", *others)
         quiet = self.accept("IF", "EXISTS")
-        path, place = self._placed(f"the name of a {what.lower()}")
+        path, place = self.placed(f"the name of a {what.lower()}")
         cascade = what == "DATABASE" and self.accept_any(("CASCADE", "RESTRICT")) == "CASCADE"
         return Drop(self.span_from(start), what, path, place, quiet, cascade)
 
     # --- ALTER ------------------------------------------------------------------------------------
 
-    def _alter(self, start: int) -> Alter:
+    def _alter(self, start: int) -> Alter | AlterModel:
+        about = self.accept_any(("MODEL", "CONNECTION"))
+        if about:
+            return self.alter_model(start, about)
         what = self.accept_any(("TABLE", "VIEW"))
         if not what:
-            if self.token.upper in ("CATALOG", "DATABASE", "FUNCTION", "MODEL", "MATERIALIZED"):
+            if self.token.upper in ("CATALOG", "DATABASE", "FUNCTION", "MATERIALIZED"):
                 problem = f"ALTER {self.token.upper} is not supported: DROP and CREATE it"
                 raise SqlValidationError(problem, self.text, *self.token.span)
-            raise self.expected("TABLE", "VIEW")
+            raise self.expected("TABLE", "VIEW", "MODEL", "CONNECTION")
         quiet = self.accept("IF", "EXISTS")
-        path, place = self._placed(f"the name of a {what.lower()}")
+        path, place = self.placed(f"the name of a {what.lower()}")
         action = self._table_action() if what == "TABLE" else self._view_action()
         return Alter(self.span_from(start), what, path, place, quiet, action, self.text)
 
@@ -277,16 +294,16 @@ class CommandParser(TableParser):
             self.expect("FUNCTIONS")
             what = "USER FUNCTIONS"
         if not what:
-            if token.upper in ("JARS", "JOBS", "MODULES", "FULL", "PARTITIONS", "PROCEDURES", "MODELS", "MATERIALIZED"):
+            if token.upper in ("JARS", "JOBS", "MODULES", "FULL", "PARTITIONS", "PROCEDURES", "MATERIALIZED"):
                 raise SqlValidationError(f"SHOW {token.upper} is not supported", self.text, *token.span)
             raise self.expected(*_SHOWN)
         path: tuple[str, ...] = ()
         place = token.span
         if what == "CREATE":
-            kind = self.accept_any(("TABLE", "VIEW"))
+            kind = self.accept_any(("TABLE", "VIEW", "MODEL", "CONNECTION"))
             if not kind:
-                raise self.expected("TABLE", "VIEW")
-            path, place = self._placed(f"the name of a {kind.lower()}")
+                raise self.expected("TABLE", "VIEW", "MODEL", "CONNECTION")
+            path, place = self.placed(f"the name of a {kind.lower()}")
             return Show(self.span_from(start), f"CREATE {kind}", path, place)
         if what == "CURRENT":
             kind = self.accept_any(("CATALOG", "DATABASE"))
@@ -295,8 +312,8 @@ class CommandParser(TableParser):
             return Show(self.span_from(start), f"CURRENT {kind}")
         if what == "COLUMNS" and not (self.at("FROM") or self.at("IN")):
             raise self.expected("FROM", "IN")
-        if what in ("COLUMNS", "DATABASES", "TABLES", "VIEWS") and self.accept_any(("FROM", "IN")):
-            path, place = self._placed("a name")
+        if what in ("COLUMNS", "DATABASES", "MODELS", "TABLES", "VIEWS") and self.accept_any(("FROM", "IN")):
+            path, place = self.placed("a name")
         negated = self.accept("NOT")
         how = self.accept_any(("LIKE", "ILIKE"))
         if negated and not how:

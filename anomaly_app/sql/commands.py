@@ -19,7 +19,7 @@ class Drop:
 
     Args:
         span: its place.
-        what: ``TABLE``, ``VIEW``, ``FUNCTION``, ``CATALOG`` or ``DATABASE``.
+        what: ``TABLE``, ``VIEW``, ``FUNCTION``, ``CATALOG``, ``DATABASE``, ``MODEL`` or ``CONNECTION``.
         path: of what is dropped.
         place: of the path.
         if_exists: it is no error if there is none.
@@ -205,11 +205,12 @@ class Show:
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """``DESCRIBE | DESC [EXTENDED] path``."""
+    """``DESCRIBE | DESC [MODEL | CONNECTION] [EXTENDED] path``; ``what`` is "" for a table or view."""
 
     span: Span
     path: tuple[str, ...]
     place: Span
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)

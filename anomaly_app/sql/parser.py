@@ -7,10 +7,11 @@ from typing import TypeAlias
 from anomaly_app.errors import SqlValidationError, not_too_deep
 from anomaly_app.sql.command_parser import CommandParser
 from anomaly_app.sql.commands import Command, Explain
+from anomaly_app.sql.model_statements import OfModels
 from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
 
-Statement: TypeAlias = Command | CreateTable | CreateView | Insert | QueryTree | SetOption
+Statement: TypeAlias = Command | CreateTable | CreateView | Insert | OfModels | QueryTree | SetOption
 
 _DETAILS = ("ESTIMATED_COST", "CHANGELOG_MODE", "PLAN_ADVICE", "JSON_EXECUTION_PLAN")
 """What EXPLAIN may be asked for in Flink; everything there is, is printed anyway."""
@@ -33,7 +34,7 @@ class StatementParser(CommandParser):
                 found.append(self._explain())
             else:
                 found.append(self._statement())
-            if self.token.kind != "end" and not self.accept(";"):
+            if self.token.kind != "end" and not self.accept(";") and not self.at_next_statement():
                 raise self.expected(";", "the end of the statement")
 
     def _statement_set(self) -> list[Insert]:
@@ -48,7 +49,8 @@ class StatementParser(CommandParser):
             if not self.at("INSERT"):
                 raise self.expected("INSERT", "END")
             found.append(self._insert())
-            self.expect(";")
+            if not self.at_next_statement():
+                self.expect(";")
         return found
 
     def _explain(self) -> Explain:

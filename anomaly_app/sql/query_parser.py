@@ -391,6 +391,8 @@ class QueryParser(WindowParser):
         if self.accept("AS"):
             return self.identifier("an alias")
         token = self.token
+        if self.at_next_statement():
+            return None
         if token.kind == "quoted" or (token.kind == "word" and token.upper not in _CLAUSES):
             try:
                 return self.identifier()

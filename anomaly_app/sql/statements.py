@@ -70,7 +70,7 @@ class Like:
 
 @dataclass(frozen=True, slots=True)
 class CreateTable:
-    """CREATE TABLE; ``text`` is the whole text that it stands in."""
+    """CREATE TABLE; ``text`` is the whole text that it stands in, ``query`` that of CREATE TABLE … AS."""
 
     span: Span
     path: tuple[str, ...]
@@ -82,6 +82,7 @@ class CreateTable:
     like: Like | None = None
     temporary: bool = False
     text: str = ""
+    query: QueryTree | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class TableParser(QueryParser):
         columns: list[ColumnDefinition] = []
         watermark: WatermarkDefinition | None = None
         primary_key: tuple[str, ...] = ()
-        if not self.at("(") and not (self.at("LIKE") or self.at("WITH") or self.at("AS")):
+        if not self.at("(") and self.token.upper not in ("AS", "COMMENT", "DISTRIBUTED", "LIKE", "PARTITIONED", "WITH"):
             raise self.expected("(")
         more = self.accept("(")
         while more:
@@ -47,25 +47,36 @@ class TableParser(QueryParser):
                 self.expect(")")
         if self.accept("COMMENT"):
             self.literal_text()
-        if self.accept("PARTITIONED"):
-            self.expect("BY", "(")
-            self.listed(self.identifier)
-            self.expect(")")
+        self._distribution()
         options: tuple[Option, ...] = ()
         if self.accept("WITH"):
             self.expect("(")
             options = self.listed(self.option)
             self.expect(")")
-        if self.at("AS"):
-            problem = "CREATE TABLE … AS SELECT is not supported: CREATE TABLE with its columns, then INSERT INTO it"
-            raise SqlValidationError(problem, self.text, *self.token.span)
         like = self._like() if self.at("LIKE") else None
-        if not columns and like is None:
-            raise self.expected("LIKE")
+        query = self.query() if like is None and self.accept("AS") else None
+        if not columns and like is None and query is None:
+            raise self.expected("LIKE", "AS")
         span = self.span_from(start)
         return CreateTable(
-            span, path, tuple(columns), watermark, primary_key, options, quiet, like, temporary, self.text
+            span, path, tuple(columns), watermark, primary_key, options, quiet, like, temporary, self.text, query
         )
+
+    def _distribution(self) -> None:
+        """How a table is spread, which its topic says here: PARTITIONED BY, or DISTRIBUTED BY … INTO n BUCKETS."""
+        if self.accept("PARTITIONED"):
+            self.expect("BY", "(")
+            self.listed(self.identifier)
+            self.expect(")")
+        elif self.accept("DISTRIBUTED"):
+            if self.accept("BY"):
+                self.accept_any(("HASH", "RANGE"))
+                self.expect("(")
+                self.listed(self.identifier)
+                self.expect(")")
+            if self.accept("INTO"):
+                self.whole_number("the number of buckets")
+                self.expect("BUCKETS")
 
     def _like(self) -> Like:
         start = self.expect("LIKE").span.start

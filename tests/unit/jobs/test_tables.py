@@ -311,7 +311,6 @@ def test_security_and_client_options_give_one_warning_each_and_never_a_value() -
             "not a schema",
             "a INT",
         ),
-        ("CREATE TABLE t (a INT)", "has no WITH options", "CREATE"),
     ],
 )
 def test_wrong_sources_are_refused_where_they_are_wrong(text: str, problem: str, place: str) -> None:
