@@ -15,16 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import sys
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.abc import ConsumerRebalanceListener
@@ -51,13 +47,19 @@ from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.undelivered import Undelivered
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.sinks.sender import Sender, StreamSender
-from anomaly_app.web.delivery import serve
 
 log = logging.getLogger(__name__)
 
 STANDBY_MS = 300
 RECENT = 50
-STOP_S = 10.0
+
+
+class Page(Protocol):
+    """What is served."""
+
+    async def cleanup(self) -> None:
+        """Serve no more."""
+        ...
 
 
 class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -85,25 +87,31 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     # --- from start to end --------------------------------------------------------------------------
 
-    async def run(self, started: Callable[[str], None]) -> None:
+    async def run(self, serve: Callable[[], Awaitable[Page]]) -> None:
         """Deliver until :meth:`stop`.
 
         Args:
-            started: called with the address of the page once it is served.
+            serve: makes the page available; called once Kafka is known to answer.
 
         Raises:
-            SettingsError: the page cannot be served.
+            SettingsError: the page cannot be served, or a topic that is to be archived is missing.
             BrokerError: Kafka is away, or refuses something.
         """
+        try:
+            await self._run(serve)
+        except KafkaError as error:
+            final = refusal(error, self._loaded.settings.kafka.sasl_username)
+            if final is None:
+                raise BrokerError(f"the broker does not answer any more: {error or type(error).__name__}") from error
+            raise final from error
+        finally:
+            self._state = "stopped"
+
+    async def _run(self, serve: Callable[[], Awaitable[Page]]) -> None:
         loaded, delivery = self._loaded, self._loaded.settings.delivery
         async with AsyncExitStack() as stack:
             partitions, compacts = await ensure_topics(loaded)
-            server = await serve(
-                self, delivery.bind, delivery.port, token=delivery.token.get_secret_value(),
-                signing_key=delivery.signing_key.get_secret_value(), origin=loaded.origins["delivery.port"],
-            )  # fmt: skip
-            stack.push_async_callback(server.cleanup)
-            started(server.url)
+            stack.push_async_callback((await serve()).cleanup)
             producer = AIOKafkaProducer(**client_options(loaded), acks="all", max_batch_size=900_000)
             stack.push_async_callback(producer.stop)
             await producer.start()
@@ -126,7 +134,6 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             await consumer.start()
             consumer.subscribe([self._office.state.topic, self._office.alerts_topic], listener=self)
             await self._until_stopped(self._office, consumer, follow)
-        self._state = "stopped"
 
     def stop(self) -> None:
         """Let :meth:`run` end in order."""
@@ -290,44 +297,3 @@ def _way(sender: Sender | StreamSender, outstanding: int, streaming: bool = Fals
         sent_ms=health.sent_ms,
         streaming=streaming,
     )
-
-
-async def deliver(loaded: LoadedSettings, started: Callable[[str], None]) -> None:
-    """Deliver until a signal says to stop.
-
-    Args:
-        loaded: the settings.
-        started: called with the address of the page once it is served.
-
-    Raises:
-        SettingsError: something cannot be as it is set.
-        BrokerError: Kafka is away at the start, or refuses something.
-    """
-    process = DeliveryProcess(loaded)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, process.stop)
-    deadline = threading.Timer(STOP_S, _give_up)
-    deadline.daemon = True
-    running = asyncio.create_task(process.run(started))
-    stopping = asyncio.create_task(process.stopped())
-    try:
-        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            deadline.start()
-        await running
-    except KafkaError as error:
-        final = refusal(error, loaded.settings.kafka.sasl_username)
-        if final is None:
-            raise BrokerError(f"the broker does not answer any more: {error or type(error).__name__}") from error
-        raise final from error
-    finally:
-        await cancel([stopping])
-        deadline.cancel()
-
-
-def _give_up() -> None:
-    """End the process: clients wait for minutes for a broker that is away."""
-    problem = f"not stopped within {STOP_S:.0f} s; what was not stored is done again"
-    print(f"anomaly: {problem}", file=sys.__stderr__, flush=True)
-    os._exit(1)

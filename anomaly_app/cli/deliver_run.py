@@ -9,12 +9,12 @@ import secrets
 import time
 from typing import cast
 
-from anomaly_app.agents.delivery import deliver
 from anomaly_app.alerts import Alert, AlertSource, encode
 from anomaly_app.alerts.values import iso_time
 from anomaly_app.cli.output import note
 from anomaly_app.delivery.labels import fingerprint, labels_of
 from anomaly_app.delivery.notification import Incoming, Notification, Told
+from anomaly_app.delivery_app import run_delivery
 from anomaly_app.errors import SettingsError, SinkError
 from anomaly_app.runtime.delivery_ways import Way, sinks_of
 from anomaly_app.settings import LoadedSettings
@@ -37,10 +37,7 @@ def run(loaded: LoadedSettings, log_level: str) -> None:
     level = logging.getLevelNamesMapping().get(log_level.upper())
     if level is None:
         raise SettingsError("--log-level", "command line", f"{log_level!r} is none of debug, info, warning, error")
-    logging.basicConfig(level=level, format="[%(asctime)s] %(levelname)s %(message)s")
-    # What its clients say of a broker that is away is shown by /ready; in a log it is noise.
-    logging.getLogger("aiokafka").setLevel(logging.DEBUG if level == logging.DEBUG else logging.CRITICAL)
-    asyncio.run(deliver(loaded, lambda url: print(f"page: {url}", flush=True)))
+    run_delivery(loaded, level)
 
 
 async def test(loaded: LoadedSettings, name: str) -> int:

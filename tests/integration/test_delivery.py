@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivery_run import SESSION_S, DeliveryRun, alerts_of, ask, told_ids, until
+from delivery_run import DeliveryRun, alerts_of, ask, told_ids, until
 
 from anomaly_app.testing.broker import EmbeddedBroker
-from anomaly_app.testing.receivers import DIE, HANG, FailingReceiver, error, in_thread
+from anomaly_app.testing.receivers import FailingReceiver, in_thread
 from anomaly_app.testing.worker import WorkerProcess
 
 pytestmark = pytest.mark.timeout(180)
@@ -45,7 +45,9 @@ def receiver() -> Iterator[FailingReceiver]:
         yield receiver
 
 
-def webhook_run(broker: EmbeddedBroker, receiver: FailingReceiver, folder: Path, name: str, more: str = "") -> DeliveryRun:
+def webhook_run(
+    broker: EmbeddedBroker, receiver: FailingReceiver, folder: Path, name: str, more: str = ""
+) -> DeliveryRun:
     settings = more + WEBHOOK.format(url=receiver.url)
     return DeliveryRun(broker.bootstrap_servers, folder, name, settings, broker.touch)
 
@@ -70,7 +72,9 @@ def test_every_alert_is_told_once_and_a_restart_tells_nothing_again(
         process.wait_ready()
         run.send(alerts[:30])
         until(lambda: len(told_ids(box.taken)) == 30, process, "30 alerts")
-        assert metric(process, 'anomaly_notifications_total{outcome="sent",receiver="ops",sink="webhook"}') == len(box.taken)
+        assert metric(process, 'anomaly_notifications_total{outcome="sent",receiver="ops",sink="webhook"}') == len(
+            box.taken
+        )
         assert metric(process, 'anomaly_count_total{job="unusual_transactions",severity="high",tenant=""}') == 30
         begin = time.monotonic()
         process.process.send_signal(signal.SIGINT)

@@ -37,9 +37,7 @@ class DeliveryRun:
     ) -> None:
         self.servers, self.name, self.folder = servers, f"{name}-{time.time_ns()}", folder
         self.alerts = f"{self.name}.alerts"
-        self.topics = {
-            kind: f"{self.name}.{kind}" for kind in ("silences", "acks", "responses", "undelivered")
-        }
+        self.topics = {kind: f"{self.name}.{kind}" for kind in ("silences", "acks", "responses", "undelivered")}
         create(self.alerts, f"{self.name}-state", *self.topics.values())
         self.config = folder / f"{self.name}.toml"
         self.config.write_text(
