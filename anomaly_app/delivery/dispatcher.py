@@ -81,6 +81,11 @@ class Dispatcher:
         self._by_alert: dict[str, list[tuple[str, str]]] | None = None
         self._restore(entries)
 
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """All groups by key; to be looked at only."""
+        return self._groups
+
     # What comes in
 
     def take(self, incoming: Sequence[Incoming], now_ms: int) -> None:
@@ -118,7 +123,7 @@ class Dispatcher:
         raw = each.raw
         if len(raw) > self._most_each:
             raw = bounded(raw, each.alert, self._most_each)
-        alert_id, event_ms = each.alert.id, _milliseconds(each.alert.event_time)
+        alert_id, event_ms = each.alert.id, _milliseconds(each.alert.event_time, now_ms)
         silenced = decision.silenced_until(self.silences, now_ms)
         for place in decision.places:
             group = place.group
@@ -490,5 +495,9 @@ def _delivery_key(name: str) -> bytes:
     return f"d/{name}".encode()
 
 
-def _milliseconds(iso: str) -> int:
-    return round(datetime.fromisoformat(iso).timestamp() * 1000)
+def _milliseconds(event_time: str, now_ms: int) -> int:
+    """An event time in ms since 1970; now, if it is beyond the calendar or a foreign alert has none."""
+    try:
+        return round(datetime.fromisoformat(event_time).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return now_ms

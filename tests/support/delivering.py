@@ -115,9 +115,9 @@ class Play:
         found = [
             (
                 (now - START) // SECOND,
-                each.receiver,
-                each.reason,
-                [row.labels.get("user_id", "") for row in each.alerts],
+                told.receiver,
+                told.reason,
+                [row.labels.get("user_id", "") for row in told.alerts],
             )
             for now, _, told in self.sent
         ]

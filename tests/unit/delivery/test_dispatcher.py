@@ -91,3 +91,10 @@ def test_a_delivery_that_is_not_settled_is_the_same_after_a_restart(play: Play) 
     before = dict(play.dispatcher.outbox)
     play.start()
     assert play.dispatcher.outbox == before and len(before) == 1
+
+
+@pytest.mark.parametrize("event_time", ["soon", "", "-62135596800001", "+10000-01-01"])
+def test_an_alert_with_a_time_that_is_none_is_told_as_of_now(play: Play, event_time: str) -> None:
+    play.take(incoming(0, event_time=event_time))
+    play.until(START + MINUTE)
+    assert play.sent[0][2].alerts[0].starts_ms == START
