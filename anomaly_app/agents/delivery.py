@@ -245,7 +245,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     def group_count(self) -> int:
         """How many groups are remembered."""
         dispatcher = self._active.dispatcher if self._active is not None else None
-        return len(dispatcher._groups) if dispatcher is not None else 0
+        return len(dispatcher.groups) if dispatcher is not None else 0
 
     def silences(self) -> Sequence[SilenceStatus]:
         """All silences that are not long over."""

@@ -17,7 +17,7 @@ def group_statuses(dispatcher: Dispatcher, now_ms: int, limit: int) -> list[Grou
         now_ms: now, in ms since 1970.
         limit: how many at most.
     """
-    groups = dispatcher._groups
+    groups = dispatcher.groups
     chosen = heapq.nlargest(limit, groups.items(), key=lambda item: max(item[1].told_ms, item[1].members.latest_ms))
     return [_status(key, group, now_ms) for key, group in chosen]
 

@@ -71,6 +71,10 @@ dead_letter_topic = "{self.topics["undelivered"]}"
         headers = [("tenant", tenant.encode())] if tenant else []
         asyncio.run(_send(self.servers, self.alerts, alerts, headers))
 
+    def send_raw(self, values: Iterable[bytes]) -> None:
+        """Write records that may be no alerts."""
+        asyncio.run(send(self.servers, self.alerts, (Sent(None, value) for value in values)))
+
     def read(self, topic: str) -> list[Any]:
         """All records of a topic of it, by the end of its name, or of any topic."""
         return asyncio.run(read(self.servers, self.topics.get(topic, topic)))
