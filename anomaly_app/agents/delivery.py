@@ -37,7 +37,7 @@ from anomaly_app.errors import BrokerError
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.delivery_active import Active, Office
-from anomaly_app.runtime.delivery_group import Lease, LeaseLost, group_consumer, renew
+from anomaly_app.runtime.delivery_group import Lease, LeaseLost, eldest, group_consumer, renew
 from anomaly_app.runtime.delivery_metrics import DeliveryMetrics
 from anomaly_app.runtime.delivery_notes import Notes
 from anomaly_app.runtime.delivery_state import StateTopic
@@ -46,11 +46,13 @@ from anomaly_app.runtime.delivery_ways import create_ways
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.undelivered import Undelivered
 from anomaly_app.settings import LoadedSettings
+from anomaly_app.sinks.archive import check_archives
 from anomaly_app.sinks.sender import Sender, StreamSender
 
 log = logging.getLogger(__name__)
 
 STANDBY_MS = 300
+RETRY_S = 1.0
 RECENT = 50
 
 
@@ -75,6 +77,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     def __init__(self, loaded: LoadedSettings) -> None:
         self._loaded = loaded
         self._tree = RouteTree.compile(loaded)
+        check_archives(loaded)
         self._metrics = DeliveryMetrics()
         self._senders, self._streams = create_ways(loaded, self._metrics.observe, self._metrics.count)
         self._recent: deque[ToldStatus] = deque(maxlen=RECENT)
@@ -83,6 +86,9 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._running: asyncio.Task[None] | None = None
         self._state: State = "starting"
         self._stopping = asyncio.Event()
+        self._lease = Lease(loaded.settings.kafka.session_timeout_s)
+        self._eldest = eldest()
+        self._trouble = ""
         self._fates: Counter[str] = Counter()
 
     # --- from start to end --------------------------------------------------------------------------
@@ -129,11 +135,28 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 StateTopic(loaded, state_topic(loaded), producer, compacts=compacts),
                 notes, Undelivered(producer, delivery.dead_letter_topic, self._metrics), self._metrics, self._recent,
             )  # fmt: skip
-            consumer = group_consumer(loaded, delivery.name)
-            stack.push_async_callback(consumer.stop)
+            while not self._stopping.is_set():
+                await self._be_member(self._office, follow)
+
+    async def _be_member(self, office: Office, follow: Sequence[asyncio.Task[None]]) -> None:
+        """Belong to the group until the process is stopped, or the group cannot be used any more."""
+        consumer = group_consumer(self._loaded, self._loaded.settings.delivery.name, self._eldest)
+        self._state = "standby"
+        try:
             await consumer.start()
-            consumer.subscribe([self._office.state.topic, self._office.alerts_topic], listener=self)
-            await self._until_stopped(self._office, consumer, follow)
+            consumer.subscribe([office.state.topic, office.alerts_topic], listener=self)
+            await self._until_stopped(office, consumer, follow)
+            self._trouble = ""
+        except KafkaError as error:
+            if refusal(error) is not None:
+                raise
+            # Its consumer does not recover from some of them: as a new member it does.
+            self._trouble = f"the group cannot be used: {error or type(error).__name__}"
+            log.warning("%s; trying again", self._trouble)
+            self._eldest.begin_anew()
+            await asyncio.sleep(RETRY_S)
+        finally:
+            await consumer.stop()
 
     def stop(self) -> None:
         """Let :meth:`run` end in order."""
@@ -146,14 +169,13 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         await self._stopping.wait()
 
     async def _until_stopped(self, office: Office, consumer: Any, follow: Sequence[asyncio.Task[None]]) -> None:
-        lease = Lease(self._loaded.settings.kafka.session_timeout_s)
+        lease = self._lease
         place = TopicPartition(office.state.topic, 0)
         while not self._stopping.is_set():
             for task in follow:
                 if task.done():
                     task.result()
             if place not in consumer.assignment():
-                self._state = "standby"
                 # Nothing is assigned: this only says that the process lives.
                 await consumer.getmany(timeout_ms=STANDBY_MS)
                 office.notes.changed()
@@ -163,6 +185,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 log.debug("not active yet: %s", problem)
                 await asyncio.sleep(STANDBY_MS / 1_000)
                 continue
+            self._trouble = ""
             await self._deliver(office, consumer, lease)
 
     async def _deliver(self, office: Office, consumer: Any, lease: Lease) -> None:
@@ -180,7 +203,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 self._fates.update(active.dispatcher.fates)
                 self._fates["waiting"] = 0
             self._active = self._running = None
-            lease.end()
+            self._state = "standby"
 
     # --- the group ----------------------------------------------------------------------------------
 
@@ -189,6 +212,8 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         if self._active is not None and self._running is not None:
             self._active.end()
             await asyncio.wait([self._running])
+        if revoked and not self._lease.valid:
+            self._eldest.begin_anew()
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Nothing is read before the state says from where."""
@@ -209,6 +234,8 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """Whether alerts are delivered or it stands by, else the reason."""
         if self._state in ("starting", "stopped"):
             return False, self._state
+        if self._trouble:
+            return False, self._trouble
         active = self._active
         if active is not None and active.dispatcher is None:
             return False, "reading the state"

@@ -49,8 +49,8 @@ STEP_MS = 100
 MOST_AT_ONCE = 5_000
 RENEW_S = 1.0
 TIDY_S = 30.0
-FINISH_S = 4.0
-"""What attempts that are being made get at an orderly end."""
+FINISH_S = 3.0
+"""What attempts that are being made get at an orderly end: less than a rebalance waits for."""
 RETRY_S = 0.5
 
 OWN = b"process/"

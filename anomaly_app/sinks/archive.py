@@ -44,7 +44,7 @@ from typing import TypeAlias
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.settings.delivery import Archive as ArchiveSettings
 from anomaly_app.sinks.archive_rows import Record, RowFormat, row_format
-from anomaly_app.sinks.archive_storage import Storage, open_storage
+from anomaly_app.sinks.archive_storage import Storage, check_path, open_storage
 
 MOST_OPEN = 200
 """Files that grow at a time: timestamps may be of any hour."""
@@ -219,6 +219,24 @@ class Archive:
         del self._growing[key]
 
 
+def check_archives(loaded: LoadedSettings) -> None:
+    """Find out before anything begins whether the archives of the settings can be as they are set; nothing is opened.
+
+    Raises:
+        SettingsError: a path is of a kind that is not known, or a package that it needs is missing.
+    """
+    for number, archive in enumerate(loaded.settings.delivery.archive):
+        try:
+            row_format(archive.format, alerts=False).check()
+        except ImportError:
+            key = f"delivery.archive[{number}].format"
+            raise loaded.error(key, "parquet needs pyarrow: install anomaly-app[parquet]") from None
+        try:
+            check_path(archive)
+        except (ImportError, ValueError) as error:
+            raise loaded.error(f"delivery.archive[{number}].path", str(error)) from None
+
+
 def open_archives(loaded: LoadedSettings) -> list[Archive]:
     """The archives of the settings, for the process that is the active one.
 
@@ -226,20 +244,9 @@ def open_archives(loaded: LoadedSettings) -> list[Archive]:
         SettingsError: a path is of a kind that is not known, or a package that it needs is missing.
         SinkError: a folder cannot be written.
     """
-    settings = loaded.settings
-    archives = []
-    for number, archive in enumerate(settings.delivery.archive):
-        try:
-            row_format(archive.format, alerts=False).check()
-        except ImportError:
-            key = f"delivery.archive[{number}].format"
-            raise loaded.error(key, "parquet needs pyarrow: install anomaly-app[parquet]") from None
-        try:
-            storage = open_storage(archive)
-        except (ImportError, ValueError) as error:
-            raise loaded.error(f"delivery.archive[{number}].path", str(error)) from None
-        archives.append(Archive(archive, storage, [settings.alerts.topic]))
-    return archives
+    check_archives(loaded)
+    topic = loaded.settings.alerts.topic
+    return [Archive(archive, open_storage(archive), [topic]) for archive in loaded.settings.delivery.archive]
 
 
 def folder_of(topic: str, time_ms: int | None) -> str:

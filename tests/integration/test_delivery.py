@@ -282,19 +282,20 @@ def test_another_process_takes_over(broker: EmbeddedBroker, receiver: FailingRec
             two.wait_ready()
             run.send(alerts[:20])
             until(lambda: len(run.told()) == 20, one, "20 alerts")
-            time.sleep(4)  # a rebalance gives the new one nothing
-            assert active(one) and two.get("/api/status")["state"] == "standby"
+            time.sleep(6)
+            until(lambda: active(one), one, "a rebalance gives the new one nothing")
+            assert two.get("/api/status")["state"] == "standby"
             one.kill()
             run.send(alerts[20:40])
             until(lambda: len(run.told()) == 40, two, "20 by the other", 30)
             # The one that is suspended must not go on as if nothing had happened.
             with run.start() as three:
                 three.wait_ready()
-                time.sleep(4)
-                assert active(two)
+                time.sleep(6)
+                until(lambda: active(two), two, "a rebalance gives the third nothing")
                 os.kill(two.process.pid, signal.SIGSTOP)
                 run.send(alerts[40:])
-                until(lambda: len(run.told()) == 60, three, "20 by the third", 30)
+                until(lambda: len(run.told()) == 60, three, "20 by the third", 60)
                 os.kill(two.process.pid, signal.SIGCONT)
                 until(lambda: two.get("/api/status")["state"] == "standby", two, "the second stands by")
                 assert active(three)
