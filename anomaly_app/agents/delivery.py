@@ -88,6 +88,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._stopping = asyncio.Event()
         self._lease = Lease(loaded.settings.kafka.session_timeout_s)
         self._eldest = eldest()
+        self._assigned = False
         self._trouble = ""
         self._fates: Counter[str] = Counter()
 
@@ -141,7 +142,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def _be_member(self, office: Office, follow: Sequence[asyncio.Task[None]]) -> None:
         """Belong to the group until the process is stopped, or the group cannot be used any more."""
         consumer = group_consumer(self._loaded, self._loaded.settings.delivery.name, self._eldest)
-        self._state = "standby"
+        self._state, self._assigned = "standby", False
         try:
             await consumer.start()
             consumer.subscribe([office.state.topic, office.alerts_topic], listener=self)
@@ -175,7 +176,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             for task in follow:
                 if task.done():
                     task.result()
-            if place not in consumer.assignment():
+            if not self._assigned:
                 # Nothing is assigned: this only says that the process lives.
                 await consumer.getmany(timeout_ms=STANDBY_MS)
                 office.notes.changed()
@@ -209,6 +210,8 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """End in order before another process may begin."""
+        # A commit behind the request to join would have the generation before it, which makes aiokafka join again.
+        self._assigned = False
         if self._active is not None and self._running is not None:
             self._active.end()
             await asyncio.wait([self._running])
@@ -216,7 +219,8 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self._eldest.begin_anew()
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        """Nothing is read before the state says from where."""
+        """Go on, if everything was assigned; nothing is read before the state says from where."""
+        self._assigned = bool(assigned)
 
     # --- what the page and its API ask ----------------------------------------------------------------
 
