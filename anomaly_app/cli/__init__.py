@@ -20,6 +20,7 @@ COMMANDS = (
     "silence",
     "sql",
     "generate",
+    "load",
     "query",
     "detect",
     "check",

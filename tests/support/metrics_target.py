@@ -83,6 +83,7 @@ def delivery_target() -> Iterator[str]:
     outbox = Gauge("anomaly_outbox", "-", ["receiver"], registry=registry)
     up = Gauge("anomaly_receiver_up", "-", ["receiver", "sink"], registry=registry)
     lag = Gauge("anomaly_delivery_lag_records", "-", registry=registry)
+    active = Gauge("anomaly_delivery_active", "-", registry=registry)
     groups = Gauge("anomaly_delivery_groups", "-", registry=registry)
     files = Counter("anomaly_archive_files", "-", registry=registry)
     pending = Gauge("anomaly_archive_pending_bytes", "-", registry=registry)
@@ -103,6 +104,7 @@ def delivery_target() -> Iterator[str]:
             amount.labels(severity).observe(number * 7)
         lag.set(number)
         groups.set(3)
+        active.set(1)
         files.inc()
         pending.set(1_000 * number)
 
