@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
+from anomaly_app.basic_auth import basic_auth
 from anomaly_app.errors import OptionError, SinkError
 from anomaly_app.settings.delivery import Http
 
@@ -69,7 +70,8 @@ class Client:
         auth: user and password in place of those in the address.
         token: of ``Authorization: Bearer``, or of the scheme given.
         scheme: of the token.
-        secrets: texts that no message may contain, beside what of the address and the headers is secret.
+        secrets: texts that no message may contain, beside those of the headers.
+        secret_url: nor may any contain parts of the address.
 
     Raises:
         OptionError: the address is none, or a header cannot be sent; the message does not quote it.
@@ -85,6 +87,7 @@ class Client:
         token: str = "",
         scheme: str = "Bearer",
         secrets: Iterable[str] = (),
+        secret_url: bool = True,
     ) -> None:
         parsed = parse_url(url, option)
         auth = auth or ((parsed.user, parsed.password or "") if parsed.user else None)
@@ -93,16 +96,17 @@ class Client:
         if token:
             self._headers["Authorization"] = f"{scheme} {token}"
         elif auth is not None:
-            self._headers["Authorization"] = aiohttp.encode_basic_auth(*auth)
+            self._headers["Authorization"] = basic_auth(*auth)
         for name, value in self._headers.items():
             if not _sendable(name, value):
                 raise OptionError("headers", f"{name!r} has characters that a header of HTTP cannot have")
         self._timeout_s = settings.timeout / 1_000
         self._timeouts = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=settings.connect_timeout / 1_000)
         self._tls = tls_context(settings.ca_file) if parsed.scheme == "https" else None
-        hidden = {str(url), self.url.raw_path_qs, self.url.path_qs, self.url.raw_path, *(auth or ()), token, *secrets}
-        hidden |= {part for part in self.url.parts if part not in _COMMON}
-        hidden |= {value for _, value in self.url.query.items()} | set(self._headers.values())
+        hidden = {*(auth or ()), token, *secrets, *self._headers.values()}
+        if secret_url:
+            hidden |= {str(url), self.url.raw_path_qs, self.url.path_qs, self.url.raw_path, *self.url.query.values()}
+            hidden |= set(self.url.parts) - _COMMON
         self._hidden = sorted((text for text in hidden if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
         self._session: aiohttp.ClientSession | None = None
 
@@ -139,8 +143,12 @@ class Client:
             # No chain: these errors name the address.
             raise SinkError(failure(error)) from None
 
-    def check(self, answer: Answer) -> None:
+    def check(self, answer: Answer, *, always_retriable: bool = False) -> None:
         """Pass if the request was taken.
+
+        Args:
+            answer: to it.
+            always_retriable: the request was good; whatever is wrong may be put right.
 
         Raises:
             SinkError: it was not; with the words of the other side.
@@ -150,7 +158,7 @@ class Client:
         said = self.words(answer.body)
         raise SinkError(
             f"answer {answer.status}" + (f": {said}" if said else ""),
-            retriable=answer.status not in REFUSALS,
+            retriable=always_retriable or answer.status not in REFUSALS,
             retry_after_s=answer.retry_after_s,
         )
 

@@ -9,8 +9,14 @@ from typing import Any, TypeAlias
 from anomaly_app.errors import OptionError
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.settings.delivery import Receiver
+from anomaly_app.sinks.alertmanager import Alertmanager
+from anomaly_app.sinks.apprise import Apprise
 from anomaly_app.sinks.base import Sink, StreamSink
+from anomaly_app.sinks.email import Email
+from anomaly_app.sinks.influxdb import Influxdb
 from anomaly_app.sinks.messages import Acknowledge, Messages
+from anomaly_app.sinks.pagerduty import PagerDuty
+from anomaly_app.sinks.slack import Slack
 from anomaly_app.sinks.webhook import Webhook
 
 CountOf: TypeAlias = Callable[[str, str], None]
@@ -38,8 +44,39 @@ def _webhook(settings: Any, key: str, around: _Surroundings) -> Sink:
     return Webhook(settings, around.messages(key, settings), around.loaded.settings.delivery.name)
 
 
+def _slack(settings: Any, key: str, around: _Surroundings) -> Sink:
+    return Slack(settings, around.messages(key, settings))
+
+
+def _email(settings: Any, key: str, around: _Surroundings) -> Sink:
+    return Email(settings, around.messages(key, settings), lambda what: around.count(key, what))
+
+
+def _pagerduty(settings: Any, key: str, around: _Surroundings) -> Sink:
+    return PagerDuty(settings, around.messages(key, settings))
+
+
+def _apprise(settings: Any, key: str, around: _Surroundings) -> Sink:
+    return Apprise(settings, around.messages(key, settings))
+
+
+def _alertmanager(settings: Any, key: str, around: _Surroundings) -> StreamSink:
+    delivery = around.loaded.settings.delivery
+    return Alertmanager(settings, hold_ms=delivery.hold, link=delivery.link, count=lambda what: around.count(key, what))
+
+
+def _influxdb(settings: Any, key: str, around: _Surroundings) -> StreamSink:
+    return Influxdb(settings)
+
+
 _KINDS: dict[str, Callable[[Any, str, _Surroundings], Sink | StreamSink]] = {
     "webhook": _webhook,
+    "slack": _slack,
+    "email": _email,
+    "pagerduty": _pagerduty,
+    "apprise": _apprise,
+    "alertmanager": _alertmanager,
+    "influxdb": _influxdb,
 }
 
 

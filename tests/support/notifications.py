@@ -8,6 +8,7 @@ import msgspec
 
 from anomaly_app.alerts import Alert, AlertSource, Severity, UsedRow, alert_id, encode
 from anomaly_app.alerts.values import iso_time
+from anomaly_app.delivery.labels import fingerprint, labels_of
 from anomaly_app.delivery.notification import Incoming, Notification, Told
 
 T0 = 1_764_270_000_000
@@ -60,15 +61,8 @@ def an_alert(
 
 
 def told(alert: Alert, *, status: Any = "firing", count: int = 1, tenant: str = "") -> Told:
-    labels = {
-        "job": alert.job,
-        "query": alert.query,
-        "type": alert.type,
-        "severity": alert.severity,
-        "tenant": tenant,
-        **{name: str(value) for name, value in alert.key.items()},
-    }
-    return Told(alert, labels, f"f{alert.id[:8]}", status, T0, T0 + 300_000, count)
+    labels = labels_of(alert, tenant)
+    return Told(alert, labels, fingerprint(labels), status, T0, T0 + 300_000, count)
 
 
 def a_notification(*alerts: Told | Alert, **changes: Any) -> Notification:

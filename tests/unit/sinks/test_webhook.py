@@ -56,7 +56,6 @@ async def test_the_form_of_alertmanagers_webhook(receiver: FailingReceiver) -> N
         "query": "unusual_transactions",
         "type": "selection",
         "severity": "high",
-        "tenant": "",
     }
     one, two = body["alerts"]
     assert one["labels"]["userId"] == "user001" and one["labels"]["alertname"] == "unusual_transactions"
