@@ -238,8 +238,15 @@ class PartitionTask:
 
     def is_due(self, time_ms: int) -> bool:
         """Whether windows over processing time are complete at a time of the clock, though no row has come since."""
-        if self.mode is not TimeMode.ARRIVAL or self._replay is not None:
+        return self.mode is TimeMode.ARRIVAL and self._replay is None and self._ends_at(time_ms)
+
+    def is_held_up(self, time_ms: int) -> bool:
+        """Whether rows wait for the watermark, or windows are open, that an event time would be the end of."""
+        if self._replay is not None or self._buffer.watermark >= time_ms:
             return False
+        return any(row[TIME] <= time_ms for row in self._buffer.waiting) or self._ends_at(time_ms)
+
+    def _ends_at(self, time_ms: int) -> bool:
         dues = [slot.operator.due_ms() for slot in self.slots]
         return any(due is not None and due <= time_ms for due in dues)
 

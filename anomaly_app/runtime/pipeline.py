@@ -169,6 +169,13 @@ class Pipeline:
         return any(feed.source.schema.proctime is not None for feed in self.feeds)
 
     @property
+    def idle_clock_ms(self) -> int | None:
+        """How far event time is behind the clock while no rows come to its table; None if the clock does not count."""
+        if len(self.feeds) > 1 or not self.feeds[0].source.idle_clock:
+            return None
+        return self.feeds[0].source.schema.watermark_delay_ms
+
+    @property
     def detect_topic(self) -> str:
         """The topic whose partitions run the queries."""
         return self.repartition_topic if self.repartitioned else self.feeds[0].topic

@@ -218,6 +218,13 @@ class MergeStage(DetectStage):
         self.outlets: dict[int, Outlet] = {}
         self.resume_frame = 0
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no rows come to any upstream partition for now."""
+        task = self.task
+        idle = task.is_quiet if isinstance(task, JointTask) else task.upstreams is not None and task.upstreams.is_idle
+        return idle and self.position >= self.highwater
+
     def open_outlets(self, passed: Mapping[str, int]) -> None:
         """Let rows go on to other fragments.
 

@@ -377,6 +377,11 @@ class DetectStage(Stage):
         offset, partition = place_in_source(row, COLUMNS + len(layout.columns))
         return self.feed.upstream(self.partition) if partition is None else partition, offset
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no rows come for now."""
+        return self.idle
+
     def advance(self, watermark: int) -> None:
         """The partition is idle and others have gone on: time passes here too."""
         self.task.advance(watermark)

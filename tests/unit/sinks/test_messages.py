@@ -222,3 +222,10 @@ def test_alerts_of_any_shape_can_be_told() -> None:
     )
     for alert in (odd, msgspec.structs.replace(odd, severity="low", score=None)):
         assert message(alert).text and message(alert, an_alert()).text
+
+
+def test_a_response_says_what_was_done_and_what_follows() -> None:
+    note = "Response freeze. Nobody has acknowledged this for 15 minutes. Freeze the account: done."
+    message = Messages(WebhookSink()).message(a_notification(reason="escalation", note=note))
+    assert message.title == "[HIGH] Escalated: Transaction Anomaly Alert - User user001"
+    assert message.text.startswith(f"{note}\n\n")
