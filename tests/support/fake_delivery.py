@@ -39,6 +39,9 @@ class FakeDelivery:
     def fates(self) -> Mapping[str, int]:
         return self.counts
 
+    def responses(self) -> Mapping[str, int]:
+        return {"started": 1}
+
     def ways(self) -> Sequence[WayStatus]:
         common = {"outstanding": 4, "sent": 5, "failed": 1, "problem": self.problem, "sent_ms": NOW_MS}
         return [
