@@ -138,10 +138,20 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             follow = [asyncio.create_task(work) for work in notes.works()]
             stack.push_async_callback(cancel, follow)
             self._office = Office(
-                loaded, self._tree, self._senders, self._streams, partitions,
-                StateTopic(loaded, state_topic(loaded), producer, compacts=compacts),
-                notes, self._rules, self._calls, producer, Undelivered(producer, delivery.dead_letter_topic, self._metrics), self._metrics, self._recent,
-            )  # fmt: skip
+                loaded=loaded,
+                tree=self._tree,
+                senders=self._senders,
+                streams=self._streams,
+                partitions=partitions,
+                state=StateTopic(loaded, state_topic(loaded), producer, compacts=compacts),
+                notes=notes,
+                rules=self._rules,
+                calls=self._calls,
+                producer=producer,
+                undelivered=Undelivered(producer, delivery.dead_letter_topic, self._metrics),
+                metrics=self._metrics,
+                recent=self._recent,
+            )
             while not self._stopping.is_set():
                 await self._be_member(self._office, follow)
 

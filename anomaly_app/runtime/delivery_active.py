@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +24,11 @@ from anomaly_app.delivery.acks import Ack
 from anomaly_app.delivery.dispatcher import Dispatcher
 from anomaly_app.delivery.labels import labels_of
 from anomaly_app.delivery.notification import Incoming
-from anomaly_app.delivery.response_records import ResponseDelivery
 from anomaly_app.delivery.response_rules import Rule
 from anomaly_app.delivery.responses import PREFIX, Responses
 from anomaly_app.delivery.routes import RouteTree
 from anomaly_app.delivery.silences import Silence
 from anomaly_app.delivery.status import ToldStatus
-from anomaly_app.delivery.stored import Delivery
 from anomaly_app.errors import BrokerError
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.delivery_archives import ArchiveReader
@@ -191,9 +189,8 @@ class Active:
         for place in self._places:
             number = place.partition
             # Each passes over what it has; behind all alerts there may be records that are none.
-            taken = [
-                positions[number] for positions in (dispatcher.positions, responses.positions) if number in positions
-            ]
+            each = (dispatcher.positions, responses.positions)
+            taken = [positions[number] for positions in each if number in positions]
             known = [begun[number]] * (number in begun) + [min(taken)] * bool(taken)
             self._read[number] = max(known) if known else await self._first(place, bool(begun))
             self._consumer.seek(place, self._read[number])
@@ -244,8 +241,8 @@ class Active:
             for record in records:
                 self._read[record.partition] = record.offset + 1
             await self._store(dispatcher, unreadable=bool(others))
-            self._send_new(dispatcher.outbox)
-            self._send_new(self.responses.outbox)
+            self._send_new(reversed(dispatcher.outbox.values()))
+            self._send_new(reversed(self.responses.outbox.values()))
             self._desk.put(self.responses.requests)
 
     def _settle(self, dispatcher: Dispatcher, now_ms: int) -> None:
@@ -257,10 +254,10 @@ class Active:
         for id_, outcome in self._desk.settled():
             self.responses.settled(id_, outcome.sent, now_ms, outcome.problem)
 
-    def _send_new(self, outbox: dict[str, Delivery] | dict[str, ResponseDelivery]) -> None:
-        """What is stored now may be sent."""
+    def _send_new(self, latest_first: Iterable[Outgoing]) -> None:
+        """What is stored now may be sent: as far back as it was not seen before."""
         fresh: list[Outgoing] = []
-        for delivery in reversed(outbox.values()):  # in the order in which they were decided
+        for delivery in latest_first:
             if delivery.id in self._put:
                 break
             fresh.append(delivery)

@@ -71,7 +71,7 @@ class Kept:
         self._run, self._receiver, self._centre, self._files = run, receiver, centre, files
 
     def webhook(self) -> Counter[str]:
-        return told_ids(self._receiver["/ops"].kept.values())
+        return told_ids(list(self._receiver["/ops"].kept.values()))
 
     def topic(self) -> Counter[str]:
         records = self._run.read(self._centre)
@@ -79,7 +79,9 @@ class Kept:
         return Counter(json.loads(record.value)["id"] for record in records)
 
     def points(self) -> set[int]:
-        lines = b"\n".join(request.body for request in self._receiver["/write"].taken).decode()
+        lines = b"\n".join(
+            request.body for request in list(self._receiver["/write"].requests) if request.taken
+        ).decode()
         return {int(float(number)) for number in re.findall(r"[ ,]number=([0-9.]+)", lines)}
 
     def archive(self) -> Counter[str]:
