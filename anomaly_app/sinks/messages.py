@@ -313,7 +313,7 @@ def explanation(alert: Alert) -> str:
 def facts(item: Item) -> list[tuple[str, str]]:
     """Names and texts: who, how far from normal, since when, by which rule, and the id."""
     alert = item.told.alert
-    rule = f"{alert.job}, {alert.query}" if alert.query else alert.job
+    rule = alert.job if alert.query in ("", alert.job) else f"{alert.job}, {alert.query}"
     return [
         ("Who", item.who),
         ("Severity", alert.severity),
