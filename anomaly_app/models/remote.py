@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from anomaly_app.errors import DataError, OptionError
-from anomaly_app.models.model import Request, Task, Values
+from anomaly_app.models.model import RemoteModel, Request, Task, Values
 from anomaly_app.models.values import Outputs
 from anomaly_app.schema import NUMBERS, TEXTS, Column, Kind
 from anomaly_app.secrecy import without
@@ -67,7 +67,7 @@ class Place:
     secrets: Sequence[str] = field(default=(), repr=False)
 
 
-class _Remote:
+class _Remote(RemoteModel):
     """What all have in common.
 
     Args:
@@ -85,14 +85,7 @@ class _Remote:
         except TypeError as error:
             raise OptionError("", str(error)) from None
         self._place, self._inputs, self.batch_rows = place, inputs, batch_rows
-
-    @property
-    def url(self) -> str:
-        return without(self._place.url, self._place.secrets)
-
-    @property
-    def secrets(self) -> Sequence[str]:
-        return self._place.secrets
+        self.url, self.secrets = without(place.url, place.secrets), place.secrets
 
     def _request(self, value: Any) -> Request:
         headers = {"Content-Type": "application/json", "Accept": "application/json", **self._place.headers}

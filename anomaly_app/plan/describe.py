@@ -11,6 +11,7 @@ from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.words import duration
 
 
@@ -87,6 +88,8 @@ def _phrases(node: Node) -> list[str]:
         if not node.updating:
             return [f"gives the first row of {each}"]
         return [f"gives one row for {each}, and what becomes of it as rows come"]
+    if isinstance(node, Predict):
+        return [f"adds {', '.join(node.given)} of model {node.model.title}"]
     if isinstance(node, LookupJoin):
         by = " and ".join(f"{key.found.words} = {key.asked.words}" for key in node.keys)
         rows = "the row" if node.is_unique else "each row"
