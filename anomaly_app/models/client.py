@@ -7,7 +7,7 @@ Each row ends with an answer or a failure, whatever the model does:
 - A call that takes too long, an answer 429 or 5xx, a connection that breaks: again after a while, twice as long each
   time (or as long as ``Retry-After`` says), ``retry_count`` times. What the model says otherwise is final for the row.
 - After ``breaker_failures`` such failures one after the other the circuit is open: every ``breaker_timeout`` one call
-  is tried, and the others wait, each row for the length of one time-out at most.
+  is tried, and the others wait, each row no longer than all its tries could take.
 """
 
 from __future__ import annotations
@@ -152,8 +152,11 @@ class Caller:
             log.exception("model %s: a call has failed that should not", self._model.title)
             answers = self._failed(CallError(f"{type(error).__name__}: {error}"), len(rows))
         else:
-            self._stats.rows += len(rows)
-            self._stats.problem = ""
+            wrong = [answer for answer in answers if isinstance(answer, DataError)]
+            self._stats.rows += len(rows) - len(wrong)
+            self._stats.errors += len(wrong)
+            self._stats.problem = str(wrong[-1]) if wrong else ""
+            answers = [self._failure(answer) if isinstance(answer, DataError) else answer for answer in answers]
         for (question, number), answer in zip(rows, answers, strict=True):
             if not question.dropped:
                 question.put(number, answer)
@@ -180,7 +183,7 @@ class Caller:
         """
         request = self._remote.request(values)
         loop, options = asyncio.get_running_loop(), self._options
-        wait_s, tries, patience_s = FIRST_WAIT_S, 0, options.timeout_s
+        wait_s, tries, patience_s = FIRST_WAIT_S, 0, options.timeout_s * (options.retries + 1)
         while True:
             patience_s = await self._let_in(patience_s)
             begun_s = loop.time()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
+from anomaly_app.errors import DataError
 from anomaly_app.models.stats import ModelStats
 from anomaly_app.schema import Column
 
@@ -71,11 +72,11 @@ class RemoteModel:
         """What to send for some rows."""
         raise NotImplementedError
 
-    def answer(self, body: bytes, rows: int) -> list[Values]:
-        """What an answer says, for each of so many rows.
+    def answer(self, body: bytes, rows: int) -> list[Values | DataError]:
+        """What an answer says, for each of so many rows: values, or what is wrong with it for one row.
 
         Raises:
-            AnswerError: it is not what the provider promises.
+            DataError: it is not what the provider promises.
         """
         raise NotImplementedError
 

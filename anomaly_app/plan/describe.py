@@ -43,6 +43,9 @@ def description(result: Node, main: Node) -> str:
         core = core.input
     if isinstance(core, TimedJoin):
         return core.title[0].lower() + core.title[1:] + (f", if {' and '.join(conditions)}" if conditions else "")
+    asked = [node.model.title for node in walk(result) if isinstance(node, Predict)]
+    if asked:
+        return f"what {' and '.join(asked)} gives" + (f", filter {' and '.join(conditions)}" if conditions else "")
     return f"filter {' and '.join(conditions)}" if conditions else "every row"
 
 

@@ -78,8 +78,11 @@ def _over(analyzer: Analyzer, relation: Relation, predict: Predict, text: str) -
         span=predict.span, text=text, input=node, model=model, args=args, given=tuple(c.name for c in own),
         options=options,
     )  # fmt: skip
+    # With an alias they are told from columns of the table by it; else a name that is there already gets a number.
     qualifiers = frozenset({predict.alias.upper()} if predict.alias else ())
-    return replace(relation, node=made, names=(*relation.names, *(Name(qualifiers, one.name, one) for one in own)))
+    visible = wanted if predict.alias else tuple(one.name for one in own)
+    added = (Name(qualifiers, name, one) for name, one in zip(visible, own, strict=True))
+    return replace(relation, node=made, names=(*relation.names, *added))
 
 
 # --- what the model is given ---------------------------------------------------------------------------
