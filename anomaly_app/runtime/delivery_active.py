@@ -189,9 +189,8 @@ class Active:
         for place in self._places:
             number = place.partition
             # Each passes over what it has; behind all alerts there may be records that are none.
-            each = (dispatcher.positions, responses.positions)
-            taken = [positions[number] for positions in each if number in positions]
-            known = [begun[number]] * (number in begun) + [min(taken)] * bool(taken)
+            taken = [of[number] for of in (dispatcher.positions, responses.positions) if number in of]
+            known = [*([min(taken)] if taken else []), *([begun[number]] if number in begun else [])]
             self._read[number] = max(known) if known else await self._first(place, bool(begun))
             self._consumer.seek(place, self._read[number])
         await self._write([(POSITIONS_KEY, msgspec.json.encode(self._read))])
