@@ -104,9 +104,9 @@ def test_a_response_that_nobody_acknowledges_escalates(
 ) -> None:
     settings = SETTINGS.format(url=receiver.url, patience="1s")
     run = DeliveryRun(broker.bootstrap_servers, tmp_path, "escalate", settings, broker.touch)
-    receiver["/accounts/user-0/freeze"].always = error(404, "no such account")
+    receiver["/accounts/user-0/freeze"].always = error(400, "no such account")
     (alert,) = alerts_of(1)
-    with run.start("--set", "delivery.hold=5m") as process:
+    with run.start() as process:
         process.wait_ready()
         run.send([alert])
         until(lambda: receiver["/lead"].kept, process, "the lead is told", 60)
