@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from delivery_run import DeliveryRun, alerts_of, ask, told_ids, until
 
@@ -359,3 +360,68 @@ def test_what_cannot_be_is_said_in_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("anomaly: ") and all(part in line for part in said), line
     assert SECRET not in line
+
+
+def test_two_tenants_forward_to_a_centre(broker: EmbeddedBroker, receiver: FailingReceiver, tmp_path: Path) -> None:
+    tables = "".join(WEBHOOK.format(url=receiver.url, name=name) for name in ("north", "south"))
+    route = ROUTE + "".join(
+        f'[[delivery.route.routes]]\nreceiver = "{name}"\nmatchers = ["tenant={name}"]\n' for name in ("north", "south")
+    )
+    centre = Ops(broker, receiver, tmp_path, "centre", route=route, tables=tables)
+    forward = """
+[delivery.route]
+receiver = "centre"
+[[delivery.receivers]]
+name = "centre"
+[[delivery.receivers.kafka]]
+topic = "{topic}"
+"""
+    sent = {name: alerts_of(count, users=count, query=name) for name, count in (("north", 7), ("south", 5))}
+    runs = {
+        name: DeliveryRun(
+            broker.bootstrap_servers, tmp_path, name, f'tenant = "{name}"\n' + forward.format(topic=centre.alerts),
+            broker.touch,
+        )
+        for name in sent
+    }  # fmt: skip
+    with centre.start() as process, runs["north"].start() as north, runs["south"].start() as south:
+        for each in (process, north, south):
+            until(lambda each=each: active(each), each, "active")
+        for name, run in runs.items():
+            run.send(sent[name])
+        for name in sent:
+            kept = receiver[f"/{name}/{SECRET}"].kept
+            until(lambda kept=kept, name=name: len(told_ids(list(kept.values()))) == len(sent[name]), process, name)
+        counted = 'anomaly_count_total{job="unusual_transactions",severity="high",tenant="south"}'
+        until(lambda: metric(process, counted) == 5, process, "the count by tenant")
+    assert not run_keys_differ(centre, runs["north"])
+    assert not centre.told()
+
+
+def run_keys_differ(centre: DeliveryRun, tenant: DeliveryRun) -> bool:
+    """Whether the records of a tenant have other keys, values or times at the centre."""
+    there = {record.value: (record.key, record.timestamp) for record in centre.read(centre.alerts)}
+    here = {record.value: (record.key, record.timestamp) for record in tenant.read(tenant.alerts)}
+    return any(there.get(value) != rest for value, rest in here.items())
+
+
+def test_memory_stays_flat_while_a_receiver_is_dead(
+    broker: EmbeddedBroker, receiver: FailingReceiver, tmp_path: Path
+) -> None:
+    run = Ops(broker, receiver, tmp_path, "flat")
+    run.box.always = HANG
+    sizes = []
+    with run.start() as process:
+        until(lambda: active(process), process, "active")
+        memory = psutil.Process(process.process.pid).memory_info
+        counted = 'anomaly_count_total{job="unusual_transactions",severity="high",tenant=""}'
+        sent = 0
+        for more in (5_000, 5_000, 10_000):
+            run.send(alerts_of(more, users=40))
+            sent += more
+            until(lambda sent=sent: metric(process, counted) == sent, process, f"{sent} alerts", 60)
+            until(lambda: process.get("/api/status")["lag"] == 0, process, "all are decided", 60)
+            sizes.append(memory().rss)
+        (way,) = process.get("/api/receivers")["receivers"]
+        assert way["outstanding"] == 40, "one for each group and sink"
+    assert sizes[-1] - sizes[0] < 30_000_000, sizes
