@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,22 +26,32 @@ LINGER_MS = 5
 
 def generate(
     stream: Annotated[
-        str, typer.Argument(help="sales, clicks, international-sales, orders or transactions.")
+        str, typer.Argument(help="sales, clicks, international-sales, orders, transactions or retail.")
     ] = "sales",
     records: Annotated[int | None, typer.Option(min=1, help="How many; without it until Ctrl-C.")] = None,
-    rate: Annotated[float, typer.Option(min=0, help="Per second; 0: as fast as it goes.")] = 100.0,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Per second, 100 or 4 sales of retail; 0: as fast as it goes.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 1,
     rare: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Probability of an unusual quantity or amount; else as in the tutorial."),
+        typer.Option(
+            min=0, max=1, help="Probability of an unusual quantity or amount; of retail, of a burst of refunds."
+        ),
     ] = None,
-    format: Annotated[str, typer.Option(help="Of the records in Kafka: avro, csv or json.")] = "avro",
+    format: Annotated[
+        str | None, typer.Option(help="Of the records in Kafka: avro, csv or json; else avro, of retail json.")
+    ] = None,
     registry: RegistryUrl = None,
     broker: Broker = None,
     topic: Annotated[str | None, typer.Option(help="In place of the tutorial's topic.")] = None,
     partitions: Annotated[int, typer.Option(min=1, help="Of the topic, if it has to be created.")] = PARTITIONS,
     output: Annotated[
-        Path | None, typer.Option(help="A .csv, .jsonl or .parquet file in place of Kafka.", metavar="FILE")
+        Path | None,
+        typer.Option(help="A .csv, .jsonl or .parquet file in place of Kafka; of retail a folder.", metavar="FILE"),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Of retail: where the incidents are told that were planted.", metavar="FILE")
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="Time of the first record, such as '2026-01-01 09:00:00' (UTC); else now.")
@@ -54,12 +64,30 @@ def generate(
     Example: anomaly generate sales --rate 100 --rare 0.02 --format json --broker localhost:9092
 
     Example: anomaly generate sales --records 10000 --output sales.csv
+
+    Example: anomaly generate retail --records 100000 --output retail --start '2026-01-01 09:00:00'
     """
     from anomaly_app.generators import GENERATORS, usual_rarity
     from anomaly_app.generators.encode import FORMATS
 
+    if stream == "retail":
+        from anomaly_app.cli.generate_retail import generate_retail
+
+        if format not in (None, "json"):
+            raise typer.BadParameter("the records of retail are json", param_hint="--format")
+        if topic is not None:
+            raise typer.BadParameter("retail has four topics of its own", param_hint="--topic")
+        begin = _start_ms(start, records, 4.0 if rate is None else rate)
+        loaded = load(config, set, {"kafka.bootstrap_servers": broker})
+        generate_retail(records, rate, seed, rare, begin, output, truth, partitions, loaded)
+        return
     if stream not in GENERATORS:
-        raise typer.BadParameter(f"{stream!r} should be one of {', '.join(GENERATORS)}", param_hint="STREAM")
+        raise typer.BadParameter(
+            f"{stream!r} should be one of {', '.join([*GENERATORS, 'retail'])}", param_hint="STREAM"
+        )
+    if truth is not None:
+        raise typer.BadParameter("only retail has incidents", param_hint="--truth")
+    rate, format = 100.0 if rate is None else rate, format or "avro"
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} should be one of {', '.join(FORMATS)}", param_hint="--format")
     generator = GENERATORS[stream](usual_rarity(stream) if rare is None else rare)
@@ -70,7 +98,8 @@ def generate(
     loaded = load(config, set, {"kafka.bootstrap_servers": broker, "registry.url": registry})
     topic = topic or generator.topic
     encode = _encoder(generator, format, topic, loaded)
-    asyncio.run(_to_kafka(stamped, records, encode, topic, partitions, rate > 0, loaded))
+    stamped = (record._replace(topic=topic) for record in stamped)
+    asyncio.run(to_kafka(stamped, records, encode, [topic], partitions, rate > 0, loaded))
 
 
 def _start_ms(start: str | None, records: int | None, rate: float) -> int:
@@ -118,15 +147,29 @@ def _to_file(generator: Generator, stamped: Iterable[Generated], records: int | 
     note(f"{records:,} records in {output}")
 
 
-async def _to_kafka(
+async def to_kafka(
     stamped: Iterable[Generated],
     records: int | None,
     encode: Encoder,
-    topic: str,
+    topics: Sequence[str],
     partitions: int,
     paced: bool,
     loaded: LoadedSettings,
 ) -> None:
+    """Write records to their topics.
+
+    Args:
+        stamped: the records.
+        records: how many they will be; None if nobody knows.
+        encode: makes the bytes of a value.
+        topics: that they belong to; those that are missing are created.
+        partitions: of a topic that is created.
+        paced: each record is sent when it is its time.
+        loaded: how Kafka is reached.
+
+    Raises:
+        BrokerError: a topic cannot be created, or takes no records.
+    """
     from aiokafka import AIOKafkaProducer
     from aiokafka.errors import KafkaError
 
@@ -135,7 +178,8 @@ async def _to_kafka(
     from anomaly_app.runtime.topics import FOREVER, NeededTopic, TopicAdmin
 
     async with TopicAdmin(loaded) as admin:
-        await admin.ensure([NeededTopic(topic, partitions, FOREVER)])
+        await admin.ensure([NeededTopic(topic, partitions, FOREVER) for topic in topics])
+    names = ", ".join(topics)
     # A topic that was just created answers "not leader" for a moment; that is retried, and no news.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     problems: list[BaseException] = []
@@ -150,13 +194,15 @@ async def _to_kafka(
     await producer.start()
     try:
         with progress("records") as bar:
-            task = bar.add_task(f"to {topic}", total=records)
+            task = bar.add_task(f"to {names}", total=records)
             for number, record in enumerate(stamped, 1):
                 wait = record.timestamp_ms / 1_000 - time.time() if paced else 0
                 if wait > 0:
                     await asyncio.sleep(wait)
                 value = encode(record.value)
-                sent = await producer.send(topic, value, key=record.key.encode(), timestamp_ms=record.timestamp_ms)
+                sent = await producer.send(
+                    record.topic, value, key=record.key.encode(), timestamp_ms=record.timestamp_ms
+                )
                 sent.add_done_callback(done)
                 if problems:
                     break
@@ -167,6 +213,6 @@ async def _to_kafka(
         problems.append(error)
     finally:
         await producer.stop()
-        note(f"{number:,} records to {topic} in {time.monotonic() - began:.1f} s")
+        note(f"{number:,} records to {names} in {time.monotonic() - began:.1f} s")
     if problems:
-        raise BrokerError(f"topic {topic} does not take records: {problems[0]}") from problems[0]
+        raise BrokerError(f"topic {names} does not take records: {problems[0]}") from problems[0]

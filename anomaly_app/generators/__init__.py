@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anomaly_app.generators.orders import orders
-from anomaly_app.generators.retail import RARE as RARE_SALE, clicks, international_sales, sales
+from anomaly_app.generators.sales import RARE as RARE_SALE, clicks, international_sales, sales
 from anomaly_app.generators.stream import Generated, Generator
 from anomaly_app.generators.transactions import RARE as RARE_TRANSACTION, transactions
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from anomaly_app.generators import GENERATORS, clicks, international_sales, sales
-from anomaly_app.generators.retail import CURRENCIES
+from anomaly_app.generators.sales import CURRENCIES
 
 COUNT = 40_000
 
