@@ -185,6 +185,9 @@ class Active:
         of_responses = {key: entries.pop(key) for key in list(entries) if key.startswith(PREFIX)}
         self.responses = responses = Responses(office.rules, of_responses)
         dispatcher = Dispatcher(office.tree, office.loaded.settings.delivery, entries)
+        for gone in dispatcher.withdrawn:
+            problem = "its sink is no more in the settings"
+            await office.undelivered.notification(gone.sink, gone.notification, problem, gone.since_ms)
         begun: dict[int, int] = msgspec.json.decode(own, type=dict[int, int]) if own else {}
         for place in self._places:
             number = place.partition

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
@@ -64,43 +64,40 @@ async def find_alert(loaded: LoadedSettings, alert_id: str) -> Incoming | None:
     """
     topic, found = loaded.settings.alerts.topic, None
     needle = alert_id.encode()
-    async with _consumer(loaded) as consumer:
-        async for record in read_ranges(consumer, topic, await _all_of(loaded, consumer, topic)):
-            if needle not in (record.value or b""):
-                continue
-            try:
-                incoming = read_alert(record, loaded.settings.delivery.tenant)
-            except ValueError:
-                continue
-            if incoming.alert.id == alert_id:
-                found = incoming
+    async for record in _records(loaded, topic):
+        if needle not in (record.value or b""):
+            continue
+        try:
+            incoming = read_alert(record, loaded.settings.delivery.tenant)
+        except ValueError:
+            continue
+        if incoming.alert.id == alert_id:
+            found = incoming
     return found
 
 
 async def _compacted(loaded: LoadedSettings, topic: str) -> dict[bytes, bytes]:
     entries: dict[bytes, bytes] = {}
-    async with _consumer(loaded) as consumer:
-        async for record in read_ranges(consumer, topic, await _all_of(loaded, consumer, topic)):
-            if record.key is None:
-                continue
-            entries.pop(record.key, None)
-            if record.value is not None:
-                entries[record.key] = record.value
+    async for record in _records(loaded, topic):
+        if record.key is None:
+            continue
+        entries.pop(record.key, None)
+        if record.value is not None:
+            entries[record.key] = record.value
     return entries
 
 
-async def _all_of(loaded: LoadedSettings, consumer: AIOKafkaConsumer, topic: str) -> dict[int, tuple[int, int]]:
-    """First and last offsets of a topic; none if it does not exist."""
+async def _records(loaded: LoadedSettings, topic: str) -> AsyncIterator[Any]:
+    """All of a topic that there is now; none if it does not exist."""
     async with TopicAdmin(loaded) as admin:
         count = (await admin.partitions([topic])).get(topic, 0)
     places = [TopicPartition(topic, number) for number in range(count)]
     if not places:
-        return {}
-    begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    return {place.partition: (int(begins[place]), int(ends[place])) for place in places}
-
-
-def _consumer(loaded: LoadedSettings) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
+        return
+    async with AIOKafkaConsumer(
         **client_options(loaded), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
-    )
+    ) as consumer:
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        ranges = {place.partition: (int(begins[place]), int(ends[place])) for place in places}
+        async for record in read_ranges(consumer, topic, ranges):
+            yield record

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from delivery_run import DeliveryRun, alerts_of, ask, told_ids, until
 
+from anomaly_app.alerts import encode
 from anomaly_app.delivery.acks import ack_link
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.receivers import DIE, HALF, HANG, FailingReceiver, error, in_thread
@@ -425,3 +426,51 @@ def test_memory_stays_flat_while_a_receiver_is_dead(
         (way,) = process.get("/api/receivers")["receivers"]
         assert way["outstanding"] == 40, "one for each group and sink"
     assert sizes[-1] - sizes[0] < 30_000_000, sizes
+
+
+def test_check_and_explain_say_where_alerts_go_and_why(
+    broker: EmbeddedBroker, receiver: FailingReceiver, tmp_path: Path
+) -> None:
+    tables = f"""
+[[delivery.archive]]
+name = "files"
+path = "{tmp_path / "files"}"
+[[response]]
+name = "freeze"
+matchers = ["user_id=user-1"]
+[[response.steps]]
+http = "{receiver.url}/freeze"
+"""
+    more = ROUTE + '[[delivery.route.routes]]\nreceiver = "ops"\nmatchers = ["severity=critical"]\n'
+    run = Ops(broker, receiver, tmp_path, "explain", route=more, tables=tables)
+    config = ("--config", str(run.config))
+    checked = anomaly("deliver", "--check", *config, folder=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    for part in ("all alerts → ops", '└─ severity="critical" → ops', "receiver ops: ops/webhook/0", "archive files:"):
+        assert part in checked.stdout, checked.stdout
+    assert "response freeze:" in checked.stdout and "(dry run)" in checked.stdout
+    assert SECRET not in checked.stdout
+    alert, other = alerts_of(2, users=2)
+    (tmp_path / "alert.json").write_bytes(encode(alert))
+    explained = anomaly("deliver", "--explain", "alert.json", *config, folder=tmp_path)
+    assert explained.returncode == 0, explained.stderr
+    assert 'user_id="user-0"' in explained.stdout and "the first of its group" in explained.stdout
+    assert 'no: severity="critical"' in explained.stdout
+    anomaly("silence", "add", "user_id=user-1", "--for", "1h", "--comment", "moves", *config, folder=tmp_path)
+    with run.start() as process:
+        process.wait_ready()
+        run.send([alert, other])
+        until(lambda: len(run.told()) == 1, process, "one is told")
+        assert process.stop() == 0
+    by_id = anomaly("deliver", "--explain", other.id, *config, folder=tmp_path)
+    assert "silenced; if it still comes" in by_id.stdout and ": moves" in by_id.stdout, by_id.stderr
+    document = json.loads(anomaly("deliver", "--explain", alert.id, "--json", *config, folder=tmp_path).stdout)
+    (destination,) = document["destinations"]
+    assert destination["way"] == "ops/webhook/0" and "the same was told" in destination["why"], destination
+    away = run.config.read_text().replace(broker.bootstrap_servers, "127.0.0.1:1")
+    run.config.write_text(away)
+    alone = anomaly("deliver", "--explain", "alert.json", *config, folder=tmp_path)
+    assert alone.returncode == 0 and "without what is silenced or was told" in alone.stderr
+    assert anomaly("deliver", "--check", *config, folder=tmp_path).returncode == 0, "needs no broker"
+    wrong = anomaly("deliver", "--explain", "0" * 32, *config, folder=tmp_path)
+    assert wrong.returncode == 2 and "no broker answers" in wrong.stderr
