@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.formats.records import RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
+from anomaly_app.models.client import Callers
 from anomaly_app.operators import Layout
 from anomaly_app.runtime.changed import ChangeWriter, Printer
 from anomaly_app.runtime.feed import Feed, TableReader
@@ -75,7 +76,10 @@ class Pipeline:
     Attributes:
         feeds: its tables, and rows of other fragments.
         targets: where rows of a query go, by its number: the next fragment, and its input.
+        callers: ask models for its rows; the worker's.
     """
+
+    callers: Callers
 
     def __init__(
         self, job: Job, plan: Plan, settings: Settings, partitions: int | Mapping[str, int], registries: Registries,

@@ -272,6 +272,7 @@ class MergeStage(DetectStage):
                     self._ended.add(upstream)
             idle = frame.what == What.IDLE or (frame.what == What.END and not self._bounded)
             task.upstream_watermark(upstream, frame.watermark, end=end, idle=idle)
+        self.ask()
         self.keep(task.take())
 
     def keep(self, output: Output) -> None:
@@ -325,6 +326,7 @@ class MergeStage(DetectStage):
             self.task.finish(self._last)
         else:
             self.task.finish()
+        self.ask()
 
     def finish(self, now_ms: int) -> Flush | None:
         """What comes of the end, also for other fragments."""

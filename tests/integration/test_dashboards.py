@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -14,7 +15,12 @@ import yaml
 from dashboards import FILES, GRAFANA, Query, filled, load, queries, variables
 from metrics_target import delivery_target, worker_target
 from monitoring_programs import influxdb
+from notifications import an_alert, incoming
 
+from anomaly_app.alerts import Severity
+from anomaly_app.delivery.notification import Incoming
+from anomaly_app.settings.delivery import InfluxdbSink
+from anomaly_app.sinks.influxdb import Influxdb
 from anomaly_app.testing.influxdb import InfluxDB
 from anomaly_app.testing.prometheus import Prometheus
 
@@ -23,30 +29,51 @@ __all__ = ["influxdb"]
 DEPLOY = GRAFANA.parent
 DATABASE = "dashboards"
 KINDS = ("REFUND_PATTERN", "SHRINKAGE", "SECURITY_CORRELATION")
-SEVERITIES = ("low", "medium", "high", "critical")
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 EVERY = [query for file in FILES for query in queries(file)]
 
 
-def points(now_ms: int) -> Iterator[str]:
-    """Alerts in line protocol, as the sink writes them: 24 of a retail job, 6 of one of transactions."""
+def found(now_ms: int) -> Iterator[Incoming]:
+    """24 alerts of a retail job, 6 of one of transactions."""
     for number in range(24):
-        kind, severity, store = KINDS[number % 3], SEVERITIES[number % 4], f"store-{number % 5}"
-        tags = f"job=retail,query=q{number % 3},type=pattern,severity={severity},storeId={store},kind={kind}"
-        fields = f'id="r{number}",score={number / 24},value=1i,message="{kind}, \\"so\\"",employId="e{number % 4}"'
-        fields += f",riskScore={4 * number}.0"
-        yield f"anomaly_alerts,{tags} {fields} {now_ms - 60_000 * number - 1_000}"
-    for number in range(6):
-        tags = (
-            f"job=transactions,query=sigma,type=sigma,severity={SEVERITIES[number % 4]},tenant=eu,user_id=user-{number}"
+        payload = {
+            "type": KINDS[number % 3],
+            "storeId": f"store-{number % 5}",
+            "employId": f"e{number % 4}",
+            "riskScore": 4.0 * number,
+            "message": f'{KINDS[number % 3]}, "so"',
+        }
+        yield from incoming(
+            an_alert(
+                number,
+                key={"employId": payload["employId"]},
+                severity=SEVERITIES[number % 4],
+                payload=payload,
+                at_ms=now_ms - 60_000 * number - 1_000,
+                job="retail",
+                query=f"q{number % 3}",
+                type="pattern",
+                score=number / 24,
+                id=f"r{number}",
+            )
         )
-        fields = f'id="t{number}",score=0.5,value=1i,message="far from normal",amount={100 * number}.5'
-        yield f"anomaly_alerts,{tags} {fields} {now_ms - 60_000 * number - 2_000}"
+    for number in range(6):
+        at_ms = now_ms - 60_000 * number - 2_000
+        severity = SEVERITIES[number % 4]
+        alert = an_alert(number, severity=severity, at_ms=at_ms, job="transactions", type="sigma", id=f"t{number}")
+        yield from incoming(alert, tenant="eu")
 
 
 @pytest.fixture(scope="module")
 def alerts(influxdb: InfluxDB) -> InfluxDB:
     influxdb.execute(f'DROP DATABASE "{DATABASE}"; CREATE DATABASE "{DATABASE}"')
-    influxdb.write(DATABASE, points(int(time.time() * 1_000)))
+
+    async def write() -> None:
+        sink = Influxdb(InfluxdbSink(url=influxdb.url, database=DATABASE))
+        assert list(await sink.write([*found(int(time.time() * 1_000))], 0)) == []
+        await sink.close()
+
+    asyncio.run(write())
     return influxdb
 
 

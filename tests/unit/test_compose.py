@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from anomaly_app.cli import main
+from anomaly_app.jobs.binder import bind_text
 from anomaly_app.settings import SECRETS, load_settings
 from anomaly_app.testing.kafka import ARTIFACTS, ApacheKafka
 from anomaly_app.testing.maven import missing_tools
@@ -22,7 +23,10 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 _BASE = {"kafka", "registry", "topics", "generator", "worker"}
 _MONITORING = _BASE | {"deliver", "mail", "influxdb", "prometheus", "alertmanager", "grafana"}
-PROFILES = {"": _BASE, "monitoring": _MONITORING, "full": _MONITORING | {"kafka-ui"}}
+_RETAIL = _MONITORING | {"retail-generator", "retail-worker"}
+PROFILES = {"": _BASE, "monitoring": _MONITORING, "retail": _RETAIL, "full": _RETAIL | {"kafka-ui"}}
+WATCHED = ("kafka", "registry", "worker", "retail-worker", "deliver", "influxdb")
+"""Services that others wait for, or that a person does."""
 
 
 @pytest.fixture(scope="module")
@@ -78,20 +82,37 @@ def test_every_port_is_bound_to_loopback(services: Mapping[str, Any]) -> None:
 
 
 def test_services_wait_for_what_they_need(services: Mapping[str, Any]) -> None:
-    for name in ("generator", "worker", "deliver"):
+    for name in ("generator", "worker", "retail-generator", "retail-worker", "deliver"):
         assert services[name]["depends_on"] == {
             "topics": {"condition": "service_completed_successfully"},
             "registry": {"condition": "service_healthy"},
         }
     assert services["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
-    assert all("healthcheck" in services[name] for name in ("kafka", "registry", "worker", "deliver", "influxdb"))
+    assert all("healthcheck" in services[name] for name in WATCHED)
 
 
-def test_the_topics_are_those_of_the_job_and_its_alerts(services: Mapping[str, Any]) -> None:
-    job = (ROOT / "anomaly_app/jobs/unusual_sales.sql").read_text("utf-8")
-    needed = [*re.findall(r"'topic' = '([^']+)'", job), "anomaly.alerts"]
-    assert len(needed) == 3
-    assert all(f" {topic}" in services["topics"]["command"][-1] for topic in needed)
+def retail_jobs(services: Mapping[str, Any]) -> list[Path]:
+    worker = services["retail-worker"]
+    mounts = {target: source for source, target, *_ in (mount.split(":") for mount in worker["volumes"])}
+    paths = map(Path, worker["environment"]["ANOMALY_WORKER__JOBS"].split(","))
+    return [ROOT / mounts[str(path.parent)] / path.name for path in paths]
+
+
+def test_the_topics_are_those_of_the_jobs_and_their_alerts(services: Mapping[str, Any]) -> None:
+    jobs = [ROOT / "anomaly_app/jobs/unusual_sales.sql", *retail_jobs(services)]
+    needed = {topic for job in jobs for topic in re.findall(r"'topic' = '([^']+)'", job.read_text("utf-8"))}
+    created = re.search(r"for topic in (.*?); do", services["topics"]["command"][-1], re.DOTALL)
+    assert created is not None
+    assert set(created[1].replace("\\", "").split()) == needed | {"anomaly.alerts"} and len(needed) == 7
+
+
+def test_the_worker_of_the_stores_is_one_of_its_own(services: Mapping[str, Any]) -> None:
+    sales, retail = (
+        load_settings(environ=services[name]["environment"]).settings for name in ("worker", "retail-worker")
+    )
+    assert sales.worker.app_id != retail.worker.app_id and retail.kafka == sales.kafka
+    for path in retail_jobs(services):
+        bind_text(path.read_text("utf-8"), {})
 
 
 def test_the_settings_exist_and_none_is_a_secret(services: Mapping[str, Any]) -> None:
@@ -132,10 +153,12 @@ def test_prometheus_and_grafana_look_at_services_and_ports_that_are_there(servic
     targets = [
         target
         for part in (*prometheus["scrape_configs"], *prometheus["alerting"]["alertmanagers"])
-        for one in part["static_configs"]
+        for one in part.get("static_configs", ())
         for target in one["targets"]
     ]
-    assert {"worker:6066", "deliver:6067", "alertmanager:9093"} <= set(targets)
+    found = [one for part in prometheus["scrape_configs"] for one in part.get("dns_sd_configs", ())]
+    targets += [f"{name}:{one['port']}" for one in found for name in one["names"]]
+    assert {"worker:6066", "retail-worker:6066", "deliver:6067", "alertmanager:9093"} <= set(targets)
     assert {target.replace("localhost", "prometheus") for target in targets} <= listens
     sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/anomaly.yml").read_text("utf-8"))
     assert {source["url"].removeprefix("http://") for source in sources["datasources"]} <= listens
@@ -169,12 +192,14 @@ def test_what_is_mounted_is_there_and_the_containers_look_for_it_there(services:
         assert found(name, file)
 
 
-def test_the_generator_s_command_is_one_that_runs(services: Mapping[str, Any], tmp_path: Path) -> None:
-    program, *arguments = shlex.split(services["generator"]["command"])
-    output = tmp_path / "sales.jsonl"
+@pytest.mark.parametrize(("name", "output"), [("generator", "sales.jsonl"), ("retail-generator", "pos_events.jsonl")])
+def test_the_generators_commands_run(services: Mapping[str, Any], tmp_path: Path, name: str, output: str) -> None:
+    program, *arguments = shlex.split(services[name]["command"])
     assert program == "anomaly"
-    assert main([*arguments, "--records", "5", "--output", str(output)]) == 0
-    assert len(output.read_text("utf-8").splitlines()) == 5
+    given = tmp_path if name.startswith("retail") else tmp_path / output
+    assert main([*arguments, "--records", "50", "--output", str(given)]) == 0
+    written = sum(len(file.read_text("utf-8").splitlines()) for file in tmp_path.iterdir() if "truth" not in file.name)
+    assert written == 50 and (tmp_path / output).stat().st_size
 
 
 @pytest.mark.kafka
