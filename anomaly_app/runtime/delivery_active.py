@@ -138,6 +138,7 @@ class Active:
         self._stored: dict[int, int] = {}
         self._put: set[str] = set()
         self._ending = False
+        self._readers: dict[asyncio.Task[None], StreamReader | ArchiveReader] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- from the beginning to the end --------------------------------------------------------------
@@ -157,10 +158,10 @@ class Active:
             works = [
                 self._tidy_for_ever(),
                 *(desk.run() for desk in self.outbox.desks.values()),
-                *(stream.run() for stream in self.streams),
-                *(archive.run() for archive in self.archives),
             ]
-            self._tasks += [asyncio.create_task(work) for work in works]
+            readers: list[StreamReader | ArchiveReader] = [*self.streams, *self.archives]
+            self._readers = {asyncio.create_task(reader.run()): reader for reader in readers}
+            self._tasks += [*(asyncio.create_task(work) for work in works), *self._readers]
             await _until_one_fails(asyncio.create_task(self._decide_for_ever(dispatcher), name="decide"), self._tasks)
             if self._lease.valid:
                 await self._finish(dispatcher)
@@ -185,13 +186,15 @@ class Active:
         of_responses = {key: entries.pop(key) for key in list(entries) if key.startswith(PREFIX)}
         self.responses = responses = Responses(office.rules, of_responses)
         dispatcher = Dispatcher(office.tree, office.loaded.settings.delivery, entries)
+        for gone in dispatcher.withdrawn:
+            problem = "its sink is no more in the settings"
+            await office.undelivered.notification(gone.sink, gone.notification, problem, gone.since_ms)
         begun: dict[int, int] = msgspec.json.decode(own, type=dict[int, int]) if own else {}
         for place in self._places:
             number = place.partition
             # Each passes over what it has; behind all alerts there may be records that are none.
-            each = (dispatcher.positions, responses.positions)
-            taken = [positions[number] for positions in each if number in positions]
-            known = [begun[number]] * (number in begun) + [min(taken)] * bool(taken)
+            taken = [of[number] for of in (dispatcher.positions, responses.positions) if number in of]
+            known = [*([min(taken)] if taken else []), *([begun[number]] if number in begun else [])]
             self._read[number] = max(known) if known else await self._first(place, bool(begun))
             self._consumer.seek(place, self._read[number])
         await self._write([(POSITIONS_KEY, msgspec.json.encode(self._read))])
@@ -209,11 +212,20 @@ class Active:
 
     async def _finish(self, dispatcher: Dispatcher) -> None:
         """Let what is on its way arrive, and write that down."""
-        ends = self.outbox.finish(FINISH_S), self._desk.finish(FINISH_S)
-        await asyncio.gather(*ends, *(archive.finish() for archive in self.archives))
+        await asyncio.gather(self.outbox.finish(FINISH_S), self._desk.finish(FINISH_S), self._finish_readers())
+        await asyncio.gather(*(archive.finish() for archive in self.archives))
         self._settle(dispatcher, _now_ms())
         await self._store(dispatcher)
         await renew(self._lease, self._consumer, self._offsets())
+
+    async def _finish_readers(self) -> None:
+        """Let batches that are being written be written, but for those of sinks that are away."""
+        for reader in self._readers.values():
+            reader.stop()
+        alive = [task for task, reader in self._readers.items() if not reader.is_away]
+        if alive:
+            await asyncio.wait(alive, timeout=FINISH_S)
+        await cancel(self._readers)
 
     # --- decisions ----------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from anomaly_app.sinks.breaker import backoff_s
 
 log = logging.getLogger(__name__)
 
-PATIENCE_MS = 1_000
+PATIENCE_MS = 500
 
 
 class ArchiveReader:
@@ -46,18 +46,23 @@ class ArchiveReader:
         self._reader = Reader(loaded, topics, f"{loaded.settings.delivery.name}-archive-{settings.name}")
         self._work: asyncio.Future[Any] | None = None
         self._chance = random.Random()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let :meth:`run` end."""
+        self._stopping = True
 
     async def run(self) -> None:
-        """Read and write until this is cancelled; then :meth:`finish` or :meth:`close`."""
+        """Read and write until :meth:`stop`; then :meth:`finish` or :meth:`close`."""
         await self._until_done(self._open)
         await self._reader.start()
-        while True:
+        while not self._stopping:
             records = [_record(record) for record in await self._reader.take(PATIENCE_MS)]
             await self._until_done(lambda: self._take(records, time.time_ns() // 1_000_000))  # noqa: B023 (it is awaited)
             await self._commit()
 
     async def finish(self) -> None:
-        """Write what is in memory and commit, for an orderly end."""
+        """Write what is in memory and commit, for an orderly end; :meth:`run` has ended."""
         if self.archive is None:
             return
         try:
@@ -68,6 +73,11 @@ class ArchiveReader:
             await self._commit()
         except SinkError as error:
             log.warning("archive %s: %s; what is not written is read again", self.name, error)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the storage does not take files for now."""
+        return bool(self.problem)
 
     def status(self) -> ArchiveStatus:
         """What it has done."""

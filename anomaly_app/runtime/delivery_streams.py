@@ -16,6 +16,7 @@ from anomaly_app.sinks.sender import StreamSender
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+TAKE_MS = 500
 MOST_AT_ONCE = 5_000
 
 
@@ -42,11 +43,16 @@ class StreamReader:
         group = f"{loaded.settings.delivery.name}-{sender.name.replace('/', '-')}"
         self._reader = Reader(loaded, topics, group, self._most)
         self._ticked = 0.0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let :meth:`run` end behind the batch that it has."""
+        self._stopping = True
 
     async def run(self) -> None:
-        """Read and send until this is cancelled."""
+        """Read and send until :meth:`stop`."""
         await self._reader.start()
-        while True:
+        while not self._stopping:
             records = await self._batch()
             # What is no alert is told by whoever decides, once for all.
             alerts = [incoming for incoming in read_alerts(records, self._tenant)[0] if self._belongs(incoming)]
@@ -63,6 +69,11 @@ class StreamReader:
                 self._ticked = time.monotonic()
                 await self.sender.tick()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the other side does not answer for now."""
+        return self.sender.health.failing_since_ms is not None
+
     def lag(self) -> int:
         """Alerts behind what it has sent."""
         return self._reader.lag()
@@ -73,7 +84,7 @@ class StreamReader:
 
     async def _batch(self) -> list[Any]:
         """Some records: as many as there are, or as come in ``batch_wait``."""
-        records = await self._reader.take(int(TICK_S * 1_000), self._most)
+        records = await self._reader.take(TAKE_MS, self._most)
         deadline = time.monotonic() + self.sender.batch_wait_ms / 1_000
         while records and len(records) < self._most:
             left_ms = int((deadline - time.monotonic()) * 1_000)
