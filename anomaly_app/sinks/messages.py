@@ -245,7 +245,9 @@ def rows_of(alert: Alert) -> Table | None:
 
 def one_line(text: str, most: int) -> str:
     """Text of others on one line, without control characters, cut."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
