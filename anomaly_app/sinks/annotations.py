@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from anomaly_app.alerts import Alert
 from anomaly_app.sinks.deviation import deviation_of
-from anomaly_app.sinks.messages import explanation
+from anomaly_app.sinks.wording import explanation, summary
 
 LONGEST_VALUE = 200
 
 
 def annotations_of(alert: Alert) -> dict[str, str]:
-    """The explanation, the id, how far from normal, and the payload's numbers, texts and booleans as text."""
-    said = {"summary": explanation(alert), "id": alert.id}
+    """What happened and how it came to be, the id, how far from normal, and the payload's numbers, texts and booleans as text."""
+    said = {"summary": summary(alert), "description": explanation(alert), "id": alert.id}
     deviation = deviation_of(alert.payload)
     if deviation is not None:
         said["deviation"] = deviation.words()

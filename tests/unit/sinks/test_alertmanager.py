@@ -43,7 +43,8 @@ async def test_an_alert_lasts_from_its_event_for_hold_and_is_said_again_meanwhil
                     "user_id": "7",
                 },
                 "annotations": {
-                    "summary": "userId None at 2025-11-27 19:00:00.000: max_amount 12345.67.",
+                    "summary": "ANOMALY DETECTED: User user001 has transaction of 12345.67",
+                    "description": "userId None at 2025-11-27 19:00:00.000: max_amount 12345.67.",
                     "id": an_alert(key={"user-id": "7"}).id,
                     "deviation": "max_amount 12,345.67 is 4,639 % above avg_amount 260.50; "
                     "10.1 times stddev_amount; threshold is 3,261.13",

@@ -61,7 +61,9 @@ async def test_the_form_of_alertmanagers_webhook(receiver: FailingReceiver) -> N
     assert one["labels"]["userId"] == "user001" and one["labels"]["alertname"] == "unusual_transactions"
     assert (one["status"], one["endsAt"]) == ("firing", "0001-01-01T00:00:00Z")
     assert (two["status"], two["endsAt"]) == ("resolved", "2025-11-27T19:05:00.000Z")
-    assert one["startsAt"] == "2025-11-27T19:00:00.000Z" and one["annotations"]["summary"].startswith("userId user001")
+    assert one["startsAt"] == "2025-11-27T19:00:00.000Z" and one["annotations"]["description"].startswith(
+        "userId user001"
+    )
     assert one["annotations"]["max_amount"] == "12345.67" and one["annotations"]["deviation"].startswith(
         "max_amount 12,345"
     )
