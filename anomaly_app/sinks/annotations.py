@@ -10,7 +10,7 @@ LONGEST_VALUE = 200
 
 
 def annotations_of(alert: Alert) -> dict[str, str]:
-    """What happened and how it came to be, the id, how far from normal, and the payload's numbers, texts and booleans as text."""
+    """What happened, how it came to be, the id, how far from normal, and the simple columns of the payload."""
     said = {"summary": summary(alert), "description": explanation(alert), "id": alert.id}
     deviation = deviation_of(alert.payload)
     if deviation is not None:
