@@ -74,6 +74,14 @@ async def test_the_form_of_alertmanagers_webhook(receiver: FailingReceiver) -> N
     assert request.headers["x-team"] == "fraud" and request.key == "n-1"
 
 
+async def test_a_header_of_the_settings_is_not_sent_twice(receiver: FailingReceiver) -> None:
+    sink = webhook(receiver, headers={"content-type": "text/plain", "USER-AGENT": "ours"})
+    await sink.send(a_notification())
+    await sink.close()
+    [request] = receiver[SECRET_PATH].requests
+    assert request.headers["content-type"] == "application/json" and request.headers["user-agent"] == "ours"
+
+
 async def test_cloudevents(receiver: FailingReceiver) -> None:
     sink = webhook(receiver, form="cloudevents")
     await sink.send(a_notification())
