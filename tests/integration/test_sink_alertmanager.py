@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -150,3 +151,26 @@ async def test_the_silence_of_a_source_lasts_until_records_come_again() -> None:
         await am.sink.write(incoming(over), now_ms())
         await until(lambda: am.told("sales") == ["firing", "resolved"])
         assert await asyncio.to_thread(am.server.alerts) == []
+
+
+async def test_any_text_anywhere_is_taken() -> None:
+    chance = random.Random(20261127)
+    alphabet = "ab01 ,=\\\"'`#._-/:%{}[]<>\n\r\t\x00\x1b\x7fäß客\u2028🙂"
+
+    def text() -> str:
+        return "".join(chance.choices(alphabet, k=chance.randrange(8)))
+
+    alerts = [
+        an_alert(
+            number,
+            key={text(): text(), f"number{text()}": number},
+            payload={text(): text(), text(): 1.5},
+            explanation=text(),
+            job=text() or "j",
+            at_ms=now_ms(),
+        )
+        for number in range(300)
+    ]
+    async with running() as am:
+        assert await am.sink.write(incoming(*alerts, tenant=text()), now_ms()) == []
+        await until(lambda: len(am.server.alerts()) == 300)
