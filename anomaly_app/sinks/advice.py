@@ -11,12 +11,12 @@ MOST = 8
 
 _BY_SEVERITY = {
     "critical": (
-        "Look at it now: the rows below are what the rule saw.",
-        "If {who} may be misused, stop it until that is clear: freeze it, or hold what is not yet carried out.",
+        "Look at it now{rows}.",
+        "If harm is going on, stop it until this is clear: freeze {who}, or hold what is not yet carried out.",
         "Acknowledge the alert, so that others know that you have it; call for help if it stays unclear.",
     ),
     "high": (
-        "Look at it within the hour: the rows below are what the rule saw.",
+        "Look at it within the hour{rows}.",
         "Ask who answers for {who} whether this was meant; watch what comes next.",
         "Acknowledge the alert, so that others know that you have it.",
     ),
@@ -49,4 +49,6 @@ def actions(alert: Alert, who: str) -> list[str]:
     if alert.type == SILENCE_OVER:
         return ["Nothing: records come again."]
     usual = _SILENCE if alert.type == SILENCE else _BY_SEVERITY[alert.severity]
-    return [step.format(who=who or "the source", topic=alert.source.topic, job=alert.job) for step in usual]
+    rows = ": the rows below are what the rule saw" if alert.rows else ""
+    names = {"who": who or "the source", "topic": alert.source.topic, "job": alert.job, "rows": rows}
+    return [step.format_map(names) for step in usual]

@@ -21,7 +21,8 @@ from anomaly_app.errors import OptionError, SinkError
 from anomaly_app.settings.delivery import EmailSink
 from anomaly_app.sinks.base import Count
 from anomaly_app.sinks.http import failure, tls_context
-from anomaly_app.sinks.messages import Item, Message, Messages, Table, explanation, facts, one_line
+from anomaly_app.sinks.messages import Message, Messages
+from anomaly_app.sinks.wording import Item, Table, explanation, facts, one_line, own_words, summary
 
 RECIPIENT_REFUSED = "recipient_refused"
 """Counted where the server takes a mail for some of the recipients only."""
@@ -172,7 +173,9 @@ def html(message: Message) -> str:
             parts.append(f"<p>{escape(message.lead)}</p>")
         one = len(message.items) == 1 and not message.left_out
         for item in message.items:
-            parts.append(f"<p>{escape(explanation(item.told.alert))}</p>")
+            parts.append(f"<p>{escape(summary(item.told.alert))}</p>")
+            if one and own_words(item.told.alert):
+                parts.append(f"<p>{escape(explanation(item.told.alert))}</p>")
             if one:
                 parts.append(_facts(item))
         if message.table is not None:

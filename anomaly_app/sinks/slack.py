@@ -10,7 +10,8 @@ import msgspec
 from anomaly_app.delivery.notification import Notification
 from anomaly_app.settings.delivery import SlackSink
 from anomaly_app.sinks.http import Client
-from anomaly_app.sinks.messages import Item, Message, Messages, explanation, facts, one_line
+from anomaly_app.sinks.messages import Message, Messages
+from anomaly_app.sinks.wording import Item, explanation, facts, one_line, own_words, summary
 
 LONGEST_HEADER = 150
 LONGEST_SECTION = 2_900
@@ -81,8 +82,10 @@ def escape(text: str) -> str:
 def _usual(message: Message) -> list[dict[str, Any]]:
     blocks = [_section(escape(message.lead))] if message.lead else []
     one = len(message.items) == 1 and not message.left_out
-    blocks += [_section(escape(explanation(item.told.alert))) for item in message.items[:MOST_IN_FULL]]
+    blocks += [_section(escape(summary(item.told.alert))) for item in message.items[:MOST_IN_FULL]]
     if one:
+        if own_words(message.items[0].told.alert):
+            blocks.append(_section(escape(explanation(message.items[0].told.alert))))
         blocks.append(_fields(message.items[0]))
     if message.table is not None:
         lines = message.table.lines()

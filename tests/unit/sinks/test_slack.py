@@ -38,8 +38,9 @@ def check_limits(content: dict[str, Any]) -> None:
 def test_one_alert() -> None:
     content = made()
     check_limits(content)
-    header, what, fields, rows, todo, id_, links = content["blocks"]
+    header, own, what, fields, rows, todo, id_, links = content["blocks"]
     assert header["text"]["text"] == content["text"] == "[HIGH] Transaction Anomaly Alert - User user001"
+    assert own["text"]["text"] == "ANOMALY DETECTED: User user001 has transaction of 12345.67"
     assert what["text"]["text"].startswith("userId user001 at 2025-11-27")
     assert [field["text"].partition("\n")[0] for field in fields["fields"]] == [
         "*Who*",
