@@ -44,7 +44,8 @@ from anomaly_app.runtime.writer import OutputWriter
 from anomaly_app.settings import LoadedSettings, load_settings
 from anomaly_app.tables.lock import DataDirLock
 from anomaly_app.tables.state import StateTable
-from anomaly_app.web.server import WebServer, serve
+from anomaly_app.web.http import WebServer
+from anomaly_app.web.server import serve
 
 REPARTITION_RETENTION = {"retention.ms": "604800000", "cleanup.policy": "delete"}
 """A week: frames are deleted as soon as no restart needs them; this is for a worker that never comes back."""

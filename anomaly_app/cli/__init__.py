@@ -13,7 +13,21 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = ("demo", "run", "sql", "generate", "load", "query", "detect", "check", "explain", "state", "config")
+COMMANDS = (
+    "demo",
+    "run",
+    "deliver",
+    "silence",
+    "sql",
+    "generate",
+    "load",
+    "query",
+    "detect",
+    "check",
+    "explain",
+    "state",
+    "config",
+)
 """Modules beside this one, in the order of the help; each has a function, or a group of commands, of its own name."""
 
 

@@ -21,6 +21,8 @@ class Incoming(msgspec.Struct, frozen=True):
         partition: of the topic of the alerts.
         offset: in that partition.
         tenant: of the header, or of the settings; "" for none.
+        key: of the record; None for none.
+        timestamp_ms: of the record, in ms since 1970.
     """
 
     alert: Alert
@@ -28,6 +30,8 @@ class Incoming(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     tenant: str = ""
+    key: bytes | None = None
+    timestamp_ms: int = 0
 
 
 class Told(msgspec.Struct, frozen=True):

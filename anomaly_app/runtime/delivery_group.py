@@ -56,10 +56,6 @@ class Lease:
         """The group has answered a question that was asked then."""
         self._until = max(self._until, asked_at + self._length)
 
-    def end(self) -> None:
-        """It is over."""
-        self._until = self._clock()
-
     @property
     def valid(self) -> bool:
         """Whether this process may write and send."""
@@ -71,20 +67,25 @@ class Lease:
             raise LeaseLost("this process has not heard from its group for too long: another one may be active")
 
 
-class _Eldest(AbstractPartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
-    """Gives everything to the member that has been there longest, so that a new one takes nothing away."""
+class Eldest(AbstractPartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
+    """Gives everything to the member that has been there longest, so that a new one takes nothing away.
+
+    One for each process; see :func:`eldest`.
+    """
 
     name = "anomaly-eldest"
     since = 0
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """What is told to the group with each request to join."""
         return ConsumerProtocolMemberMetadata(0, sorted(topics), cls.since.to_bytes(8, "big"))
 
     @classmethod
     def assign(
         cls, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
+        """Who gets what."""
         eldest = min(members, key=lambda member: (members[member].user_data, member))
         topics = {topic for metadata in members.values() for topic in metadata.subscription}
         everything = [(topic, sorted(cluster.partitions_for_topic(topic) or ())) for topic in sorted(topics)]
@@ -95,18 +96,30 @@ class _Eldest(AbstractPartitionAssignor):  # type: ignore[misc]  # aiokafka has 
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
-        pass
+        """Nothing is remembered of an assignment."""
+
+    @classmethod
+    def begin_anew(cls) -> None:
+        """This process was away, so it is the youngest when it comes back."""
+        cls.since = time.time_ns()
 
 
-def group_consumer(loaded: LoadedSettings, group: str) -> AIOKafkaConsumer:
+def eldest() -> type[Eldest]:
+    """The assignor of this process, which is the youngest by now; aiokafka takes it as a class."""
+    made: type[Eldest] = type("EldestOfProcess", (Eldest,), {})
+    made.begin_anew()
+    return made
+
+
+def group_consumer(loaded: LoadedSettings, group: str, assignor: type[Eldest]) -> AIOKafkaConsumer:
     """A consumer of a group whose eldest member has all partitions; not started.
 
     Args:
         loaded: the settings.
         group: its name.
+        assignor: of this process.
     """
     session_ms = int(loaded.settings.kafka.session_timeout_s * 1_000)
-    assignor = type("Eldest", (_Eldest,), {"since": time.time_ns()})
     return AIOKafkaConsumer(
         **client_options(loaded),
         group_id=group,
@@ -116,8 +129,7 @@ def group_consumer(loaded: LoadedSettings, group: str) -> AIOKafkaConsumer:
         isolation_level=loaded.settings.kafka.isolation_level or "read_uncommitted",
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=session_ms // 4,
-        # A rebalance waits for the orderly end of the active one.
-        rebalance_timeout_ms=max(session_ms, 20_000),
+        rebalance_timeout_ms=session_ms,
         max_poll_records=None,
         fetch_max_wait_ms=100,
     )

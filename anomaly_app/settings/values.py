@@ -30,14 +30,22 @@ Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
-def _duration(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    parts = re.findall(r"\d+ *[a-z]+", value)
+def length_ms(text: str) -> int:
+    """A length of time in ms; raises ``ValueError`` for a text that is none.
+
+    Example:
+        >>> length_ms("1h30m"), length_ms("45 s")
+        (5400000, 45000)
+    """
+    parts = re.findall(r"\d+ *[a-z]+", text)
     lengths = [parse_duration(part) for part in parts]
-    if not parts or re.sub(r"\s", "", "".join(parts)) != re.sub(r"\s", "", value) or None in lengths:
-        raise ValueError(f"{value!r} should be a duration, such as '30s', '5m' or '1h30m'")
+    if not parts or re.sub(r"\s", "", "".join(parts)) != re.sub(r"\s", "", text) or None in lengths:
+        raise ValueError(f"{text!r} should be a duration, such as '30s', '5m' or '1h30m'")
     return sum(length for length in lengths if length is not None)
+
+
+def _duration(value: object) -> object:
+    return length_ms(value) if isinstance(value, str) else value
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]

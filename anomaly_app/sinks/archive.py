@@ -44,7 +44,7 @@ from typing import TypeAlias
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.settings.delivery import Archive as ArchiveSettings
 from anomaly_app.sinks.archive_rows import Record, RowFormat, row_format
-from anomaly_app.sinks.archive_storage import Storage, open_storage
+from anomaly_app.sinks.archive_storage import Storage, check_path, open_storage
 
 MOST_OPEN = 200
 """Files that grow at a time: timestamps may be of any hour."""
@@ -191,6 +191,11 @@ class Archive:
         return min((file.opened_ms + self.settings.roll_after for file in self._growing.values()), default=None)
 
     @property
+    def pending_bytes(self) -> int:
+        """Of the records that are in memory only."""
+        return self._bytes
+
+    @property
     def _crowded(self) -> bool:
         return len(self._growing) > MOST_OPEN or self._bytes > max(MOST_BYTES, self.settings.roll_bytes)
 
@@ -214,6 +219,24 @@ class Archive:
         del self._growing[key]
 
 
+def check_archives(loaded: LoadedSettings) -> None:
+    """Find out before anything begins whether the archives of the settings can be as they are set; nothing is opened.
+
+    Raises:
+        SettingsError: a path is of a kind that is not known, or a package that it needs is missing.
+    """
+    for number, archive in enumerate(loaded.settings.delivery.archive):
+        try:
+            row_format(archive.format, alerts=False).check()
+        except ImportError:
+            key = f"delivery.archive[{number}].format"
+            raise loaded.error(key, "parquet needs pyarrow: install anomaly-app[parquet]") from None
+        try:
+            check_path(archive)
+        except (ImportError, ValueError) as error:
+            raise loaded.error(f"delivery.archive[{number}].path", str(error)) from None
+
+
 def open_archives(loaded: LoadedSettings) -> list[Archive]:
     """The archives of the settings, for the process that is the active one.
 
@@ -221,20 +244,9 @@ def open_archives(loaded: LoadedSettings) -> list[Archive]:
         SettingsError: a path is of a kind that is not known, or a package that it needs is missing.
         SinkError: a folder cannot be written.
     """
-    settings = loaded.settings
-    archives = []
-    for number, archive in enumerate(settings.delivery.archive):
-        try:
-            row_format(archive.format, alerts=False).check()
-        except ImportError:
-            key = f"delivery.archive[{number}].format"
-            raise loaded.error(key, "parquet needs pyarrow: install anomaly-app[parquet]") from None
-        try:
-            storage = open_storage(archive)
-        except (ImportError, ValueError) as error:
-            raise loaded.error(f"delivery.archive[{number}].path", str(error)) from None
-        archives.append(Archive(archive, storage, [settings.alerts.topic]))
-    return archives
+    check_archives(loaded)
+    topic = loaded.settings.alerts.topic
+    return [Archive(archive, open_storage(archive), [topic]) for archive in loaded.settings.delivery.archive]
 
 
 def folder_of(topic: str, time_ms: int | None) -> str:

@@ -32,6 +32,28 @@ class Storage(Protocol):
         ...
 
 
+def check_path(settings: ArchiveSettings) -> None:
+    """Whether there can be such a storage; it is not opened.
+
+    Raises:
+        ValueError: the path is of a kind that is not known.
+        ImportError: it needs a package that is missing.
+    """
+    address = urlsplit(settings.path) if "://" in settings.path else None
+    if address is None:
+        return
+    if address.scheme != "s3":
+        raise ValueError(f"{address.scheme}:// is not known: a folder or s3://bucket/prefix")
+    if not address.netloc:
+        raise ValueError("a bucket is needed: s3://bucket/prefix")
+    if bool(settings.access_key.get_secret_value()) != bool(settings.secret_key.get_secret_value()):
+        raise ValueError("access_key and secret_key are needed together")
+    try:
+        import pyarrow.fs  # noqa: F401  # whether it is there
+    except ImportError:
+        raise ImportError("S3 needs pyarrow: install anomaly-app[parquet]") from None
+
+
 def open_storage(settings: ArchiveSettings) -> Storage:
     """The storage of an archive, without what a process that was killed had begun.
 
@@ -40,12 +62,10 @@ def open_storage(settings: ArchiveSettings) -> Storage:
         ImportError: it needs a package that is missing.
         SinkError: it cannot be written.
     """
-    scheme = urlsplit(settings.path).scheme if "://" in settings.path else ""
-    if scheme == "":
-        return LocalStorage(Path(settings.path), settings.name)
-    if scheme == "s3":
+    check_path(settings)
+    if "://" in settings.path:
         return S3Storage(settings)
-    raise ValueError(f"{scheme}:// is not known: a folder or s3://bucket/prefix")
+    return LocalStorage(Path(settings.path), settings.name)
 
 
 class LocalStorage:
@@ -111,21 +131,15 @@ class S3Storage:
     """
 
     def __init__(self, settings: ArchiveSettings) -> None:
+        from pyarrow import fs
+
         address = urlsplit(settings.path)
-        if not address.netloc:
-            raise ValueError("a bucket is needed: s3://bucket/prefix")
-        try:
-            from pyarrow import fs
-        except ImportError:
-            raise ImportError("S3 needs pyarrow: install anomaly-app[parquet]") from None
         options: dict[str, Any] = {
             "access_key": settings.access_key.get_secret_value(),
             "secret_key": settings.secret_key.get_secret_value(),
             "region": settings.region,
             "endpoint_override": settings.endpoint,
         }
-        if bool(options["access_key"]) != bool(options["secret_key"]):
-            raise ValueError("access_key and secret_key are needed together")
         self._root = f"{address.netloc}{address.path}".rstrip("/")
         self._selector = fs.FileSelector
         self._is_file = fs.FileType.File

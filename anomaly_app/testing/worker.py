@@ -32,21 +32,26 @@ class Sent(NamedTuple):
 
 
 class WorkerProcess:
-    """``anomaly run`` as a child process.
+    """``anomaly run``, or another command that serves a page, as a child process.
 
     Args:
         settings: dotted key and value.
         jobs: job files; none for the packaged one.
         options: more of the command line, such as ``--bounded``.
+        command: of ``anomaly``.
+        port: key of the setting for the port of its page.
     """
 
-    def __init__(self, settings: Mapping[str, object], *jobs: Path, options: Iterable[str] = ()) -> None:
+    def __init__(
+        self, settings: Mapping[str, object], *jobs: Path, options: Iterable[str] = (), command: str = "run",
+        port: str = "web.port",
+    ) -> None:  # fmt: skip
         self.port = free_port()
-        given = {"web.port": self.port, **settings}
+        given = {port: self.port, **settings}
         sets = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
         self._output = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "anomaly_app.cli", "run", *map(str, jobs), *sets, *options],
+            [sys.executable, "-m", "anomaly_app.cli", command, *map(str, jobs), *sets, *options],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,

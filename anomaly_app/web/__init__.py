@@ -11,7 +11,8 @@ from anomaly_app.status import (
     Subscription,
     WorkerStatus,
 )
-from anomaly_app.web.server import WebServer, routes, serve
+from anomaly_app.web.http import WebServer
+from anomaly_app.web.server import routes, serve
 
 __all__ = [
     "AlertFeed",
