@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from anomaly_app.graph.lookup import LookupTable
     from anomaly_app.incoming import Rejected
     from anomaly_app.jobs.binder import BoundQuery, BoundTable
+    from anomaly_app.jobs.joint_task import JointTask
+    from anomaly_app.jobs.task import PartitionTask
     from anomaly_app.operators import InnerRow, Row
     from anomaly_app.patterns.builder import Pattern
     from anomaly_app.windows import SigmaRule
@@ -258,10 +260,22 @@ def _run(bound: BoundQuery, name: str, table: Rows) -> Result:
         if batch:
             with no_collection():
                 task.process(batch, end=batch[-1][POSITION] + 1)
+                _answer(task)
                 take()
     task.finish()
+    _answer(task)
     take()
     return result
+
+
+def _answer(task: PartitionTask | JointTask) -> None:
+    """Have all questions answered, and wait for that."""
+    if task.waiting is None:
+        return
+    from anomaly_app.graph.asked import Failure
+    from anomaly_app.models.client import LOOP, answer_all
+
+    LOOP.run(answer_all(task, Failure))
 
 
 def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Rows]) -> Result:
@@ -314,8 +328,10 @@ def _run_several(bound: BoundQuery, names: Sequence[str], given: Mapping[str, Ro
         ]
         owners += [number for number, _ in part]
         task.process(positioned)
+        _answer(task)
         take()
     task.finish()
+    _answer(task)
     take()
     return result
 

@@ -310,6 +310,23 @@ class TaskOperator(Operator, Protocol):
     late_inside: list[InnerRow]
     """Rows of its own that came too late for a part of it since the last time somebody looked."""
 
+    def questions(self) -> list[Any]:
+        """What is to be asked since the last call, each a :class:`~anomaly_app.graph.asked.Question`."""
+        ...
+
+    @property
+    def waiting(self) -> int | None:
+        """How many rows wait for an answer; None if nothing waits."""
+        ...
+
+    def released(self) -> list[Finding]:
+        """What comes of rows whose answers are there by now."""
+        ...
+
+    def drop_questions(self) -> None:
+        """Nobody wants the answers any more."""
+        ...
+
     def resume(self, watermark: int) -> None:
         """Behind :meth:`restore`, before anything else comes in: how far time was, so that late rows stay late."""
         ...

@@ -95,6 +95,26 @@ class LookupStatus(TypedDict):
     problem: str
 
 
+class ModelStatus(TypedDict):
+    """A model that a job asks: what this process has counted of it.
+
+    ``latencies`` says how many calls took no longer than each of ``BUCKETS_S`` of models.stats, and how many longer;
+    of a model in a file nobody takes the time. ``open`` says that it is left alone for a while.
+    """
+
+    model: str
+    version: int
+    provider: str
+    calls: int
+    rows: int
+    errors: int
+    retries: int
+    latency_s: float
+    latencies: list[int]
+    open: bool
+    problem: str
+
+
 class JobStatus(TypedDict):
     """A job that the worker runs."""
 
@@ -103,6 +123,7 @@ class JobStatus(TypedDict):
     path: str
     queries: list[QueryStatus]
     lookups: list[LookupStatus]
+    models: list[ModelStatus]
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):

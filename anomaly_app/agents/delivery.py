@@ -30,6 +30,7 @@ from prometheus_client import CollectorRegistry
 
 from anomaly_app.delivery.acks import Ack
 from anomaly_app.delivery.overview import group_statuses
+from anomaly_app.delivery.response_rules import compile_rules
 from anomaly_app.delivery.routes import RouteTree
 from anomaly_app.delivery.silence_request import SilenceRequest
 from anomaly_app.delivery.status import ArchiveStatus, GroupStatus, SilenceStatus, State, ToldStatus, WayStatus
@@ -47,6 +48,7 @@ from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.undelivered import Undelivered
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.sinks.archive import check_archives
+from anomaly_app.sinks.responses import ResponseCalls
 from anomaly_app.sinks.sender import Sender, StreamSender
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,8 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._loaded = loaded
         self._tree = RouteTree.compile(loaded)
         check_archives(loaded)
+        self._rules = compile_rules(loaded, self._tree.receivers)
+        self._calls = ResponseCalls(loaded)
         self._metrics = DeliveryMetrics()
         self._senders, self._streams = create_ways(loaded, self._metrics.observe, self._metrics.count)
         self._recent: deque[ToldStatus] = deque(maxlen=RECENT)
@@ -91,6 +95,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._assigned = False
         self._trouble = ""
         self._fates: Counter[str] = Counter()
+        self._response_fates: Counter[str] = Counter()
 
     # --- from start to end --------------------------------------------------------------------------
 
@@ -124,6 +129,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             await producer.start()
             for sender, _ in self._senders:
                 stack.push_async_callback(sender.close)
+            stack.push_async_callback(self._calls.close)
             for stream in self._streams:
                 stack.push_async_callback(stream.close)
             notes = Notes(loaded, producer, partitions)
@@ -132,10 +138,20 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             follow = [asyncio.create_task(work) for work in notes.works()]
             stack.push_async_callback(cancel, follow)
             self._office = Office(
-                loaded, self._tree, self._senders, self._streams, partitions,
-                StateTopic(loaded, state_topic(loaded), producer, compacts=compacts),
-                notes, Undelivered(producer, delivery.dead_letter_topic, self._metrics), self._metrics, self._recent,
-            )  # fmt: skip
+                loaded=loaded,
+                tree=self._tree,
+                senders=self._senders,
+                streams=self._streams,
+                partitions=partitions,
+                state=StateTopic(loaded, state_topic(loaded), producer, compacts=compacts),
+                notes=notes,
+                rules=self._rules,
+                calls=self._calls,
+                producer=producer,
+                undelivered=Undelivered(producer, delivery.dead_letter_topic, self._metrics),
+                metrics=self._metrics,
+                recent=self._recent,
+            )
             while not self._stopping.is_set():
                 await self._be_member(self._office, follow)
 
@@ -203,6 +219,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             if active.dispatcher is not None:
                 self._fates.update(active.dispatcher.fates)
                 self._fates["waiting"] = 0
+                self._response_fates.update(active.responses.fates)
             self._active = self._running = None
             self._state = "standby"
 
@@ -257,6 +274,11 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """What became of alerts since the process began."""
         dispatcher = self._active.dispatcher if self._active is not None else None
         return self._fates if dispatcher is None else self._fates + dispatcher.fates
+
+    def responses(self) -> Mapping[str, int]:
+        """Runs of responses since the process began, by how they began."""
+        active = self._active
+        return self._response_fates if active is None else self._response_fates + active.responses.fates
 
     def ways(self) -> Sequence[WayStatus]:
         """The sinks of all receivers."""

@@ -55,6 +55,7 @@ class AlertBuilder:
         self._roles = {role: _Told.of(layout, layout.columns) for role, layout in plan.roles(query).items()}
         self._lower = [column.name.lower() for column in factory.output]
         self._several = len(self._topics) > 1
+        self._models = {model.name: model.version for model in query.planned.models}
 
     def build(self, finding: Finding, *, partition: int, offset: int, detected_ms: int) -> Alert:
         """The alert of a finding.
@@ -84,6 +85,7 @@ class AlertBuilder:
             rows_total=len(finding.bindings),
             payload=_convert(self._payload, finding.values),
             source=AlertSource(topic=self._topic(partition), partition=partition_of(partition), offset=offset),
+            models=self._models or msgspec.UNSET,
         )
 
     def id(self, finding: Finding, *, partition: int, offset: int) -> str:

@@ -64,6 +64,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         rows_total: how many it used.
         payload: output columns of the query.
         source: where the last row stands; partition and offset -1 for a silence.
+        models: version of each model that the query asks, by its name; left out without.
     """
 
     id: str
@@ -81,3 +82,4 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     rows_total: int
     payload: dict[str, Any]
     source: AlertSource
+    models: dict[str, int] | msgspec.UnsetType = msgspec.UNSET

@@ -26,6 +26,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from anomaly_app.alerts import Alert
+from anomaly_app.cli.demo_delivery import start_delivery
 from anomaly_app.errors import AnomalyError, BrokerError
 from anomaly_app.generators import Generated, sales
 from anomaly_app.generators.encode import Encoder, RegistryAccess, create_encoder
@@ -36,6 +37,7 @@ from anomaly_app.testing.registry import RegistryServer
 
 ALERTS = "anomaly.alerts"
 PARTITIONS = 4
+DELIVERY_PORT = 6067
 INTERRUPTED = 130
 """Exit status of a bounded run that was stopped before its end."""
 STOP_S = 3.5
@@ -104,13 +106,18 @@ class DemoRun:
         if self.records is not None:
             await self._begin_here(servers, partitions[self.sales.topic])
             await self._generate_all(producer, encode, self.records)
+        any_port = self.port == 0
         worker = await self._start_worker(stack, settings, registry.url)
+        if self.records is None:
+            delivery_port = _usable_port(0 if any_port or self.port == DELIVERY_PORT else DELIVERY_PORT)
+            await start_delivery(stack, servers, ALERTS, f"{self.app_id}-delivery", delivery_port, _stop)
         ended = asyncio.create_task(worker.wait())
         tasks: list[asyncio.Task[Any]] = [ended, asyncio.create_task(self._print_alerts(consumer))]
         try:
             if self.records is None:
                 await self._until_ready(worker)
-                self.console.print(f"page: http://127.0.0.1:{self.port}/ – Ctrl-C stops", style="dim")
+                pages = f"page: http://127.0.0.1:{self.port}/, of alert groups: http://127.0.0.1:{delivery_port}/"
+                self.console.print(f"{pages} – Ctrl-C stops", style="dim")
                 tasks.append(asyncio.create_task(self._generate(producer, encode)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:

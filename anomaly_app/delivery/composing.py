@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from anomaly_app.delivery.groups import Group
 from anomaly_app.delivery.members import Member, Told
 from anomaly_app.delivery.notification import Notification, Reason, Status, Told as Row
-from anomaly_app.delivery.routes import Route, Way
+from anomaly_app.delivery.routes import Way
 from anomaly_app.delivery.stored import Delivery, decode_alert
-
-
-def group_key(route: Route, way: Way, labels: Mapping[str, str] | None) -> str:
-    """Names a group of a route and a way; of None that of all for which there is no room."""
-    named = None if labels is None else sorted(labels.items())
-    return hashlib.blake2b(msgspec.json.encode((route.id, way.name, named)), digest_size=12).hexdigest()
 
 
 def notify(group: Group, now_ms: int, shown: int) -> Delivery:

@@ -6,30 +6,35 @@ import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from anomaly_app.alerts import Alert
-from anomaly_app.delivery.composing import digest, group_key, notify
-from anomaly_app.delivery.decision import Decision, Place
+from anomaly_app.delivery.composing import digest, notify
+from anomaly_app.delivery.decision import Decider, Decision, Place, group_key
 from anomaly_app.delivery.flood import Outlet
 from anomaly_app.delivery.groups import NEVER, Group
+from anomaly_app.delivery.hiding import Hiding
 from anomaly_app.delivery.inhibition import Sources
-from anomaly_app.delivery.labels import fingerprint, labels_of
-from anomaly_app.delivery.members import Hidden, Members
+from anomaly_app.delivery.members import Members
 from anomaly_app.delivery.notification import Incoming, Reason
-from anomaly_app.delivery.routes import Route, RouteTree, Way
+from anomaly_app.delivery.restoring import (
+    PAIRS,
+    POSITIONS,
+    Orphan,
+    restore_deliveries,
+    restore_groups,
+    restore_outlets,
+)
+from anomaly_app.delivery.routes import RouteTree, Way
 from anomaly_app.delivery.silences import Silence, Silences
 from anomaly_app.delivery.stored import (
     Delivery,
     bounded,
-    decode_delivery,
-    decode_group,
+    decode_alert,
     encode_delivery,
     most_each,
     record_key,
-    restore_members,
     store_group,
 )
 from anomaly_app.settings.delivery import DeliverySettings
@@ -37,10 +42,7 @@ from anomaly_app.settings.delivery import DeliverySettings
 Outcome: TypeAlias = Literal["sent", "gave_up"]
 Entries: TypeAlias = list[tuple[bytes, bytes | None]]
 
-POSITIONS = b"p"
-_CACHED = 50_000
 _SWEEP_MS = 60_000
-_MUTED_STEP_MS, _MUTED_MOST = 60_000, 15
 
 
 class Dispatcher:
@@ -54,6 +56,7 @@ class Dispatcher:
     Attributes:
         outbox: what is to be sent, by id, in the order in which it was decided.
         positions: next offset by partition of what is in the state.
+        withdrawn: what was to be sent to sinks that are no more in the settings.
         overflowed: alerts that went to a group that others share, for there were too many groups.
     """
 
@@ -67,11 +70,12 @@ class Dispatcher:
         self._fates: Counter[str] = Counter()
         self._groups: dict[str, Group] = {}
         self._outlets = {name: Outlet(way) for name, way in self._ways.items()}
-        self._decisions: dict[Any, Decision] = {}
+        self._decider = Decider(tree, self.sources)
+        self._hiding = Hiding(self.silences, self.sources)
         self._queue: list[tuple[int, str]] = []
-        self._muted: dict[str, tuple[int, int]] = {}
         self._now_ms = self._sweep_ms = 0
         self.outbox: dict[str, Delivery] = {}
+        self.withdrawn: list[Delivery] = []
         self.positions: dict[int, int] = {}
         self.overflowed = 0
         self._dirty: dict[str, None] = {}
@@ -96,22 +100,14 @@ class Dispatcher:
             now_ms: now, in ms since 1970.
         """
         now_ms = self._now(now_ms)
-        positions, decisions, hold = self.positions, self._decisions, self._hold
+        positions, decide, hold = self.positions, self._decider.decide, self._hold
         for each in incoming:
             partition, offset, alert = each.partition, each.offset, each.alert
             if offset < positions.get(partition, 0):
                 continue
             positions[partition] = offset + 1
             self._moved = True
-            key = (alert.job, alert.query, alert.type, alert.severity, each.tenant, *alert.key.items())
-            try:
-                decision = decisions.get(key)
-            except TypeError:  # an array in the key
-                decision = self.decide(alert, each.tenant)
-            if decision is None:
-                if len(decisions) >= _CACHED:
-                    decisions.clear()
-                decision = decisions[key] = self.decide(alert, each.tenant)
+            decision = decide(alert, each.tenant)
             if decision.sources:
                 self.sources.seen(decision.sources, now_ms + hold)
             if decision.fate:
@@ -159,22 +155,6 @@ class Dispatcher:
 
     def _members(self, way: Way) -> Members:
         return Members(self._shown, self._hold, way.send_resolved, self._fates)
-
-    def decide(self, alert: Alert, tenant: str) -> Decision:
-        """What follows from the labels of an alert."""
-        labels = labels_of(alert, tenant)
-        places: list[Place] = []
-        fate = "unrouted"
-        for route in self._tree.routes_of(labels):
-            if route.receiver is None:
-                continue
-            if not route.receiver.ways:
-                fate = "streamed" if route.receiver.streams else "dropped"
-                continue
-            own = route.group_labels(labels)
-            places += [Place(group_key(route, way, own), route, way, own) for way in route.receiver.ways]
-        sources, targets = self.sources.parts(labels)
-        return Decision(labels, tenant, fingerprint(labels), places, "" if places else fate, sources, targets)
 
     def put_silence(self, silence: Silence) -> None:
         """Add a silence, or change one."""
@@ -271,7 +251,7 @@ class Dispatcher:
 
     def _look(self, group: Group, now_ms: int) -> Reason | None:
         self._dirty[group.place.key] = None
-        reason = group.look(now_ms, self._hide)
+        reason = group.look(now_ms, self._hiding)
         if reason is None:
             if group.forgettable(now_ms):
                 self._forget(group)
@@ -283,34 +263,6 @@ class Dispatcher:
     def _schedule(self, group: Group, due_ms: int) -> None:
         group.due_ms = due_ms
         heapq.heappush(self._queue, (due_ms, group.place.key))
-
-    def _hide(self, decision: Decision, route: Route, now_ms: int) -> tuple[Hidden, int]:
-        until = decision.silenced_until(self.silences, now_ms)
-        if until:
-            return "silenced", until
-        if decision.targets:
-            held = self.sources.holding(decision.targets, now_ms)
-            if held is not None:
-                return "inhibited", held[1]
-        if route.mute or route.active:
-            until = self._muted_until(route, now_ms)
-            if until:
-                return "muted", until
-        return "", 0
-
-    def _muted_until(self, route: Route, now_ms: int) -> int:
-        """Until when a route is muted at least; 0 if it is not."""
-        at, until = self._muted.get(route.id, (-1, 0))
-        minute = now_ms - now_ms % _MUTED_STEP_MS
-        if at == minute:
-            return until
-        until = 0
-        for step in range(_MUTED_MOST):
-            if route.muted(minute + step * _MUTED_STEP_MS) is None:
-                break
-            until = minute + (step + 1) * _MUTED_STEP_MS
-        self._muted[route.id] = minute, until
-        return until
 
     def _release(self, outlet: Outlet, now_ms: int) -> None:
         """Tell what was held back, as far as the sink takes it."""
@@ -398,7 +350,7 @@ class Dispatcher:
         fates["waiting"] = sum(group.members.waiting for group in self._groups.values()) + sum(
             delivery.sent + delivery.grouped for delivery in self.outbox.values()
         )
-        return fates
+        return +fates
 
     # What is remembered
 
@@ -420,6 +372,7 @@ class Dispatcher:
         self._dirty.clear()
         self._dropped.clear()
         if self._moved:
+            entries.append((PAIRS, msgspec.msgpack.encode(sorted(self._pairs))))
             entries.append((POSITIONS, msgspec.msgpack.encode(self.positions)))
             self._moved = False
         return entries
@@ -435,55 +388,48 @@ class Dispatcher:
     def _restore(self, entries: Mapping[bytes, bytes]) -> None:
         if POSITIONS in entries:
             self.positions = msgspec.msgpack.decode(entries[POSITIONS], type=dict[int, int])
-        for outlet in self._outlets.values():
-            if outlet.key in entries:
-                outlet.restore(entries[outlet.key])
+        self._outlets |= restore_outlets(entries, self._outlets)
         used = {POSITIONS, *(outlet.key for outlet in self._outlets.values())}
         used |= {key for key, entry in entries.items() if key.startswith(b"i/") and self.sources.restore(entry)}
-        used |= self._restore_groups(entries)
-        used |= self._restore_deliveries(entries)
+        groups = restore_groups(entries, self._tree, self._members, self._decider.decide)
+        self._groups = groups.groups
+        deliveries = restore_deliveries(entries, groups.outstanding, self._outlets)
+        self.outbox, self.withdrawn = deliveries.outbox, deliveries.withdrawn
+        self._fates["gave_up"] += sum(each.sent + each.grouped for each in self.withdrawn) + groups.counted
+        used |= groups.used | deliveries.used
         self._dropped |= dict.fromkeys(key for key in entries if key not in used)
-
-    def _restore_groups(self, entries: Mapping[bytes, bytes]) -> set[bytes]:
-        routes = {route.id: route for route in self._tree.root.walk()}
-        used: set[bytes] = set()
-        for name in sorted(key for key in entries if key.startswith(b"g/")):
-            key, stored = name[2:].decode(), decode_group(entries[name])
-            route, way = routes.get(stored.route), self._ways.get(stored.way)
-            if route is None or way is None:
-                continue
-            group = Group(Place(key, route, way, stored.labels), stored.born, self._members(way))
-            group.number, group.told_ms, group.first_ms = stored.number, stored.told_ms, stored.first_ms
-            group.recheck_ms, group.held_ms, group.urgent = stored.recheck_ms, stored.held_ms, stored.urgent
-            group.outstanding, group.upto = stored.outstanding, stored.upto
-            slots = restore_members(key, stored, group.members, entries, self.decide)
-            self._groups[key] = group
-            used |= {name, *(record_key(key, slot) for slot in slots)}
-        return used
-
-    def _restore_deliveries(self, entries: Mapping[bytes, bytes]) -> set[bytes]:
-        used: set[bytes] = set()
-        found = [(name, decode_delivery(entry)) for name, entry in entries.items() if name.startswith(b"d/")]
-        for name, delivery in sorted(found, key=lambda each: (each[1].since_ms, each[0])):
-            outlet, group = self._outlets.get(delivery.sink), self._groups.get(delivery.group)
-            # The group is what counts: what it does not know of was not sent, or is settled.
-            if outlet is None or (delivery.group and (group is None or group.outstanding != delivery.id)):
-                continue
-            if not delivery.group:
-                outlet.digests = max(outlet.digests, delivery.number)
-            outlet.outstanding += 1
-            self.outbox[delivery.id] = delivery
-            used.add(name)
+        for orphan in groups.orphans:
+            self._adopt(orphan, groups.known)
         for group in self._groups.values():
             if group.outstanding not in self.outbox:
                 group.outstanding = ""
+        for key, group in sorted(self._groups.items(), key=lambda item: (item[1].held_ms, item[0])):
             if group.held_ms:
-                self._outlets[group.place.way.name].held[group.place.key] = None
+                self._outlets[group.place.way.name].held[key] = None
             elif not group.outstanding:
                 self._schedule(group, 0)
-        for outlet in self._outlets.values():
-            outlet.held = dict.fromkeys(sorted(outlet.held, key=lambda key: (self._groups[key].held_ms, key)))
-        return used
+        self._pairs = self._tree.pairs
+        if self._pairs != groups.known:
+            self._moved = True
+
+    def _adopt(self, orphan: Orphan, known: frozenset[str]) -> None:
+        """Put an alert that was not told where it belongs, now that its route or its sink is no more."""
+        decision = self._decider.decide(decode_alert(orphan.raw), orphan.tenant)
+        places = [place for place in decision.places if place.pair not in known]
+        if not places and not orphan.sink_only:
+            places = decision.places
+        adopted = False
+        for place in places:
+            group = self._groups.get(place.key)
+            if group is None:
+                group = self._groups[place.key] = Group(place, f"adopted-{orphan.alert_id}", self._members(place.way))
+            member = group.members.by_fingerprint.get(decision.fingerprint)
+            if member is None or member.alert_id != orphan.alert_id:
+                group.arrive(decision, orphan.raw, orphan.alert_id, orphan.starts_ms, orphan.seen_ms, 0)
+                self._dirty[place.key] = None
+                adopted = True
+        # One alert has as many fates as ways; those that had come before it have theirs here.
+        self._fates["gave_up" if not adopted else "grouped"] += orphan.pending - adopted
 
     def _now(self, now_ms: int) -> int:
         """Time does not go back here, even if the clock was set."""

@@ -12,6 +12,8 @@ import msgspec
 from anomaly_app.delivery.matchers import Matcher, compile_matchers, matches, may_both_hold
 from anomaly_app.settings.loading import LoadedSettings
 
+_CACHED = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class Inhibition:
@@ -119,9 +121,22 @@ class Sources:
         self._rules = {rule.id: rule for rule in rules}
         self._until: dict[tuple[str, tuple[str, ...]], tuple[int, int]] = {}
         self._changed: dict[tuple[str, tuple[str, ...]], None] = {}
+        names = {matcher.name for rule in rules for matcher in (*rule.source, *rule.target)}
+        self._named = tuple(sorted(names.union(*(rule.equal for rule in rules))))
+        self._parts: dict[tuple[str, ...], tuple[tuple[Part, ...], tuple[Part, ...]]] = {}
 
     def parts(self, labels: Mapping[str, str]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
         """In which rules an alert is a source, and in which a target."""
+        # Rules can tell alerts apart by these labels only.
+        known = tuple([labels.get(name, "") for name in self._named])
+        found = self._parts.get(known)
+        if found is None:
+            if len(self._parts) >= _CACHED:
+                self._parts.clear()
+            found = self._parts[known] = self._parts_of(labels)
+        return found
+
+    def _parts_of(self, labels: Mapping[str, str]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
         sources, targets = [], []
         for name, rule in self._rules.items():
             source, target = matches(rule.source, labels), matches(rule.target, labels)

@@ -150,7 +150,10 @@ def compile_matchers(loaded: LoadedSettings, key: str, texts: Iterable[str]) -> 
 
 def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     """Whether all of them hold."""
-    return all(matcher.matches(labels) for matcher in matchers)
+    for matcher in matchers:
+        if not matcher.matches(labels):
+            return False
+    return True
 
 
 def may_both_hold(first: Iterable[Matcher], second: Iterable[Matcher]) -> bool:

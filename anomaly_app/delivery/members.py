@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from anomaly_app.alerts.silent_source import SILENCE, SILENCE_OVER
 from anomaly_app.delivery.decision import Decision
 from anomaly_app.delivery.labels import LEVELS
@@ -59,8 +61,7 @@ class Member:
         return self.told_rank != UNTOLD and self.decision.labels.get("type") not in (SILENCE, SILENCE_OVER)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A fingerprint without a record; see :class:`Member`."""
 
     starts_ms: int

@@ -9,7 +9,7 @@ import msgspec
 from anomaly_app.alerts import Alert
 
 Status: TypeAlias = Literal["firing", "resolved"]
-Reason: TypeAlias = Literal["new", "repeat", "resolved", "digest"]
+Reason: TypeAlias = Literal["new", "repeat", "resolved", "digest", "response", "escalation"]
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -65,10 +65,12 @@ class Notification(msgspec.Struct, frozen=True):
         group: hash of route and labels of the group; the same for all notifications of the group.
         group_labels: labels by which its alerts are grouped.
         status: ``firing`` if any alert is.
-        reason: why it is told now; ``digest`` if it stands for several that a flood held back.
+        reason: why it is told now; ``digest`` if it stands for several that a flood held back;
+            ``response`` and ``escalation`` are steps of a response.
         alerts: at most ``delivery.max_alerts``, the worst and then the latest first.
         more: how many are left out.
         held_back: for a digest, how many notifications it stands for.
+        note: what is said about a response to the alert, in sentences.
         created_ms: when it was decided, in ms since 1970.
     """
 
@@ -82,3 +84,4 @@ class Notification(msgspec.Struct, frozen=True):
     more: int
     created_ms: int
     held_back: int = 0
+    note: str = ""

@@ -170,6 +170,13 @@ class RouteTree:
         """All sinks that are told notifications, by name."""
         return {way.name: way for receiver in self.receivers.values() for way in receiver.ways}
 
+    @property
+    def pairs(self) -> frozenset[str]:
+        """Names of all routes and their ways, to see after a restart which are new."""
+        return frozenset(
+            f"{route.id} {way.name}" for route in self.root.walk() if route.receiver for way in route.receiver.ways
+        )
+
 
 def _receivers(loaded: LoadedSettings) -> dict[str, Receiver]:
     receivers: dict[str, Receiver] = {}

@@ -161,6 +161,10 @@ class DeliveryStatus(Protocol):
         """What became of alerts, and how many, since the process began."""
         ...
 
+    def responses(self) -> Mapping[str, int]:
+        """Runs of responses since the process began, by how they began."""
+        ...
+
     def ways(self) -> Sequence[WayStatus]:
         """The sinks of all receivers."""
         ...

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 
 from anomaly_app.alerts import Alert, encode
 from anomaly_app.alerts.builder import shorten
-from anomaly_app.delivery.decision import Decision
 from anomaly_app.delivery.groups import Group
 from anomaly_app.delivery.labels import label_of
-from anomaly_app.delivery.members import Counted, Hidden, Member, Members
+from anomaly_app.delivery.members import Counted, Hidden, Member
 from anomaly_app.delivery.notification import Notification
 
 MOST_STORED = 800_000
@@ -176,6 +175,11 @@ def record_key(group: str, slot: int) -> bytes:
     return f"r/{group}/{slot}".encode()
 
 
+def decode_record(entry: bytes) -> StoredRecord:
+    """The record of an entry."""
+    return msgspec.msgpack.decode(entry, type=StoredRecord)
+
+
 def _store_member(member: Member, inline: bool) -> StoredMember:
     return StoredMember(
         member.decision.fingerprint,
@@ -197,67 +201,6 @@ def _store_member(member: Member, inline: bool) -> StoredMember:
 def decode_group(entry: bytes) -> StoredGroup:
     """What is stored of a group."""
     return msgspec.msgpack.decode(entry, type=StoredGroup)
-
-
-def restore_members(
-    key: str,
-    stored: StoredGroup,
-    members: Members,
-    records: Mapping[bytes, bytes],
-    decide: Callable[[Alert, str], Decision],
-) -> set[int]:
-    """Put the stored members back.
-
-    Args:
-        key: of the group.
-        stored: what is stored of it.
-        members: empty ones.
-        records: entries of the state.
-        decide: what follows from the labels of an alert and its tenant.
-
-    Returns:
-        slots of theirs that have entries.
-    """
-    taken: set[int] = set()
-    members.counted = stored.counted
-    members.counted_news = set(stored.counted_news)
-    members.counted_pending, members.beyond, members.latest_ms = stored.counted_pending, stored.beyond, stored.latest_ms
-    for each in stored.members:
-        raw, tenant = each.raw, each.tenant
-        if not raw:
-            entry = records.get(record_key(key, each.slot))
-            record = None if entry is None else msgspec.msgpack.decode(entry, type=StoredRecord)
-            if record is None or record.fingerprint != each.fingerprint:
-                # Another took its slot, and the group was not stored after that: it is known by its number, as it would
-                # be if it had been.
-                _count(each, members)
-                continue
-            raw, tenant = record.raw, record.tenant
-        member = _restore_member(each, raw, tenant, decide)
-        members.by_fingerprint[each.fingerprint] = member
-        members.ranks[member.decision.rank][each.fingerprint] = member
-        members.any_hidden = members.any_hidden or bool(member.hidden)
-        taken.add(member.slot)
-    members.slots = max(taken, default=-1) + 1
-    members.freed = [slot for slot in range(members.slots) if slot not in taken]
-    if stored.spare is not None:
-        members.spare = _restore_member(stored.spare, stored.spare.raw, stored.spare.tenant, decide)
-    return taken
-
-
-def _restore_member(stored: StoredMember, raw: bytes, tenant: str, decide: Callable[[Alert, str], Decision]) -> Member:
-    alert = decode_alert(raw)
-    member = Member(decide(alert, tenant), raw, alert.id, stored.starts_ms, stored.seen_ms)
-    member.count, member.pending, member.news = stored.count, stored.pending, stored.news
-    member.told_rank, member.told_id, member.hidden = stored.told_rank, stored.told_id, stored.hidden
-    member.acked_by, member.slot, member.fresh = stored.acked_by, stored.slot, False
-    return member
-
-
-def _count(stored: StoredMember, members: Members) -> None:
-    members.counted_pending += stored.pending
-    if stored.news:
-        members.beyond += 1
 
 
 def encode_delivery(delivery: Delivery) -> bytes:

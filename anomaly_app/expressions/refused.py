@@ -5,7 +5,7 @@ from __future__ import annotations
 _WINDOW = "FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR) GROUP BY …, window_start, window_end"
 
 WAYS = {
-    "LATERAL": "functions of a row stand in the SELECT list",
+    "LATERAL": "functions of a row stand in the SELECT list; of table functions there is ML_PREDICT",
     "ORDER BY of values": "rows are ordered by time, ORDER BY ts; with LIMIT n the first rows are by any values",
     "PIVOT": f"SUM(v) FILTER (WHERE kind = 'a') {_WINDOW}",
     "WITH RECURSIVE": "WITH v AS (SELECT …) without RECURSIVE names a query",

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from anomaly_app.basic_auth import basic_auth
 from anomaly_app.errors import RegistryError
 
 TIMEOUT_S = 6.0
@@ -50,7 +51,7 @@ class Registry:
         auth = auth or found
         self._headers = {"Accept": f"{_JSON}, application/json"}
         if auth is not None:
-            self._headers["Authorization"] = aiohttp.encode_basic_auth(*auth)
+            self._headers["Authorization"] = basic_auth(*auth)
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._schemas: dict[int, str] = {}

@@ -7,13 +7,15 @@ that results do not hang on how the input was cut into batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.graph.asked import WAITING, Asking, Question, Step, Waits
 from anomaly_app.graph.order import Retime
+from anomaly_app.graph.predict import ScoreRows
 from anomaly_app.graph.vertices import Expand, Flow, Inner, Merge, Stamp, Transform, Vertex, digest_of, row_number
 from anomaly_app.keyed import KeyedState
 from anomaly_app.operators import (
@@ -30,7 +32,7 @@ from anomaly_app.operators import (
     Row,
 )
 
-PASSING = (Transform, Expand, Stamp, Merge, Retime)
+PASSING = (Transform, Expand, Stamp, Merge, Retime, ScoreRows)
 """Vertices that hold no row back."""
 KEYED = b"\x7f"
 """Begins the names of the entries of stores: behind those of vertices, which begin with small numbers. The number of
@@ -47,12 +49,14 @@ class VertexPlan:
         inputs: numbers of the vertices that it reads; negative ones are inputs of the graph: -1, -2, …
         name: for people and for metrics.
         layouts: columns of the rows of each input; None where nobody knows.
+        reads: names of those that somebody needs, for each input.
     """
 
     make: Callable[[], Vertex]
     inputs: tuple[int, ...]
     name: str
     layouts: tuple[Layout | None, ...] = ()
+    reads: tuple[Collection[str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class GraphPlan:
         updating: rows of the result carry behind the columns what they change.
         by_path: rows of the result are told apart by the way that they came, and not by their values too: these may be
             others in a replay. Only where each row comes its own way.
+        unsteady: numbers of columns of the result whose values may be others in a replay: rows are not told apart by
+            them.
         roles: rows that stand behind the columns of the result, since it is made of them; None for one that is missing.
     """
 
@@ -92,6 +98,7 @@ class GraphPlan:
     updating: bool = False
     by_path: bool = False
     roles: tuple[Role, ...] = ()
+    unsteady: frozenset[int] = frozenset()
 
 
 class GraphOperator:
@@ -107,7 +114,8 @@ class GraphOperator:
         self._unknown = (None,) * plan.width
         end = COLUMNS + len(plan.result.columns)
         width = end + bool(plan.updating) + len(plan.roles)
-        self._made = _Made(end, width, self._unknown, plan.by_path, plan.roles)
+        steady = tuple(COLUMNS + k for k in range(len(plan.result.columns)) if k not in plan.unsteady)
+        self._made = _Made(end, width, self._unknown, plan.by_path, plan.roles, steady if plan.unsteady else None)
         self.vertices = [vertex.make() for vertex in plan.vertices]
         self.problems: list[Problem] = []
         self.late: list[Row] = []
@@ -122,6 +130,11 @@ class GraphOperator:
             for place, store in enumerate(vertex.stores)
         }
         self._stamps = [vertex for vertex in self.vertices if isinstance(vertex, Stamp)]
+        self._waits: Waits | None = None
+        if any(isinstance(vertex, Asking) for vertex in self.vertices):
+            self._waits = Waits(
+                [one.inputs for one in plan.vertices], [_known(one) for one in plan.vertices], self.vertices
+            )
         logs = [vertex for vertex in self.vertices if not vertex.keeps_rows]
         assert len(logs) <= 1, "at most one vertex takes the source as its log"
         self._log = logs[0] if logs else None
@@ -201,6 +214,8 @@ class GraphOperator:
             prefix = number.to_bytes(2, "big")
             for key, value in vertex.changes():
                 yield prefix + key, value
+        if self._waits is not None:
+            yield from self._waits.changes()
         for prefix, store in self._stores.items():
             for key, value in store.changes():
                 yield prefix + key, value
@@ -209,9 +224,13 @@ class GraphOperator:
         """Give the entries back to their vertices, and to their stores."""
         own: dict[int, list[tuple[bytes, bytes]]] = {}
         stored: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        waiting: list[tuple[bytes, bytes]] = []
         for key, value in state:
             if key.startswith(KEYED):
                 stored.setdefault(key[:_OF_STORE], []).append((key[_OF_STORE:], value))
+                continue
+            if key.startswith(WAITING) and self._waits is not None:
+                waiting.append((key, value))
                 continue
             number = int.from_bytes(key[:2], "big")
             if number >= len(self.vertices):
@@ -223,6 +242,8 @@ class GraphOperator:
             if prefix not in self._stores:
                 raise StateError(f"entries of another kind of state: {entries[0][0]!r}")
             self._stores[prefix].restore(entries)
+        if self._waits is not None:
+            self._waits.restore(waiting)
         self._replays = self._log is not None
         self._restored = not self._replays
 
@@ -244,8 +265,10 @@ class GraphOperator:
         """The same, for each input of the graph."""
         self._restored = False
         reached: list[int] = []
-        for plan, vertex in zip(self.plan.vertices, self.vertices, strict=True):
-            given = [reached[number] if number >= 0 else watermarks[-1 - number] for number in plan.inputs]
+        for number, (plan, vertex) in enumerate(zip(self.plan.vertices, self.vertices, strict=True)):
+            given = [reached[below] if below >= 0 else watermarks[-1 - below] for below in plan.inputs]
+            if self._waits is not None and self._waits.levels[number]:  # it is behind steps that wait
+                given = self._waits.reached(number) or [MIN_WATERMARK] * len(given)
             reached.append(vertex.resume(given))
 
     @property
@@ -270,6 +293,11 @@ class GraphOperator:
         Args:
             inputs: a flow for each input of the graph.
         """
+        if self._waits is not None:
+            step = self._waits.begin(inputs)
+            self._run_level(self._waits, step, 0)
+            self._waits.wait(step, 1)
+            return self.released()
         plans, last = self.plan.vertices, self._last
         flows: list[Flow] = []
         found: list[Finding] = []
@@ -290,6 +318,60 @@ class GraphOperator:
                     found, self.reached = self._findings(flow.rows), flow.watermark
             if vertex.problems or vertex.late or vertex.late_others:
                 self._report(plan, vertex, inputs)
+        return found if self._into is None or not found else self._converted(found, self._into)
+
+    # --- steps that wait for answers ------------------------------------------------------------------
+
+    def questions(self) -> list[Question]:
+        """What is to be asked since the last call; :meth:`released` gives what comes of the answers."""
+        return self._waits.questions() if self._waits is not None else []
+
+    @property
+    def waiting(self) -> int | None:
+        """How many rows are in steps that wait for an answer; None if none waits."""
+        return self._waits.rows if self._waits is not None and self._waits.any else None
+
+    def drop_questions(self) -> None:
+        """Nobody wants answers any more."""
+        if self._waits is not None:
+            self._waits.drop()
+
+    def released(self) -> list[Finding]:
+        """What comes of the steps all of whose answers are there."""
+        waits, found = self._waits, list[Finding]()
+        if waits is None:
+            return found
+        for level in range(1, waits.last + 1):
+            while (step := waits.ready(level)) is not None:
+                found += self._run_level(waits, step, level)
+                if level < waits.last:
+                    waits.wait(step, level + 1)
+        return found
+
+    def _run_level(self, waits: Waits, step: Step, level: int) -> list[Finding]:
+        """The vertices of a step that are behind so many that ask."""
+        found: list[Finding] = []
+        for number, (plan, vertex) in enumerate(zip(self.plan.vertices, self.vertices, strict=True)):
+            if waits.levels[number] != level:
+                continue
+            given = [waits.flow(step, source) for source in plan.inputs]
+            waits.note(number, given)
+            if vertex is self._last and isinstance(vertex, Inner):
+                found, self.reached = vertex.find(given)
+                vertex.rows_out += len(found)
+                self._of_source(found, vertex.width)
+            else:
+                if isinstance(vertex, Asking):
+                    flow = vertex.answered(given[0], step.questions.pop(number))
+                else:
+                    flow = vertex.run(given)
+                vertex.watermark = flow.watermark
+                vertex.rows_out += len(flow.rows)
+                step.flows[number] = flow
+                if vertex is self._last:
+                    found, self.reached = self._findings(flow.rows), flow.watermark
+            if vertex.problems or vertex.late or vertex.late_others:
+                self._report(plan, vertex, [one for one in step.inputs if one is not None])
         return found if self._into is None or not found else self._converted(found, self._into)
 
     def _converted(self, found: Sequence[Finding], into: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> list[Finding]:
@@ -392,6 +474,7 @@ class _Made:
         unknown: columns of a source row, which are not known any more.
         by_path: their number is made of the way that they came, and not of their values too.
         roles: rows behind the columns.
+        steady: places of the columns whose values are the same in a replay; None for all.
     """
 
     end: int
@@ -399,6 +482,7 @@ class _Made:
     unknown: Row
     by_path: bool
     roles: tuple[Role, ...]
+    steady: tuple[int, ...] | None
 
 
 class _Derived(Finding):
@@ -441,6 +525,8 @@ class _Derived(Finding):
         if len(row) != made.width + 1:
             return 0
         path = row[made.width][0]
+        if made.steady is not None and not made.by_path:
+            return digest_of((path, [row[place] for place in made.steady]))
         return digest_of(path if made.by_path else (path, row[COLUMNS : made.width - len(made.roles)]))
 
     @number.setter
@@ -474,6 +560,11 @@ def _source_row(row: Row, width: int, unknown: Row) -> Row:
         _, position, *place = behind[0]
         return (row[TIME], position, *unknown, *place)
     return (row[TIME], row[POSITION], *unknown, *behind)
+
+
+def _known(plan: VertexPlan) -> list[tuple[Layout, Collection[str]] | None]:
+    """Columns of the rows of each input, and those that somebody needs."""
+    return [None if layout is None else (layout, reads) for layout, reads in zip(plan.layouts, plan.reads, strict=True)]
 
 
 def _layout(plan: VertexPlan, place: int) -> Layout | None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anomaly_app.eventtime import UpstreamWatermarks
+from anomaly_app.graph.asked import Question
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
-from anomaly_app.jobs.task import Output
+from anomaly_app.jobs.task import Output, waiting_rows
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, TIME, Row
 from anomaly_app.upstreams import input_of
 
@@ -239,6 +240,24 @@ class JointTask:
         """Findings, late rows and problems since the last call."""
         output, self._output = self._output, Output()
         return output
+
+    # --- rows that wait for answers -------------------------------------------------------------
+
+    def questions(self) -> list[Question]:
+        """What is to be asked since the last call; when answers have come, :meth:`release` goes on."""
+        return [one for slot in self.slots for one in slot.operator.questions()]
+
+    @property
+    def waiting(self) -> int | None:
+        """How many rows wait for an answer; None if nothing waits."""
+        return waiting_rows(slot.operator for slot in self.slots)
+
+    def release(self) -> None:
+        """Go on with the rows whose answers are there; :meth:`take` has what comes of them."""
+        for number, slot in enumerate(self.slots):
+            # Rows for another fragment never wait: what may fail otherwise the next time is not cut.
+            assert not slot.passes or slot.operator.waiting is None
+            self._output.collect(number, slot.operator, slot.operator.released())
 
     # --- steps ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from anomaly_app.graph.asked import Question
 from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.jobs.task import Output, PartitionTask, QuerySlot, TimeMode
 from anomaly_app.operators import COLUMNS, MIN_WATERMARK, TIME, Layout, Row
@@ -107,6 +108,19 @@ class LiveTask:
         """Findings, late rows and problems since the last call; all under query 0."""
         return self._driver.take()
 
+    def questions(self) -> list[Question]:
+        """What is to be asked since the last call; when answers have come, :meth:`release` goes on."""
+        return self._driver.task.questions()
+
+    @property
+    def waiting(self) -> int | None:
+        """How many rows wait for an answer; None if nothing waits."""
+        return self._driver.task.waiting
+
+    def release(self) -> None:
+        """Go on with the rows whose answers are there."""
+        self._driver.task.release()
+
     def forget(self) -> None:
         """Let go what operators keep for a checkpoint: there is none, and it would grow for ever."""
         self._driver.forget()
@@ -126,7 +140,7 @@ class _One:
         )
         schema = table.schema
         mode = TimeMode.ROWTIME if schema.rowtime is not None else TimeMode.ARRIVAL
-        self._task = PartitionTask([slot], delay_ms=schema.watermark_delay_ms, mode=mode, upstreams=table.partitions)
+        self.task = PartitionTask([slot], delay_ms=schema.watermark_delay_ms, mode=mode, upstreams=table.partitions)
         self._timed = schema.rowtime is not None
         self._next = 0
 
@@ -134,30 +148,30 @@ class _One:
         end = self._next + len(rows)
         placed = [(row[TIME], place, *row[COLUMNS:]) for place, row in enumerate(rows, self._next)]
         # Their places are their numbers: nothing is read again, and the two rows of an update have one offset.
-        self._task.process_from(partition, placed, range(self._next, end), end=end)
+        self.task.process_from(partition, placed, range(self._next, end), end=end)
         self._next = end
         if self._timed:
             self._next += 1
-            self._task.upstream_watermark(partition, watermark, end=self._next)
+            self.task.upstream_watermark(partition, watermark, end=self._next)
 
     def idle(self, numbers: Sequence[int], partition: int) -> None:
         self._next += 1
-        self._task.upstream_watermark(partition, MIN_WATERMARK, end=self._next, idle=True)
+        self.task.upstream_watermark(partition, MIN_WATERMARK, end=self._next, idle=True)
 
     def is_due(self, now_ms: int) -> bool:
-        return self._task.is_due(now_ms)
+        return self.task.is_due(now_ms)
 
     def clock(self, now_ms: int) -> None:
-        self._task.advance(now_ms)
+        self.task.advance(now_ms)
 
     def finish(self) -> None:
-        self._task.finish()
+        self.task.finish()
 
     def take(self) -> Output:
-        return self._task.take()
+        return self.task.take()
 
     def forget(self) -> None:
-        self._task.checkpoint()
+        self.task.checkpoint()
 
 
 class _Several:
@@ -168,14 +182,14 @@ class _Several:
         read = [tables[scan.table] for scan in factory.scans]
         upstreams = [upstream_of(number, partition) for number, one in enumerate(read) for partition in one.partitions]
         slot = JointSlot("query", operator, range(len(read)))
-        self._task = JointTask([slot], [table.schema for table in read], upstreams)
+        self.task = JointTask([slot], [table.schema for table in read], upstreams)
         self._next = 0
 
     def process(self, numbers: Sequence[int], partition: int, rows: Sequence[Row], watermark: int) -> None:
         end = self._next + len(rows)
         placed = [(row[TIME], place, *row[COLUMNS:]) for place, row in enumerate(rows, self._next)]
         for count, number in enumerate(numbers, 1):  # a frame for each, and one step for all
-            self._task.process_from(upstream_of(number, partition), placed, range(self._next, end), end=end + count)
+            self.task.process_from(upstream_of(number, partition), placed, range(self._next, end), end=end + count)
         self._next = end + len(numbers)
         self._told(numbers, partition, watermark)
 
@@ -185,19 +199,19 @@ class _Several:
     def _told(self, numbers: Sequence[int], partition: int, watermark: int, *, idle: bool = False) -> None:
         for number in numbers:
             self._next += 1
-            self._task.upstream_watermark(upstream_of(number, partition), watermark, end=self._next, idle=idle)
+            self.task.upstream_watermark(upstream_of(number, partition), watermark, end=self._next, idle=idle)
 
     def is_due(self, now_ms: int) -> bool:
-        return self._task.is_due(now_ms)
+        return self.task.is_due(now_ms)
 
     def clock(self, now_ms: int) -> None:
-        self._task.advance(now_ms)
+        self.task.advance(now_ms)
 
     def finish(self) -> None:
-        self._task.finish()
+        self.task.finish()
 
     def take(self) -> Output:
-        return self._task.take()
+        return self.task.take()
 
     def forget(self) -> None:
-        self._task.checkpoint()
+        self.task.checkpoint()

@@ -52,6 +52,7 @@ class Source:
         end: where to end.
         skips_nulls: records without value are let go, and counted.
         idle_timeout_ms: after which a partition without rows holds nobody up; None for the worker's setting.
+        idle_clock: event time goes on by the clock while no rows come to any of its partitions.
         client: ``properties.…`` of the job file that say how Kafka is reached, without the prefix; settings of the
             worker come first.
         topics: which topics it reads; the one that is named if left out.
@@ -68,6 +69,7 @@ class Source:
     end: End = FOR_EVER
     skips_nulls: bool = False
     idle_timeout_ms: int | None = None
+    idle_clock: bool = False
     client: Mapping[str, str] = field(default_factory=dict)
     topics: Topics = field(default_factory=Topics)
 

@@ -20,6 +20,9 @@ SINKS_ONLY = ("print", "blackhole")
 NULLS = "value.null"
 """An option of our own: what becomes of records without value in a table that is append-only."""
 
+IDLE_CLOCK = "scan.watermark.idle-clock"
+"""Another one: event time goes on by the clock while no rows come."""
+
 CLIENT = ("bootstrap.servers", "group.id", "isolation.level")
 """Kafka's properties, without ``properties.``, that a worker has one of for all jobs: see :mod:`.precedence`."""
 
@@ -51,6 +54,7 @@ MEANINGFUL = {
         "scan.startup.specific-offsets",
         "properties.auto.offset.reset",
         NULLS,
+        IDLE_CLOCK,
     },
     "upsert-kafka": _COMMON,
     "print": frozenset({"connector", "print-identifier", "standard-error"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anomaly_app.jobs.model import Source
-from anomaly_app.jobs.options import NULLS
+from anomaly_app.jobs.options import IDLE_CLOCK, NULLS
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import Calc, Detect, Node, Rank, walk
@@ -67,7 +67,8 @@ def refused_by_flink(
 
 def unknown_to_flink(source: Source) -> list[str]:
     """What Flink 2.3 says no to in a table that is read."""
-    return [f"table {source.name}: it has no option '{NULLS}'"] if source.skips_nulls else []
+    ours = [name for name, used in ((NULLS, source.skips_nulls), (IDLE_CLOCK, source.idle_clock)) if used]
+    return [f"table {source.name}: it has no option '{name}'" for name in ours]
 
 
 def _event_times(node: Node) -> list[str]:

@@ -15,7 +15,7 @@ from anomaly_app.jobs.computed import computed_column, watermark_delay
 from anomaly_app.jobs.confluent import as_kafka
 from anomaly_app.jobs.metadata import metadata_column
 from anomaly_app.jobs.model import Format, Sink, Source
-from anomaly_app.jobs.options import CONNECTORS, INSTEAD, NULLS, SINKS_ONLY, TableOptions
+from anomaly_app.jobs.options import CONNECTORS, IDLE_CLOCK, INSTEAD, NULLS, SINKS_ONLY, TableOptions
 from anomaly_app.jobs.ranges import BEGINNING, begin_of, end_of
 from anomaly_app.jobs.topics import topic_of, topics_of
 from anomaly_app.schema import Changelog, Column, Computed, DataType, Kind, Origin, Schema
@@ -168,8 +168,16 @@ def bind_source(create: CreateTable, text: str, warnings: list[str]) -> Source:
         end=end,
         skips_nulls=nulls == "skip",
         idle_timeout_ms=options.duration_ms("scan.watermark.idle-timeout"),
+        idle_clock=_idle_clock(options, schema),
         client=options.client(),
     )
+
+
+def _idle_clock(options: TableOptions, schema: Schema) -> bool:
+    wanted = options.one_of(IDLE_CLOCK, ("false", "true"), "false") == "true"
+    if wanted and schema.rowtime is None:
+        raise options.fail(IDLE_CLOCK, "it is for a table with a WATERMARK: this one has no event time")
+    return wanted
 
 
 def bind_sink(create: CreateTable, text: str, warnings: list[str]) -> Sink:

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any
 
 from anomaly_app.eventtime import ReorderBuffer, UpstreamWatermarks, split_ahead, with_times
+from anomaly_app.graph.asked import Question
 from anomaly_app.jobs.checkpoint import ArrivalMark, Checkpoint, ReplayIndex
 from anomaly_app.operators import (
     MAX_WATERMARK,
@@ -107,6 +108,12 @@ class Output:
             self.late_inside += [(number, row) for row in operator.late_inside]
             operator.late.clear()
             operator.late_inside.clear()
+
+
+def waiting_rows(operators: Iterable[TaskOperator]) -> int | None:
+    """How many rows of some operators wait for an answer; None if nothing waits."""
+    counts = [waiting for operator in operators if (waiting := operator.waiting) is not None]
+    return sum(counts) if counts else None
 
 
 class PartitionTask:
@@ -238,8 +245,15 @@ class PartitionTask:
 
     def is_due(self, time_ms: int) -> bool:
         """Whether windows over processing time are complete at a time of the clock, though no row has come since."""
-        if self.mode is not TimeMode.ARRIVAL or self._replay is not None:
+        return self.mode is TimeMode.ARRIVAL and self._replay is None and self._ends_at(time_ms)
+
+    def is_held_up(self, time_ms: int) -> bool:
+        """Whether rows wait for the watermark, or windows are open, that an event time would be the end of."""
+        if self._replay is not None or self._buffer.watermark >= time_ms:
             return False
+        return any(row[TIME] <= time_ms for row in self._buffer.waiting) or self._ends_at(time_ms)
+
+    def _ends_at(self, time_ms: int) -> bool:
         dues = [slot.operator.due_ms() for slot in self.slots]
         return any(due is not None and due <= time_ms for due in dues)
 
@@ -255,6 +269,23 @@ class PartitionTask:
         """Findings, late rows and problems since the last call."""
         output, self._output = self._output, Output()
         return output
+
+    # --- rows that wait for answers -------------------------------------------------------------
+
+    def questions(self) -> list[Question]:
+        """What is to be asked since the last call; when answers have come, :meth:`release` goes on."""
+        return [] if self._replay is not None else [one for slot in self.slots for one in slot.operator.questions()]
+
+    @property
+    def waiting(self) -> int | None:
+        """How many rows wait for an answer; None if nothing waits."""
+        return waiting_rows(slot.operator for slot in self.slots)
+
+    def release(self) -> None:
+        """Go on with the rows whose answers are there; :meth:`take` has what comes of them."""
+        if self._replay is None:
+            for number, slot in enumerate(self.slots):
+                self._output.collect(number, slot.operator, slot.operator.released())
 
     def _in_arrival_order(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Time of arrival never falls, whatever the clocks of the producers say."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
+from anomaly_app.errors import DataError
+from anomaly_app.models.stats import ModelStats
 from anomaly_app.schema import Column
 
 MOST_VERSIONS = 10
@@ -26,7 +28,7 @@ class Task(Enum):
     TEXT_GENERATION = "text_generation"
 
 
-class LocalModel(Protocol):
+class LocalModel:
     """A model within this process."""
 
     def score(self, rows: Sequence[Values]) -> list[Values]:
@@ -35,7 +37,7 @@ class LocalModel(Protocol):
         Raises:
             DataError: it cannot take them, or gives what is no value of its columns.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +55,30 @@ class Request:
     body: bytes
 
 
-class RemoteModel(Protocol):
-    """A model behind an address: pure, it makes no calls."""
+class RemoteModel:
+    """A model behind an address: pure, it makes no calls.
 
-    @property
-    def url(self) -> str:
-        """Where it is asked, for people."""
-        ...
+    Attributes:
+        url: where it is asked, for people.
+        batch_rows: how many rows one request may carry.
+        secrets: what must not be shown, should an answer repeat it.
+    """
 
-    @property
-    def batch_rows(self) -> int:
-        """How many rows one request may carry."""
-        ...
-
-    @property
-    def secrets(self) -> Sequence[str]:
-        """What must not be shown, should an answer repeat it."""
-        ...
+    url: str
+    batch_rows: int
+    secrets: Sequence[str]
 
     def request(self, rows: Sequence[Values]) -> Request:
         """What to send for some rows."""
-        ...
+        raise NotImplementedError
 
-    def answer(self, body: bytes, rows: int) -> list[Values]:
-        """What an answer says, for each of so many rows.
+    def answer(self, body: bytes, rows: int) -> list[Values | DataError]:
+        """What an answer says, for each of so many rows: values, or what is wrong with it for one row.
 
         Raises:
-            AnswerError: it is not what the provider promises.
+            DataError: it is not what the provider promises.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +95,7 @@ class Model:
         options: of its statement; those that hold secrets are not in it.
         comment: for people.
         asked: how it answers.
+        stats: what is counted of it.
     """
 
     name: str
@@ -109,6 +107,12 @@ class Model:
     options: Mapping[str, str]
     comment: str
     asked: LocalModel | RemoteModel
+    stats: ModelStats = field(default_factory=ModelStats)
+
+    @property
+    def remote(self) -> RemoteModel | None:
+        """What is asked behind an address; None of a model in a file."""
+        return self.asked if isinstance(self.asked, RemoteModel) else None
 
     @property
     def title(self) -> str:

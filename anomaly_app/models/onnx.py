@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from anomaly_app.errors import DataError, OptionError
-from anomaly_app.models.model import Values
+from anomaly_app.models.model import LocalModel, Values
 from anomaly_app.models.values import Outputs
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
 
@@ -39,7 +39,7 @@ _sessions: dict[tuple[str, int, int], Any] = {}
 """Sessions of this process, by path and what the file was when it was read."""
 
 
-class OnnxModel:
+class OnnxModel(LocalModel):
     """A model in a file.
 
     Args:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from anomaly_app.errors import DataError, OptionError
-from anomaly_app.models.model import Request, Task, Values
+from anomaly_app.models.model import RemoteModel, Request, Task, Values
 from anomaly_app.models.values import Outputs
 from anomaly_app.schema import NUMBERS, TEXTS, Column, Kind
 from anomaly_app.secrecy import without
@@ -67,7 +67,7 @@ class Place:
     secrets: Sequence[str] = field(default=(), repr=False)
 
 
-class _Remote:
+class _Remote(RemoteModel):
     """What all have in common.
 
     Args:
@@ -85,14 +85,7 @@ class _Remote:
         except TypeError as error:
             raise OptionError("", str(error)) from None
         self._place, self._inputs, self.batch_rows = place, inputs, batch_rows
-
-    @property
-    def url(self) -> str:
-        return without(self._place.url, self._place.secrets)
-
-    @property
-    def secrets(self) -> Sequence[str]:
-        return self._place.secrets
+        self.url, self.secrets = without(place.url, place.secrets), place.secrets
 
     def _request(self, value: Any) -> Request:
         headers = {"Content-Type": "application/json", "Accept": "application/json", **self._place.headers}
@@ -107,12 +100,19 @@ class _Remote:
         except ValueError:
             raise self._fail("the model answers something that is no JSON", body) from None
 
-    def _rows(self, found: Sequence[Any], rows: int, body: bytes) -> list[Values]:
+    def _rows(self, found: Sequence[Any], rows: int, body: bytes) -> list[Values | DataError]:
         """Each element is the values of a row: a list or an object of them, or the only one."""
         if len(found) != rows:
             problem = f"the model gives {len(found)} result{'s' * (len(found) != 1)} for {rows} row{'s' * (rows != 1)}"
             raise self._fail(problem, body)
-        return [self._row(one, body) for one in found]
+        return [self._row_or_error(one, body) for one in found]
+
+    def _row_or_error(self, found: Any, body: bytes) -> Values | DataError:
+        """The other rows of the answer are none the worse."""
+        try:
+            return self._row(found, body)
+        except DataError as error:
+            return error
 
     def _row(self, found: Any, body: bytes) -> Values:
         columns = self._outputs.columns
@@ -147,7 +147,7 @@ class AzureMl(_Remote):
         data = [[plain(value) for value in row] for row in rows]
         return self._request({"input_data": {"columns": names, "data": data}})
 
-    def answer(self, body: bytes, rows: int) -> list[Values]:
+    def answer(self, body: bytes, rows: int) -> list[Values | DataError]:
         """A list with a result for each row; some scripts give it as a text, which is JSON again."""
         found = self._loaded(body)
         if isinstance(found, str):
@@ -205,25 +205,25 @@ class OpenAi(_Remote):
         body["messages"] = [*messages, {"role": "user", "content": text}]
         return self._request(body | self._params)
 
-    def answer(self, body: bytes, rows: int) -> list[Values]:
+    def answer(self, body: bytes, rows: int) -> list[Values | DataError]:
         """The text of the first choice, or the embedding."""
         found = self._loaded(body)
         try:
             if self._embeds:
-                return [self._row(found["data"][0]["embedding"], body)]
+                return [self._row_or_error(found["data"][0]["embedding"], body)]
             text = found["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError):
             wanted = "data[0].embedding" if self._embeds else "choices[0].message.content"
             raise self._fail(f"the answer has no {wanted}", body) from None
         if len(self._outputs.columns) == 1:
-            return [self._row(text.strip() if isinstance(text, str) else text, body)]
+            return [self._row_or_error(text.strip() if isinstance(text, str) else text, body)]
         try:
             values = json.loads(text)
         except (TypeError, ValueError):
             raise self._fail("the model was asked for a JSON object, and gives something else", body) from None
         if not isinstance(values, dict):
             raise self._fail("the model was asked for a JSON object, and gives something else", body)
-        return [self._row(values, body)]
+        return [self._row_or_error(values, body)]
 
 
 class Rest(_Remote):
@@ -259,7 +259,7 @@ class Rest(_Remote):
             value = {name: value}
         return self._request(self._constants | value if self._constants else value)
 
-    def answer(self, body: bytes, rows: int) -> list[Values]:
+    def answer(self, body: bytes, rows: int) -> list[Values | DataError]:
         """The results at their place."""
         found = self._loaded(body)
         for name in self._found_at:
@@ -268,7 +268,7 @@ class Rest(_Remote):
             except (KeyError, IndexError, TypeError, ValueError):
                 raise self._fail(f"the answer has no {'.'.join(self._found_at)}", body) from None
         if not self._listed:
-            return [self._row(found, body)]
+            return [self._row_or_error(found, body)]
         if not isinstance(found, list):
             raise self._fail("the model's answer is no list of results", body)
         return self._rows(found, rows, body)

@@ -11,6 +11,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.lookup import LookupTable
+from anomaly_app.models.model import Model
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan import (
     grouping,
@@ -19,6 +20,7 @@ from anomaly_app.plan import (
     joining,
     matching,
     over,
+    predicting,
     regular_join,
     sets,
     subqueries,
@@ -36,6 +38,7 @@ from anomaly_app.sql.queries import (
     FromItem,
     Join,
     Ordered,
+    Predict,
     QueryTree,
     Select,
     SelectItem,
@@ -67,6 +70,14 @@ class Catalog(Protocol):
 
     def names(self) -> Sequence[str]:
         """All tables and views, for hints."""
+        ...
+
+    def model(self, path: tuple[str, ...]) -> Model | None:
+        """A version of a model; None if there is none of that name."""
+        ...
+
+    def unknown_model(self, path: tuple[str, ...]) -> str:
+        """What to say of a model that there is none of."""
         ...
 
 
@@ -151,6 +162,8 @@ class Analyzer:
             item = items.pop()
             if isinstance(item, Join):
                 items += [item.left, item.right]
+            elif isinstance(item, Predict):
+                items += [item.data] if item.data is not None else []
             elif isinstance(item, Subquery):
                 yield item.query, None, item.span
             elif isinstance(item, TableRef):
@@ -353,7 +366,11 @@ class Analyzer:
             return self._named(node, item.alias, (), item.columns, item.span, text)
         if isinstance(item, Unnest):
             raise SqlValidationError("UNNEST stands behind CROSS JOIN or LEFT JOIN", text, *item.span)
+        if isinstance(item, Predict):
+            return predicting.predicted(self, item, text)
         assert isinstance(item, Join)
+        if isinstance(item.right, Predict) and item.right.data is None:
+            return predicting.predicted_beside(self, item, item.right, text)
         if isinstance(item.right, (TableRef, Subquery)) and item.right.as_of is not None:
             return versioned.joined(self, item, item.right, item.right.as_of, text)
         if isinstance(item.right, Unnest):

@@ -11,6 +11,7 @@ from anomaly_app.plan.join_nodes import TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.words import duration
 
 
@@ -42,6 +43,9 @@ def description(result: Node, main: Node) -> str:
         core = core.input
     if isinstance(core, TimedJoin):
         return core.title[0].lower() + core.title[1:] + (f", if {' and '.join(conditions)}" if conditions else "")
+    asked = [node.model.title for node in walk(result) if isinstance(node, Predict)]
+    if asked:
+        return f"what {' and '.join(asked)} gives" + (f", filter {' and '.join(conditions)}" if conditions else "")
     return f"filter {' and '.join(conditions)}" if conditions else "every row"
 
 
@@ -87,6 +91,8 @@ def _phrases(node: Node) -> list[str]:
         if not node.updating:
             return [f"gives the first row of {each}"]
         return [f"gives one row for {each}, and what becomes of it as rows come"]
+    if isinstance(node, Predict):
+        return [f"adds {', '.join(node.given)} of model {node.model.title}"]
     if isinstance(node, LookupJoin):
         by = " and ".join(f"{key.found.words} = {key.asked.words}" for key in node.keys)
         rows = "the row" if node.is_unique else "each row"

@@ -27,6 +27,7 @@ from anomaly_app.plan.nodes import (
     WindowJoin,
     walk,
 )
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, DataType, Kind
 from anomaly_app.windows.assign import Sessions
 
@@ -109,7 +110,7 @@ def keys_of(node: Node) -> tuple[str, ...] | None:
         return tuple(key for key, _ in node.keys)
     if isinstance(node, WindowAssign):
         return node.keys if isinstance(node.windows, Sessions) else None
-    passing = (Scan, Calc, LookupJoin, Union, UnnestRows, GroupingRows, Copies)
+    passing = (Scan, Calc, LookupJoin, Predict, Union, UnnestRows, GroupingRows, Copies)
     return None if isinstance(node, passing) else ()
 
 

@@ -29,6 +29,7 @@ from anomaly_app.plan.nodes import (
     WindowColumns,
     walk,
 )
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.plan.uniqueness import unique_columns
 from anomaly_app.windows.assign import Sessions
@@ -200,6 +201,10 @@ def _state(node: Node, ttl_ms: int | None) -> tuple[str, str]:
     for_ever = "kept for ever" if ttl_ms is None else f"dropped after {duration(ttl_ms)} without rows of the key"
     if isinstance(node, PASSING) or (isinstance(node, WindowAssign) and not isinstance(node.windows, Sessions)):
         return "none", ""
+    if isinstance(node, Predict):
+        if node.model.remote is None:
+            return "none: the model is in this process", ""
+        return "rows that wait for an answer, and answers that are there", "bounded by limits of the worker"
     if isinstance(node, LookupJoin):
         return f"none of its own: table {node.table.name} is held once in each process", "bounded by limits.lookup_rows"
     if isinstance(node, WindowAssign):

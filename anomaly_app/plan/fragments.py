@@ -14,6 +14,7 @@ from typing import Any
 from anomaly_app.plan.distribution import conflict
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Node, Scan, ValuesRows, walk
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.pruning import row_time
 from anomaly_app.schema import Schema
 
@@ -75,7 +76,8 @@ def table_of(name: str, number: int) -> str:
 def _hangs_on_more(node: Node) -> bool:
     """Whether rows of a node hang on more than the rows that it is given, in their order."""
     timeless = isinstance(node, Scan) and bool(node.proctimes)
-    return timeless or isinstance(node, (LookupJoin, ValuesRows))
+    remote = isinstance(node, Predict) and node.model.remote is not None  # which may fail on other rows the next time
+    return timeless or remote or isinstance(node, (LookupJoin, ValuesRows))
 
 
 def _cut(result: Node, time_of_result: str | None, name: str, found: list[Fragment]) -> bool:

@@ -12,7 +12,7 @@ from anomaly_app.plan.aggregate_calls import is_aggregate
 from anomaly_app.plan.join_sides import conjunction, conjuncts
 from anomaly_app.plan.regular_join import has_queries
 from anomaly_app.plan.scope import Scope
-from anomaly_app.sql.queries import FromItem, Join, Select, Subquery, TableRef, Unnest
+from anomaly_app.sql.queries import FromItem, Join, Predict, Select, Subquery, TableRef, Unnest
 
 if TYPE_CHECKING:
     from anomaly_app.plan.analysis import Analyzer
@@ -66,6 +66,8 @@ def _placed(
 
 def _is_no_table(item: FromItem) -> bool:
     """Whether an item is made of each row of the other side: elements, or the row that a table had at a time."""
+    if isinstance(item, Predict):
+        return item.data is None
     return isinstance(item, Unnest) or (isinstance(item, (TableRef, Subquery)) and item.as_of is not None)
 
 

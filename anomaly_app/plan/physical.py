@@ -33,6 +33,7 @@ from anomaly_app.plan.nodes import (
     WindowAssign,
     walk,
 )
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.pruning import is_stateless, needed_columns
 from anomaly_app.plan.scope import WATERMARK
 from anomaly_app.schema import BIGINT, CHANGE, Changelog, Column, Schema
@@ -161,10 +162,10 @@ class Builder:
         width = len(self.layouts[self.scans[0].table].columns) if self.scans else 0
         columns = Layout(tuple(self.result.columns))
         # What a lookup gives may be another row in a replay: a result that is out already is known by its way then.
-        by_path = is_stateless(self.result) and any(isinstance(one, LookupJoin) for one in walk(self.result))
+        by_path = is_stateless(self.result) and any(isinstance(one, (LookupJoin, Predict)) for one in walk(self.result))
         graph = GraphPlan(
             tuple(self.vertices), width, columns, self.splits_at, self.one_by_one, bool(self.result.updating), by_path,
-            self.roles,
+            self.roles, unsteady_columns(self.result),
         )  # fmt: skip
         last = self.result
         while isinstance(last, Calc):
@@ -201,7 +202,8 @@ class Builder:
         """
         numbers = tuple(one.vertex if isinstance(one, Built) else one for one in inputs)
         layouts = tuple(one.layout if isinstance(one, Built) else None for one in inputs)
-        self.vertices.append(VertexPlan(make, numbers, name, layouts))
+        reads = tuple(one.reads if isinstance(one, Built) else () for one in inputs)
+        self.vertices.append(VertexPlan(make, numbers, name, layouts, reads))
         return len(self.vertices) - 1
 
     # --- nodes ----------------------------------------------------------------------------------------
@@ -422,6 +424,25 @@ def table_layout(schema: Schema, columns: Iterable[Column]) -> Layout:
 
 def _no_column(name: str) -> Code:
     raise AssertionError(f"a constant reads {name}")
+
+
+def unsteady_columns(result: Node) -> frozenset[int]:
+    """Numbers of the columns of a result that a model gave, or that are computed of that.
+
+    It may answer otherwise the next time. None where something stands between that is about several rows.
+    """
+    chain: list[Node] = []
+    node = result
+    while isinstance(node, (Calc, Predict)):
+        chain.append(node)
+        node = node.input
+    names: set[str] = set()
+    for one in reversed(chain):
+        if isinstance(one, Predict):
+            names |= {*one.given}
+        elif isinstance(one, Calc):
+            names = {name for name, item in zip(one.names, one.items, strict=True) if item.reads & names}
+    return frozenset(number for number, name in enumerate(result.names) if name in names)
 
 
 def main_node(result: Node) -> Node:

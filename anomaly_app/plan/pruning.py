@@ -30,6 +30,7 @@ from anomaly_app.plan.nodes import (
     WindowJoin,
     walk,
 )
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.scope import HIDDEN
 from anomaly_app.schema import CHANGE
 from anomaly_app.windows.assign import Grid, Sessions
@@ -105,6 +106,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
+    elif isinstance(node, Predict):
+        names |= node.reads
     elif isinstance(node, LookupJoin):
         names |= node.reads & set(below.names)
     elif isinstance(node, Sort):
@@ -125,7 +128,7 @@ def _join_reads(node: WindowJoin, place: int, wanted: set[str]) -> set[str]:
 def row_time(node: Node) -> str | None:
     """The column that the time of a row of a node is, whether the row has that column or not; None if none is."""
     moved: list[Calc] = []
-    passing = (Calc, UnnestRows, Limit, LookupJoin, Materialize, Normalize)
+    passing = (Calc, UnnestRows, Limit, LookupJoin, Materialize, Normalize, Predict)
     while isinstance(node, passing) or (isinstance(node, Rank) and node.is_top):
         if isinstance(node, Calc):
             moved.append(node)
@@ -151,7 +154,7 @@ def row_time(node: Node) -> str | None:
 def is_stateless(node: Node) -> bool:
     """Whether the rows of a node come as those of the tables do: at once, in order of the last row they are made of."""
     return all(
-        isinstance(one, (Scan, Calc, LookupJoin, Union, UnnestRows, ValuesRows))
+        isinstance(one, (Scan, Calc, LookupJoin, Predict, Union, UnnestRows, ValuesRows))
         or (isinstance(one, WindowAssign) and isinstance(one.windows, Grid))
         or (isinstance(one, IntervalJoin) and one.kind == "INNER")
         for one in walk(node)

@@ -9,6 +9,7 @@ from typing import Any
 from anomaly_app.errors import not_too_deep
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.operator import GraphOperator
+from anomaly_app.models.model import Model
 from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.rule import Limits, Rule
 from anomaly_app.plan import describe
@@ -16,6 +17,7 @@ from anomaly_app.plan.distribution import Spread, distribution
 from anomaly_app.plan.fragments import fragments
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
 from anomaly_app.plan.physical import Builder, Physical, table_layout
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.schema import Column, Schema
 
 Into = tuple["Callable[[tuple[Any, ...]], tuple[Any, ...]] | None", Sequence[Column]]
@@ -77,6 +79,11 @@ class PlannedQuery:
     def read_from(self, schema: Schema) -> None:
         """The table as its source gives it: its columns may stand in other parts of a record."""
         self.schema = schema
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """Models that it asks, each once."""
+        return list(dict.fromkeys(node.model for node in walk(self.node) if isinstance(node, Predict)))
 
     # --- the operator contract ------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, ord
 from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan import aggregating, lookup_build, materialize
+from anomaly_app.plan import aggregating, lookup_build, materialize, predict_build
 from anomaly_app.plan.aggregate_calls import add_to
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
@@ -38,6 +38,7 @@ from anomaly_app.plan.nodes import (
     WindowAssign,
     WindowJoin,
 )
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.schema import CHANGE
 from anomaly_app.windows.accumulators import Accumulators
 from anomaly_app.windows.assign import Sessions
@@ -61,6 +62,8 @@ def build(builder: Builder, node: Node) -> Built:
         return _limit(builder, node)
     if isinstance(node, LookupJoin):
         return lookup_build.build(builder, node)
+    if isinstance(node, Predict):
+        return predict_build.build(builder, node)
     if isinstance(node, Normalize):
         return _normalize(builder, node)
     if isinstance(node, Materialize):

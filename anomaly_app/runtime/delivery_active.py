@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from anomaly_app.delivery.acks import Ack
 from anomaly_app.delivery.dispatcher import Dispatcher
 from anomaly_app.delivery.labels import labels_of
 from anomaly_app.delivery.notification import Incoming
+from anomaly_app.delivery.response_rules import Rule
+from anomaly_app.delivery.responses import PREFIX, Responses
 from anomaly_app.delivery.routes import RouteTree
 from anomaly_app.delivery.silences import Silence
 from anomaly_app.delivery.status import ToldStatus
@@ -34,12 +36,14 @@ from anomaly_app.runtime.delivery_group import Lease, renew
 from anomaly_app.runtime.delivery_metrics import DeliveryMetrics
 from anomaly_app.runtime.delivery_notes import Note, Notes
 from anomaly_app.runtime.delivery_reader import read_alerts
+from anomaly_app.runtime.delivery_responses import ResponseDesk
 from anomaly_app.runtime.delivery_state import Changes, StateTopic
 from anomaly_app.runtime.delivery_streams import StreamReader
-from anomaly_app.runtime.outbox import Outbox
+from anomaly_app.runtime.outbox import Outbox, Outgoing
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.undelivered import Undelivered
 from anomaly_app.settings import LoadedSettings
+from anomaly_app.sinks.responses import ResponseCalls
 from anomaly_app.sinks.sender import Sender, StreamSender
 
 log = logging.getLogger(__name__)
@@ -70,6 +74,9 @@ class Office:
         partitions: of every topic that is read or written.
         state: the topic of the state.
         notes: silences and acknowledgements.
+        rules: of responses.
+        calls: that these make.
+        producer: started.
         undelivered: takes what is given up.
         metrics: counts.
         recent: the latest notifications.
@@ -82,6 +89,9 @@ class Office:
     partitions: Mapping[str, int]
     state: StateTopic
     notes: Notes
+    rules: Sequence[Rule]
+    calls: ResponseCalls
+    producer: Any
     undelivered: Undelivered
     metrics: DeliveryMetrics
     recent: deque[ToldStatus]
@@ -118,7 +128,10 @@ class Active:
             )
             for archive in office.loaded.settings.delivery.archive
         ]  # fmt: skip
+        response_topic = office.loaded.settings.delivery.response_topic
+        self._desk = ResponseDesk(office.calls, office.producer, response_topic, lease.check)
         self.dispatcher: Dispatcher | None = None
+        self.responses = Responses(())
         self.problem = ""
         """Why nothing is decided for now; "" if all is well."""
         self._read: dict[int, int] = {}
@@ -153,6 +166,7 @@ class Active:
                 await self._finish(dispatcher)
         finally:
             await cancel(self._tasks)
+            await self._desk.close()
             for stream in self.streams:
                 await stream.close()
             for archive in self.archives:
@@ -168,11 +182,16 @@ class Active:
         self._consumer.pause(*self._consumer.assignment())
         entries = await office.state.read()
         own = entries.pop(POSITIONS_KEY, None)
+        of_responses = {key: entries.pop(key) for key in list(entries) if key.startswith(PREFIX)}
+        self.responses = responses = Responses(office.rules, of_responses)
         dispatcher = Dispatcher(office.tree, office.loaded.settings.delivery, entries)
         begun: dict[int, int] = msgspec.json.decode(own, type=dict[int, int]) if own else {}
         for place in self._places:
             number = place.partition
-            known = [positions[number] for positions in (begun, dispatcher.positions) if number in positions]
+            # Each passes over what it has; behind all alerts there may be records that are none.
+            each = (dispatcher.positions, responses.positions)
+            taken = [positions[number] for positions in each if number in positions]
+            known = [begun[number]] * (number in begun) + [min(taken)] * bool(taken)
             self._read[number] = max(known) if known else await self._first(place, bool(begun))
             self._consumer.seek(place, self._read[number])
         await self._write([(POSITIONS_KEY, msgspec.json.encode(self._read))])
@@ -190,10 +209,9 @@ class Active:
 
     async def _finish(self, dispatcher: Dispatcher) -> None:
         """Let what is on its way arrive, and write that down."""
-        await asyncio.gather(self.outbox.finish(FINISH_S), *(archive.finish() for archive in self.archives))
-        now_ms = _now_ms()
-        for id_, fate in self.outbox.settled():
-            dispatcher.settled(id_, fate, now_ms)
+        ends = self.outbox.finish(FINISH_S), self._desk.finish(FINISH_S)
+        await asyncio.gather(*ends, *(archive.finish() for archive in self.archives))
+        self._settle(dispatcher, _now_ms())
         await self._store(dispatcher)
         await renew(self._lease, self._consumer, self._offsets())
 
@@ -214,22 +232,32 @@ class Active:
             now_ms = _now_ms()
             for note in office.notes.changed():
                 self._note(dispatcher, note)
-            for id_, fate in self.outbox.settled():
-                self._put.discard(id_)
-                dispatcher.settled(id_, fate, now_ms)
+            self._settle(dispatcher, now_ms)
             for incoming in alerts:
                 office.metrics.alert(incoming)
-            dispatcher.take(alerts, now_ms)
-            dispatcher.advance(now_ms)
+            for decides in (dispatcher, self.responses):
+                decides.take(alerts, now_ms)
+                decides.advance(now_ms)
             for record in records:
                 self._read[record.partition] = record.offset + 1
             await self._store(dispatcher, unreadable=bool(others))
-            self._send_new(dispatcher)
+            self._send_new(reversed(dispatcher.outbox.values()))
+            self._send_new(reversed(self.responses.outbox.values()))
+            self._desk.put(self.responses.requests)
 
-    def _send_new(self, dispatcher: Dispatcher) -> None:
-        """What is stored now may be sent."""
-        fresh = []
-        for delivery in reversed(dispatcher.outbox.values()):  # in the order in which they were decided
+    def _settle(self, dispatcher: Dispatcher, now_ms: int) -> None:
+        """What has become of that which was sent, and of calls."""
+        for id_, fate, problem in self.outbox.settled():
+            self._put.discard(id_)
+            dispatcher.settled(id_, fate, now_ms)
+            self.responses.settled(id_, fate == "sent", now_ms, problem)
+        for id_, outcome in self._desk.settled():
+            self.responses.settled(id_, outcome.sent, now_ms, outcome.problem)
+
+    def _send_new(self, latest_first: Iterable[Outgoing]) -> None:
+        """What is stored now may be sent: as far back as it was not seen before."""
+        fresh: list[Outgoing] = []
+        for delivery in latest_first:
             if delivery.id in self._put:
                 break
             fresh.append(delivery)
@@ -237,7 +265,8 @@ class Active:
         self.outbox.put(reversed(fresh))
 
     async def _store(self, dispatcher: Dispatcher, *, unreadable: bool = False) -> None:
-        changes = list(dispatcher.changes())
+        await self._desk.write(self.responses.records())
+        changes = [*self.responses.changes(), *dispatcher.changes()]
         if unreadable:  # the dispatcher knows positions of alerts only
             changes.append((POSITIONS_KEY, msgspec.json.encode(self._read)))
         await self._write(changes)
@@ -258,12 +287,12 @@ class Active:
                 self.problem = ""
                 return
 
-    @staticmethod
-    def _note(dispatcher: Dispatcher, note: Note) -> None:
+    def _note(self, dispatcher: Dispatcher, note: Note) -> None:
         if isinstance(note, Silence):
             dispatcher.put_silence(note)
         elif isinstance(note, Ack):
             dispatcher.acknowledge(note.alert, note.by, note.at_ms)
+            self.responses.acknowledge(note.alert, note.by, note.at_ms)
         else:
             dispatcher.drop_silence(note)
 

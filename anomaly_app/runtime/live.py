@@ -16,9 +16,11 @@ from aiokafka.structs import TopicPartition
 from anomaly_app.errors import AnomalyError, BrokerError
 from anomaly_app.eventtime import split_ahead, with_times
 from anomaly_app.formats.records import RecordDecoder
+from anomaly_app.graph.asked import Failure
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
 from anomaly_app.jobs.lookups import Lookup
 from anomaly_app.jobs.model import Source
+from anomaly_app.models.client import answer_all
 from anomaly_app.operators import MIN_WATERMARK, TIME, Finding
 from anomaly_app.plan.physical import table_layout
 from anomaly_app.plan.query import PlannedQuery
@@ -182,6 +184,7 @@ class LiveQuery:
             forgotten = time.monotonic()
             while not self._at_end(partitions):
                 await self._round(consumer, partitions, decoders)
+                await answer_all(self._task, Failure)
                 for work in works:
                     if work.done():
                         work.result()  # it fails where a table cannot be followed any more
@@ -191,6 +194,7 @@ class LiveQuery:
                     self._task.forget()
                 await asyncio.sleep(0)  # a topic with much to read must not keep the terminal from its keys
         self._task.finish()
+        await answer_all(self._task, Failure)
         show(self._found())
 
     @asynccontextmanager

@@ -162,7 +162,7 @@ class Outbox:
         recent: deque[ToldStatus], held_back: Callable[[str, int], None],
     ) -> None:  # fmt: skip
         self._held_back = held_back
-        self._settled: list[tuple[str, Fate]] = []
+        self._settled: list[tuple[str, Fate, str]] = []
         self._recent = recent
         self.desks = {
             sender.name: Desk(sender, give_up_after_ms, undelivered, check, self._settle)
@@ -174,8 +174,8 @@ class Outbox:
         for delivery in deliveries:
             self.desks[delivery.sink].put(delivery)
 
-    def settled(self) -> list[tuple[str, Fate]]:
-        """Ids of deliveries and their fates since the last call."""
+    def settled(self) -> list[tuple[str, Fate, str]]:
+        """Ids of deliveries since the last call, their fates, and why they were given up."""
         settled, self._settled = self._settled, []
         return settled
 
@@ -187,7 +187,7 @@ class Outbox:
 
     def _settle(self, delivery: Outgoing, fate: Fate, problem: str) -> None:
         told = delivery.notification
-        self._settled.append((delivery.id, fate))
+        self._settled.append((delivery.id, fate, problem))
         if told.held_back:
             self._held_back(delivery.sink, told.held_back)
         self._recent.append(

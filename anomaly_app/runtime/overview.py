@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from anomaly_app.alerts.record import Alert
 from anomaly_app.runtime.graphs import Graphs
+from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.runtime.worker import Worker
-from anomaly_app.status import Durations, GraphStatus, JobStatus, PartitionStatus, QueryStatus, Subscription
+from anomaly_app.status import (
+    Durations,
+    GraphStatus,
+    JobStatus,
+    ModelStatus,
+    PartitionStatus,
+    QueryStatus,
+    Subscription,
+)
+
+
+def _models(pipelines: Sequence[Pipeline]) -> list[ModelStatus]:
+    """Models that queries of a job ask."""
+    found = {id(model): model for one in pipelines for query in one.plan.queries for model in query.planned.models}
+    return [
+        {
+            "model": model.name,
+            "version": model.version,
+            "provider": model.provider,
+            "calls": model.stats.calls,
+            "rows": model.stats.rows,
+            "errors": model.stats.errors,
+            "retries": model.stats.retries,
+            "latency_s": model.stats.latency_s,
+            "latencies": list(model.stats.latencies),
+            "open": model.stats.is_open,
+            "problem": model.stats.problem,
+        }
+        for model in found.values()
+    ]
 
 
 class Overview:
@@ -67,6 +98,7 @@ class Overview:
                     "path": job.path,
                     "queries": [*queries.values()],
                     "lookups": lookups,
+                    "models": _models(own),
                 }
             )
         return shown

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.formats.records import RecordEncoder
 from anomaly_app.jobs.model import Job, Plan, Query, Routing
+from anomaly_app.models.client import Callers
 from anomaly_app.operators import Layout
 from anomaly_app.runtime.changed import ChangeWriter, Printer
 from anomaly_app.runtime.feed import Feed, TableReader
@@ -75,7 +76,10 @@ class Pipeline:
     Attributes:
         feeds: its tables, and rows of other fragments.
         targets: where rows of a query go, by its number: the next fragment, and its input.
+        callers: ask models for its rows; the worker's.
     """
+
+    callers: Callers
 
     def __init__(
         self, job: Job, plan: Plan, settings: Settings, partitions: int | Mapping[str, int], registries: Registries,
@@ -167,6 +171,13 @@ class Pipeline:
     def by_clock(self) -> bool:
         """Whether it reads a table with processing time."""
         return any(feed.source.schema.proctime is not None for feed in self.feeds)
+
+    @property
+    def idle_clock_ms(self) -> int | None:
+        """How far event time is behind the clock while no rows come to its table; None if the clock does not count."""
+        if len(self.feeds) > 1 or not self.feeds[0].source.idle_clock:
+            return None
+        return self.feeds[0].source.schema.watermark_delay_ms
 
     @property
     def detect_topic(self) -> str:

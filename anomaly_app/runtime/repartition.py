@@ -218,6 +218,13 @@ class MergeStage(DetectStage):
         self.outlets: dict[int, Outlet] = {}
         self.resume_frame = 0
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no rows come to any upstream partition for now."""
+        task = self.task
+        idle = task.is_quiet if isinstance(task, JointTask) else task.upstreams is not None and task.upstreams.is_idle
+        return idle and self.position >= self.highwater
+
     def open_outlets(self, passed: Mapping[str, int]) -> None:
         """Let rows go on to other fragments.
 
@@ -265,6 +272,7 @@ class MergeStage(DetectStage):
                     self._ended.add(upstream)
             idle = frame.what == What.IDLE or (frame.what == What.END and not self._bounded)
             task.upstream_watermark(upstream, frame.watermark, end=end, idle=idle)
+        self.ask()
         self.keep(task.take())
 
     def keep(self, output: Output) -> None:
@@ -318,6 +326,7 @@ class MergeStage(DetectStage):
             self.task.finish(self._last)
         else:
             self.task.finish()
+        self.ask()
 
     def finish(self, now_ms: int) -> Flush | None:
         """What comes of the end, also for other fragments."""

@@ -54,6 +54,9 @@ from anomaly_app.upstreams import partition_of
 SILENCE_KEY = b"\0silence"
 """Of the state entry of :class:`SilenceWatch`, in the state of the partition 0 of its source."""
 
+MAX_ASKED_ROWS = 10_000
+"""Rows of steps that wait for the answers of models: then no more rows are taken, until some have got theirs."""
+
 MAX_PENDING_ROWS = 50_000
 """Rows taken and not flushed, at most: then the stage waits for the flush."""
 
@@ -149,6 +152,8 @@ class Stage:
         self.pending_rows = 0
         self.replays: Replays | None = None
         self.gone = asyncio.Event()
+        self.moved = asyncio.Event()
+        """Set when rows have got an answer that waited for one."""
         self.queries: dict[str, str] = {}
         self.left_behind: list[bytes] = []
         self.stored = False
@@ -182,6 +187,9 @@ class Stage:
         while self.pending_rows >= MAX_PENDING_ROWS and not self.gone.is_set():
             self.flushed.clear()
             await self.flushed.wait()
+        while self.is_crowded and not self.gone.is_set():
+            self.moved.clear()
+            await self.moved.wait()
         if self.gone.is_set() or self.ended:
             pending.drop()
             return
@@ -196,6 +204,7 @@ class Stage:
     def close(self) -> None:
         """The partition is gone: nothing is flushed any more."""
         self.gone.set()
+        self.moved.set()
         for pending in self._batches:
             pending.drop()
         self._batches = []
@@ -208,6 +217,27 @@ class Stage:
         self.dirty = True
         self.settled.clear()
         self.wake.set()
+
+    # --- rows that wait for answers ---------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int | None:
+        """How many rows wait for an answer of a model; None if nothing waits."""
+        return None
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many rows wait that no more should come."""
+        return (self.waiting or 0) >= MAX_ASKED_ROWS
+
+    def begin(self) -> None:
+        """Go on with what was restored."""
+
+    async def quiet(self) -> None:
+        """Wait until no row waits for an answer."""
+        while self.waiting is not None and not self.gone.is_set():
+            self.moved.clear()
+            await self.moved.wait()
 
     async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Fetch what decoding needs."""
@@ -265,8 +295,11 @@ class Stage:
         """Add findings and the checkpoint."""
         raise NotImplementedError
 
+    def end_time(self) -> None:
+        """The end of a bounded run is reached and flushed."""
+
     def finish(self, now_ms: int) -> Flush | None:
-        """The end of a bounded run is reached and flushed: what comes of it; None if it has to wait for others."""
+        """Time has ended, and nothing waits any more: what comes of it; None if it has to wait for others."""
         raise NotImplementedError
 
     def status(self, now: float) -> PartitionStatus:
@@ -285,6 +318,8 @@ class DetectStage(Stage):
         self.task = task
         self.queries = {slot: f"{pipeline.job.name}/{name}" for slot, name in pipeline.plan.slots.items()}
         self._findings: list[tuple[int, Finding]] = []
+        self._releases = False
+        self.failed: Exception | None = None
 
     async def prepare(self, records: Sequence[Any], now_ms: int) -> None:
         """Schemas of the records."""
@@ -304,10 +339,59 @@ class DetectStage(Stage):
                 self._records.append(raw(feed.dead_letter_topic, record, error_headers(error)))
         end = records[-1].offset + 1
         task.process(decoded.rows, end=end, latest_ms=now_ms + feed.max_ahead_ms)
+        self.ask()
         output = task.take()
         if output.late or output.ahead:
             self._set_apart(records, output.late, output.ahead)
         self.keep(output)
+
+    # --- rows that wait for answers ---------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int | None:
+        """How many rows wait for an answer of a model; None if nothing waits."""
+        return self.task.waiting
+
+    def ask(self) -> None:
+        """Have asked what rows wait for."""
+        for question in self.task.questions():
+            question.owner = self
+            self.pipeline.callers.ask(question)
+
+    def begin(self) -> None:
+        """Ask for the rows that waited when the state was written, and go on with those that were answered."""
+        self._release()
+
+    def answered(self) -> None:
+        """An answer has come: go on soon, with all that come meanwhile."""
+        if not self._releases:
+            self._releases = True
+            asyncio.get_running_loop().call_soon(self._release)
+
+    def _release(self) -> None:
+        self._releases = False
+        if self.gone.is_set():
+            return
+        try:
+            self.task.release()
+            self.ask()
+            self.keep(self.task.take())
+        except Exception as error:
+            self.failed = error  # the flusher tells
+        self.moved.set()
+        self.touch()
+
+    def gather(self, now_ms: int) -> Flush:
+        """Take out what gathered since the last flush."""
+        if self.failed is not None:
+            raise self.failed
+        return super().gather(now_ms)
+
+    def close(self) -> None:
+        """The partition is gone."""
+        super().close()
+        for slot in self.task.slots:
+            slot.operator.drop_questions()
 
     def _set_apart(self, records: Sequence[Any], late: Sequence[Row], ahead: Sequence[Row]) -> None:
         by_offset = {record.offset: record for record in records}
@@ -377,9 +461,15 @@ class DetectStage(Stage):
         offset, partition = place_in_source(row, COLUMNS + len(layout.columns))
         return self.feed.upstream(self.partition) if partition is None else partition, offset
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no rows come for now."""
+        return self.idle
+
     def advance(self, watermark: int) -> None:
         """The partition is idle and others have gone on: time passes here too."""
         self.task.advance(watermark)
+        self.ask()
         self.keep(self.task.take())
         self.touch()
 
@@ -449,10 +539,10 @@ class DetectStage(Stage):
     def end_time(self) -> None:
         """Release every row, let every timer fire."""
         self.task.finish()
+        self.ask()
 
     def finish(self, now_ms: int) -> Flush | None:
-        """Release every row; the output comes without a checkpoint, so that the job can go on after more rows."""
-        self.end_time()
+        """What comes of the end, without a checkpoint, so that the job can go on after more rows."""
         self.keep(self.task.take())
         flush = Flush()
         self._write_findings(flush, now_ms)

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from anomaly_app.errors import BrokerError, StateError
-from anomaly_app.jobs.task import TimeMode
+from anomaly_app.jobs.task import PartitionTask, TimeMode
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
 from anomaly_app.runtime.discovery import Discovery, start_anew
 from anomaly_app.runtime.leftovers import forget_vanished
@@ -102,13 +102,20 @@ class Watch:
                     stage.advance(reached)
 
     def _pass_time(self, time_ms: int) -> None:
-        """Windows over processing time end by the clock, where no row comes that would end them."""
+        """Windows end by the clock, where no row comes that would end them.
+
+        Those over processing time always do, those over event time if the table says so and nothing comes to it.
+        """
         for stages in self._worker.stages.values():
             for stage in stages:
-                if not isinstance(stage, DetectStage) or not stage.pipeline.by_clock:
+                if not isinstance(stage, DetectStage):
                     continue
-                if stage.task.is_due(time_ms):
+                task, behind_ms = stage.task, stage.pipeline.idle_clock_ms
+                if stage.pipeline.by_clock and task.is_due(time_ms):
                     stage.advance(time_ms)
+                elif behind_ms is not None and isinstance(task, PartitionTask) and stage.is_quiet:
+                    if task.is_held_up(time_ms - behind_ms):
+                        stage.advance(time_ms - behind_ms)
 
     async def _purge(self) -> None:
         """Delete frames of the repartition topics that no restart reads again."""

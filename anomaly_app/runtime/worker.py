@@ -18,8 +18,10 @@ from aiokafka.structs import TopicPartition
 
 from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.errors import RegistryError
+from anomaly_app.graph.asked import Failure
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job
+from anomaly_app.models.client import Callers
 from anomaly_app.room import Room
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
@@ -86,6 +88,9 @@ class Worker:
         self.stages: dict[Place, list[Stage]] = {}
         self.finished = asyncio.Event()
         self._flushers: dict[Stage, asyncio.Task[None]] = {}
+        self.callers = Callers(Failure, lambda question: question.owner.answered())
+        for pipeline in pipelines:
+            pipeline.callers = self.callers
         self.room = Room(loaded.settings.worker.state_mb << 20)
         """Of the groups and rows that the operators of all partitions hold."""
         self.revoking = False
@@ -168,8 +173,10 @@ class Worker:
                     stage.settled.set()
                 if interval:
                     await asyncio.sleep(interval)
-            if stage.at_end and not stage.ended:
+            if stage.at_end and not stage.ended and stage.waiting is None:
                 stage.ended = True
+                stage.end_time()
+                await stage.quiet()
                 flush = stage.finish(_now_ms())
                 if flush is not None:
                     await self._write(stage, flush)
@@ -303,6 +310,7 @@ class Worker:
                 self._flushers[stage] = asyncio.create_task(
                     self._flush_for_ever(stage), name=f"flush {stage.topic}[{stage.partition}]"
                 )
+                stage.begin()
                 if stage.at_end:
                     stage.wake.set()
         self.revoking = False
@@ -393,6 +401,7 @@ class Worker:
         """End all flushers."""
         self.state = (False, "stopped")
         await self._forget()
+        await self.callers.close()
 
 
 def _silences(loaded: LoadedSettings, pipelines: Sequence[Pipeline]) -> dict[Feed, int]:

@@ -266,6 +266,10 @@ class ResponseStep(Http):
     """How long; the response ends well if it is acknowledged, else its next step follows."""
     escalate: str = ""
     """Receiver that is told that nobody has answered."""
+    title: str = ""
+    """Name of the step for people, such as "freeze the account"."""
+    give_up_after: Duration = Field(default=5 * MINUTE, ge=0)
+    """Of ``http``: after which the next step follows."""
 
 
 class ResponseRule(Section):

@@ -17,7 +17,7 @@ _BY_SEVERITY = {
     ),
     "high": (
         "Look at it within the hour: the rows below are what the rule saw.",
-        "Ask {who}, or who answers for it, whether this was meant; watch what comes next.",
+        "Ask who answers for {who} whether this was meant; watch what comes next.",
         "Acknowledge the alert, so that others know that you have it.",
     ),
     "medium": (

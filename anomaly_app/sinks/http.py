@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
+from anomaly_app.basic_auth import basic_auth
 from anomaly_app.errors import OptionError, SinkError
 from anomaly_app.settings.delivery import Http
 
@@ -95,7 +96,7 @@ class Client:
         if token:
             self._headers["Authorization"] = f"{scheme} {token}"
         elif auth is not None:
-            self._headers["Authorization"] = aiohttp.encode_basic_auth(*auth)
+            self._headers["Authorization"] = basic_auth(*auth)
         for name, value in self._headers.items():
             if not _sendable(name, value):
                 raise OptionError("headers", f"{name!r} has characters that a header of HTTP cannot have")

@@ -194,7 +194,8 @@ def title_of(notification: Notification, severity: Severity) -> str:
     kinds = {topic_of(entry.alert) for entry in told}
     total = sum(entry.count for entry in told) + notification.more
     what = (kinds.pop() if len(kinds) == 1 else "Anomaly Alert") + ("s" if total > 1 else "")
-    text = f"[{level}] {f'{total:,} ' if total > 1 else ''}{what}"
+    text = f"[{level}] {'Escalated: ' if notification.reason == 'escalation' else ''}"
+    text += f"{f'{total:,} ' if total > 1 else ''}{what}"
     keys = {key: None for entry in told if (key := subject(entry.alert.key))}
     if keys:
         others = len(keys) - 1 + notification.more
@@ -256,6 +257,8 @@ def _item(told: Told) -> Item:
 
 
 def _lead(notification: Notification) -> str:
+    if notification.note:
+        return notification.note
     if notification.reason == "digest":
         return f"More messages came than may be sent in a minute: {notification.held_back:,} are told here as one."
     if notification.status == "resolved":
@@ -310,7 +313,7 @@ def explanation(alert: Alert) -> str:
 def facts(item: Item) -> list[tuple[str, str]]:
     """Names and texts: who, how far from normal, since when, by which rule, and the id."""
     alert = item.told.alert
-    rule = f"{alert.job}, {alert.query}" if alert.query else alert.job
+    rule = alert.job if alert.query in ("", alert.job) else f"{alert.job}, {alert.query}"
     return [
         ("Who", item.who),
         ("Severity", alert.severity),
@@ -349,6 +352,7 @@ def _values(notification: Notification, message: Message) -> dict[str, Any]:
         "severity": message.severity,
         "status": notification.status,
         "reason": notification.reason,
+        "note": notification.note,
         "receiver": notification.receiver,
         "group_labels": notification.group_labels,
         "alerts": alerts,

@@ -66,6 +66,34 @@ class Unnest:
 
 
 @dataclass(frozen=True, slots=True)
+class Predict:
+    """``ML_PREDICT``: behind a table in FROM, of whose rows it is given some values; or over a table of its own.
+
+    ``LATERAL TABLE(ML_PREDICT('model', value, … [, MAP[…]]))`` and
+    ``ML_PREDICT(TABLE t, MODEL model, DESCRIPTOR(column, …) [, MAP[…]])``.
+
+    Args:
+        span: its place.
+        model: path of the model, perhaps with a version.
+        model_span: of its name.
+        args: what it is given.
+        config: the map of options; None without.
+        data: the table; None for those before it.
+        alias: None if not said.
+        columns: new names of its columns; () without.
+    """
+
+    span: Span
+    model: tuple[str, ...]
+    model_span: Span
+    args: tuple[Node, ...]
+    config: Node | None
+    data: TableRef | Subquery | None
+    alias: str | None = None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """A join in FROM.
 
@@ -90,7 +118,7 @@ class Join:
     unwanted: tuple[bool, bool] = (False, False)
 
 
-FromItem: TypeAlias = TableRef | Subquery | Unnest | Join
+FromItem: TypeAlias = TableRef | Subquery | Unnest | Predict | Join
 
 
 @dataclass(frozen=True, slots=True)

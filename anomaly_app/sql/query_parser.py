@@ -8,10 +8,12 @@ from anomaly_app.errors import SqlSyntaxError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
+from anomaly_app.sql.predict_parser import PredictParser
 from anomaly_app.sql.queries import (
     FromItem,
     Join,
     Ordered,
+    Predict,
     QueryTree,
     Select,
     SelectItem,
@@ -23,7 +25,6 @@ from anomaly_app.sql.queries import (
 )
 from anomaly_app.sql.row_pattern import MatchRecognize, OrderItem
 from anomaly_app.sql.windows import WindowFunction
-from anomaly_app.sql.windows_parser import WindowParser
 
 _CLAUSES = frozenset(
     "WHERE GROUP HAVING ORDER LIMIT OFFSET FETCH UNION INTERSECT EXCEPT MINUS JOIN INNER LEFT RIGHT FULL CROSS NATURAL "
@@ -32,7 +33,7 @@ _CLAUSES = frozenset(
 """Words that begin what may follow an item of FROM: no alias."""
 
 
-class QueryParser(WindowParser):
+class QueryParser(PredictParser):
     """A query with everything in it."""
 
     def __init__(self, text: str) -> None:
@@ -295,7 +296,7 @@ class QueryParser(WindowParser):
                 self.expect("(")
                 using = self.listed(self.identifier)
                 self.expect(")")
-            elif not isinstance(right, Unnest):
+            elif not isinstance(right, (Unnest, Predict)):
                 raise self._no_condition()
         return Join(self.span_from(start), kind, left, right, condition, using, natural)
 
@@ -307,6 +308,10 @@ class QueryParser(WindowParser):
         start = self.token.span.start
         window: WindowFunction | None = None
         item: FromItem
+        if self.at_predict():
+            alone = self.predict()
+            alias, columns = self._alias_and_columns()
+            return replace(alone, alias=alias, columns=columns), None, None
         if self.at("LATERAL", "TABLE"):
             raise SqlValidationError(refusal("LATERAL"), self.text, *self.token.span)
         self.accept("LATERAL")

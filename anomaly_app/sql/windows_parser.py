@@ -64,7 +64,7 @@ class WindowParser(RowPatternParser):
             name = self._argument_name(kind, order, seen, named)
             seen.add(name)
             if name == "DATA":
-                data, keys = self._data(kind)
+                data, keys = self.table_argument(kind)
             elif name == "TIMECOL":
                 time = self._descriptor()
             else:
@@ -95,7 +95,8 @@ class WindowParser(RowPatternParser):
             raise SqlSyntaxError(problem, self.text, *self.token.span)
         return order[len(seen)]
 
-    def _data(self, kind: str) -> tuple[TableRef | Subquery, tuple[n.ColumnRef, ...]]:
+    def table_argument(self, kind: str) -> tuple[TableRef | Subquery, tuple[n.ColumnRef, ...]]:
+        """Take the table that a table function is about, and PARTITION BY of SESSION."""
         start = self.token.span.start
         wrapped = self.accept("TABLE")
         data: TableRef | Subquery

@@ -34,6 +34,10 @@ class DeliveryCollector(Collector):
             fates.add_metric((fate,), number)
         yield fates
         yield GaugeMetricFamily("anomaly_delivery_waiting", "Alerts whose fate is not known yet", value=waiting)
+        responses = CounterMetricFamily("anomaly_responses", "Runs of responses", labels=("fate",))
+        for fate, number in sorted(self._status.responses().items()):
+            responses.add_metric((fate,), number)
+        yield responses
         yield from self._ways()
         lag = GaugeMetricFamily("anomaly_delivery_lag_records", "Alerts that are not decided yet")
         known = self._status.lag()

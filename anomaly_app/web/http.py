@@ -166,8 +166,9 @@ def _guard(bind: str, section: str) -> Any:
                 raise
             said = error.text if error.text and not error.text.startswith(str(error.status)) else error.reason
             answer = error_answer(error.status, said)
-            if "Allow" in error.headers:
-                answer.headers["Allow"] = error.headers["Allow"]
+            for name in ("Allow", "WWW-Authenticate"):
+                if name in error.headers:
+                    answer.headers[name] = error.headers[name]
             return answer
         except (asyncio.CancelledError, ConnectionResetError):
             raise

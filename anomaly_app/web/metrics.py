@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from math import isinf
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from anomaly_app.models.stats import BUCKETS_S
 from anomaly_app.status import PartitionStatus, WorkerStatus
 
 _COUNTERS = (
@@ -21,6 +23,8 @@ _COUNTERS = (
 _PARTITION = ("job", "query", "topic", "partition", "stage")
 """Names of people's own: ``topic`` is the source. ``stage`` is ``repartition`` behind a repartition topic, else
 ``source``; where rows pass both, each stage counts them."""
+
+_MODEL = ("job", "model", "version")
 
 _NODE = ("job", "query", "node", "title")
 """Nodes are numbered as ``EXPLAIN`` does it."""
@@ -40,6 +44,7 @@ class StatusCollector(Collector):
         """All metrics."""
         yield from self._partitions()
         yield from self._nodes()
+        yield from self._models()
         alerts = CounterMetricFamily("anomaly_alerts", "Alerts raised", labels=("job", "query"))
         info = GaugeMetricFamily("anomaly_job_info", "Jobs that run, always 1", labels=("job", "version"))
         held = GaugeMetricFamily("anomaly_lookup_rows", "Rows of tables that are looked up in", labels=("job", "table"))
@@ -87,6 +92,26 @@ class StatusCollector(Collector):
         yield lag
         yield buffered
         yield watermark
+
+    def _models(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily("anomaly_model_calls", "Calls of a model; of one in a file batches", labels=_MODEL)
+        rows = CounterMetricFamily("anomaly_model_rows", "Rows for which a model gave something", labels=_MODEL)
+        errors = CounterMetricFamily("anomaly_model_errors", "Rows for which a model gave nothing", labels=_MODEL)
+        retries = CounterMetricFamily("anomaly_model_retries", "Calls of a model made again", labels=_MODEL)
+        opened = GaugeMetricFamily("anomaly_model_circuit_open", "1 if a model is left alone for now", labels=_MODEL)
+        took = HistogramMetricFamily("anomaly_model_call_seconds", "How long calls of a model took", labels=_MODEL)
+        for job in self._status.jobs():
+            for model in job["models"]:
+                labels = (job["name"], model["model"], str(model["version"]))
+                calls.add_metric(labels, model["calls"])
+                rows.add_metric(labels, model["rows"])
+                errors.add_metric(labels, model["errors"])
+                retries.add_metric(labels, model["retries"])
+                opened.add_metric(labels, float(model["open"]))
+                bounds = [*map(str, BUCKETS_S), "+Inf"]
+                counts = accumulate(model["latencies"])
+                took.add_metric(labels, list(zip(bounds, counts, strict=True)), sum_value=model["latency_s"])
+        yield from (calls, rows, errors, retries, opened, took)
 
     def _nodes(self) -> Iterator[Metric]:
         rows = CounterMetricFamily("anomaly_node_rows", "Rows that a node of a query has given out", labels=_NODE)

@@ -67,7 +67,7 @@ class Ops(DeliveryRun):
 
     def told(self) -> Counter[str]:
         """Ids of alerts that the receiver has taken, each as often as it was told."""
-        return told_ids(self.box.kept.values())
+        return told_ids(list(self.box.kept.values()))
 
 
 def metric(process: WorkerProcess, name: str) -> float:

@@ -84,6 +84,7 @@ class Upstream:
             self.stored = flush.checkpoint
 
     def end(self) -> None:
+        self.stage.end_time()
         flush = self.stage.finish(NOW_MS)
         for record in flush.records:
             assert record.partition is not None and record.value is not None
@@ -136,6 +137,7 @@ class Downstream:
 
     def finish(self) -> None:
         assert self.stage.at_end
+        self.stage.end_time()
         flush = self.stage.finish(NOW_MS)
         assert flush is not None
         self._write(flush)

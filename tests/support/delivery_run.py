@@ -91,13 +91,13 @@ async def _send(servers: str, topic: str, alerts: Iterable[Alert], headers: list
             await producer.send_and_wait(topic, encode(alert), json.dumps(alert.key).encode(), headers=headers)
 
 
-def alerts_of(count: int, users: int = 50, **changes: Any) -> list[Alert]:
-    """Alerts of now, of some users, all different."""
+def alerts_of(count: int, users: int = 50, buckets: int = 0, **changes: Any) -> list[Alert]:
+    """Alerts of now, of some users, all different; with a second key column of few values if wanted."""
     now_ms = time.time_ns() // 1_000_000
     return [
         an_alert(
             number,
-            key={"user_id": f"user-{number % users}"},
+            key={"user_id": f"user-{number % users}", **({"bucket": str(number % buckets)} if buckets else {})},
             at_ms=now_ms + number,
             id=f"{number:032x}",
             detected_at=iso_time(now_ms + number),

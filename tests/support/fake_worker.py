@@ -51,6 +51,21 @@ class FakeWorker:
                         "problem": "",
                     }
                 ],
+                "models": [
+                    {
+                        "model": "fraud",
+                        "version": 2,
+                        "provider": "azureml",
+                        "calls": 9,
+                        "rows": 250,
+                        "errors": 3,
+                        "retries": 2,
+                        "latency_s": 0.5,
+                        "latencies": [4, 3, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                        "open": False,
+                        "problem": "",
+                    }
+                ],
             }
         ]
 

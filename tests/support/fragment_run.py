@@ -69,6 +69,7 @@ class Upstream:
             self.stored = flush.checkpoint
 
     def end(self) -> None:
+        self.stage.end_time()
         for record in self.stage.finish(NOW_MS).records:
             assert record.partition is not None and record.value is not None
             self.targets[record.partition].add(record.value)
@@ -140,6 +141,7 @@ class Downstream:
 
     def finish(self) -> None:
         assert self.stage.at_end
+        self.stage.end_time()
         flush = self.stage.finish(NOW_MS)
         assert flush is not None
         self._write(flush)

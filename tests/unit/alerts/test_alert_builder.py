@@ -35,6 +35,7 @@ class Factory:
     reads: Sequence[str] = ("user_id", "invoice_id", "quantity", "purchase_time")
     labels: Mapping[str, str] = field(default_factory=dict)
     alert_type: str = "selection"
+    models: tuple[Any, ...] = ()
 
     columns: Sequence[Column] = ()
     scans: Sequence[Any] = ()

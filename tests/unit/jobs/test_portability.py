@@ -86,6 +86,9 @@ def test_an_option_of_our_own_is_none_of_flinks() -> None:
     text = TABLES.replace("'topic' = 's',", "'topic' = 's', 'value.null' = 'skip',")
     job = bind_job(text + "INSERT INTO two SELECT ts, CAST(NULL AS TIMESTAMP(3)) FROM s", name="job")
     assert job.refused_by_flink == ("table s: it has no option 'value.null'",)
+    text = TABLES.replace("'topic' = 's',", "'topic' = 's', 'scan.watermark.idle-clock' = 'true',")
+    job = bind_job(text + "INSERT INTO two SELECT ts, CAST(NULL AS TIMESTAMP(3)) FROM s", name="job")
+    assert job.refused_by_flink == ("table s: it has no option 'scan.watermark.idle-clock'",)
 
 
 def test_rows_under_another_key_need_a_word_on_conflicts() -> None:

@@ -194,6 +194,12 @@ def test_null_values_may_be_let_go() -> None:
     assert not source(table(KAFKA))[0].skips_nulls
 
 
+def test_event_time_may_go_by_the_clock_while_nothing_comes() -> None:
+    timed = "a INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts"
+    assert source(table(KAFKA + ", 'scan.watermark.idle-clock' = 'true'", timed))[0].idle_clock
+    assert not source(table(KAFKA, timed))[0].idle_clock
+
+
 def test_tables_for_trying_out() -> None:
     printed, _ = sink(table("'connector' = 'print', 'print-identifier' = 'x', 'standard-error' = 'true'"))
     assert (printed.topic, printed.label, printed.to_stderr, printed.takes_changes) == ("", "x", True, True)
@@ -286,6 +292,8 @@ def test_security_and_client_options_give_one_warning_each_and_never_a_value() -
         (table(KAFKA + ", 'key.format' = 'raw', 'key.fields' = 'a;b'"), "is for one column", "'key.format'"),
         (table(KAFKA + ", 'scan.startup.mode' = 'timestamp'"), "need each other", "'scan.startup.mode'"),
         (table(KAFKA + ", 'scan.watermark.idle-timeout' = 'soon'"), "must be a duration", "'scan.watermark"),
+        (table(KAFKA + ", 'scan.watermark.idle-clock' = 'true'"), "is for a table with a WATERMARK", "'scan.watermark"),
+        (table(KAFKA + ", 'scan.watermark.idle-clock' = 'yes'"), "must be one of 'false', 'true'", "'scan.watermark"),
         (table(KAFKA.replace("json", "csv") + ", 'csv.field-delimiter' = 'ab'"), "single character", "'csv.field"),
         (table(KAFKA + ", 'json.timestamp-format.standard' = 'ISO'"), "must be one of", "'json.timestamp"),
         (table(KAFKA, "a INT, a STRING"), "there twice", "a STRING"),

@@ -54,7 +54,9 @@ def run(statements: str, rows: list[tuple[str, int, str]] = ROWS) -> tuple[dict[
             value = json.dumps({"k": k, "v": v, "ts": ts}).encode()
             records.append(ConsumerRecord("events", 0, offset, 0, 0, None, value, None, -1, len(value), ()))
         stage.process(records, 1_800_000_000_000)
-        flushes = [stage.gather(0), stage.finish(0)]
+        flushes = [stage.gather(0)]
+        stage.end_time()
+        flushes.append(stage.finish(0))
         for flush in flushes:
             assert flush is not None
             for record in flush.records:

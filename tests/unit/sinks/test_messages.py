@@ -36,7 +36,7 @@ Who:       User user001
 Severity:  high
 Deviation: max_amount 12,345.67 is 4,639 % above avg_amount 260.50; 10.1 times stddev_amount; threshold is 3,261.13
 Since:     2025-11-27 19:00:00 UTC
-Rule:      unusual_transactions, unusual_transactions
+Rule:      unusual_transactions
 Alert:     {id_}
 
 time (UTC)           amount     merchantId
@@ -44,7 +44,7 @@ time (UTC)           amount     merchantId
 
 What to do:
 - Look at it within the hour: the rows below are what the rule saw.
-- Ask User user001, or who answers for it, whether this was meant; watch what comes next.
+- Ask who answers for User user001 whether this was meant; watch what comes next.
 - Acknowledge the alert, so that others know that you have it.
 
 Where to look: http://page/
@@ -222,3 +222,10 @@ def test_alerts_of_any_shape_can_be_told() -> None:
     )
     for alert in (odd, msgspec.structs.replace(odd, severity="low", score=None)):
         assert message(alert).text and message(alert, an_alert()).text
+
+
+def test_a_response_says_what_was_done_and_what_follows() -> None:
+    note = "Response freeze. Nobody has acknowledged this for 15 minutes. Freeze the account: done."
+    message = Messages(WebhookSink()).message(a_notification(reason="escalation", note=note))
+    assert message.title == "[HIGH] Escalated: Transaction Anomaly Alert - User user001"
+    assert message.text.startswith(f"{note}\n\n")

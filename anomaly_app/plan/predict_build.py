@@ -1,0 +1,32 @@
+"""ML_PREDICT as a vertex: a generated function from a row to what the model is given, and the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anomaly_app.expressions.typed import Environment
+from anomaly_app.graph.predict import AskRemote, PredictPlan, ScoreRows
+from anomaly_app.operators import COLUMNS, Layout
+from anomaly_app.plan.built import Built
+from anomaly_app.plan.calculation import row_codes
+from anomaly_app.plan.predict_node import Predict
+
+if TYPE_CHECKING:
+    from anomaly_app.plan.physical import Builder
+
+
+def build(builder: Builder, node: Predict) -> Built:
+    """The vertex of a model's predictions."""
+    below = builder.node(node.input)
+    layout, width = below.layout, COLUMNS + len(below.layout.columns)
+    env = Environment()
+    codes = row_codes(layout)
+    values = "".join(f"{arg.compile(codes.__getitem__, env).source}, " for arg in node.args)
+    args = env.function("args", f"def args(row):\n    return ({values})")
+    plan = PredictPlan(node.model, node.options, args, width)
+    kind = ScoreRows if node.model.remote is None else AskRemote
+    vertex = builder.add(lambda: kind(plan), [below], node.title)
+    own = tuple(column for column in node.columns if column.name in node.given)
+    return Built(
+        vertex, Layout((*layout.columns, *own)), below.in_order, below.time, below.by_source, below.with_(own)
+    )  # fmt: skip
