@@ -16,6 +16,7 @@ from anomaly_app.alerts import Severity
 from anomaly_app.delivery.status import ArchiveStatus, WayStatus
 from anomaly_app.runtime.delivery_metrics import DeliveryMetrics
 from anomaly_app.sinks.sender import Result
+from anomaly_app.status import JobStatus
 from anomaly_app.web.delivery_metrics import create_registry as create_delivery_registry
 from anomaly_app.web.metrics import create_registry
 
@@ -61,12 +62,27 @@ def serve(registry: CollectorRegistry, move: Callable[[int], None]) -> Iterator[
             thread.join()
 
 
+class MovingWorker(FakeWorker):
+    """A worker's status whose models are asked more and more."""
+
+    asked = 0
+
+    def jobs(self) -> list[JobStatus]:
+        jobs = super().jobs()
+        for model in jobs[0]["models"]:
+            for count in ("calls", "rows", "errors", "retries"):
+                model[count] *= self.asked  # type: ignore[literal-required] # these are
+            model["latencies"] = [number * self.asked for number in model["latencies"]]
+        return jobs
+
+
 @contextmanager
 def worker_target() -> Iterator[str]:
     """The worker's own metrics of a status that moves on."""
-    worker = FakeWorker()
+    worker = MovingWorker()
 
     def move(number: int) -> None:
+        worker.asked = number
         moved = {"rows": 100 * number, "late": number, "rejected": number, "dead_letters": number, "duplicates": number}
         seconds = {"lag": 7 * number, "watermark_ms": 1_700_000_000_000 + 1_000 * number, "buffered": 5}
         worker.assigned = [make_partition(0, **moved, **seconds)]
@@ -119,6 +135,9 @@ class FakeDelivery:
 
     def fates(self) -> dict[str, int]:
         return dict.fromkeys(("sent", "grouped", "silenced", "inhibited", "muted", "unrouted"), self._number)
+
+    def responses(self) -> dict[str, int]:
+        return {"started": self._number, "refused": self._number}
 
     def ways(self) -> list[WayStatus]:
         found = []
