@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from anomaly_app.alerts import Alert
 from anomaly_app.delivery.composing import digest, notify
 from anomaly_app.delivery.decision import Decider, Decision, Place, group_key
 from anomaly_app.delivery.flood import Outlet
@@ -54,6 +55,10 @@ class Dispatcher:
         entries: of the state, as they were stored; none at first.
 
     Attributes:
+        tree: the same.
+        silences: that are known.
+        sources: of inhibition that are there.
+        hiding: what is not told now.
         outbox: what is to be sent, by id, in the order in which it was decided.
         positions: next offset by partition of what is in the state.
         withdrawn: what was to be sent to sinks that are no more in the settings.
@@ -61,7 +66,7 @@ class Dispatcher:
     """
 
     def __init__(self, tree: RouteTree, settings: DeliverySettings, entries: Mapping[bytes, bytes]) -> None:
-        self._tree, self._settings = tree, settings
+        self.tree, self._settings = tree, settings
         self._hold, self._shown = settings.hold, settings.max_alerts
         self._most_each = most_each(settings.max_alerts)
         self._ways = tree.ways
@@ -71,7 +76,7 @@ class Dispatcher:
         self._groups: dict[str, Group] = {}
         self._outlets = {name: Outlet(way) for name, way in self._ways.items()}
         self._decider = Decider(tree, self.sources)
-        self._hiding = Hiding(self.silences, self.sources)
+        self.hiding = Hiding(self.silences, self.sources)
         self._queue: list[tuple[int, str]] = []
         self._now_ms = self._sweep_ms = 0
         self.outbox: dict[str, Delivery] = {}
@@ -84,6 +89,10 @@ class Dispatcher:
         self._moved = False
         self._by_alert: dict[str, list[tuple[str, str]]] | None = None
         self._restore(entries)
+
+    def decide(self, alert: Alert, tenant: str) -> Decision:
+        """What follows from the labels of an alert and its tenant."""
+        return self._decider.decide(alert, tenant)
 
     @property
     def groups(self) -> Mapping[str, Group]:
@@ -251,7 +260,7 @@ class Dispatcher:
 
     def _look(self, group: Group, now_ms: int) -> Reason | None:
         self._dirty[group.place.key] = None
-        reason = group.look(now_ms, self._hiding)
+        reason = group.look(now_ms, self.hiding)
         if reason is None:
             if group.forgettable(now_ms):
                 self._forget(group)
@@ -267,7 +276,7 @@ class Dispatcher:
     def _release(self, outlet: Outlet, now_ms: int) -> None:
         """Tell what was held back, as far as the sink takes it."""
         while outlet.held and outlet.free_at(now_ms) == now_ms:
-            if len(outlet.held) > outlet.left(now_ms):
+            if outlet.way.max_per_minute and len(outlet.held) > outlet.left(now_ms):
                 self._digest(outlet, now_ms)
                 continue
             key = next(iter(outlet.held))
@@ -391,7 +400,7 @@ class Dispatcher:
         self._outlets |= restore_outlets(entries, self._outlets)
         used = {POSITIONS, *(outlet.key for outlet in self._outlets.values())}
         used |= {key for key, entry in entries.items() if key.startswith(b"i/") and self.sources.restore(entry)}
-        groups = restore_groups(entries, self._tree, self._members, self._decider.decide)
+        groups = restore_groups(entries, self.tree, self._members, self._decider.decide)
         self._groups = groups.groups
         deliveries = restore_deliveries(entries, groups.outstanding, self._outlets)
         self.outbox, self.withdrawn = deliveries.outbox, deliveries.withdrawn
@@ -408,7 +417,7 @@ class Dispatcher:
                 self._outlets[group.place.way.name].held[key] = None
             elif not group.outstanding:
                 self._schedule(group, 0)
-        self._pairs = self._tree.pairs
+        self._pairs = self.tree.pairs
         if self._pairs != groups.known:
             self._moved = True
 

@@ -45,9 +45,7 @@ class Outlet:
         return self._times[len(self._times) - most] + MINUTE
 
     def left(self, now_ms: int) -> int:
-        """How many notifications it takes now, as far as their number in a minute goes."""
-        if not self.way.max_per_minute:
-            return MOST_OUTSTANDING
+        """How many notifications it takes now, as far as the bound on them goes."""
         while self._times and self._times[0] + MINUTE <= now_ms:
             self._times.popleft()
         return max(0, self.way.max_per_minute - len(self._times))

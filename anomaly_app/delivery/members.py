@@ -298,9 +298,10 @@ class Members:
     def resolved(self, now_ms: int) -> Iterator[Member]:
         """Those of which is to be told that they are over."""
         if self.send_resolved:
-            for member in self.by_fingerprint.values():
-                if not (member.news or member.hidden or self.active(member, now_ms)) and member.resolvable:
-                    yield member
+            for rank in reversed(self.ranks):
+                for member in reversed(rank.values()):
+                    if not (member.news or member.hidden or self.active(member, now_ms)) and member.resolvable:
+                        yield member
 
     def repeatable(self, now_ms: int) -> bool:
         """Something that was told lasts, and nobody has taken it."""

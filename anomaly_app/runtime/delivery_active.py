@@ -185,13 +185,15 @@ class Active:
         of_responses = {key: entries.pop(key) for key in list(entries) if key.startswith(PREFIX)}
         self.responses = responses = Responses(office.rules, of_responses)
         dispatcher = Dispatcher(office.tree, office.loaded.settings.delivery, entries)
+        for gone in dispatcher.withdrawn:
+            problem = "its sink is no more in the settings"
+            await office.undelivered.notification(gone.sink, gone.notification, problem, gone.since_ms)
         begun: dict[int, int] = msgspec.json.decode(own, type=dict[int, int]) if own else {}
         for place in self._places:
             number = place.partition
             # Each passes over what it has; behind all alerts there may be records that are none.
-            each = (dispatcher.positions, responses.positions)
-            taken = [positions[number] for positions in each if number in positions]
-            known = [begun[number]] * (number in begun) + [min(taken)] * bool(taken)
+            taken = [of[number] for of in (dispatcher.positions, responses.positions) if number in of]
+            known = [*([min(taken)] if taken else []), *([begun[number]] if number in begun else [])]
             self._read[number] = max(known) if known else await self._first(place, bool(begun))
             self._consumer.seek(place, self._read[number])
         await self._write([(POSITIONS_KEY, msgspec.json.encode(self._read))])

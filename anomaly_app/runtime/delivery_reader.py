@@ -115,7 +115,7 @@ class Reader:
     def lag(self) -> int:
         """Records behind what is committed, as far as is known."""
         return sum(
-            max(0, (self._consumer.highwater(place) or 0) - self._committed.get(place, 0)) for place in self._places
+            max(0, (self._consumer.highwater(place) or 0) - committed) for place, committed in self._committed.items()
         )
 
     async def close(self) -> None:

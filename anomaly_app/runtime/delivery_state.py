@@ -51,7 +51,8 @@ class StateTopic:
             end = (await consumer.end_offsets([place]))[place]
             async for record in read_ranges(consumer, self.topic, {0: (int(begin), int(end))}):
                 _put(entries, record.key, record.value)
-        self._kept = {} if self._compacts else dict(entries)
+        # Nobody knows how much was written since all of it was written last.
+        self._kept, self._written = ({}, 0) if self._compacts else (dict(entries), REWRITE_BYTES)
         self.end = int(end)
         return entries
 

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from delivery_run import DeliveryRun, alerts_of, ask, told_ids, until
 
+from anomaly_app.alerts import encode
 from anomaly_app.delivery.acks import ack_link
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.receivers import DIE, HALF, HANG, FailingReceiver, error, in_thread
@@ -359,3 +361,116 @@ def test_what_cannot_be_is_said_in_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("anomaly: ") and all(part in line for part in said), line
     assert SECRET not in line
+
+
+def test_two_tenants_forward_to_a_centre(broker: EmbeddedBroker, receiver: FailingReceiver, tmp_path: Path) -> None:
+    tables = "".join(WEBHOOK.format(url=receiver.url, name=name) for name in ("north", "south"))
+    route = ROUTE + "".join(
+        f'[[delivery.route.routes]]\nreceiver = "{name}"\nmatchers = ["tenant={name}"]\n' for name in ("north", "south")
+    )
+    centre = Ops(broker, receiver, tmp_path, "centre", route=route, tables=tables)
+    forward = """
+[delivery.route]
+receiver = "centre"
+[[delivery.receivers]]
+name = "centre"
+[[delivery.receivers.kafka]]
+topic = "{topic}"
+"""
+    sent = {name: alerts_of(count, users=count, query=name) for name, count in (("north", 7), ("south", 5))}
+    runs = {
+        name: DeliveryRun(
+            broker.bootstrap_servers, tmp_path, name, f'tenant = "{name}"\n' + forward.format(topic=centre.alerts),
+            broker.touch,
+        )
+        for name in sent
+    }  # fmt: skip
+    with centre.start() as process, runs["north"].start() as north, runs["south"].start() as south:
+        for each in (process, north, south):
+            until(lambda each=each: active(each), each, "active")
+        for name, run in runs.items():
+            run.send(sent[name])
+        for name in sent:
+            kept = receiver[f"/{name}/{SECRET}"].kept
+            until(lambda kept=kept, name=name: len(told_ids(list(kept.values()))) == len(sent[name]), process, name)
+        counted = 'anomaly_count_total{job="unusual_transactions",severity="high",tenant="south"}'
+        until(lambda: metric(process, counted) == 5, process, "the count by tenant")
+    assert not run_keys_differ(centre, runs["north"])
+    assert not centre.told()
+
+
+def run_keys_differ(centre: DeliveryRun, tenant: DeliveryRun) -> bool:
+    """Whether the records of a tenant have other keys, values or times at the centre."""
+    there = {record.value: (record.key, record.timestamp) for record in centre.read(centre.alerts)}
+    here = {record.value: (record.key, record.timestamp) for record in tenant.read(tenant.alerts)}
+    return any(there.get(value) != rest for value, rest in here.items())
+
+
+def test_memory_stays_flat_while_a_receiver_is_dead(
+    broker: EmbeddedBroker, receiver: FailingReceiver, tmp_path: Path
+) -> None:
+    run = Ops(broker, receiver, tmp_path, "flat")
+    run.box.always = HANG
+    sizes = []
+    with run.start() as process:
+        until(lambda: active(process), process, "active")
+        memory = psutil.Process(process.process.pid).memory_info
+        counted = 'anomaly_count_total{job="unusual_transactions",severity="high",tenant=""}'
+        sent = 0
+        for more in (5_000, 5_000, 10_000):
+            run.send(alerts_of(more, users=40))
+            sent += more
+            until(lambda sent=sent: metric(process, counted) == sent, process, f"{sent} alerts", 60)
+            until(lambda: process.get("/api/status")["lag"] == 0, process, "all are decided", 60)
+            sizes.append(memory().rss)
+        (way,) = process.get("/api/receivers")["receivers"]
+        assert way["outstanding"] == 40, "one for each group and sink"
+    assert sizes[-1] - sizes[0] < 30_000_000, sizes
+
+
+def test_check_and_explain_say_where_alerts_go_and_why(
+    broker: EmbeddedBroker, receiver: FailingReceiver, tmp_path: Path
+) -> None:
+    tables = f"""
+[[delivery.archive]]
+name = "files"
+path = "{tmp_path / "files"}"
+[[response]]
+name = "freeze"
+matchers = ["user_id=user-1"]
+[[response.steps]]
+http = "{receiver.url}/freeze"
+"""
+    more = ROUTE + '[[delivery.route.routes]]\nreceiver = "ops"\nmatchers = ["severity=critical"]\n'
+    run = Ops(broker, receiver, tmp_path, "explain", route=more, tables=tables)
+    config = ("--config", str(run.config))
+    checked = anomaly("deliver", "--check", *config, folder=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    for part in ("all alerts → ops", '└─ severity="critical" → ops', "receiver ops: ops/webhook/0", "archive files:"):
+        assert part in checked.stdout, checked.stdout
+    assert "response freeze:" in checked.stdout and "(dry run)" in checked.stdout
+    assert SECRET not in checked.stdout
+    alert, other = alerts_of(2, users=2)
+    (tmp_path / "alert.json").write_bytes(encode(alert))
+    explained = anomaly("deliver", "--explain", "alert.json", *config, folder=tmp_path)
+    assert explained.returncode == 0, explained.stderr
+    assert 'user_id="user-0"' in explained.stdout and "the first of its group" in explained.stdout
+    assert 'no: severity="critical"' in explained.stdout
+    anomaly("silence", "add", "user_id=user-1", "--for", "1h", "--comment", "moves", *config, folder=tmp_path)
+    with run.start() as process:
+        process.wait_ready()
+        run.send([alert, other])
+        until(lambda: len(run.told()) == 1, process, "one is told")
+        assert process.stop() == 0
+    by_id = anomaly("deliver", "--explain", other.id, *config, folder=tmp_path)
+    assert "silenced; if it still comes" in by_id.stdout and ": moves" in by_id.stdout, by_id.stderr
+    document = json.loads(anomaly("deliver", "--explain", alert.id, "--json", *config, folder=tmp_path).stdout)
+    (destination,) = document["destinations"]
+    assert destination["way"] == "ops/webhook/0" and "the same was told" in destination["why"], destination
+    away = run.config.read_text().replace(broker.bootstrap_servers, "127.0.0.1:1")
+    run.config.write_text(away)
+    alone = anomaly("deliver", "--explain", "alert.json", *config, folder=tmp_path)
+    assert alone.returncode == 0 and "without what is silenced or was told" in alone.stderr
+    assert anomaly("deliver", "--check", *config, folder=tmp_path).returncode == 0, "needs no broker"
+    wrong = anomaly("deliver", "--explain", "0" * 32, *config, folder=tmp_path)
+    assert wrong.returncode == 2 and "no broker answers" in wrong.stderr
