@@ -21,7 +21,7 @@ from anomaly_app.settings import SECRETS, load_settings
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES, CHART = DEPLOY / "kubernetes", DEPLOY / "helm/anomaly-app"
-VERSIONS = ("1.25", "1.30", "1.34")
+VERSIONS = ("1.25", "1.34")
 KUBE = ("--kube-version", "1.30.0")  # without a cluster helm does not know it
 OF_THE_OPERATOR = {"ServiceMonitor", "PrometheusRule"}
 Objects = Sequence[Mapping[str, Any]]
