@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,7 +166,7 @@ def _to_file(generator: Generator, stamped: Iterable[Generated], records: int | 
 async def to_kafka(
     stamped: Iterable[Generated],
     records: int | None,
-    encode: Encoder,
+    encode: Callable[[Any], bytes],
     topics: Sequence[str],
     partitions: int,
     paced: bool,
