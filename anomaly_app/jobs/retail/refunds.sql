@@ -81,12 +81,15 @@ CREATE VIEW refunds AS
 SELECT
     employee, storeId, transactionId, amount, ts,
     CASE WHEN amount >= ${retail.refund.amount} THEN 1 ELSE 0 END AS high,
-    shiftEnd < eventTime AS outside
+    CAST(RIGHT(shift, 19) AS BIGINT) < eventTime AS outside
 FROM (
     SELECT
         employee, storeId, transactionId, amount, eventTime, ts,
-        CASE WHEN ${retail.shift.last_only} THEN LAST_VALUE(shiftEnd) OVER known ELSE MAX(shiftEnd) OVER known END
-            AS shiftEnd
+        -- As digits the end of the shift that ends last, or of the one that began last.
+        MAX(CONCAT(
+            CASE WHEN ${retail.shift.last_only} THEN LPAD(CAST(eventTime AS STRING), 19, '0') ELSE '' END,
+            LPAD(CAST(shiftEnd AS STRING), 19, '0')
+        )) OVER known AS shift
     FROM duties
     WINDOW known AS (
         PARTITION BY employee, store ORDER BY ts
