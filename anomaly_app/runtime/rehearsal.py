@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from anomaly_app.alerts.record import Alert
 from anomaly_app.errors import SqlValidationError
+from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job
 from anomaly_app.runtime.feed import TableReader
@@ -142,7 +143,8 @@ class Rehearsal:
         for number in range(pipeline.detect_partitions):
             task = pipeline.plan.create_task(pipeline.upstreams)
             for slot in task.slots:
-                slot.operator.keep_nothing()
+                if isinstance(slot.operator, GraphOperator):
+                    slot.operator.keep_nothing()
             stage: DetectStage
             if pipeline.repartitioned:
                 stage = _Merge(pipeline, pipeline.detect_topic, number, 0, None, task, run=RUN, bounded=True)
@@ -219,11 +221,10 @@ class Rehearsal:
                 flush = stage.finish(now_ms)
                 assert flush is not None, "they wait for nobody"
                 await self._pass_on(deque(self._out(flush)), now_ms)
-        for stages in self._stages.values():
-            for stage in stages:
-                self.counts.unreadable += stage.dead_letters
-                self.counts.late += stage.late
-                self.counts.ahead += stage.rejected
+        for one in (stage for stages in self._stages.values() for stage in stages):
+            self.counts.unreadable += one.dead_letters
+            self.counts.late += one.late
+            self.counts.ahead += one.rejected
         await self._registries.close()
         await self._lookups.close()
 
