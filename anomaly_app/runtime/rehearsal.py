@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 from anomaly_app.alerts.record import Alert
 from anomaly_app.errors import SqlValidationError
+from anomaly_app.graph.asked import Failure
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job
+from anomaly_app.models.client import Callers
 from anomaly_app.runtime.feed import TableReader
 from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.outgoing import Outgoing
@@ -129,7 +131,9 @@ class Rehearsal:
         self._stages: dict[tuple[str, int], list[Stage]] = {}
         self._offsets: dict[tuple[str, int], int] = {}
         self.counts = Counts()
+        self._callers = Callers(Failure, lambda question: question.owner.answered())
         for pipeline in self._pipelines:
+            pipeline.callers = self._callers
             self._open(pipeline)
 
     def _open(self, pipeline: Pipeline) -> None:
@@ -187,6 +191,9 @@ class Rehearsal:
     async def _process(self, records: Sequence[PlainRecord], now_ms: int) -> None:
         waiting: deque[Outgoing] = deque()
         for stage in self._stages.get((records[0].topic, records[0].partition), ()):
+            while stage.is_crowded:
+                stage.moved.clear()
+                await stage.moved.wait()
             await stage.prepare(records, now_ms)
             stage.process(records, now_ms)
             stage.position = records[-1].offset + 1
@@ -218,6 +225,8 @@ class Rehearsal:
             for stage in [s for s in own if isinstance(s, ShuffleStage)] + [
                 s for s in own if isinstance(s, DetectStage)
             ]:
+                stage.end_time()
+                await stage.quiet()
                 flush = stage.finish(now_ms)
                 assert flush is not None, "they wait for nobody"
                 await self._pass_on(deque(self._out(flush)), now_ms)
@@ -225,6 +234,7 @@ class Rehearsal:
             self.counts.unreadable += one.dead_letters
             self.counts.late += one.late
             self.counts.ahead += one.rejected
+        await self._callers.close()
         await self._registries.close()
         await self._lookups.close()
 
