@@ -22,6 +22,7 @@ COMMANDS = (
     "generate",
     "load",
     "query",
+    "backtest",
     "detect",
     "check",
     "explain",
