@@ -24,6 +24,8 @@ COMMANDS = (
     "query",
     "backtest",
     "detect",
+    "train",
+    "model",
     "check",
     "explain",
     "state",
