@@ -39,11 +39,15 @@ class StateTopic:
         self._writer.producer = producer
         self._kept: dict[bytes, bytes] = {}
         self._written = 0
+        self._writing: asyncio.Future[int] | None = None
         self.end = 0
         """Behind the last record that was read or written here."""
 
     async def read(self) -> dict[bytes, bytes]:
         """All entries, up to what is the end now."""
+        if self._writing is not None:
+            # Whoever was active before in this process was ended in the middle of it: it may be stored yet.
+            await asyncio.wait([self._writing])
         entries: dict[bytes, bytes] = {}
         place = TopicPartition(self.topic, 0)
         async with _consumer(self._loaded) as consumer:
@@ -70,7 +74,8 @@ class StateTopic:
                 gone = [(key, value) for key, value in changes if value is None]
                 changes, self._written = [*gone, *self._kept.items()], 0
         if changes:
-            self.end = await self._writer.changelog(self.topic, 0, changes) + 1
+            self._writing = asyncio.ensure_future(self._writer.changelog(self.topic, 0, changes))
+            self.end = await asyncio.shield(self._writing) + 1
 
 
 class Followed:
