@@ -23,6 +23,8 @@ COMMANDS = (
     "load",
     "query",
     "detect",
+    "train",
+    "model",
     "check",
     "explain",
     "state",
