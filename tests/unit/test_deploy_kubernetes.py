@@ -122,6 +122,7 @@ def check_settings(environ: Mapping[str, str], config: str, tmp_path: Path) -> N
     loaded = load_settings(config_file=file, environ=given)
     assert "0.0.0.0" in (loaded.settings.web.bind, loaded.settings.delivery.bind)
     assert str(loaded.settings.worker.data_dir).startswith("/data/")
+    assert main(["deliver", "--check", "--config", str(file)]) == 0
     set_directly = {f"ANOMALY_{key.upper().replace('.', '__')}" for key in SECRETS} & set(environ)
     assert set_directly == set()
 
