@@ -20,7 +20,6 @@ from anomaly_app.sinks.wording import (
     Item,
     Table,
     cell,
-    facts,
     facts_text,
     item_of,
     kind_of,
@@ -71,6 +70,11 @@ class Message:
     link: str
     acknowledge: str
 
+    @property
+    def one(self) -> bool:
+        """It tells a single alert."""
+        return len(self.items) == 1 and not self.left_out
+
 
 class Messages:
     """Puts notifications into words.
@@ -115,7 +119,7 @@ class Messages:
             items=items,
             left_out=len(notification.alerts) - len(items) + notification.more,
             table=rows_of(first.alert) if one else _table_of(items, len(notification.alerts) + notification.more),
-            actions=[] if resolved else actions(first.alert, items[0].who),
+            actions=[] if resolved else actions(first.alert, _who(items), one),
             link=self._link,
             acknowledge="" if resolved else link or "",
         )
@@ -172,6 +176,10 @@ def _lead(notification: Notification) -> str:
     return "It still lasts." if notification.reason == "repeat" else ""
 
 
+def _who(items: Sequence[Item]) -> str:
+    return items[0].who if len({item.who for item in items}) == 1 else "them"
+
+
 def _table_of(items: Sequence[Item], total: int) -> Table:
     rows = [
         [
@@ -186,22 +194,13 @@ def _table_of(items: Sequence[Item], total: int) -> Table:
     return Table(["severity", "who", "deviation", "since (UTC)", "alerts"], rows, total - len(items))
 
 
-_SHORT = ("Deviation", "Since")
-
-
 def _text_of(message: Message) -> str:
     lines = [message.lead, ""] if message.lead else []
-    if len(message.items) == 1 and not message.left_out:
-        lines += facts_text(message.items[0])
+    table = message.table.lines() if message.table is not None else []
+    if message.one:
+        lines += facts_text(message.items[0]) + ([""] if table else []) + table
     else:
-        for item in message.items:
-            level = "RESOLVED" if item.told.status == "resolved" else item.told.alert.severity.upper()
-            lines.append(f"{level} {summary(item.told.alert)}")
-            lines.append("  " + "; ".join(f"{name.lower()}: {value}" for name, value in facts(item) if name in _SHORT))
-        if message.left_out:
-            lines.append(f"and {message.left_out:,} more")
-    if message.table is not None:
-        lines += ["", *message.table.lines()]
+        lines += [*table, "", *(f"- {summary(item.told.alert)}" for item in message.items)]
     if message.actions:
         lines += ["", "What to do:", *(f"- {action}" for action in message.actions)]
     if message.link:

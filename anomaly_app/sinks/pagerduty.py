@@ -56,7 +56,7 @@ def event_of(notification: Notification, message: Message) -> dict[str, Any]:
     if notification.status == "resolved":
         return {"event_action": "resolve", **key}
     first = notification.alerts[0].alert
-    if len(message.items) == 1 and not message.left_out:
+    if message.one:
         details: dict[str, Any] = {name.lower(): value for name, value in facts(message.items[0]) if value}
         details["explanation"] = explanation(first)
     else:

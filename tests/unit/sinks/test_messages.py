@@ -46,7 +46,7 @@ time (UTC)           amount     merchantId
 2025-11-27 19:00:00  12,345.67  merchant_7
 
 What to do:
-- Look at it within the hour: the rows below are what the rule saw.
+- Look at it within the hour: the rows above are what the rule saw.
 - Ask who answers for User user001 whether this was meant; watch what comes next.
 - Acknowledge the alert, so that others know that you have it.
 
@@ -264,10 +264,22 @@ def test_rows_do_not_tell_their_time_twice_nor_the_key() -> None:
 
 def test_without_rows_none_are_promised() -> None:
     made = message(an_alert(rows=[], severity="critical"))
-    assert made.actions[0] == "Look at it now." and "below" not in made.text
+    assert made.actions[0] == "Look at it now." and "above are" not in made.text
 
 
 def test_the_note_of_a_response_stands_first() -> None:
     made = message(reason="escalation", note="Nobody has answered for 15 minutes.")
     assert made.title == "[HIGH] Escalated: Transaction Anomaly Alert - User user001"
     assert made.text.startswith("Nobody has answered for 15 minutes.\n")
+
+
+def test_several_are_told_by_a_table_and_a_line_each() -> None:
+    alerts = [an_alert(n, key={"userId": f"user00{n}"}, explanation=f"number {n}", payload={}) for n in range(2)]
+    made = message(*alerts)
+    assert made.text.startswith(
+        "severity  who           deviation  since (UTC)          alerts\n"
+        "high      User user000             2025-11-27 19:00:00  1\n"
+        "high      User user001             2025-11-27 19:00:00  1\n"
+        "\n- number 0\n- number 1\n\nWhat to do:\n- Look at it within the hour.\n- Ask who answers for them whether"
+    )
+    assert "Ask who answers for User user000 whether" in message(alerts[0], alerts[0]).text
