@@ -13,6 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -115,6 +116,9 @@ class DemoRun:
         if self.records is not None:
             await self._begin_here(servers, partitions)
             await self._generate_all(producer, access, self.records)
+        if self.scene.prepare is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="anomaly-demo-"))
+            settings |= await asyncio.to_thread(self.scene.prepare, Path(folder))
         any_port = self.port == 0
         worker = await self._start_worker(stack, settings, registry.url)
         if self.records is None:
