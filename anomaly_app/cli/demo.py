@@ -1,4 +1,4 @@
-"""``anomaly demo``: the whole path on this machine, from generated sales to readable alerts."""
+"""``anomaly demo``: the whole path on this machine, from generated records to readable alerts."""
 
 from __future__ import annotations
 
@@ -7,21 +7,36 @@ from typing import Annotated
 
 import typer
 
+RATES = {"sales": 100.0, "retail": 40.0}
+"""Records per second of each demo; of retail, sales."""
+RARE = {"sales": 0.02, "retail": 0.005}
+
 
 def demo(
+    scene: Annotated[str, typer.Argument(help=f"What is shown: {', '.join(RATES)}.")] = "sales",
     records: Annotated[int | None, typer.Option(min=1, help="Generate that many, then end with a summary.")] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Sales per second.")] = 100.0,
-    rare: Annotated[float, typer.Option(min=0, max=1, help="Probability of an unusual quantity.")] = 0.02,
-    seed: Annotated[int, typer.Option(help="Of the generator: the same seed gives the same sales.")] = 1,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Per second; else 100 sales, or 40 of retail.")] = None,
+    rare: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability of an unusual quantity; of retail, of a burst of refunds."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the generator: the same seed gives the same records.")] = 1,
     broker: Annotated[
         str | None, typer.Option(help="A Kafka without login as host:port, in place of the embedded one.")
     ] = None,
     port: Annotated[int, typer.Option(help="Of the status page; 0 for any that is free.")] = 6066,
 ) -> None:
-    """Generate sales and print the unusual ones: broker, registry, worker and page, all on this machine.
+    """Generate records and print what is found: broker, registry, worker, delivery and pages, all on this machine.
 
     Example: anomaly demo --records 20000
+
+    Example: anomaly demo retail
     """
     from anomaly_app.cli.demo_run import DemoRun
+    from anomaly_app.cli.demo_scenes import retail_scene, sales_scene
 
-    raise typer.Exit(asyncio.run(DemoRun(records, rate, rare, seed, broker, port).run()))
+    if scene not in RATES:
+        raise typer.BadParameter(f"{scene!r} should be one of {', '.join(RATES)}", param_hint="SCENE")
+    chance = RARE[scene] if rare is None else rare
+    shown = sales_scene(chance) if scene == "sales" else retail_scene(chance)
+    raise typer.Exit(asyncio.run(DemoRun(shown, records, rate or RATES[scene], seed, broker, port).run()))

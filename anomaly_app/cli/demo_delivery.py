@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ dead_letter_topic = "{name}-undelivered"
 
 [delivery.route]
 receiver = "demo"
-group_by = ["user_id"]
+group_by = {group_by}
 group_wait = "2s"
 group_interval = "20s"
 
@@ -42,11 +43,11 @@ name = "demo"
 [[delivery.receivers.webhook]]
 url = "{inbox}"
 """
-"""One notification for each user with unusual sales: what a team's chat would get."""
+"""Few notifications of many alerts: what a team's chat would get."""
 
 
 async def start_delivery(
-    stack: contextlib.AsyncExitStack, servers: str, alerts: str, name: str, port: int,
+    stack: contextlib.AsyncExitStack, servers: str, alerts: str, name: str, group_by: Sequence[str], port: int,
     stop: Callable[[asyncio.subprocess.Process], Coroutine[Any, Any, None]],
 ) -> asyncio.subprocess.Process:  # fmt: skip
     """Start ``anomaly deliver``.
@@ -56,13 +57,15 @@ async def start_delivery(
         servers: of the broker.
         alerts: topic of the alerts.
         name: of the delivery.
+        group_by: labels by which alerts are told together.
         port: of its page.
         stop: ends a process in order.
     """
     inbox = await stack.enter_async_context(_inbox())
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="anomaly-demo-", ignore_cleanup_errors=True))
     config = Path(folder, "delivery.toml")
-    text = SETTINGS.format(servers=servers, alerts=alerts, name=name, port=port, inbox=inbox)
+    labels = json.dumps(list(group_by))
+    text = SETTINGS.format(servers=servers, alerts=alerts, name=name, group_by=labels, port=port, inbox=inbox)
     await asyncio.to_thread(config.write_text, text)
     delivery = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "anomaly_app.testing.guard"),

@@ -1,4 +1,4 @@
-"""What ``anomaly demo`` does: broker, registry, generated sales and a worker, and its alerts as readable lines."""
+"""What ``anomaly demo`` does: broker, registry, generated records and a worker, and its alerts as readable lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -27,9 +27,10 @@ from rich.text import Text
 
 from anomaly_app.alerts import Alert
 from anomaly_app.cli.demo_delivery import start_delivery
+from anomaly_app.cli.demo_scenes import Scene
 from anomaly_app.errors import AnomalyError, BrokerError
-from anomaly_app.generators import Generated, sales
-from anomaly_app.generators.encode import Encoder, RegistryAccess, create_encoder
+from anomaly_app.generators import Generated
+from anomaly_app.generators.encode import RegistryAccess
 from anomaly_app.runtime.topics import FOREVER, NeededTopic, TopicAdmin
 from anomaly_app.settings import PREFIX, load_settings
 from anomaly_app.testing.broker import EmbeddedBroker
@@ -48,11 +49,17 @@ COLORS = {"low": "cyan", "medium": "yellow", "high": "dark_orange", "critical": 
 
 
 class DemoRun:
-    """One run of the demo; the arguments are the options of the command."""
+    """One run of a demo; the other arguments are the options of the command.
 
-    def __init__(self, records: int | None, rate: float, rare: float, seed: int, broker: str | None, port: int) -> None:
+    Args:
+        scene: what is shown.
+    """
+
+    def __init__(
+        self, scene: Scene, records: int | None, rate: float, seed: int, broker: str | None, port: int
+    ) -> None:
+        self.scene = scene
         self.records, self.rate, self.seed, self.broker, self.port = records, rate, seed, broker, port
-        self.sales = sales(rare)
         self.console = Console(highlight=False, soft_wrap=True)
         self.app_id = f"anomaly-demo-{uuid.uuid4().hex[:8]}"
         self.sent = self.alerts = 0
@@ -75,7 +82,8 @@ class DemoRun:
                 return INTERRUPTED if self.records is not None else 0
             except KafkaError as error:
                 raise BrokerError(f"the broker does not answer any more: {error}") from error
-        summary = f"{self.sent:,} sales, {self.alerts:,} of them unusual, in {time.monotonic() - started:.1f} s"
+        took = time.monotonic() - started
+        summary = f"{self.sent:,} {self.scene.things}, {self.alerts:,} of them {self.scene.found}, in {took:.1f} s"
         self.console.print(summary, style="bold")
         return 0
 
@@ -86,16 +94,17 @@ class DemoRun:
     async def _run(self, stack: contextlib.AsyncExitStack) -> None:
         servers = self.broker
         if servers is None:
-            servers = stack.enter_context(EmbeddedBroker(self.sales.topic, ALERTS)).bootstrap_servers
+            topics = (*self.scene.topics, *self.scene.outputs, ALERTS)
+            servers = stack.enter_context(EmbeddedBroker(*topics)).bootstrap_servers
         settings = {"kafka.bootstrap_servers": servers}
         # Settings of the user, such as other jobs, are for other workers.
         async with TopicAdmin(load_settings(settings, config_file=os.devnull, environ={})) as admin:
-            topics = (self.sales.topic, ALERTS)
-            partitions = await admin.ensure([NeededTopic(topic, PARTITIONS, FOREVER) for topic in topics])
+            needed = [NeededTopic(topic, PARTITIONS, FOREVER) for topic in (*self.scene.topics, ALERTS)]
+            partitions = await admin.ensure(needed)
         if self.broker is not None:
             stack.push_async_callback(self._clean_up, servers)
         registry = await stack.enter_async_context(RegistryServer())
-        encode = await asyncio.to_thread(create_encoder, self.sales, "avro", RegistryAccess(registry.url))
+        access = RegistryAccess(registry.url)
         producer = AIOKafkaProducer(bootstrap_servers=servers, request_timeout_ms=TIMEOUT_MS)
         consumer = AIOKafkaConsumer(bootstrap_servers=servers)
         for client in (producer, consumer):
@@ -104,13 +113,15 @@ class DemoRun:
         consumer.assign([TopicPartition(ALERTS, number) for number in range(partitions[ALERTS])])
         await consumer.seek_to_end()
         if self.records is not None:
-            await self._begin_here(servers, partitions[self.sales.topic])
-            await self._generate_all(producer, encode, self.records)
+            await self._begin_here(servers, partitions)
+            await self._generate_all(producer, access, self.records)
         any_port = self.port == 0
         worker = await self._start_worker(stack, settings, registry.url)
         if self.records is None:
             delivery_port = _usable_port(0 if any_port or self.port == DELIVERY_PORT else DELIVERY_PORT)
-            await start_delivery(stack, servers, ALERTS, f"{self.app_id}-delivery", delivery_port, _stop)
+            await start_delivery(
+                stack, servers, ALERTS, f"{self.app_id}-delivery", self.scene.group_by, delivery_port, _stop
+            )
         ended = asyncio.create_task(worker.wait())
         tasks: list[asyncio.Task[Any]] = [ended, asyncio.create_task(self._print_alerts(consumer))]
         try:
@@ -118,7 +129,7 @@ class DemoRun:
                 await self._until_ready(worker)
                 pages = f"page: http://127.0.0.1:{self.port}/, of alert groups: http://127.0.0.1:{delivery_port}/"
                 self.console.print(f"{pages} – Ctrl-C stops", style="dim")
-                tasks.append(asyncio.create_task(self._generate(producer, encode)))
+                tasks.append(asyncio.create_task(self._generate(producer, access)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task is not ended and task.done():
@@ -132,9 +143,10 @@ class DemoRun:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _begin_here(self, servers: str, partitions: int) -> None:
-        """Let the worker begin behind the sales that are in the topic already, from another demo."""
-        places = [TopicPartition(self.sales.topic, number) for number in range(partitions)]
+    async def _begin_here(self, servers: str, partitions: Mapping[str, int]) -> None:
+        """Let the worker begin behind the records that are in the topics already, from another demo."""
+        topics = self.scene.topics
+        places = [TopicPartition(topic, number) for topic in topics for number in range(partitions[topic])]
         async with AIOKafkaConsumer(bootstrap_servers=servers, group_id=self.app_id) as consumer:
             consumer.assign(places)
             await consumer.commit(await consumer.end_offsets(places))
@@ -148,32 +160,38 @@ class DemoRun:
             await admin.delete_topics(own)
         await admin.close()
 
-    # --- sales ------------------------------------------------------------------------------------
+    # --- records ----------------------------------------------------------------------------------
 
-    async def _generate(self, producer: AIOKafkaProducer, encode: Encoder) -> None:
-        """Sales as they happen."""
-        start = time.time()
-        for sale in self.sales.records(self.seed, None, int(start * 1000), self.rate):
-            ahead = sale.timestamp_ms / 1000 - time.time()
+    async def _generate(self, producer: AIOKafkaProducer, registry: RegistryAccess) -> None:
+        """Records as they happen."""
+        # The registry is in this loop, and is asked for the schemas in front of the first record.
+        records = self.scene.records(self.seed, None, int(time.time() * 1000), self.rate, registry)
+        record = await asyncio.to_thread(next, records)
+        while True:
+            ahead = record.timestamp_ms / 1000 - time.time()
             if ahead > 0:
                 await asyncio.sleep(ahead)
-            await self._send(producer, encode, sale)
+            await self._send(producer, record)
+            record = next(records)
 
-    async def _generate_all(self, producer: AIOKafkaProducer, encode: Encoder, count: int) -> None:
-        """Sales of the recent past, all at once."""
+    async def _generate_all(self, producer: AIOKafkaProducer, registry: RegistryAccess, count: int) -> None:
+        """Records of the recent past, all at once."""
         start = int((time.time() - count / self.rate) * 1000)
+        records = self.scene.records(self.seed, count, start, self.rate, registry)
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            shown = progress.add_task("generating sales", total=count)
-            for sale in self.sales.records(self.seed, count, start, self.rate):
-                await self._send(producer, encode, sale)
+            shown = progress.add_task(f"generating {self.scene.things}", total=count)
+            record = await asyncio.to_thread(next, records, None)
+            while record is not None:
+                await self._send(producer, record)
+                record = next(records, None)
                 if self.sent % 1_000 == 0:
                     progress.update(shown, completed=self.sent)
         await producer.flush()
 
-    async def _send(self, producer: AIOKafkaProducer, encode: Encoder, sale: Generated) -> None:
+    async def _send(self, producer: AIOKafkaProducer, record: Generated) -> None:
         if self._problem is not None:
             raise self._problem
-        sent = await producer.send(sale.topic, encode(sale.value), sale.key.encode(), timestamp_ms=sale.timestamp_ms)
+        sent = await producer.send(record.topic, record.value, record.key, timestamp_ms=record.timestamp_ms)
         sent.add_done_callback(self._note_problem)
         self.sent += 1
 
@@ -198,6 +216,8 @@ class DemoRun:
             "worker.idle_timeout_s": "2",
             "alerts.topic": ALERTS,
             "web.port": str(self.port),
+            "worker.jobs": ",".join(str(path) for path in self.scene.job_files),
+            **self.scene.settings,
         }
         if self.records is not None:
             # Faust takes a position of 0 for none: an empty topic is then read from its beginning all the same.
@@ -234,8 +254,7 @@ class DemoRun:
             alert = decoder.decode(record.value)
             self.alerts += 1
             line = Text(f"{alert.severity} ", style=COLORS[alert.severity])
-            # The rest of the explanation quotes the rule, which is the same in every line.
-            line.append(alert.explanation.partition("; matched ")[0], style="default")
+            line.append(self.scene.show(alert), style="default")
             self.console.print(line)
 
     async def _printed(self, consumer: AIOKafkaConsumer) -> None:

@@ -246,6 +246,11 @@ class JsonLines(FileTable):
     def __len__(self) -> int:
         return len(self._raw)
 
+    @property
+    def raw(self) -> Sequence[bytes]:
+        """The lines that are objects, as they stand in the file."""
+        return self._raw
+
     def own_rows(self) -> Sequence[Sequence[Any]]:
         """See :class:`FileTable`."""
         names = [name for name in self.names if name not in self._reached]

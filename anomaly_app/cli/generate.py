@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,17 +26,20 @@ LINGER_MS = 5
 
 def generate(
     stream: Annotated[
-        str, typer.Argument(help="sales, clicks, international-sales, orders, transactions or retail.")
+        str, typer.Argument(help="sales, clicks, international-sales, orders, transactions, retail or payments.")
     ] = "sales",
     records: Annotated[int | None, typer.Option(min=1, help="How many; without it until Ctrl-C.")] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0, help="Per second, 100 or 4 sales of retail; 0: as fast as it goes.")
+        float | None,
+        typer.Option(min=0, help="Per second: 100, of retail 4 sales, of payments 20; 0: as fast as it goes."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 1,
     rare: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Probability of an unusual quantity or amount; of retail, of a burst of refunds."
+            min=0,
+            max=1,
+            help="Probability of an unusual quantity or amount, of a burst of refunds (retail), of a fraud (payments).",
         ),
     ] = None,
     format: Annotated[
@@ -48,10 +51,12 @@ def generate(
     partitions: Annotated[int, typer.Option(min=1, help="Of the topic, if it has to be created.")] = PARTITIONS,
     output: Annotated[
         Path | None,
-        typer.Option(help="A .csv, .jsonl or .parquet file in place of Kafka; of retail a folder.", metavar="FILE"),
+        typer.Option(
+            help="A .csv, .jsonl or .parquet file in place of Kafka; of retail and payments a folder.", metavar="FILE"
+        ),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="Of retail: where the incidents are told that were planted.", metavar="FILE")
+        Path | None, typer.Option(help="Of retail and payments: where it is told what was planted.", metavar="FILE")
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="Time of the first record, such as '2026-01-01 09:00:00' (UTC); else now.")
@@ -81,12 +86,22 @@ def generate(
         loaded = load(config, set, {"kafka.bootstrap_servers": broker})
         generate_retail(records, rate, seed, rare, begin, output, truth, partitions, loaded)
         return
+    if stream == "payments":
+        from anomaly_app.cli.generate_payments import generate_payments
+
+        if format not in (None, "avro"):
+            raise typer.BadParameter("the records of payments are avro", param_hint="--format")
+        if topic is not None:
+            raise typer.BadParameter("payments have two topics of their own", param_hint="--topic")
+        begin = _start_ms(start, records, 20.0 if rate is None else rate, gap_ms=60, behind_ms=100_000)
+        loaded = load(config, set, {"kafka.bootstrap_servers": broker, "registry.url": registry})
+        generate_payments(records, rate, seed, rare, begin, output, truth, partitions, loaded)
+        return
     if stream not in GENERATORS:
-        raise typer.BadParameter(
-            f"{stream!r} should be one of {', '.join([*GENERATORS, 'retail'])}", param_hint="STREAM"
-        )
+        known = ", ".join([*GENERATORS, "retail", "payments"])
+        raise typer.BadParameter(f"{stream!r} should be one of {known}", param_hint="STREAM")
     if truth is not None:
-        raise typer.BadParameter("only retail has incidents", param_hint="--truth")
+        raise typer.BadParameter("only retail and payments have something planted", param_hint="--truth")
     rate, format = 100.0 if rate is None else rate, format or "avro"
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} should be one of {', '.join(FORMATS)}", param_hint="--format")
@@ -102,7 +117,8 @@ def generate(
     asyncio.run(to_kafka(stamped, records, encode, [topic], partitions, rate > 0, loaded))
 
 
-def _start_ms(start: str | None, records: int | None, rate: float) -> int:
+def _start_ms(start: str | None, records: int | None, rate: float, gap_ms: int = 10, behind_ms: int = 0) -> int:
+    """Time of the first record; records are so far apart if they are not paced, and some come so much behind."""
     from anomaly_app.conversions import text_to_timestamp
     from anomaly_app.errors import EvaluationError
 
@@ -114,7 +130,7 @@ def _start_ms(start: str | None, records: int | None, rate: float) -> int:
             raise typer.BadParameter(problem, param_hint="--start") from None
     now = time.time_ns() // 1_000_000
     # Records that are not paced lie in the past: none of them may seem to come from the future.
-    return now if rate else now - (records or 0) * 10
+    return now if rate else now - (records or 0) * gap_ms - behind_ms
 
 
 def _encoder(generator: Generator, format_: str, topic: str, loaded: LoadedSettings) -> Encoder:
@@ -150,7 +166,7 @@ def _to_file(generator: Generator, stamped: Iterable[Generated], records: int | 
 async def to_kafka(
     stamped: Iterable[Generated],
     records: int | None,
-    encode: Encoder,
+    encode: Callable[[Any], bytes],
     topics: Sequence[str],
     partitions: int,
     paced: bool,
@@ -200,9 +216,8 @@ async def to_kafka(
                 if wait > 0:
                     await asyncio.sleep(wait)
                 value = encode(record.value)
-                sent = await producer.send(
-                    record.topic, value, key=record.key.encode(), timestamp_ms=record.timestamp_ms
-                )
+                key = record.key if isinstance(record.key, bytes) else record.key.encode()
+                sent = await producer.send(record.topic, value, key=key, timestamp_ms=record.timestamp_ms)
                 sent.add_done_callback(done)
                 if problems:
                     break

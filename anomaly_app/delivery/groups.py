@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from anomaly_app.delivery.decision import Decision, Place
 from anomaly_app.delivery.members import Hidden, Member, Members, Told
@@ -13,8 +13,17 @@ from anomaly_app.delivery.routes import Route
 NEVER = 1 << 62
 """Behind all times."""
 
-Hide: TypeAlias = Callable[[Decision, Route, int], tuple[Hidden, int]]
-"""Why an alert is not told by a route at a time, and until when at least; ``("", 0)`` if it is."""
+
+class Hide(Protocol):
+    """What is not told now."""
+
+    def __call__(self, decision: Decision, route: Route, now_ms: int) -> tuple[Hidden, int]:
+        """Why an alert is not told by a route at a time, and until when at least; ``("", 0)`` if it is."""
+        ...
+
+    def muted_until(self, route: Route, now_ms: int) -> int:
+        """Until when a route is muted at least; 0 if it is not."""
+        ...
 
 
 class Group:
@@ -31,6 +40,7 @@ class Group:
         first_ms: when the first alert came that is not told; 0 if there is none.
         urgent: what is to be told has waited for long enough.
         recheck_ms: when what is hidden may not be hidden any more; 0 if nothing is.
+        muted_ms: until when its route is muted at least, as far as that was asked.
         outstanding: id of the notification that is on its way; "" for none.
         held_ms: since when its sink takes no more; 0 if it does.
         due_ms: when to look at it next.
@@ -40,13 +50,13 @@ class Group:
     """
 
     __slots__ = (
-        "born", "due_ms", "first_ms", "gone", "held_ms", "members", "number", "outstanding", "place", "recheck_ms",
-        "told_ms", "touched", "upto", "urgent",
+        "born", "due_ms", "first_ms", "gone", "held_ms", "members", "muted_ms", "number", "outstanding", "place",
+        "recheck_ms", "told_ms", "touched", "upto", "urgent",
     )  # fmt: skip
 
     def __init__(self, place: Place, born: str, members: Members) -> None:
         self.place, self.born, self.members = place, born, members
-        self.number = self.told_ms = self.first_ms = self.recheck_ms = self.held_ms = 0
+        self.number = self.told_ms = self.first_ms = self.recheck_ms = self.held_ms = self.muted_ms = 0
         self.urgent = self.touched = self.gone = False
         self.outstanding = ""
         self.due_ms = NEVER
@@ -120,14 +130,17 @@ class Group:
         if not members.by_fingerprint:
             members.expire_counted(now_ms)
         if self.recheck_ms and self.recheck_ms <= now_ms:
-            self._hide(now_ms, hide)
+            self._hide(self._hidden(), now_ms, hide)
         due, reason = self._next(now_ms)
         if due <= now_ms:
-            self._hide(now_ms, hide)
+            self._hide(self._hideable(now_ms), now_ms, hide)
+            self.muted_ms = hide.muted_until(self.place.route, now_ms)
             due, reason = self._next(now_ms)
             if due <= now_ms:
                 return reason
-        self.due_ms = min(due, self.recheck_ms or NEVER, self._expiry(now_ms))
+        looks = [due, self._expiry(now_ms)]
+        looks += [later for later in (self.recheck_ms, self.muted_ms) if later > now_ms]
+        self.due_ms = min(looks)
         return None
 
     def _next(self, now_ms: int) -> tuple[int, Reason]:
@@ -137,7 +150,7 @@ class Group:
             due = now_ms if self.urgent else self._news_due()
         if self.told_ms:
             after = self.told_ms + route.group_interval
-            if after < due and any(True for _ in members.resolved(now_ms)):
+            if after < due and self.muted_ms <= now_ms and any(True for _ in members.resolved(now_ms)):
                 due, reason = after, "resolved"
             again = max(after, self.told_ms + route.repeat_interval)
             if again < due and members.repeatable(now_ms):
@@ -155,10 +168,10 @@ class Group:
         found = min((end for end in ends if end > now_ms), default=NEVER)
         return min(found, now_ms + hold) if members.counted else found
 
-    def _hide(self, now_ms: int, hide: Hide) -> None:
+    def _hide(self, candidates: Iterable[Member], now_ms: int, hide: Hide) -> None:
         members = self.members
         recheck, any_hidden = NEVER, False
-        for member in self._hideable(now_ms):
+        for member in candidates:
             kind, until = hide(member.decision, self.place.route, now_ms)
             if kind:
                 recheck, any_hidden = min(recheck, until), True
@@ -169,6 +182,13 @@ class Group:
             member.hidden = kind
         self.recheck_ms = recheck if recheck != NEVER else 0
         members.any_hidden = any_hidden
+
+    def _hidden(self) -> Iterator[Member]:
+        for member in self.members.by_fingerprint.values():
+            if member.hidden:
+                yield member
+        if self.members.spare is not None and self.members.spare.hidden:
+            yield self.members.spare
 
     def _hideable(self, now_ms: int) -> Iterator[Member]:
         members = self.members

@@ -39,14 +39,13 @@ class Hiding:
             held = self._sources.holding(decision.targets, now_ms)
             if held is not None:
                 return "inhibited", held[1]
-        if route.mute or route.active:
-            until = self.muted_until(route, now_ms)
-            if until:
-                return "muted", until
-        return "", 0
+        until = self.muted_until(route, now_ms)
+        return ("muted", until) if until else ("", 0)
 
     def muted_until(self, route: Route, now_ms: int) -> int:
         """Until when a route is muted at least, in ms since 1970; 0 if it is not."""
+        if not (route.mute or route.active):
+            return 0
         minute = now_ms - now_ms % STEP_MS
         at, until = self._muted.get(route.id, (-1, 0))
         if at == minute:

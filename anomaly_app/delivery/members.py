@@ -260,7 +260,13 @@ class Members:
         """Let go those that are over, and of which nothing is to be told."""
         limit = now_ms - self.hold
         for member in [member for member in self.by_fingerprint.values() if member.seen_ms <= limit]:
-            if not member.hidden and (member.news or (self.send_resolved and member.resolvable)):
+            if member.news and not member.hidden:
+                continue
+            if self.send_resolved and member.resolvable:
+                if member.hidden:
+                    # What was told before it was hidden has its end told: somebody may wait for it.
+                    self._end(member)
+                    member.hidden, member.news = "", False
                 continue
             self._end(member)
             self.remove(member)

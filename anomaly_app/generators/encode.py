@@ -67,17 +67,23 @@ def create_encoder(generator: Generator, format_: str, registry: RegistryAccess 
         return lambda value: ",".join([str(value[field]) for field in fields]).encode()
     if format_ != "avro":
         raise ValueError(f"format {format_!r} should be one of {', '.join(FORMATS)}")
-    if registry is None or not registry.url:
-        raise RegistryError("Avro records need a schema registry: give its address")
-    schema_id = register(registry, f"{generator.topic}-value", generator.avro_schema)
-    return _avro_encoder(generator.avro_schema, schema_id)
+    return avro_encoder(registry, f"{generator.topic}-value", generator.avro_schema)
 
 
-def _avro_encoder(schema: dict[str, Any], schema_id: int) -> Encoder:
+def avro_encoder(registry: RegistryAccess | None, subject: str, schema: dict[str, Any]) -> Encoder:
+    """What turns values into Avro in the Confluent wire format; errors as of :func:`create_encoder`.
+
+    Args:
+        registry: where the schema is registered.
+        subject: under which name.
+        schema: of the values.
+    """
     from fastavro import parse_schema, schemaless_writer
 
+    if registry is None or not registry.url:
+        raise RegistryError("Avro records need a schema registry: give its address")
+    header = struct.pack(">bI", 0, register(registry, subject, schema))
     parsed = parse_schema(schema)
-    header = struct.pack(">bI", 0, schema_id)
 
     def encode(value: Mapping[str, Any]) -> bytes:
         buffer = io.BytesIO()

@@ -19,14 +19,14 @@ class Generated(NamedTuple):
 
     Args:
         topic: where it belongs.
-        key: text of the record key.
-        value: field and value, in the order of the Avro schema.
+        key: text of the record key; bytes where it is encoded already.
+        value: field and value, in the order of the Avro schema; bytes where they are encoded already.
         timestamp_ms: of the record.
     """
 
     topic: str
-    key: str
-    value: dict[str, Any]
+    key: Any
+    value: Any
     timestamp_ms: int
 
 

@@ -28,6 +28,7 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.evaluate_node import Evaluate
 from anomaly_app.plan.fragments import Exchange, table_of
 from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
@@ -348,6 +349,9 @@ class _JobBinder:
             key = sink.key_fields if sink.upsert else ()
             self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
         factory = PlannedQuery(node, self.analyzer.dialect, limits=self.limits, ttl_ms=self.settings.ttl_ms, into=into)
+        if any(isinstance(one, Evaluate) for one in walk(node)):
+            problem = "ML_EVALUATE judges rows that are all there, as of files: anomaly query, query(), or the shell"
+            raise SqlValidationError(problem, self.text, *node.span)
         if not factory.scans:
             problem = "a query of a job reads a table: this one reads none, and would give its rows at each start"
             raise SqlValidationError(problem, self.text, *node.span)

@@ -292,6 +292,10 @@ class Catalog:
         """A version of a model; None if there is none of that name."""
         return self.models.find_model(path)
 
+    def models_of(self, path: tuple[str, ...]) -> list[Model]:
+        """The versions of a model that a path names, with ``$all`` all; [] if there is none."""
+        return self.models.versions_of(path)
+
     def unknown_model(self, path: tuple[str, ...]) -> str:
         """What to say of a model that there is none of."""
         return self.models.unknown(path)

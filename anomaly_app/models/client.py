@@ -93,6 +93,7 @@ class Caller:
         self._batch_rows = min(remote.batch_rows, options.batch_rows or remote.batch_rows)
         self._waiting: deque[_Row] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._active = 0
         self._session: aiohttp.ClientSession | None = None
         self._failures = 0
         self._opened_s = 0.0
@@ -103,7 +104,8 @@ class Caller:
         """Begin to ask; answers come when they come."""
         self._waiting += [(question, number) for number, known in enumerate(question.answers) if known is None]
         calls = -(-len(self._waiting) // self._batch_rows)
-        for _ in range(min(calls, self._options.parallelism - len(self._running))):
+        for _ in range(min(calls, self._options.parallelism - self._active)):
+            self._active += 1
             task = asyncio.get_running_loop().create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
@@ -123,6 +125,7 @@ class Caller:
     async def _run(self) -> None:
         while rows := self._take():
             await self._settle(rows)
+        self._active -= 1  # at once: what is asked before this task has ended needs another one
 
     def _take(self) -> list[_Row]:
         """The rows of the next call."""

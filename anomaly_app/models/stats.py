@@ -23,6 +23,7 @@ class ModelStats:
         latencies: how many calls took how long, by :data:`BUCKETS_S` and beyond.
         is_open: the circuit is open: the model is only tried now and then.
         problem: what was wrong the last time; "" if nothing was.
+        samples: how long each call took; None if nobody wants to know.
     """
 
     calls: int = 0
@@ -34,9 +35,12 @@ class ModelStats:
     latencies: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
     is_open: bool = False
     problem: str = ""
+    samples: list[float] | None = None
 
     def took(self, seconds: float) -> None:
         """A call has come to an end."""
         self.calls += 1
         self.latency_s += seconds
         self.latencies[bisect_left(BUCKETS_S, seconds)] += 1
+        if self.samples is not None:
+            self.samples.append(seconds)

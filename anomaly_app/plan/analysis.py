@@ -14,6 +14,7 @@ from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.models.model import Model
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan import (
+    evaluating,
     grouping,
     interval_join,
     join_where,
@@ -74,6 +75,10 @@ class Catalog(Protocol):
 
     def model(self, path: tuple[str, ...]) -> Model | None:
         """A version of a model; None if there is none of that name."""
+        ...
+
+    def models_of(self, path: tuple[str, ...]) -> list[Model]:
+        """The versions of a model that a path names, with ``$all`` all; [] if there is none."""
         ...
 
     def unknown_model(self, path: tuple[str, ...]) -> str:
@@ -188,6 +193,9 @@ class Analyzer:
         relation = self.source(select)
         if select.where is not None:
             relation = self.filtered(relation, select.where, "WHERE")
+        evaluate = evaluating.call_of(select)
+        if evaluate is not None:
+            return evaluating.evaluated(self, relation, evaluate)
         items = self.starred(select, relation)
         if len(items) > MAX_COLUMNS:
             raise self.fail(select, select.span, f"the query has more than {MAX_COLUMNS} columns")

@@ -228,9 +228,7 @@ class Pairs:
         (path_a, place_a), (path_b, place_b) = self._origin(0), self._origin(1)
         origins = [f"(({path_a}, {path_b}), *{place})" for place in (place_a, place_b)]
         if all(built.by_source for built in self.sides):
-            origins = [
-                f"(({path_a}, {path_b}), {row}[1]) if plain else {o}" for row, o in zip("ab", origins, strict=True)
-            ]
+            origins = [f"((a[1], b[1]), {row}[1]) if plain else {o}" for row, o in zip("ab", origins, strict=True)]
         if self._inlined:
             values = "".join(f"{source}, " for source in self._sources(env))
             made = [
@@ -280,7 +278,10 @@ class Pairs:
         row, built = "ab"[place], self.sides[place]
         width = COLUMNS + len(built.layout.columns)
         if built.by_source:
-            return f"{row}[1]", f"({row}[1], *{row}[{width}:])"
+            # Behind a repartition the position hangs on how rows came together in frames: there the source counts,
+            # which stands behind the row. Of the first partition it is the offset alone, as without a repartition.
+            behind = f"{row}[{width}:] if {row}[{width}] else {row}[{width + 1}:]"
+            return f"*(({behind}) if len({row}) > {width} else {row}[1:2])", f"({row}[1], *{row}[{width}:])"
         return f"*{row}[{width}][0], {row}[{width}][1]", f"{row}[{width}][1:]"
 
     def _compiled(self, parameters: str, before: Sequence[str], origin: str) -> Callable[..., Row | None]:

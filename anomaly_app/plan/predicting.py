@@ -52,6 +52,40 @@ def predicted_beside(analyzer: Analyzer, join: Join, predict: Predict, text: str
     return _over(analyzer, analyzer.item(join.left, text), predict, text)
 
 
+def over_model(
+    analyzer: Analyzer, relation: Relation, predict: Predict, model: Model, text: str
+) -> PredictNode:  # fmt: skip
+    """The rows of a relation with what a model gives for them.
+
+    Args:
+        analyzer: whose scopes.
+        relation: the rows.
+        predict: what the model is given, and how it is called.
+        model: that is asked.
+        text: the whole text, for errors.
+
+    Raises:
+        SqlValidationError: the model is given something else than it takes.
+    """
+    node, scope = relation.node, analyzer.scope(relation)
+    args, options = _args(model, predict, scope), _options(model, predict, scope)
+    taken = list(node.names)
+    wanted = predict.columns if predict.data is None and predict.columns else tuple(c.name for c in model.outputs)
+    if len(wanted) != len(model.outputs):
+        names = ", ".join(column.name for column in model.outputs)
+        problem = f"{len(wanted)} names for {len(model.outputs)} columns ({names})"
+        raise SqlValidationError(problem, text, *predict.span)
+    own: list[Column] = []
+    for name, column in zip(wanted, model.outputs, strict=True):
+        own.append(Column(free_name(name, taken), column.type.with_nullable(True)))
+        taken.append(own[-1].name)
+    return PredictNode(
+        columns=(*node.columns, *own), rowtimes=node.rowtimes, proctimes=node.proctimes, window=node.window,
+        span=predict.span, text=text, input=node, model=model, args=args, given=tuple(c.name for c in own),
+        options=options,
+    )  # fmt: skip
+
+
 def _over(analyzer: Analyzer, relation: Relation, predict: Predict, text: str) -> Relation:
     node = relation.node
     if node.updating:
@@ -60,27 +94,12 @@ def _over(analyzer: Analyzer, relation: Relation, predict: Predict, text: str) -
     model = analyzer.catalog.model(predict.model)
     if model is None:
         raise SqlValidationError(analyzer.catalog.unknown_model(predict.model), text, *predict.model_span)
-    scope = analyzer.scope(relation)
-    args = _args(model, predict, scope)
-    options = _options(model, predict, scope)
-    taken = list(node.names)
-    own: list[Column] = []
-    wanted = predict.columns if predict.data is None and predict.columns else tuple(c.name for c in model.outputs)
-    if len(wanted) != len(model.outputs):
-        names = ", ".join(column.name for column in model.outputs)
-        problem = f"{len(wanted)} names for {len(model.outputs)} columns ({names})"
-        raise SqlValidationError(problem, text, *predict.span)
-    for name, column in zip(wanted, model.outputs, strict=True):
-        own.append(Column(free_name(name, taken), column.type.with_nullable(True)))
-        taken.append(own[-1].name)
-    made = PredictNode(
-        columns=(*node.columns, *own), rowtimes=node.rowtimes, proctimes=node.proctimes, window=node.window,
-        span=predict.span, text=text, input=node, model=model, args=args, given=tuple(c.name for c in own),
-        options=options,
-    )  # fmt: skip
+    made = over_model(analyzer, relation, predict, model, text)
+    own = [made.column(name) for name in made.given]
     # With an alias they are told from columns of the table by it; else a name that is there already gets a number.
     qualifiers = frozenset({predict.alias.upper()} if predict.alias else ())
-    visible = wanted if predict.alias else tuple(one.name for one in own)
+    called = predict.columns if predict.data is None and predict.columns else [c.name for c in model.outputs]
+    visible = called if predict.alias else made.given
     added = (Name(qualifiers, name, one) for name, one in zip(visible, own, strict=True))
     return replace(relation, node=made, names=(*relation.names, *added))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan import groups
+from anomaly_app.plan.evaluate_node import Evaluate
 from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
@@ -106,6 +107,8 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
         names |= {*node.keys}
     elif isinstance(node, UnnestRows):
         names |= node.value.reads
+    elif isinstance(node, Evaluate):
+        names |= node.reads & set(below.names)
     elif isinstance(node, Predict):
         names |= node.reads
     elif isinstance(node, LookupJoin):

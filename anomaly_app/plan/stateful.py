@@ -18,10 +18,11 @@ from anomaly_app.graph.sort import Limit as LimitVertex, Sort as SortVertex, ord
 from anomaly_app.graph.vertices import Transform
 from anomaly_app.graph.window_join import JoinSide, WindowJoinPlan, WindowJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan import aggregating, lookup_build, materialize, predict_build
+from anomaly_app.plan import aggregating, evaluating, lookup_build, materialize, predict_build
 from anomaly_app.plan.aggregate_calls import add_to
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
+from anomaly_app.plan.evaluate_node import Evaluate
 from anomaly_app.plan.kept_joins import KeptJoin
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.materialize import Materialize
@@ -62,6 +63,8 @@ def build(builder: Builder, node: Node) -> Built:
         return _limit(builder, node)
     if isinstance(node, LookupJoin):
         return lookup_build.build(builder, node)
+    if isinstance(node, Evaluate):
+        return evaluating.build(builder, node)
     if isinstance(node, Predict):
         return predict_build.build(builder, node)
     if isinstance(node, Normalize):

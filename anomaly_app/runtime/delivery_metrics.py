@@ -16,8 +16,8 @@ MOST_SERIES = 1_000
 AMOUNT_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
 SECONDS_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 OUTCOMES: Mapping[Result, str] = {"sent": "sent", "failed": "failed", "refused": "failed"}
-AMOUNT = "amount"
-"""Column of the payload that is a sum of money."""
+AMOUNTS = ("amount", "max_amount")
+"""Columns of the payload that are a sum of money; the first that is there counts."""
 
 
 class DeliveryMetrics:
@@ -41,7 +41,7 @@ class DeliveryMetrics:
             "anomaly_count", "Alerts by what they are about", ("severity", "tenant", "job"), registry=self.registry
         )
         self._amounts = Histogram(
-            "anomaly_amount", "Column amount of the payload of alerts", ("severity",),
+            "anomaly_amount", "Column amount, or max_amount, of the payload of alerts", ("severity",),
             buckets=AMOUNT_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._series: set[tuple[str, str]] = set()
@@ -84,7 +84,7 @@ class DeliveryMetrics:
             else:
                 series = "other", "other"
         self._alerts.labels(alert.severity, *series).inc()
-        amount = _number(alert.payload.get(AMOUNT))
+        amount = next((found for name in AMOUNTS if (found := _number(alert.payload.get(name))) is not None), None)
         if amount is not None:
             self._amounts.labels(alert.severity).observe(amount)
 

@@ -6,14 +6,25 @@ names in them mean something is checked by :mod:`anomaly_app.delivery`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from anomaly_app.settings.values import Duration, OptionalFile, Section, Texts
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
+
+
+def _without_password(address: str) -> str:
+    if re.match(r"[^/?#]*//[^/?#]*@", address):
+        raise ValueError("should have no user and password in it: they have settings of their own")
+    return address
+
+
+PlainUrl = Annotated[str, AfterValidator(_without_password)]
+"""An address that may be shown."""
 
 
 class WithSecrets(Section):
@@ -109,7 +120,7 @@ class PagerDutySink(Http):
     """Events of PagerDuty, version 2."""
 
     routing_key: SecretStr = SecretStr("")
-    url: str = "https://events.pagerduty.com/v2/enqueue"
+    url: PlainUrl = "https://events.pagerduty.com/v2/enqueue"
     send_resolved: bool = True
 
 
@@ -122,7 +133,7 @@ class AppriseSink(Sending):
 class AlertmanagerSink(Http):
     """A Prometheus Alertmanager, which groups and routes by itself."""
 
-    url: str = "http://localhost:9093"
+    url: PlainUrl = "http://localhost:9093"
     username: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
@@ -132,7 +143,7 @@ class AlertmanagerSink(Http):
 class InfluxdbSink(Http):
     """Points to InfluxDB."""
 
-    url: str = "http://localhost:8086"
+    url: PlainUrl = "http://localhost:8086"
     version: Literal[1, 2, 3] = 1
     database: str = "alerts"
     """Database of versions 1 and 3, bucket of version 2."""

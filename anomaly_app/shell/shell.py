@@ -21,6 +21,8 @@ from anomaly_app.jobs.precedence import settle, settle_tables
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.operators import Finding
 from anomaly_app.patterns.rule import Limits
+from anomaly_app.plan.evaluate_node import Evaluate
+from anomaly_app.plan.nodes import walk
 from anomaly_app.rows import Rows
 from anomaly_app.runtime.changed import Printer
 from anomaly_app.runtime.insert import write_rows
@@ -237,6 +239,8 @@ class Shell:
         bounded = batch or all(source.bounded for source in sources.values())
         if bound.factory.bounded_only and not bounded:
             problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
+            if any(isinstance(one, Evaluate) for one in walk(bound.factory.node)):
+                problem = "ML_EVALUATE judges rows that are all there: SET 'execution.runtime-mode' = 'batch' first"
             raise SqlValidationError(problem, sql, *bound.factory.main.span)
         options, columns = self.options, bound.factory.output
         if self.terminal.interactive and not batch and options.mode is not Mode.TABLEAU:

@@ -11,17 +11,17 @@ MOST = 8
 
 _BY_SEVERITY = {
     "critical": (
-        "Look at it now: the rows below are what the rule saw.",
-        "If {who} may be misused, stop it until that is clear: freeze it, or hold what is not yet carried out.",
+        "Look at it now{rows}.",
+        "If harm is going on, stop it until this is clear: freeze {who}, or hold what is not yet carried out.",
         "Acknowledge the alert, so that others know that you have it; call for help if it stays unclear.",
     ),
     "high": (
-        "Look at it within the hour: the rows below are what the rule saw.",
+        "Look at it within the hour{rows}.",
         "Ask who answers for {who} whether this was meant; watch what comes next.",
         "Acknowledge the alert, so that others know that you have it.",
     ),
     "medium": (
-        "Look at it today, beside what {who} usually does.",
+        "Look at it today, beside what is usual for {who}.",
         "If it comes again, treat it as high.",
     ),
     "low": ("Nothing, unless it comes again.",),
@@ -32,12 +32,13 @@ _SILENCE = (
 )
 
 
-def actions(alert: Alert, who: str) -> list[str]:
+def actions(alert: Alert, who: str, one: bool = True) -> list[str]:
     """Steps for a person, in order.
 
     Args:
         alert: what it is about.
-        who: its key in words.
+        who: its key in words, or "them".
+        one: it is told alone, with its rows.
     """
     said = {name.lower(): value for name, value in alert.payload.items()}
     for name in COLUMNS:
@@ -49,4 +50,6 @@ def actions(alert: Alert, who: str) -> list[str]:
     if alert.type == SILENCE_OVER:
         return ["Nothing: records come again."]
     usual = _SILENCE if alert.type == SILENCE else _BY_SEVERITY[alert.severity]
-    return [step.format(who=who or "the source", topic=alert.source.topic, job=alert.job) for step in usual]
+    rows = ": the rows above are what the rule saw" if alert.rows and one else ""
+    names = {"who": who or "the source", "topic": alert.source.topic, "job": alert.job, "rows": rows}
+    return [step.format_map(names) for step in usual]

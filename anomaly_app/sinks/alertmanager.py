@@ -7,6 +7,7 @@ records come again.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -19,12 +20,11 @@ from anomaly_app.delivery.labels import labels_of
 from anomaly_app.delivery.notification import Incoming
 from anomaly_app.errors import OptionError
 from anomaly_app.settings.delivery import AlertmanagerSink
+from anomaly_app.sinks.annotations import annotations_of
 from anomaly_app.sinks.base import Count
-from anomaly_app.sinks.deviation import deviation_of
 from anomaly_app.sinks.event_time import event_ms
 from anomaly_app.sinks.halving import REFUSALS, Verdict, refused_of
 from anomaly_app.sinks.http import Client, parse_url
-from anomaly_app.sinks.messages import explanation
 
 AGAIN_MS = 30_000
 """After which what lasts is posted again, or after a third of ``hold``."""
@@ -150,10 +150,7 @@ class Alertmanager:
         elif ends_ms <= now_ms or alert.type == SILENCE:
             # What comes late lasts from when it came, or nobody would be told.
             ends_ms = now_ms + self._hold_ms
-        annotations = {"summary": explanation(alert), "id": alert.id}
-        deviation = deviation_of(alert.payload)
-        if deviation is not None:
-            annotations["deviation"] = deviation.words()
+        annotations = label_names(annotations_of(alert))
         labels = label_names({ALERTNAME: alert.job}, labels_of(alert, incoming.tenant))
         return _Lasting(labels, annotations, starts_ms, ends_ms, alert.type == SILENCE and not over, now_ms)
 
@@ -185,7 +182,7 @@ class Alertmanager:
 
 
 def label_names(*labels: Mapping[str, str]) -> dict[str, str]:
-    """Labels with names that Alertmanager takes; empty ones are left out.
+    """Labels, or annotations, with names that Alertmanager takes; empty ones are left out.
 
     Example:
         >>> label_names({"alertname": "a"}, {"user-id": "7", "user.id": "8", "1st": "x", "none": "", "alertname": "b"})
@@ -193,13 +190,18 @@ def label_names(*labels: Mapping[str, str]) -> dict[str, str]:
     """
     named: dict[str, str] = {}
     for label, value in [item for each in labels for item in each.items()]:
-        name = re.sub(r"[^a-zA-Z0-9_]", "_", label)
-        name = f"_{name}" if not name or name[0].isdigit() else name
+        name = _label_name(label)
         while name in named:
             name += "_"
         if value:
             named[name] = value.encode("utf-8", "replace").decode()
     return named
+
+
+@functools.lru_cache(maxsize=4_096)
+def _label_name(label: str) -> str:
+    name = re.sub(r"[^a-zA-Z0-9_]", "_", label)
+    return f"_{name}" if not name or name[0].isdigit() else name
 
 
 def _usable_link(link: str) -> str:

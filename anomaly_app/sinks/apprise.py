@@ -16,7 +16,7 @@ THREADS = 2
 """Of one sink: a service that hangs holds up no other sink."""
 TYPES: dict[Severity, str] = {"critical": "failure", "high": "failure", "medium": "warning", "low": "info"}
 _TALKATIVE = ("apprise", "urllib3.connectionpool")
-"""Loggers that write addresses, when they may write everything."""
+"""Loggers that write addresses when they may write everything, and a line for each message when they may not."""
 
 
 class Apprise:
@@ -37,7 +37,7 @@ class Apprise:
             raise OptionError("url", "needs the extra: pip install 'anomaly-app[apprise]'") from error
         for name in _TALKATIVE:
             logger = logging.getLogger(name)
-            logger.setLevel(max(logger.level, logging.INFO))
+            logger.setLevel(max(logger.level, logging.WARNING))
         self._service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
         if not settings.url.get_secret_value() or not self._service.add(settings.url.get_secret_value()):
             raise OptionError("url", "should be an address that apprise knows")

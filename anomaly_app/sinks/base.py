@@ -31,6 +31,8 @@ class Sink(Protocol):
 class StreamSink(Protocol):
     """Takes every alert, in batches and in order: another topic, a database, an Alertmanager.
 
+    It is asked for one thing at a time.
+
     Attributes:
         batch_size: how many alerts it likes to be given at once.
         batch_wait_ms: how long its reader may wait for so many.

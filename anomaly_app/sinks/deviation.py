@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -180,5 +181,6 @@ def _numbers(payload: Mapping[str, Any]) -> Iterator[Named]:
             yield Named(name, float(value))
 
 
+@functools.lru_cache(maxsize=4_096)
 def _words(name: str) -> frozenset[str]:
     return frozenset(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name))

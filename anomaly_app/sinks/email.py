@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -21,7 +21,8 @@ from anomaly_app.errors import OptionError, SinkError
 from anomaly_app.settings.delivery import EmailSink
 from anomaly_app.sinks.base import Count
 from anomaly_app.sinks.http import failure, tls_context
-from anomaly_app.sinks.messages import Item, Message, Messages, Table, explanation, facts, one_line
+from anomaly_app.sinks.messages import Message, Messages
+from anomaly_app.sinks.wording import Item, Table, explanation, facts, one_line, own_words, summary
 
 RECIPIENT_REFUSED = "recipient_refused"
 """Counted where the server takes a mail for some of the recipients only."""
@@ -168,24 +169,29 @@ def html(message: Message) -> str:
     if message.templated:
         parts.append(f'<pre style="font-family: inherit; white-space: pre-wrap">{escape(message.text)}</pre>')
     else:
-        if message.lead:
-            parts.append(f"<p>{escape(message.lead)}</p>")
-        one = len(message.items) == 1 and not message.left_out
-        for item in message.items:
-            parts.append(f"<p>{escape(explanation(item.told.alert))}</p>")
-            if one:
-                parts.append(_facts(item))
-        if message.table is not None:
-            parts.append(_table(message.table))
-        if message.actions:
-            steps = "".join(f"<li>{escape(action)}</li>" for action in message.actions)
-            parts.append(f"<p><b>What to do</b></p><ul>{steps}</ul>")
-        links = [(message.link, "Where to look"), (message.acknowledge, "Acknowledge")]
-        told = [f'<a href="{escape(address)}">{name}</a>' for address, name in links if address]
-        if told:
-            parts.append(f"<p>{' &nbsp; '.join(told)}</p>")
+        parts += _usual(message)
     body = "\n".join(parts)
     return f'<html><body style="font-family: sans-serif; font-size: 14px; color: #222">\n{body}\n</body></html>\n'
+
+
+def _usual(message: Message) -> list[str]:
+    parts = [f"<p>{escape(message.lead)}</p>"] if message.lead else []
+    table = [_table(message.table)] if message.table is not None else []
+    if message.one:
+        [item] = message.items
+        words = [summary(item.told.alert)] + [explanation(item.told.alert)] * bool(own_words(item.told.alert))
+        parts += [*(f"<p>{escape(text)}</p>" for text in words), _facts(item), *table]
+    else:
+        parts += [*table, _listed(summary(item.told.alert) for item in message.items)]
+    if message.actions:
+        parts.append(f"<p><b>What to do</b></p>{_listed(message.actions)}")
+    links = [(message.link, "Where to look"), (message.acknowledge, "Acknowledge")]
+    written = " &nbsp; ".join(f'<a href="{escape(address)}">{name}</a>' for address, name in links if address)
+    return [*parts, f"<p>{written}</p>"] if written else parts
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
 
 
 def _facts(item: Item) -> str:
@@ -194,7 +200,7 @@ def _facts(item: Item) -> str:
         for name, value in facts(item)
         if value
     ]
-    return f"<table>{''.join(rows)}</table>"
+    return f'<table style="margin-bottom: 12px">{"".join(rows)}</table>'
 
 
 def _table(table: Table) -> str:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from anomaly_app.basic_auth import basic_auth
@@ -33,8 +35,9 @@ REFUSALS = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431, 501})
 """Answers that the same request gets again. Others mean an outage, or something that a person may put right before
 it is given up: an expired token, a missing database."""
 
+_MADE = frozenset({"content-length", "transfer-encoding", "connection"})
 _KEEPS_METHOD = frozenset({307, 308})
-_SHORTEST_SECRET = 6
+_SHORTEST_SECRET = 4
 _COMMON = frozenset({"services", "webhook", "webhooks", "alerts", "integrations"})
 """Parts of addresses that tell nothing."""
 
@@ -92,22 +95,25 @@ class Client:
         parsed = parse_url(url, option)
         auth = auth or ((parsed.user, parsed.password or "") if parsed.user else None)
         self.url = parsed.with_user(None)
-        self._headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+        self._headers = CIMultiDict({name: value.get_secret_value() for name, value in settings.headers.items()})
         if token:
             self._headers["Authorization"] = f"{scheme} {token}"
         elif auth is not None:
             self._headers["Authorization"] = basic_auth(*auth)
         for name, value in self._headers.items():
+            if name.lower() in _MADE:
+                raise OptionError("headers", f"{name} is made with each request")
             if not _sendable(name, value):
                 raise OptionError("headers", f"{name!r} has characters that a header of HTTP cannot have")
         self._timeout_s = settings.timeout / 1_000
         self._timeouts = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=settings.connect_timeout / 1_000)
         self._tls = tls_context(settings.ca_file) if parsed.scheme == "https" else None
-        hidden = {*(auth or ()), token, *secrets, *self._headers.values()}
+        hidden = {*(auth or ()), token, *secrets}
+        hidden |= {part for value in self._headers.values() for part in (value, *value.split())}
         if secret_url:
             hidden |= {str(url), self.url.raw_path_qs, self.url.path_qs, self.url.raw_path, *self.url.query.values()}
             hidden |= set(self.url.parts) - _COMMON
-        self._hidden = sorted((text for text in hidden if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._hidden = _as_written(hidden)
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
@@ -133,10 +139,12 @@ class Client:
             SinkError: there is no answer, or it leads elsewhere.
         """
         target = self.url if url is None else url
+        own = self._headers.copy()
+        own.update(headers or {})  # whatever the case in which they are written
         if target.origin() != self.url.origin():
             raise SinkError("the address is not on the configured host", retriable=False)
         try:
-            return await self._ask(method, target, body, {**self._headers, **(headers or {})})
+            return await self._ask(method, target, body, own)
         except TimeoutError:
             raise SinkError(f"no answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -294,6 +302,17 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
         except (ValueError, OverflowError):
             return None
     return min(max(seconds, 0.0), LONGEST_WAIT_S) if math.isfinite(seconds) else None
+
+
+def _as_written(secrets: Iterable[str]) -> list[str]:
+    """Secrets as an answer may quote them, the longest first; what is very short is no secret, and in every text."""
+    written = {
+        form
+        for secret in secrets
+        if len(secret) >= _SHORTEST_SECRET
+        for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
+    }
+    return sorted(written, key=len, reverse=True)
 
 
 def _sendable(name: str, value: str) -> bool:

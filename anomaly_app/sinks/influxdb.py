@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from anomaly_app.sinks.line_protocol import Lines, parse_picked
 
 MOST_BYTES = 4_000_000
 """Of a request."""
+BREATH = 250
+"""Alerts written as lines at one go."""
 NO_TIME = "its time is none that InfluxDB has"
 
 _DROPPED = re.compile(r"dropped=(\d+)")
@@ -61,7 +64,9 @@ class Influxdb:
         """Write them in few requests. Where some are refused, the others are written."""
         refused: list[tuple[Incoming, str]] = []
         points = []
-        for alert in alerts:
+        for number, alert in enumerate(alerts, 1):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)  # a large batch holds up nothing else
             line = self._lines.line(alert.alert, alert.tenant)
             if line is None:
                 refused.append((alert, NO_TIME))

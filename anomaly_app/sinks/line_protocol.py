@@ -169,6 +169,7 @@ def _text(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+_PLAIN = re.compile(r"[\w.:/@+-]*", re.ASCII).fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -179,6 +180,8 @@ def _escaped(text: str, special: str) -> str:
         >>> print(_escaped("a b,c=d\\,\n\\", ",= "))
         a\ b\,c\=d/\,\ /
     """
+    if _PLAIN(text):
+        return text
     text = _CONTROL.sub(" ", text).encode("utf-8", "replace").decode()
     text = re.sub(r"\\+(?=[,= ]|$)", lambda found: "/" * len(found[0]), text)
     return re.sub(f"([{special}])", r"\\\1", text)

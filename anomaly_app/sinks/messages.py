@@ -2,84 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import msgspec
 
-from anomaly_app.alerts import Alert, Severity
-from anomaly_app.alerts.silent_source import SILENCE, SILENCE_OVER
-from anomaly_app.alerts.values import iso_time, plain
-from anomaly_app.delivery.notification import Notification, Told
+from anomaly_app.alerts import Severity
+from anomaly_app.alerts.values import iso_time
+from anomaly_app.delivery.notification import Notification
 from anomaly_app.settings.delivery import Sending
 from anomaly_app.sinks.advice import actions
 from anomaly_app.sinks.base import Count
-from anomaly_app.sinks.deviation import Deviation, deviation_of, number
 from anomaly_app.sinks.templates import Template, TemplateFailed
+from anomaly_app.sinks.wording import (
+    LONGEST_TITLE,
+    Item,
+    Table,
+    cell,
+    facts_text,
+    item_of,
+    kind_of,
+    one_line,
+    rows_of,
+    subject,
+    summary,
+)
 
 LEVELS: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 MOST_ITEMS = 10
 """Alerts that a text tells one by one."""
-MOST_ROWS = 10
-MOST_COLUMNS = 6
-LONGEST_CELL = 30
-LONGEST_TITLE = 150
-LONGEST_EXPLANATION = 1_000
 TEMPLATE_FAILED = "template_failed"
 
 Acknowledge: TypeAlias = Callable[[str, str, int], str]
 """(id of an alert, receiver, when the notification was decided in ms) to a signed address; "" for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A few rows as text.
-
-    Args:
-        columns: names.
-        rows: as many texts each.
-        left_out: rows that are not shown.
-    """
-
-    columns: list[str]
-    rows: list[list[str]]
-    left_out: int = 0
-
-    def lines(self) -> list[str]:
-        """Aligned with spaces."""
-        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in (self.columns, *self.rows)
-        ]
-        return [*lines, f"and {self.left_out:,} more"] if self.left_out else lines
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One alert of a message.
-
-    Args:
-        told: the alert.
-        who: its key in words.
-        deviation: how far from normal.
-        since: when it began, and how many have come.
-    """
-
-    told: Told
-    who: str
-    deviation: Deviation | None
-    since: str
-
-    @property
-    def how_far(self) -> str:
-        """A sentence without its full stop; "" if nothing is known."""
-        if self.deviation is not None:
-            return self.deviation.words()
-        score = self.told.alert.score
-        return "" if score is None else f"score {number(score)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +70,11 @@ class Message:
     link: str
     acknowledge: str
 
+    @property
+    def one(self) -> bool:
+        """It tells a single alert."""
+        return len(self.items) == 1 and not self.left_out
+
 
 class Messages:
     """Puts notifications into words.
@@ -144,7 +105,7 @@ class Messages:
         """The notification in words: by the templates, or where these fail as if there were none."""
         first = notification.alerts[0]
         severity = max((told.alert.severity for told in notification.alerts), key=LEVELS.index)
-        items = [_item(told) for told in notification.alerts[:MOST_ITEMS]]
+        items = [item_of(told) for told in notification.alerts[:MOST_ITEMS]]
         one = len(notification.alerts) == 1 and not notification.more
         link = self._acknowledge and self._acknowledge(first.alert.id, notification.receiver, notification.created_ms)
         resolved = notification.status == "resolved"
@@ -158,7 +119,7 @@ class Messages:
             items=items,
             left_out=len(notification.alerts) - len(items) + notification.more,
             table=rows_of(first.alert) if one else _table_of(items, len(notification.alerts) + notification.more),
-            actions=[] if resolved else actions(first.alert, items[0].who),
+            actions=[] if resolved else actions(first.alert, _who(items), one),
             link=self._link,
             acknowledge="" if resolved else link or "",
         )
@@ -191,7 +152,7 @@ def title_of(notification: Notification, severity: Severity) -> str:
     if notification.reason == "digest":
         total = len(told) + notification.more
         return one_line(f"[{level}] {notification.held_back:,} messages held back: {total:,} alerts", LONGEST_TITLE)
-    kinds = {topic_of(entry.alert) for entry in told}
+    kinds = {kind_of(entry.alert) for entry in told}
     total = sum(entry.count for entry in told) + notification.more
     what = (kinds.pop() if len(kinds) == 1 else "Anomaly Alert") + ("s" if total > 1 else "")
     text = f"[{level}] {'Escalated: ' if notification.reason == 'escalation' else ''}"
@@ -205,57 +166,6 @@ def title_of(notification: Notification, severity: Severity) -> str:
     return one_line(text, LONGEST_TITLE)
 
 
-def topic_of(alert: Alert) -> str:
-    """What kind of alert it is, by the name of its job: ``Transaction Anomaly Alert`` for ``unusual_transactions``."""
-    if alert.type in (SILENCE, SILENCE_OVER):
-        return "Silent Source Alert" if alert.type == SILENCE else "Silence Over"
-    words = [word for word in _words(alert.job) if word not in ("unusual", "anomaly", "anomalies", "alert", "alerts")]
-    if not words:
-        return "Anomaly Alert"
-    words[-1] = _singular(words[-1])
-    return " ".join([*(word.capitalize() for word in words), "Anomaly Alert"])
-
-
-def subject(key: Mapping[str, Any]) -> str:
-    """A key in words.
-
-    Example:
-        >>> subject({"userId": "user001"}), subject({"store_id": 7, "sku": "a"}), subject({})
-        ('User user001', 'Store 7, Sku a', '')
-    """
-    parts = []
-    for name, value in key.items():
-        words = _words(name)
-        if len(words) > 1 and words[-1] == "id":
-            words.pop()
-        parts.append(f"{' '.join(words).capitalize() or name} {_cell(value)}")
-    return ", ".join(parts)
-
-
-def rows_of(alert: Alert) -> Table | None:
-    """The rows that a finding used, the last ones; None if there are none."""
-    if not alert.rows:
-        return None
-    names = list(dict.fromkeys(name for row in alert.rows for name in row.values))
-    names = [name for name in names if name not in alert.key][:MOST_COLUMNS]
-    shown = alert.rows[-MOST_ROWS:]
-    rows = [[row.event_time[:19].replace("T", " "), *(_cell(row.values.get(name)) for name in names)] for row in shown]
-    return Table(["time (UTC)", *names], rows, alert.rows_total - len(shown))
-
-
-def one_line(text: str, most: int) -> str:
-    """Text of others on one line, without control characters, cut."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _item(told: Told) -> Item:
-    since = f"{iso_time(told.starts_ms, ' ', '')[:19]} UTC"
-    if told.count > 1:
-        since += f" ({told.count:,} alerts)"
-    return Item(told, subject(told.alert.key), deviation_of(told.alert.payload), since)
-
-
 def _lead(notification: Notification) -> str:
     if notification.note:
         return notification.note
@@ -266,11 +176,15 @@ def _lead(notification: Notification) -> str:
     return "It still lasts." if notification.reason == "repeat" else ""
 
 
+def _who(items: Sequence[Item]) -> str:
+    return items[0].who if len({item.who for item in items}) == 1 else "them"
+
+
 def _table_of(items: Sequence[Item], total: int) -> Table:
     rows = [
         [
             "resolved" if item.told.status == "resolved" else item.told.alert.severity,
-            _cell(item.who or item.told.alert.job),
+            cell(item.who or item.told.alert.job),
             item.deviation.short() if item.deviation else "",
             item.since.removesuffix(" UTC").partition(" UTC")[0],
             f"{item.told.count:,}",
@@ -282,17 +196,11 @@ def _table_of(items: Sequence[Item], total: int) -> Table:
 
 def _text_of(message: Message) -> str:
     lines = [message.lead, ""] if message.lead else []
-    if len(message.items) == 1 and not message.left_out:
-        lines += facts_text(message.items[0])
+    table = message.table.lines() if message.table is not None else []
+    if message.one:
+        lines += facts_text(message.items[0]) + ([""] if table else []) + table
     else:
-        for item in message.items:
-            level = "RESOLVED" if item.told.status == "resolved" else item.told.alert.severity.upper()
-            lines.append(f"{level} {explanation(item.told.alert)}")
-            lines.append("  " + "; ".join(f"{name.lower()}: {value}" for name, value in facts(item) if name in _SHORT))
-        if message.left_out:
-            lines.append(f"and {message.left_out:,} more")
-    if message.table is not None:
-        lines += ["", *message.table.lines()]
+        lines += [*table, "", *(f"- {summary(item.told.alert)}" for item in message.items)]
     if message.actions:
         lines += ["", "What to do:", *(f"- {action}" for action in message.actions)]
     if message.link:
@@ -300,33 +208,6 @@ def _text_of(message: Message) -> str:
     if message.acknowledge:
         lines += [f"Acknowledge: {message.acknowledge}"]
     return "\n".join(lines)
-
-
-_SHORT = ("Deviation", "Since")
-
-
-def explanation(alert: Alert) -> str:
-    """What happened, in one line."""
-    return one_line(alert.explanation, LONGEST_EXPLANATION)
-
-
-def facts(item: Item) -> list[tuple[str, str]]:
-    """Names and texts: who, how far from normal, since when, by which rule, and the id."""
-    alert = item.told.alert
-    rule = alert.job if alert.query in ("", alert.job) else f"{alert.job}, {alert.query}"
-    return [
-        ("Who", item.who),
-        ("Severity", alert.severity),
-        ("Deviation", one_line(item.how_far, LONGEST_EXPLANATION)),
-        ("Since", item.since),
-        ("Rule", one_line(rule, LONGEST_TITLE)),
-        ("Alert", alert.id),
-    ]
-
-
-def facts_text(item: Item) -> list[str]:
-    """The alert as lines of text."""
-    return [explanation(item.told.alert), "", *(f"{name + ':':<11}{value}" for name, value in facts(item) if value)]
 
 
 def _values(notification: Notification, message: Message) -> dict[str, Any]:
@@ -344,7 +225,7 @@ def _values(notification: Notification, message: Message) -> dict[str, Any]:
             "percent": item.deviation and item.deviation.percent,
         }
         for told in notification.alerts
-        for item in [_item(told)]
+        for item in [item_of(told)]
     ]
     return {
         "title": message.title,
@@ -363,18 +244,3 @@ def _values(notification: Notification, message: Message) -> dict[str, Any]:
         "link": message.link,
         "acknowledge": message.acknowledge,
     }
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else number(value) if isinstance(value, float) else plain(str(value))
-    return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
-
-
-def _words(name: str) -> list[str]:
-    return [word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])|[^\W_a-zA-Z]+", name)]
-
-
-def _singular(word: str) -> str:
-    if word.endswith("ies"):
-        return word[:-3] + "y"
-    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word

@@ -12,7 +12,8 @@ from anomaly_app.delivery.notification import Notification
 from anomaly_app.errors import OptionError
 from anomaly_app.settings.delivery import PagerDutySink
 from anomaly_app.sinks.http import Client
-from anomaly_app.sinks.messages import Message, Messages, explanation, facts, one_line
+from anomaly_app.sinks.messages import Message, Messages
+from anomaly_app.sinks.wording import explanation, facts, one_line, summary
 
 LONGEST_SUMMARY = 1_024
 LONGEST_KEY = 255
@@ -55,14 +56,15 @@ def event_of(notification: Notification, message: Message) -> dict[str, Any]:
     if notification.status == "resolved":
         return {"event_action": "resolve", **key}
     first = notification.alerts[0].alert
-    if len(message.items) == 1 and not message.left_out:
+    if message.one:
         details: dict[str, Any] = {name.lower(): value for name, value in facts(message.items[0]) if value}
+        details["explanation"] = explanation(first)
     else:
         details = {
             "alerts": [{name.lower(): value for name, value in facts(item) if value} for item in message.items],
             "left out": message.left_out,
         }
-    text = message.text if message.templated else explanation(first)
+    text = message.text if message.templated else summary(first)
     links = [(message.link, "Where to look"), (message.acknowledge, "Acknowledge")]
     return {
         "event_action": "trigger",
@@ -78,7 +80,11 @@ def event_of(notification: Notification, message: Message) -> dict[str, Any]:
             "component": first.job,
             "group": ", ".join(f"{name}={value}" for name, value in notification.group_labels.items()),
             "class": first.type,
-            "custom_details": {**details, "what to do": message.actions},
+            "custom_details": {
+                **({"note": message.lead} if message.lead else {}),
+                **details,
+                "what to do": message.actions,
+            },
         },
     }
 

@@ -69,6 +69,17 @@ def _influxdb(settings: Any, key: str, around: _Surroundings) -> StreamSink:
     return Influxdb(settings)
 
 
+_TELLING = ("title", "text", "max_per_minute")
+"""Settings that mean something where notifications are told."""
+_MEANINGLESS = {"influxdb": (*_TELLING, "send_resolved"), "alertmanager": _TELLING}
+
+
+def _check_meaning(kind: str, settings: Any) -> None:
+    for name in _MEANINGLESS.get(kind, ()):
+        if name in settings.model_fields_set:
+            raise OptionError(name, f"means nothing to {kind}, which gets every alert singly")
+
+
 _KINDS: dict[str, Callable[[Any, str, _Surroundings], Sink | StreamSink]] = {
     "webhook": _webhook,
     "slack": _slack,
@@ -108,6 +119,7 @@ def create_sinks(
         for number, settings in enumerate(getattr(receiver, kind)):
             key = f"{receiver.name}/{kind}/{number}"
             try:
+                _check_meaning(kind, settings)
                 sinks.append((key, create(settings, key, around)))
             except OptionError as error:
                 path = f"delivery.receivers[{place}].{kind}[{number}].{error.option}"

@@ -222,6 +222,7 @@ class StreamSender(_Attempts):
     ) -> None:
         super().__init__(name, None, clock, observe, chance)
         self._sink, self._give_up_after_ms = sink, give_up_after_ms
+        self._turn = asyncio.Lock()
         self.batch_size, self.batch_wait_ms = sink.batch_size, sink.batch_wait_ms
 
     async def write(self, alerts: Sequence[Incoming]) -> Sequence[tuple[Incoming, str]]:
@@ -238,7 +239,8 @@ class StreamSender(_Attempts):
 
         async def write() -> None:
             nonlocal refused
-            refused = await self._sink.write(alerts, self._clock.now_ms())
+            async with self._turn:
+                refused = await self._sink.write(alerts, self._clock.now_ms())
 
         while True:
             problem = await self._attempt(write)
@@ -257,8 +259,13 @@ class StreamSender(_Attempts):
 
     async def tick(self) -> None:
         """What is due without an alert; nothing while the sink is away."""
+
+        async def tick() -> None:
+            async with self._turn:
+                await self._sink.tick(self._clock.now_ms())
+
         if self._breaker.state == "closed":
-            await self._attempt(lambda: self._sink.tick(self._clock.now_ms()))
+            await self._attempt(tick)
 
     async def close(self) -> None:
         """Give back connections."""

@@ -10,7 +10,8 @@ import msgspec
 from anomaly_app.delivery.notification import Notification
 from anomaly_app.settings.delivery import SlackSink
 from anomaly_app.sinks.http import Client
-from anomaly_app.sinks.messages import Item, Message, Messages, explanation, facts, one_line
+from anomaly_app.sinks.messages import Message, Messages
+from anomaly_app.sinks.wording import Item, Table, explanation, facts, one_line, own_words, summary
 
 LONGEST_HEADER = 150
 LONGEST_SECTION = 2_900
@@ -57,13 +58,7 @@ def blocks_of(message: Message) -> dict[str, Any]:
             "text": {"type": "plain_text", "text": one_line(message.title, LONGEST_HEADER), "emoji": False},
         }
     ]
-    if message.templated:
-        blocks.append(_section(escape(message.text)))
-    else:
-        blocks += _usual(message)
-    links = [_link(message.link, "Where to look"), _link(message.acknowledge, "Acknowledge")]
-    if any(links):
-        blocks.append(_section("  |  ".join(link for link in links if link)))
+    blocks += [_section(escape(message.text))] if message.templated else _usual(message)
     # The text stands in notifications of the phone, and where blocks cannot be shown.
     return {"text": escape(message.title), "blocks": blocks}
 
@@ -80,22 +75,31 @@ def escape(text: str) -> str:
 
 def _usual(message: Message) -> list[dict[str, Any]]:
     blocks = [_section(escape(message.lead))] if message.lead else []
-    one = len(message.items) == 1 and not message.left_out
-    blocks += [_section(escape(explanation(item.told.alert))) for item in message.items[:MOST_IN_FULL]]
-    if one:
-        blocks.append(_fields(message.items[0]))
-    if message.table is not None:
-        lines = message.table.lines()
-        while len(lines) > 2 and len("\n".join(escape(line) for line in lines)) > LONGEST_SECTION - 10:
-            lines = [*lines[:-2], "…"]
-        # A back-quote of others would end the block.
-        blocks.append(_section("```" + escape("\n".join(lines)).replace("`", "'") + "```"))
+    told = [_section(escape(summary(item.told.alert))) for item in message.items[:MOST_IN_FULL]]
+    table = [] if message.table is None else [_section(_drawn(message.table))]
+    if message.one:
+        if own_words(message.items[0].told.alert):
+            told.append(_section(escape(explanation(message.items[0].told.alert))))
+        blocks += [*told, _fields(message.items[0]), *table]
+    else:
+        blocks += [*table, *told]
     if message.actions:
         blocks.append(_section("*What to do*\n" + "\n".join(f"• {escape(action)}" for action in message.actions)))
-    if one:
+    links = [_link(message.link, "Where to look"), _link(message.acknowledge, "Acknowledge")]
+    if any(links):
+        blocks.append(_section("  |  ".join(link for link in links if link)))
+    if message.one:
         id_ = {"type": "plain_text", "text": f"alert {message.items[0].told.alert.id}", "emoji": False}
         blocks.append({"type": "context", "elements": [id_]})
     return blocks
+
+
+def _drawn(table: Table) -> str:
+    lines = table.lines()
+    while len(lines) > 2 and len("\n".join(escape(line) for line in lines)) > LONGEST_SECTION - 10:
+        lines = [*lines[:-2], "…"]
+    # A back-quote of others would end the block.
+    return "```" + escape("\n".join(lines)).replace("`", "'") + "```"
 
 
 def _fields(item: Item) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import msgspec
 from anomaly_app.alerts.values import iso_time
 from anomaly_app.delivery.notification import Notification, Told
 from anomaly_app.settings.delivery import WebhookSink
+from anomaly_app.sinks.annotations import annotations_of
 from anomaly_app.sinks.http import Client
 from anomaly_app.sinks.messages import Message, Messages
 
@@ -92,7 +93,7 @@ def _told(told: Told, link: str) -> dict[str, Any]:
     return {
         "status": told.status,
         "labels": {"alertname": alert.job, **told.labels},
-        "annotations": {"summary": alert.explanation, "id": alert.id},
+        "annotations": annotations_of(alert),
         "startsAt": iso_time(told.starts_ms),
         "endsAt": iso_time(told.ends_ms) if told.status == "resolved" else "0001-01-01T00:00:00Z",
         "generatorURL": link,

@@ -171,7 +171,7 @@ def test_every_query_of_prometheus_gives_data(prometheus: Prometheus, query: Que
 
 @pytest.mark.parametrize("name", ["operations", "transactions"])
 def test_the_variables_of_prometheus_give_values(prometheus: Prometheus, name: str) -> None:
-    known = {"job": ["unusual_sales"], "receiver": ["archive", "oncall"]}
+    known = {"job": ["unusual_sales"], "receiver": ["oncall", "systems"]}
     for variable, text in variables(load(GRAFANA / f"dashboards/{name}.json")).items():
         metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", text).groups()  # type: ignore[union-attr] # else it fails
         assert prometheus.ask(f"/api/v1/label/{label}/values", **{"match[]": metric})["data"] == known[variable]

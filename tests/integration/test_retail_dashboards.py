@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -24,6 +25,8 @@ from anomaly_app.settings import load_settings
 from anomaly_app.sinks.influxdb import Influxdb
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.influxdb import InfluxDB
+from anomaly_app.testing.kafka import ApacheKafka
+from anomaly_app.testing.maven import missing_tools
 from anomaly_app.testing.worker import WorkerProcess, read
 
 __all__ = ["influxdb"]
@@ -58,15 +61,30 @@ def alerts_of_worker(servers: str, folder: Path) -> list[Any]:
     return asyncio.run(read(servers, "anomaly.alerts"))
 
 
-@pytest.mark.timeout(240)
-def test_the_three_totals_and_tables_show_what_the_job_files_found(influxdb: InfluxDB, tmp_path: Path) -> None:
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def servers(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A broker for this alone: the job files name their topics."""
+    topics = (*TOPICS, "anomaly-alerts", "anomaly.alerts")
+    if request.param == "embedded":
+        with EmbeddedBroker() as broker:
+            broker.touch(*topics)
+            yield broker.bootstrap_servers
+        return
+    if problem := missing_tools():
+        pytest.skip(problem)
+    with ApacheKafka() as kafka:
+        kafka.create_topics(dict.fromkeys(topics, 2))
+        yield kafka.bootstrap_servers
+
+
+@pytest.mark.timeout(300)
+def test_the_three_totals_and_tables_show_what_the_job_files_found(
+    influxdb: InfluxDB, servers: str, tmp_path: Path
+) -> None:
     influxdb.execute(f'DROP DATABASE "{DATABASE}"; CREATE DATABASE "{DATABASE}"')
     begin = time.time() - 7_200
-    with EmbeddedBroker() as broker:
-        for topic in (*TOPICS, "anomaly-alerts", "anomaly.alerts"):
-            broker.touch(topic)
-        generate(broker.bootstrap_servers, datetime.fromtimestamp(begin, UTC))
-        records = alerts_of_worker(broker.bootstrap_servers, tmp_path)
+    generate(servers, datetime.fromtimestamp(begin, UTC))
+    records = alerts_of_worker(servers, tmp_path)
     found = [json.loads(record.value) for record in records]
     kinds = Counter(alert["payload"]["type"] for alert in found)
     assert set(kinds) == set(TOTALS.values()) and min(kinds.values()) >= 2

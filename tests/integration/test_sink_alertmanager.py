@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 from eventually import until
-from notifications import an_alert, incoming
+from notifications import a_notification, an_alert, incoming
 
 from anomaly_app.errors import SinkError
-from anomaly_app.settings.delivery import AlertmanagerSink
+from anomaly_app.settings.delivery import AlertmanagerSink, WebhookSink
 from anomaly_app.sinks.alertmanager import Alertmanager
+from anomaly_app.sinks.messages import Messages
+from anomaly_app.sinks.webhook import Webhook
 from anomaly_app.testing import alertmanager as real
 from anomaly_app.testing.receivers import FailingReceiver, in_thread
 
@@ -50,8 +53,11 @@ class Running:
         self.sink = Alertmanager(settings, hold_ms=HOLD_MS, link="http://127.0.0.1:6067/")
 
     def told(self, user: str) -> list[str]:
-        bodies = [request.json() for request in self._hook["/hook"].requests]
-        return [body["status"] for body in bodies if body["groupLabels"] == {"userId": user}]
+        return [body["status"] for body in self.bodies if body["groupLabels"] == {"userId": user}]
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [request.json() for request in self._hook["/hook"].requests]
 
     def there(self, user: str) -> bool:
         return bool(self.server.alerts(f'userId="{user}"'))
@@ -150,3 +156,56 @@ async def test_the_silence_of_a_source_lasts_until_records_come_again() -> None:
         await am.sink.write(incoming(over), now_ms())
         await until(lambda: am.told("sales") == ["firing", "resolved"])
         assert await asyncio.to_thread(am.server.alerts) == []
+
+
+async def test_any_text_anywhere_is_taken() -> None:
+    chance = random.Random(20261127)
+    alphabet = "ab01 ,=\\\"'`#._-/:%{}[]<>\n\r\t\x00\x1b\x7fäß客\u2028🙂"
+
+    def text() -> str:
+        return "".join(chance.choices(alphabet, k=chance.randrange(8)))
+
+    alerts = [
+        an_alert(
+            number,
+            key={text(): text(), f"number{text()}": number},
+            payload={text(): text(), text(): 1.5},
+            explanation=text(),
+            job=text() or "j",
+            at_ms=now_ms(),
+        )
+        for number in range(300)
+    ]
+    async with running() as am:
+        assert await am.sink.write(incoming(*alerts, tenant=text()), now_ms()) == []
+        await until(lambda: len(am.server.alerts()) == 300)
+
+
+def shape(value: object) -> object:
+    """Names and kinds of values; of an array those of its first element."""
+    if isinstance(value, dict):
+        return {name: shape(part) for name, part in value.items()}
+    return [shape(value[0])] if isinstance(value, list) else type(value).__name__
+
+
+async def test_our_webhook_has_the_form_of_alertmanagers() -> None:
+    async with running() as am:
+        alert = named(0, "ann")
+        await am.sink.write(incoming(alert), now_ms())
+        await until(lambda: am.told("ann") == ["firing"])
+        real_body = am.bodies[0]
+    async with FailingReceiver() as receiver:
+        settings = WebhookSink.model_validate({"url": f"{receiver.url}/hook"})
+        sink = Webhook(settings, Messages(settings, link="http://127.0.0.1:6067/"), "d")
+        await sink.send(a_notification(alert))
+        await sink.close()
+        [request] = receiver["/hook"].requests
+    ours = request.json()
+    for body in (ours, real_body):
+        for labels in (body["groupLabels"], body["commonLabels"], body["commonAnnotations"]):
+            labels.clear()  # whatever there is
+        for entry in body["alerts"]:
+            entry["labels"].clear()
+            entry["annotations"].clear()
+    assert shape(ours) == shape(real_body)
+    assert ours["version"] == real_body["version"] and ours["alerts"][0]["endsAt"] == "0001-01-01T00:00:00Z"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -140,3 +141,28 @@ async def test_users_and_passwords() -> None:
             await one.write(incoming(an_alert()), T0)
         assert "wrong word" not in str(caught.value)
         await one.close()
+
+
+ALPHABET = "ab01 ,=\\\"'`#._-/:%{}[]<>\n\r\t\x00\x1b\x7f\x85äß客\u200b\u2028\u202e🙂"
+
+
+async def test_any_text_anywhere_is_taken_and_comes_back(influxdb: InfluxDB, database: str) -> None:
+    chance = random.Random(20261127)
+
+    def text() -> str:
+        return "".join(chance.choices(ALPHABET, k=chance.randrange(8)))
+
+    alerts = []
+    for number in range(500):
+        payload = {text(): chance.choice([text(), chance.random() < 0.5]) for _ in range(3)}
+        # Names of a type each, for a field has one.
+        payload = {f"{type(value).__name__}{name}": value for name, value in payload.items()} | {"text": text()}
+        key = {f"key{text()}": text(), text(): text()}
+        alerts.append(an_alert(number, key=key, payload=payload, explanation=text(), job=text() or "j", type=text()))
+    one = sink(influxdb, database)
+    assert await one.write(incoming(*alerts, tenant=text()), T0) == []
+    await one.close()
+    rows = {row["id"]: row for row in influxdb.query(database, 'SELECT "id", "text", "message" FROM anomaly_alerts')}
+    assert len(rows) == 500
+    assert [rows[alert.id]["text"] for alert in alerts] == [alert.payload["text"] for alert in alerts]
+    assert [rows[alert.id]["message"] for alert in alerts] == [alert.explanation for alert in alerts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ HIDING = {
     "rules": settings_of(route='mute_time_intervals = ["odd"]', rules=RULES),
     "rules, few": settings_of(
         head="max_alerts = 2", route='group_by = ["job"]', sink="max_per_minute = 3\nsend_resolved = true", rules=RULES
+    ),
+    "muted ends": settings_of(
+        route='mute_time_intervals = ["odd"]', sink="send_resolved = true\nmax_per_minute = 2", rules=RULES
     ),
     "active": settings_of(route='active_time_intervals = ["odd"]\ngroup_by = ["..."]', rules=RULES),
 }
@@ -184,6 +188,7 @@ def test_death_loses_nothing_and_repeats_no_id_with_other_words(shape: str, step
     run = Run(SHAPES[shape])
     run.do(steps)
     run.finish()
+    assert all(each.alerts for _, _, each in run.play.sent)
     by_id: dict[str, bytes] = {}
     for _, _, notification in run.play.sent:
         assert by_id.setdefault(notification.id, msgspec.json.encode(notification)) == msgspec.json.encode(notification)
@@ -326,9 +331,13 @@ def oracle(
 def test_groups_are_told_when_the_oracle_says(shape: str, arrivals: list[tuple[int, str, int]]) -> None:
     arrivals.sort(key=lambda each: each[0])
     play = Play(SHAPES[shape])
-    for number, (second, user, rank) in enumerate(arrivals):
+    alerts = [
+        incoming(number, user=user, severity=("low", "medium", "high", "critical")[rank])
+        for number, (_, user, rank) in enumerate(arrivals)
+    ]
+    for second, together in groupby(zip(arrivals, alerts, strict=True), lambda each: each[0][0]):
         play.until(START + second * SECOND)
-        play.take(incoming(number, user=user, severity=("low", "medium", "high", "critical")[rank]))
+        play.take(*(each for _, each in together))
     play.until(START + 400 * SECOND)
     found = [
         (

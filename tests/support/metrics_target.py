@@ -6,11 +6,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from fake_worker import FakeWorker, make_alert, make_graph, make_partition
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from notifications import an_alert, incoming
+from prometheus_client import CollectorRegistry, generate_latest
 
+from anomaly_app.alerts import Severity
+from anomaly_app.delivery.status import ArchiveStatus, WayStatus
+from anomaly_app.runtime.delivery_metrics import DeliveryMetrics
+from anomaly_app.sinks.sender import Result
+from anomaly_app.status import JobStatus
+from anomaly_app.web.delivery_metrics import create_registry as create_delivery_registry
 from anomaly_app.web.metrics import create_registry
+
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 
 
 @contextmanager
@@ -52,12 +62,27 @@ def serve(registry: CollectorRegistry, move: Callable[[int], None]) -> Iterator[
             thread.join()
 
 
+class MovingWorker(FakeWorker):
+    """A worker's status whose models are asked more and more."""
+
+    asked = 0
+
+    def jobs(self) -> list[JobStatus]:
+        jobs = super().jobs()
+        for model in jobs[0]["models"]:
+            for count in ("calls", "rows", "errors", "retries"):
+                model[count] *= self.asked  # type: ignore[literal-required] # these are
+            model["latencies"] = [number * self.asked for number in model["latencies"]]
+        return jobs
+
+
 @contextmanager
 def worker_target() -> Iterator[str]:
     """The worker's own metrics of a status that moves on."""
-    worker = FakeWorker()
+    worker = MovingWorker()
 
     def move(number: int) -> None:
+        worker.asked = number
         moved = {"rows": 100 * number, "late": number, "rejected": number, "dead_letters": number, "duplicates": number}
         seconds = {"lag": 7 * number, "watermark_ms": 1_700_000_000_000 + 1_000 * number, "buffered": 5}
         worker.assigned = [make_partition(0, **moved, **seconds)]
@@ -73,42 +98,78 @@ def worker_target() -> Iterator[str]:
         yield target
 
 
+class FakeDelivery:
+    """A delivery's status that moves on, of one that does all that it can."""
+
+    WAYS = ("oncall/slack/0", "oncall/email/0", "systems/influxdb/0")
+
+    def __init__(self) -> None:
+        self.metrics = DeliveryMetrics()
+        self.registry = self.metrics.registry
+        self.state = "active"
+        self._number = 0
+        self._observed = {way: self.metrics.observe(way) for way in self.WAYS}
+
+    def move(self, number: int) -> None:
+        self._number = number
+        results: tuple[Result, ...] = ("sent", "failed", "refused")
+        for way, observe in self._observed.items():
+            for result in results:
+                observe(result, 0.1 * (number % 5) + 0.001)
+            self.metrics.gave_up(way, 1)
+            self.metrics.held_back(way, 1)
+        for severity in SEVERITIES:
+            alert = an_alert(number, severity=severity, job="unusual_sales", payload={"amount": 7 * number})
+            self.metrics.alert(incoming(alert, tenant="eu")[0])
+
+    def ready(self) -> tuple[bool, str]:
+        return True, ""
+
+    healthy = ready
+
+    def lag(self) -> int | None:
+        return self._number
+
+    def group_count(self) -> int:
+        return 3
+
+    def fates(self) -> dict[str, int]:
+        return dict.fromkeys(("sent", "grouped", "silenced", "inhibited", "muted", "unrouted"), self._number)
+
+    def responses(self) -> dict[str, int]:
+        return {"started": self._number, "refused": self._number}
+
+    def ways(self) -> list[WayStatus]:
+        found = []
+        for way in self.WAYS:
+            receiver, kind, _ = way.split("/")
+            found.append(
+                WayStatus(
+                    name=way,
+                    receiver=receiver,
+                    kind=kind,
+                    up=kind != "email",
+                    breaker="closed",
+                    outstanding=self._number,
+                    sent=1,
+                    failed=1,
+                    problem="",
+                    sent_ms=None,
+                    streaming=kind == "influxdb",
+                )
+            )
+        return found
+
+    def archives(self) -> list[ArchiveStatus]:
+        number = self._number
+        return [ArchiveStatus(name="alerts", files=number, records=number, pending_bytes=1_000 * number, problem="")]
+
+
 @contextmanager
 def delivery_target() -> Iterator[str]:
-    """Metrics as docs/alerting.md names them, of a delivery that does all that it can."""
-    registry = CollectorRegistry()
-    told = Counter("anomaly_notifications", "-", ["receiver", "sink", "outcome"], registry=registry)
-    took = Histogram("anomaly_notification_duration_seconds", "-", ["receiver", "sink"], registry=registry)
-    alerts = Counter("anomaly_delivery_alerts", "-", ["fate"], registry=registry)
-    outbox = Gauge("anomaly_outbox", "-", ["receiver"], registry=registry)
-    up = Gauge("anomaly_receiver_up", "-", ["receiver", "sink"], registry=registry)
-    lag = Gauge("anomaly_delivery_lag_records", "-", registry=registry)
-    active = Gauge("anomaly_delivery_active", "-", registry=registry)
-    groups = Gauge("anomaly_delivery_groups", "-", registry=registry)
-    files = Counter("anomaly_archive_files", "-", registry=registry)
-    pending = Gauge("anomaly_archive_pending_bytes", "-", registry=registry)
-    count = Counter("anomaly_count", "-", ["severity", "tenant", "job"], registry=registry)
-    amount = Histogram("anomaly_amount", "-", ["severity"], buckets=(10, 100, 1_000, 10_000), registry=registry)
-
-    def move(number: int) -> None:
-        for receiver, sink in (("oncall", "slack"), ("oncall", "email"), ("archive", "influxdb")):
-            for outcome in ("sent", "failed", "gave_up", "held_back"):
-                told.labels(receiver, sink, outcome).inc()
-            took.labels(receiver, sink).observe(0.1 * (number % 5))
-            up.labels(receiver, sink).set(sink != "email")
-            outbox.labels(receiver).set(number)
-        for fate in ("sent", "grouped", "silenced", "inhibited", "muted", "unrouted"):
-            alerts.labels(fate).inc()
-        for severity in ("low", "medium", "high", "critical"):
-            count.labels(severity, "eu", "unusual_sales").inc()
-            amount.labels(severity).observe(number * 7)
-        lag.set(number)
-        groups.set(3)
-        active.set(1)
-        files.inc()
-        pending.set(1_000 * number)
-
-    with serve(registry, move) as target:
+    """The delivery's own metrics of a status that moves on."""
+    delivery: Any = FakeDelivery()
+    with serve(create_delivery_registry(delivery), delivery.move) as target:
         yield target
 
 

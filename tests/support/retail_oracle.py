@@ -142,8 +142,8 @@ def _bursts(events: Sequence[Mapping[str, Any]], rules: Rules) -> list[tuple[Any
         risk = min(1, 0.7 * highs / rules.refund_count + 0.3 * min(1, average / (2 * rules.refund_amount)))
         # A shift of the same millisecond has begun, also if its record comes behind.
         same = [(at, int(events[n]["value"]["shiftEnd"])) for at, n, _ in ready if at == time and _is_shift(n, key)]
-        known = [end for at, end in [*shifts[key], *same] if time - rules.shift_kept_ms <= at]
-        if known and (known[-1] if rules.shift_last_only else max(known)) < time:
+        known = [(at, end) for at, end in [*shifts[key], *same] if time - rules.shift_kept_ms <= at]
+        if known and (max(known)[1] if rules.shift_last_only else max(end for _, end in known)) < time:
             risk = min(1, risk + 0.2)
         message = f"refund_burst: {highs} refunds >= {rules.refund_amount:.2f} in {rules.refund_window_ms} ms"
         found.append(("REFUND_PATTERN", value["storeId"], value["cashierId"], message, risk, number))

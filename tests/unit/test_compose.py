@@ -129,6 +129,7 @@ def test_the_delivery_runs_with_settings_that_name_services_of_its_profiles(serv
     file = ROOT / mounts[deliver["environment"]["ANOMALY_CONFIG"]]
     settings = load_settings(config_file=file, environ=deliver["environment"]).settings
     assert deliver["command"] == "anomaly deliver"
+    assert main(["deliver", "--check", "--config", str(file)]) == 0
     assert f"127.0.0.1:{settings.delivery.port}:{settings.delivery.port}" in deliver["ports"]
     assert settings.delivery.bind == "0.0.0.0" and str(settings.worker.data_dir).startswith("/data/")
     assert [archive.path for archive in settings.delivery.archive] == ["/data/archive"] and "/data" in mounts

@@ -21,7 +21,7 @@ from anomaly_app.settings import SECRETS, load_settings
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES, CHART = DEPLOY / "kubernetes", DEPLOY / "helm/anomaly-app"
-VERSIONS = ("1.25", "1.30", "1.34")
+VERSIONS = ("1.25", "1.34")
 KUBE = ("--kube-version", "1.30.0")  # without a cluster helm does not know it
 OF_THE_OPERATOR = {"ServiceMonitor", "PrometheusRule"}
 Objects = Sequence[Mapping[str, Any]]
@@ -122,6 +122,7 @@ def check_settings(environ: Mapping[str, str], config: str, tmp_path: Path) -> N
     loaded = load_settings(config_file=file, environ=given)
     assert "0.0.0.0" in (loaded.settings.web.bind, loaded.settings.delivery.bind)
     assert str(loaded.settings.worker.data_dir).startswith("/data/")
+    assert main(["deliver", "--check", "--config", str(file)]) == 0
     set_directly = {f"ANOMALY_{key.upper().replace('.', '__')}" for key in SECRETS} & set(environ)
     assert set_directly == set()
 

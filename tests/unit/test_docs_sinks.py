@@ -62,7 +62,7 @@ def test_names_of_templates() -> None:
     [table] = re.findall(r"^\| name \| is \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     names = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     of_alert = re.findall(r"`(\w+)`", table.partition("record in `anomaly.alerts`")[2].partition("|")[0])
-    assert len(names) == 14 and len(of_alert) == 8
+    assert len(names) == 15 and len(of_alert) == 8
     for name in [*names, *(f"alert.{name}" for name in of_alert)]:
         counted: list[str] = []
         settings = WebhookSink.model_validate({"url": "http://x", "text": f"{{{{ {name} }}}}"})

@@ -81,12 +81,15 @@ CREATE VIEW refunds AS
 SELECT
     employee, storeId, transactionId, amount, ts,
     CASE WHEN amount >= ${retail.refund.amount} THEN 1 ELSE 0 END AS high,
-    shiftEnd < eventTime AS outside
+    CAST(RIGHT(shift, 19) AS BIGINT) < eventTime AS outside
 FROM (
     SELECT
         employee, storeId, transactionId, amount, eventTime, ts,
-        CASE WHEN ${retail.shift.last_only} THEN LAST_VALUE(shiftEnd) OVER known ELSE MAX(shiftEnd) OVER known END
-            AS shiftEnd
+        -- As digits the end of the shift that ends last, or of the one that began last.
+        MAX(CONCAT(
+            CASE WHEN ${retail.shift.last_only} THEN LPAD(CAST(eventTime AS STRING), 19, '0') ELSE '' END,
+            LPAD(CAST(shiftEnd AS STRING), 19, '0')
+        )) OVER known AS shift
     FROM duties
     WINDOW known AS (
         PARTITION BY employee, store ORDER BY ts
@@ -140,27 +143,31 @@ SELECT
 FROM refunds_by_cashier
 WHERE high = 1 AND highs = ${retail.refund.count};
 
-CREATE VIEW refund_alerts AS
-SELECT
-    storeId, cashierId AS employId,
-    CONCAT('refund_without_sale: transaction ', COALESCE(transactionId, 'null')) AS message,
-    CAST(1 AS DOUBLE) AS riskScore, ts, transactionId
-FROM unmatched_refunds
-UNION ALL
-SELECT
-    storeId, employee AS employId,
-    CONCAT(
-        'refund_burst: ', CAST(highs AS STRING),
-        ' refunds >= ', CAST(CAST(${retail.refund.amount} AS DECIMAL(20, 2)) AS STRING),
-        ' in ', CAST(TIMESTAMPDIFF(SECOND, ts, ts + ${retail.refund.window}) * 1000 AS STRING), ' ms'
-    ) AS message,
-    riskScore, ts, transactionId
-FROM refund_bursts;
-
 SET 'anomaly.alerts' = 'all';
 INSERT INTO anomaly_alerts
 SELECT
-    MD5(CONCAT_WS('|', 'REFUND_PATTERN', storeId, message, transactionId, CAST(ts AS STRING))) AS alertId,
+    MD5(CONCAT_WS('|', 'REFUND_PATTERN', storeId, employId, message, CAST(ts AS STRING))) AS alertId,
+    storeId, employId, 'REFUND_PATTERN' AS type, message, CAST(1 AS DOUBLE) AS riskScore,
+    DATE_FORMAT(ts, 'yyyy-MM-dd''T''HH:mm:ss.SSS''Z''') AS alertTime
+FROM (
+    SELECT
+        storeId, cashierId AS employId, ts,
+        CONCAT('refund_without_sale: transaction ', COALESCE(transactionId, 'null')) AS message
+    FROM unmatched_refunds
+);
+
+INSERT INTO anomaly_alerts
+SELECT
+    MD5(CONCAT_WS('|', 'REFUND_PATTERN', storeId, employId, message, transactionId, CAST(ts AS STRING))) AS alertId,
     storeId, employId, 'REFUND_PATTERN' AS type, message, riskScore,
     DATE_FORMAT(ts, 'yyyy-MM-dd''T''HH:mm:ss.SSS''Z''') AS alertTime
-FROM refund_alerts;
+FROM (
+    SELECT
+        storeId, employee AS employId, transactionId, ts, riskScore,
+        CONCAT(
+            'refund_burst: ', CAST(highs AS STRING),
+            ' refunds >= ', CAST(CAST(${retail.refund.amount} AS DECIMAL(20, 2)) AS STRING),
+            ' in ', CAST(TIMESTAMPDIFF(SECOND, ts, ts + ${retail.refund.window}) * 1000 AS STRING), ' ms'
+        ) AS message
+    FROM refund_bursts
+);

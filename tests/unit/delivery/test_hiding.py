@@ -218,3 +218,26 @@ def test_a_silent_source_is_told_once_and_when_it_is_back(tmp_path: Path) -> Non
         ("new", "silence"),
         ("new", "silence_over"),
     ]
+
+
+def test_ends_are_told_in_a_silence_and_after_mute_hours(tmp_path: Path) -> None:
+    night = NIGHT.replace("07:00", "08:03").replace("09:00", "08:30")
+    muted = 'mute_time_intervals = ["night"]\n'
+    for route, at in (("", 330), (muted, 1800)):
+        play = Play(load(HEAD + route + receiver("ops", "send_resolved = true") + night, tmp_path))
+        play.take(incoming(0, user="ann"))
+        play.until(START + MINUTE)
+        play.dispatcher.put_silence(silence(60, start=play.now))
+        play.until(START + HOUR)
+        assert [row[:3] for row in play.told()] == [(30, "ops", "new"), (at, "ops", "resolved")]
+
+
+def test_what_came_in_a_silence_after_it_was_told_has_its_end_told(tmp_path: Path) -> None:
+    play = Play(load(HEAD + receiver("ops", "send_resolved = true"), tmp_path))
+    play.take(incoming(0, user="ann"))
+    play.until(START + MINUTE)
+    play.dispatcher.put_silence(silence(60, start=play.now))
+    play.take(incoming(1, user="ann"))
+    play.until(START + 2 * HOUR)
+    assert [row[:3] for row in play.told()] == [(30, "ops", "new"), (360, "ops", "resolved")]
+    assert play.dispatcher.fates == {"sent": 1, "silenced": 1}

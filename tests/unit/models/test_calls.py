@@ -187,6 +187,29 @@ def test_a_fault_of_ours_ends_the_row_and_not_the_wait(monkeypatch: pytest.Monke
             session.execute(ASK.format(""))
 
 
+def test_what_is_asked_when_the_last_call_has_just_ended_is_asked_too() -> None:
+    with ModelThread() as server:
+        model = model_of(asking(server.url, []))
+
+        async def main() -> None:
+            import asyncio
+
+            from anomaly_app.graph.asked import Failure, Question
+            from anomaly_app.models.options import CallOptions
+
+            done = asyncio.Event()
+            callers = Callers(Failure, lambda question: done.set())
+            for number in range(200):
+                question = Question(model, CallOptions(parallelism=1), [(0, number)], [(number, 1.0, "x")])
+                callers.ask(question)
+                await asyncio.wait_for(done.wait(), 10)
+                done.clear()
+                assert not question.left
+            await callers.close()
+
+        LOOP.run(main())
+
+
 def test_callers_are_closed_while_calls_are_under_way() -> None:
     with ModelThread(hang=1.0) as server:
         model = model_of(asking(server.url, []))

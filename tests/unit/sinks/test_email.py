@@ -47,7 +47,7 @@ async def test_the_tutorials_mail() -> None:
     assert mail["X-Anomaly-Severity"] == "critical" and mail["Auto-Submitted"] == "auto-generated"
     text, html = parts(box)
     assert "max_amount 12,345.67 is 4,639 % above avg_amount 260.50" in text
-    assert "What to do:\n- Look at it now" in text and "freeze it" in text
+    assert "What to do:\n- Look at it now" in text and "freeze User user001" in text
     assert "4,639 % above avg_amount" in html and "<li>Look at it now" in html
     assert '<a href="http://page/?a=1&amp;b=2">Where to look</a>' in html
     assert '<a href="http://page/ack/1?by=ops&amp;sig=0">Acknowledge</a>' in html

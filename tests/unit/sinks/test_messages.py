@@ -7,8 +7,9 @@ from notifications import T0, a_notification, an_alert, told
 from anomaly_app.alerts import AlertSource
 from anomaly_app.settings.delivery import WebhookSink
 from anomaly_app.sinks.deviation import deviation_of
-from anomaly_app.sinks.messages import MOST_ITEMS, Message, Messages, subject, topic_of
+from anomaly_app.sinks.messages import MOST_ITEMS, Message, Messages
 from anomaly_app.sinks.templates import Template, TemplateFailed
+from anomaly_app.sinks.wording import kind_of, subject
 
 
 def message(
@@ -30,6 +31,8 @@ def test_a_tired_person_reads_what_who_how_far_since_when_and_where_to_look() ->
     assert (
         message().text
         == f"""\
+ANOMALY DETECTED: User user001 has transaction of 12345.67
+
 userId user001 at 2025-11-27 19:00:00.000: max_amount 12345.67.
 
 Who:       User user001
@@ -43,7 +46,7 @@ time (UTC)           amount     merchantId
 2025-11-27 19:00:00  12,345.67  merchant_7
 
 What to do:
-- Look at it within the hour: the rows below are what the rule saw.
+- Look at it within the hour: the rows above are what the rule saw.
 - Ask who answers for User user001 whether this was meant; watch what comes next.
 - Acknowledge the alert, so that others know that you have it.
 
@@ -117,7 +120,7 @@ def test_a_title_is_never_long() -> None:
     ],
 )
 def test_the_kind_of_alert_is_named_by_its_job(job: str, expected: str) -> None:
-    assert topic_of(an_alert(job=job)) == expected
+    assert kind_of(an_alert(job=job)) == expected
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_templates_say_it_in_other_words() -> None:
         text="{% for alert in alerts %}{{ alert.who }} {{ alert.count }}{% endfor %} {{ text[:6] }} {{ link }}",
     )
     assert made.title == "HIGH: user001 4639 %" and made.templated
-    assert made.text == "User user001 2 userId http://page/"
+    assert made.text == "User user001 2 ANOMAL http://page/"
 
 
 @pytest.mark.parametrize(
@@ -229,3 +232,54 @@ def test_a_response_says_what_was_done_and_what_follows() -> None:
     message = Messages(WebhookSink()).message(a_notification(reason="escalation", note=note))
     assert message.title == "[HIGH] Escalated: Transaction Anomaly Alert - User user001"
     assert message.text.startswith(f"{note}\n\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"type": "anomaly", "score": 817.92}, "818 times as far from the forecast as the bound"),
+        ({"type": "anomaly", "score": 817.92, "payload": {"Risk_Score": 817.92}}, "score 817.92"),
+        ({"type": "anomaly", "score": 0.93}, "score 0.93"),
+        ({"type": "pattern", "score": 5.0}, "score 5.00"),
+        ({"score": None}, ""),
+    ],
+)
+def test_a_score_is_told_by_what_it_means(changes: dict[str, object], said: str) -> None:
+    made = message(an_alert(**{"payload": {}, **changes}))  # type: ignore[arg-type]
+    assert made.items[0].how_far == said and ("Deviation:" in made.text) is bool(said)
+
+
+def test_rows_do_not_tell_their_time_twice_nor_the_key() -> None:
+    row = an_alert().rows[0]
+    values = {
+        "userId": "user001",
+        "ts": "2025-11-27T19:00:00.000",
+        "utc": "2025-11-27T19:00:00.000Z",
+        "due": "2025-12-01",
+    }
+    alert = an_alert(rows=[msgspec.structs.replace(row, values=values)])
+    table = message(alert).table
+    assert table is not None and table.columns == ["time (UTC)", "due"]
+
+
+def test_without_rows_none_are_promised() -> None:
+    made = message(an_alert(rows=[], severity="critical"))
+    assert made.actions[0] == "Look at it now." and "above are" not in made.text
+
+
+def test_the_note_of_a_response_stands_first() -> None:
+    made = message(reason="escalation", note="Nobody has answered for 15 minutes.")
+    assert made.title == "[HIGH] Escalated: Transaction Anomaly Alert - User user001"
+    assert made.text.startswith("Nobody has answered for 15 minutes.\n")
+
+
+def test_several_are_told_by_a_table_and_a_line_each() -> None:
+    alerts = [an_alert(n, key={"userId": f"user00{n}"}, explanation=f"number {n}", payload={}) for n in range(2)]
+    made = message(*alerts)
+    assert made.text.startswith(
+        "severity  who           deviation  since (UTC)          alerts\n"
+        "high      User user000             2025-11-27 19:00:00  1\n"
+        "high      User user001             2025-11-27 19:00:00  1\n"
+        "\n- number 0\n- number 1\n\nWhat to do:\n- Look at it within the hour.\n- Ask who answers for them whether"
+    )
+    assert "Ask who answers for User user000 whether" in message(alerts[0], alerts[0]).text

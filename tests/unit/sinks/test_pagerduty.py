@@ -29,7 +29,7 @@ async def test_a_group_is_triggered_and_resolved_under_one_key() -> None:
     assert resolve == {"routing_key": KEY, "event_action": "resolve", "dedup_key": trigger["dedup_key"]}
     payload = trigger["payload"]
     assert payload["severity"] == "critical" and payload["source"] == "transactions"
-    assert payload["summary"].startswith("[CRITICAL] Transaction Anomaly Alert - User user001: userId user001 at")
+    assert payload["summary"].startswith("[CRITICAL] Transaction Anomaly Alert - User user001: ANOMALY DETECTED: User")
     assert payload["custom_details"]["deviation"].startswith("max_amount 12,345.67 is 4,639 % above")
     assert trigger["links"] == [{"href": "http://page/", "text": "Where to look"}]
 

@@ -41,6 +41,11 @@ def test_a_receiver_has_all_of_its_sinks(tmp_path: Path) -> None:
         ('url = "http://h/"\nheaders = { "X Y" = "a" }', "headers", "'X Y' has characters"),
         ('url = "http://h/"\nheaders = { X = "hidden\\r\\nY: b" }', "headers", "'X' has characters"),
         ('url = "http://h/"\ntoken = "hidden\\n"', "headers", "'Authorization' has characters"),
+        (
+            'url = "http://h/"\nheaders = { Content-Length = "3" }',
+            "headers",
+            "Content-Length is made with each request",
+        ),
         ('url = "http://h/"\ntitle = "{{ alert"', "title", "line 1 of the template: "),
         ('url = "http://h/"\ntext = """a\n{% if %}"""', "text", "line 2 of the template: "),
     ],
@@ -74,3 +79,18 @@ async def test_what_happens_beside_is_counted_by_sink(tmp_path: Path) -> None:
         await sink.send(a_notification())  # type: ignore[union-attr]
     await sink.close()
     assert counted == [("ops/webhook/0", "template_failed")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "option"),
+    [
+        ("influxdb", 'title = "x"', "title"),
+        ("influxdb", "send_resolved = true", "send_resolved"),
+        ("alertmanager", "max_per_minute = 3", "max_per_minute"),
+        ("alertmanager", 'text = "x"', "text"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(tmp_path: Path, kind: str, text: str, option: str) -> None:
+    with pytest.raises(SettingsError, match=f"means nothing to {kind}, which gets every alert singly") as caught:
+        create(tmp_path, f"[[delivery.receivers.{kind}]]\n{text}\n")
+    assert caught.value.key == f"delivery.receivers[1].{kind}[0].{option}"

@@ -233,6 +233,15 @@ async def test_a_sink_that_has_been_away_for_long_gets_one_attempt_a_batch() -> 
     assert refused == [(alerts[0], "given up after 1 minute: it is away")]
 
 
+async def test_a_sink_is_asked_for_one_thing_at_a_time() -> None:
+    time = FakeClock()
+    sink = Scripted(time, lambda now, what: None)
+    one = StreamSender("ops/alertmanager/0", sink, give_up_after_ms=DAY_MS, clock=time.clock)
+    alerts = incoming(an_alert())
+    await time.run(one.write(alerts), one.tick(), one.write(alerts), one.tick())
+    assert len(sink.asked) == 4 and sink.most_busy == 1
+
+
 async def test_nothing_is_said_again_to_a_sink_that_is_away() -> None:
     time = FakeClock()
     sink = Scripted(time, down_until(100))

@@ -38,8 +38,9 @@ def check_limits(content: dict[str, Any]) -> None:
 def test_one_alert() -> None:
     content = made()
     check_limits(content)
-    header, what, fields, rows, todo, id_, links = content["blocks"]
+    header, own, what, fields, rows, todo, links, id_ = content["blocks"]
     assert header["text"]["text"] == content["text"] == "[HIGH] Transaction Anomaly Alert - User user001"
+    assert own["text"]["text"] == "ANOMALY DETECTED: User user001 has transaction of 12345.67"
     assert what["text"]["text"].startswith("userId user001 at 2025-11-27")
     assert [field["text"].partition("\n")[0] for field in fields["fields"]] == [
         "*Who*",
@@ -70,11 +71,17 @@ def test_words_of_others_are_no_mention_and_never_too_long(nasty: str) -> None:
         made(alert, settings={"text": "{{ alert.explanation }}"}),
     ):
         check_limits(content)
-        for block in content["blocks"][1:-1]:
+        for block in content["blocks"][1:]:
             for text in [block.get("text"), *block.get("fields", ())]:
                 if text and text["type"] == "mrkdwn":
-                    assert "<" not in text["text"]
+                    assert "<" not in text["text"] or text["text"].startswith("<http://page/|")
                     assert not text["text"].startswith("```time") or text["text"].count("```") == 2
+
+
+def test_a_template_says_all() -> None:
+    content = made(settings={"text": "*{{ alert.who }}* {{ acknowledge }}"})
+    check_limits(content)
+    assert [block["text"]["text"] for block in content["blocks"][1:]] == ["*User user001* http://page/ack?a=1&amp;b=2"]
 
 
 def test_many_are_a_table() -> None:

@@ -61,12 +61,25 @@ async def test_the_form_of_alertmanagers_webhook(receiver: FailingReceiver) -> N
     assert one["labels"]["userId"] == "user001" and one["labels"]["alertname"] == "unusual_transactions"
     assert (one["status"], one["endsAt"]) == ("firing", "0001-01-01T00:00:00Z")
     assert (two["status"], two["endsAt"]) == ("resolved", "2025-11-27T19:05:00.000Z")
-    assert one["startsAt"] == "2025-11-27T19:00:00.000Z" and one["annotations"]["summary"].startswith("userId user001")
+    assert one["startsAt"] == "2025-11-27T19:00:00.000Z" and one["annotations"]["description"].startswith(
+        "userId user001"
+    )
+    assert one["annotations"]["max_amount"] == "12345.67" and one["annotations"]["deviation"].startswith(
+        "max_amount 12,345"
+    )
     assert body["commonAnnotations"]["title"].startswith("[HIGH] 8 Transaction Anomaly Alerts - User user001")
     expected = "sha256=" + hmac.new(b"k3y", request.body, hashlib.sha256).hexdigest()
     assert request.headers["x-anomaly-signature"] == expected
     assert request.headers["authorization"] == "Bearer t0ken"
     assert request.headers["x-team"] == "fraud" and request.key == "n-1"
+
+
+async def test_a_header_of_the_settings_is_not_sent_twice(receiver: FailingReceiver) -> None:
+    sink = webhook(receiver, headers={"content-type": "text/plain", "USER-AGENT": "ours"})
+    await sink.send(a_notification())
+    await sink.close()
+    [request] = receiver[SECRET_PATH].requests
+    assert request.headers["content-type"] == "application/json" and request.headers["user-agent"] == "ours"
 
 
 async def test_cloudevents(receiver: FailingReceiver) -> None:

@@ -1,0 +1,94 @@
+-- What a model of fraud learns from: payments and devices as fraud.sql scores them, and whether they were frauds.
+-- anomaly query training.sql --table transactions=FILE --table identities=FILE --set payments.truth=FILE --csv
+
+SET 'payments.truth' = 'payments/truth.jsonl';  -- written by anomaly generate payments
+
+CREATE TABLE transactions (
+    TransactionID INT NOT NULL,
+    TransactionDT FLOAT, TransactionAmt FLOAT, ProductCD STRING NOT NULL, card1 INT, card2 FLOAT, card3 FLOAT,
+    card4 STRING NOT NULL, card5 FLOAT, card6 STRING NOT NULL, addr1 FLOAT, addr2 FLOAT, dist1 FLOAT, dist2
+    FLOAT, P_emaildomain STRING NOT NULL, R_emaildomain STRING NOT NULL, C1 FLOAT, C2 FLOAT, C3 FLOAT, C4 FLOAT,
+    C5 FLOAT, C6 FLOAT, C7 FLOAT, C8 FLOAT, C9 FLOAT, C10 FLOAT, C11 FLOAT, C12 FLOAT, C13 FLOAT, C14 FLOAT, D1
+    FLOAT, D2 FLOAT, D3 FLOAT, D4 FLOAT, D5 FLOAT, D10 FLOAT, D11 FLOAT, D15 FLOAT, M1 STRING NOT NULL, M2
+    STRING NOT NULL, M3 STRING NOT NULL, M4 STRING NOT NULL, M5 STRING NOT NULL, M6 STRING NOT NULL, M7
+    STRING NOT NULL, M8 STRING NOT NULL, M9 STRING NOT NULL, V1 FLOAT, V2 FLOAT, V3 FLOAT, V4 FLOAT, V5 FLOAT,
+    V6 FLOAT, V7 FLOAT, V8 FLOAT, V9 FLOAT, V10 FLOAT, V11 FLOAT, V12 FLOAT, V13 FLOAT, V14 FLOAT, V15 FLOAT,
+    V16 FLOAT, V17 FLOAT, V18 FLOAT, V19 FLOAT, V20 FLOAT, V21 FLOAT, V22 FLOAT, V23 FLOAT, V24 FLOAT, V25
+    FLOAT, V26 FLOAT, V27 FLOAT, V28 FLOAT, V29 FLOAT, V30 FLOAT, `Timestamp` TIMESTAMP(3),
+    WATERMARK FOR `Timestamp` AS `Timestamp` - INTERVAL '20' SECOND
+) WITH (
+    'connector' = 'kafka',
+    'topic' = 'transactions',
+    'scan.startup.mode' = 'earliest-offset',
+    'key.format' = 'avro-confluent',
+    'key.fields' = 'TransactionID',
+    'key.avro-confluent.url' = 'http://localhost:8080/apis/ccompat/v6',
+    'value.format' = 'avro-confluent',
+    'value.fields-include' = 'EXCEPT_KEY',
+    'value.avro-confluent.url' = 'http://localhost:8080/apis/ccompat/v6'
+);
+
+CREATE TABLE identities (
+    TransactionID INT NOT NULL,
+    TransactionDT FLOAT, id_01 FLOAT, id_02 FLOAT, id_03 FLOAT, id_04 FLOAT, id_05 FLOAT, id_06 FLOAT, id_07
+    FLOAT, id_08 FLOAT, id_09 FLOAT, id_10 FLOAT, id_11 FLOAT, id_12 STRING NOT NULL, id_13 FLOAT, id_14 FLOAT,
+    id_15 STRING NOT NULL, id_16 STRING NOT NULL, id_17 FLOAT, id_18 FLOAT, id_19 FLOAT, id_20 FLOAT, id_21
+    FLOAT, id_22 FLOAT, id_23 STRING NOT NULL, id_24 FLOAT, id_25 FLOAT, id_26 FLOAT, id_27 STRING NOT NULL,
+    id_28 STRING NOT NULL, id_29 STRING NOT NULL, id_30 STRING NOT NULL, id_31 STRING NOT NULL, id_32 FLOAT,
+    id_33 STRING NOT NULL, id_34 STRING NOT NULL, id_35 STRING NOT NULL, id_36 STRING NOT NULL, id_37
+    STRING NOT NULL, id_38 STRING NOT NULL, DeviceType STRING NOT NULL, DeviceInfo STRING NOT NULL, `Timestamp`
+    TIMESTAMP(3),
+    WATERMARK FOR `Timestamp` AS `Timestamp` - INTERVAL '20' SECOND
+) WITH (
+    'connector' = 'kafka',
+    'topic' = 'identities',
+    'scan.startup.mode' = 'earliest-offset',
+    'key.format' = 'avro-confluent',
+    'key.fields' = 'TransactionID',
+    'key.avro-confluent.url' = 'http://localhost:8080/apis/ccompat/v6',
+    'value.format' = 'avro-confluent',
+    'value.fields-include' = 'EXCEPT_KEY',
+    'value.avro-confluent.url' = 'http://localhost:8080/apis/ccompat/v6'
+);
+
+CREATE TABLE truth (
+    TransactionID INT,
+    fraud STRING
+) WITH (
+    'connector' = 'filesystem',
+    'path' = ${payments.truth},
+    'format' = 'json'
+);
+
+-- A payment without a device comes once, with NULLs, when no device can come any more.
+CREATE VIEW joined_records AS
+SELECT t.*,
+    i.id_01, i.id_02, i.id_03, i.id_04, i.id_05, i.id_06, i.id_07, i.id_08, i.id_09, i.id_10, i.id_11, i.id_12,
+    i.id_13, i.id_14, i.id_15, i.id_16, i.id_17, i.id_18, i.id_19, i.id_20, i.id_21, i.id_22, i.id_23, i.id_24,
+    i.id_25, i.id_26, i.id_27, i.id_28, i.id_29, i.id_30, i.id_31, i.id_32, i.id_33, i.id_34, i.id_35, i.id_36,
+    i.id_37, i.id_38, i.DeviceType, i.DeviceInfo
+FROM transactions AS t
+LEFT JOIN identities AS i
+    ON t.TransactionID = i.TransactionID
+    AND i.`Timestamp` BETWEEN t.`Timestamp` - INTERVAL '60' SECOND AND t.`Timestamp` + INTERVAL '60' SECOND;
+
+CREATE VIEW transformed_records AS
+SELECT event.*,
+    EXTRACT(DOY FROM event.eventTime) AS dayOfYear,
+    EXTRACT(DOW FROM event.eventTime) AS dayOfWeek,
+    EXTRACT(MONTH FROM event.eventTime) AS `month`
+FROM (
+    SELECT *, TIMESTAMPADD(SECOND, CAST(TransactionDT AS INT), TIMESTAMP '2017-11-30 00:00:00') AS eventTime
+    FROM joined_records
+) AS event;
+
+SELECT
+    transformed_records.TransactionID, TransactionDT, TransactionAmt, ProductCD, card1, card2, card3, card4, card5, card6, addr1,
+    addr2, P_emaildomain, C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13, C14, D1, D4, D10, D15, M6,
+    V12, V13, V14, V15, V16, V17, V18, V19, V20, V21, V22, V23, V24, V25, V26, V27, V28, V29, V30,
+    dayOfYear AS DT_D, dayOfWeek AS DT_W, `month` AS DT_M, id_01, id_02, id_05, id_06, id_11, id_12, id_13,
+    id_15, id_16, id_17, id_19, id_20, id_28, id_29, id_31, id_35, id_36, id_37, id_38, DeviceType, DeviceInfo,
+    `Timestamp`,
+    CASE WHEN truth.fraud IS NULL THEN 0 ELSE 1 END AS isFraud
+FROM transformed_records
+LEFT JOIN truth FOR SYSTEM_TIME AS OF PROCTIME() ON transformed_records.TransactionID = truth.TransactionID;
