@@ -189,9 +189,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         lease = self._lease
         place = TopicPartition(office.state.topic, 0)
         while not self._stopping.is_set():
-            for task in follow:
-                if task.done():
-                    task.result()
+            _check(follow)
             if not self._assigned:
                 # Nothing is assigned: this only says that the process lives.
                 await consumer.getmany(timeout_ms=STANDBY_MS)
@@ -203,16 +201,19 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 await asyncio.sleep(STANDBY_MS / 1_000)
                 continue
             self._trouble = ""
-            await self._deliver(office, consumer, lease)
+            await self._deliver(office, consumer, lease, follow)
 
-    async def _deliver(self, office: Office, consumer: Any, lease: Lease) -> None:
+    async def _deliver(self, office: Office, consumer: Any, lease: Lease, follow: Sequence[asyncio.Task[None]]) -> None:
         """Be active until the partitions go, or the process is stopped."""
         active = self._active = Active(office, consumer, lease)
         self._running = asyncio.create_task(active.run(), name="active")
         self._state = "active"
         log.info("active: %s", self._loaded.settings.delivery.name)
         try:
+            await asyncio.wait([self._running, *follow], return_when=asyncio.FIRST_COMPLETED)
+            active.end()  # if it goes on, somebody else has failed
             await self._running
+            _check(follow)
         except LeaseLost as error:
             log.warning("%s; standing by", error)
         finally:
@@ -332,6 +333,15 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         if self._office is None:
             raise BrokerError("the process is still starting")
         return self._office.notes
+
+
+def _check(follow: Sequence[asyncio.Task[None]]) -> None:
+    """Raises BrokerError if silences and acknowledgements are not followed any more."""
+    for task in follow:
+        if task.done():
+            error = task.exception() if not task.cancelled() else None
+            final = refusal(error) if error is not None else None
+            raise final or BrokerError(f"silences and acknowledgements cannot be followed: {error}") from error
 
 
 def _way(sender: Sender | StreamSender, outstanding: int, streaming: bool = False) -> WayStatus:

@@ -38,6 +38,7 @@ from anomaly_app.delivery.stored import (
     record_key,
     store_group,
 )
+from anomaly_app.errors import StateError
 from anomaly_app.settings.delivery import DeliverySettings
 
 Outcome: TypeAlias = Literal["sent", "gave_up"]
@@ -53,6 +54,9 @@ class Dispatcher:
         tree: of the routes.
         settings: of delivery.
         entries: of the state, as they were stored; none at first.
+
+    Raises:
+        StateError: the state cannot be read.
 
     Attributes:
         tree: the same.
@@ -88,7 +92,11 @@ class Dispatcher:
         self._dropped: dict[bytes, None] = {}
         self._moved = False
         self._by_alert: dict[str, list[tuple[str, str]]] | None = None
-        self._restore(entries)
+        try:
+            self._restore(entries)
+        except msgspec.MsgspecError as error:
+            problem = f"the state of the delivery {settings.name} cannot be read: {error}; is it of another version?"
+            raise StateError(problem) from error
 
     def decide(self, alert: Alert, tenant: str) -> Decision:
         """What follows from the labels of an alert and its tenant."""
@@ -353,7 +361,8 @@ class Dispatcher:
         ``sent``: shown in a notification that was taken; ``grouped``: told by its number, or as one that lasts;
         ``silenced``, ``inhibited``, ``muted``: over before it could be told; ``gave_up``: its notification could not be
         sent; ``unrouted``, ``streamed``, ``dropped``: no receiver, none but sinks that get every alert, one without
-        sinks; ``waiting``: none of these yet. Beside them ``held_back``: notifications told as parts of a digest.
+        sinks; ``duplicate``: it was the last one of its fingerprint already; ``waiting``: none of these yet. Beside
+        them ``held_back``: notifications told as parts of a digest.
         """
         fates = Counter(self._fates)
         fates["waiting"] = sum(group.members.waiting for group in self._groups.values()) + sum(

@@ -144,8 +144,11 @@ class Members:
         Returns:
             whether it has to be told.
         """
-        self.latest_ms = now_ms
         member = self.by_fingerprint.get(decision.fingerprint)
+        if member is not None and alert_id in (member.alert_id, member.told_id):
+            self.fates["duplicate"] += 1  # who forwards alerts does so at least once
+            return member.news and not member.hidden
+        self.latest_ms = now_ms
         if member is None:
             return self._enter(Member(decision, raw, alert_id, event_ms, now_ms), now_ms, silenced)
         over = member.seen_ms + self.hold <= now_ms

@@ -38,7 +38,7 @@ class Told(msgspec.Struct, frozen=True):
     """The alerts of one fingerprint in a notification.
 
     Args:
-        alert: the last one.
+        alert: the last one, or a worse one that was not told before.
         labels: what routes and groups see.
         fingerprint: hash of the labels without the severity.
         status: ``resolved`` if no new one has come for ``delivery.hold``.

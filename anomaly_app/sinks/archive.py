@@ -36,14 +36,16 @@ at a time.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from anomaly_app.errors import SinkError
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.settings.delivery import Archive as ArchiveSettings
-from anomaly_app.sinks.archive_rows import Record, RowFormat, row_format
+from anomaly_app.sinks.archive_rows import SUFFIXES, Identity, Record, RowFormat, identities_of, row_format
 from anomaly_app.sinks.archive_storage import Storage, check_path, open_storage
 
 MOST_OPEN = 200
@@ -202,11 +204,14 @@ class Archive:
     def _write(self, key: tuple[str, int, str], file: _Growing) -> None:
         rows = row_format(self.settings.format, file.topic in self._alert_topics)
         names = set(self._storage.names(file.folder))
-        known = {
-            identity
-            for name in _overlapping(names, file, rows)
-            for identity in rows.identities(self._storage.read(f"{file.folder}/{name}"))
-        }
+        known: set[Identity] = set()
+        for name in _overlapping(names, file):
+            path = f"{file.folder}/{name}"
+            try:
+                known.update(identities_of(name, self._storage.read(path)))
+            except (ValueError, LookupError, EOFError, OSError, zlib.error) as error:
+                # It is not one of ours; whoever put it there, what is in it can neither be taken nor be written again.
+                raise SinkError(f"the archive has a file that cannot be read, {path}: {error}") from error
         records = [record for record in file.records if record.identity not in known]
         if records:
             data = rows.encode(records)
@@ -223,9 +228,22 @@ def check_archives(loaded: LoadedSettings) -> None:
     """Find out before anything begins whether the archives of the settings can be as they are set; nothing is opened.
 
     Raises:
-        SettingsError: a path is of a kind that is not known, or a package that it needs is missing.
+        SettingsError: a path is of a kind that is not known, a package that it needs is missing, or two archives have
+            one name, or one path and topic.
     """
+    names: set[str] = set()
+    places: dict[tuple[str, str], str] = {}
     for number, archive in enumerate(loaded.settings.delivery.archive):
+        if archive.name in names:
+            raise loaded.error(
+                f"delivery.archive[{number}].name", f"there are two archives that are named {archive.name}"
+            )
+        names.add(archive.name)
+        for topic in archive.topics or (loaded.settings.alerts.topic,):
+            other = places.setdefault((archive.path.rstrip("/"), topic), archive.name)
+            if other != archive.name:
+                problem = f"the archive {other} writes the topic {topic} to this path, too: one of them is enough"
+                raise loaded.error(f"delivery.archive[{number}].path", problem)
         try:
             row_format(archive.format, alerts=False).check()
         except ImportError:
@@ -267,13 +285,13 @@ def folder_of(topic: str, time_ms: int | None) -> str:
     return f"topic={topic}/{datetime.fromtimestamp(time_ms // 1_000, UTC):year=%Y/month=%m/day=%d/hour=%H}"
 
 
-def _overlapping(names: Collection[str], file: _Growing, rows: RowFormat) -> Iterator[str]:
-    """Files of the partition that may have records of a file."""
+def _overlapping(names: Collection[str], file: _Growing) -> Iterator[str]:
+    """Files of the partition that may have records of a file; of any format, which may have been another one before."""
     begin = f"{file.topic}-{file.partition}-"
     for name in names:
-        if not name.startswith(begin) or not name.endswith(rows.suffix):
+        if not name.startswith(begin) or not name.endswith(SUFFIXES):
             continue
-        first, _, last = name[len(begin) : -len(rows.suffix)].partition(".")[0].partition("-")
+        first, _, last = name[len(begin) :].partition(".")[0].partition("-")
         if (
             first.isdigit()
             and last.isdigit()

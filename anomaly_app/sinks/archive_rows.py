@@ -121,6 +121,16 @@ def row_format(name: str, alerts: bool) -> RowFormat:
     return ParquetRows(alerts) if name == "parquet" else JsonRows(alerts)
 
 
+def identities_of(name: str, data: bytes) -> Iterable[Identity]:
+    """Which records a file has.
+
+    Args:
+        name: of the file, which tells its format.
+        data: of the file.
+    """
+    return (ParquetRows if name.endswith(ParquetRows.suffix) else JsonRows)(alerts=False).identities(data)
+
+
 class JsonRows:
     """JSON lines, compressed; the same records give the same bytes."""
 
@@ -186,6 +196,10 @@ class ParquetRows:
         table = parquet.read_table(io.BytesIO(data), columns=["offset", "timestamp", "checksum"])
         times = table["timestamp"].cast(pyarrow.int64())
         yield from zip(*(column.to_pylist() for column in (table["offset"], times, table["checksum"])), strict=True)
+
+
+SUFFIXES = (JsonRows.suffix, ParquetRows.suffix)
+"""Of the files of all formats."""
 
 
 def _kinds(alerts: bool) -> Mapping[str, str]:

@@ -86,6 +86,7 @@ sinks = st.tuples(st.sampled_from(["down", "up"]), st.just(0))
 silences = st.tuples(st.just("silence"), st.tuples(st.sampled_from(["ann", "bob"]), st.integers(1, 60)))
 crashes = st.tuples(st.just("crash"), st.floats(0, 1))
 acks = st.tuples(st.just("ack"), st.integers(0, 20))
+again = st.tuples(st.just("again"), st.integers(0, 20))
 
 
 class Run:
@@ -117,6 +118,13 @@ class Run:
             self.log += made
             self.arrived += [play.now] * len(made)
             play.take(*made)
+        elif what == "again" and self.log:
+            each = self.log[given % len(self.log)]
+            offset = self.offsets[each.partition]
+            self.offsets[each.partition] += 1
+            self.log.append(Incoming(each.alert, each.raw, each.partition, offset, each.tenant))
+            self.arrived.append(play.now)
+            play.take(self.log[-1])
         elif what in ("down", "up"):
             play.works = (lambda sink: False) if what == "down" else (lambda sink: True)
             play.step()
@@ -161,7 +169,7 @@ def silence(user: str, now: int, seconds: int) -> Silence:
 
 @pytest.mark.parametrize("shape", [*SHAPES, *HIDING])
 @settings(max_examples=40, deadline=None)
-@given(steps=st.lists(takes | waits | sinks | silences | acks, max_size=25))
+@given(steps=st.lists(takes | waits | sinks | silences | acks | again, max_size=25))
 def test_each_alert_has_one_fate_for_each_way(shape: str, steps: list[tuple[str, Any]]) -> None:
     run = Run((SHAPES | HIDING)[shape])
     ways = len(run.play.tree.ways)
@@ -222,8 +230,8 @@ def told(run: Run, way: str, number: int) -> bool:
 @pytest.mark.parametrize("shape", [*SHAPES, *HIDING])
 @settings(max_examples=40, deadline=None)
 @given(
-    before=st.lists(takes | waits | sinks | silences | acks, max_size=15),
-    after=st.lists(takes | waits | sinks | silences | acks, max_size=15),
+    before=st.lists(takes | waits | sinks | silences | acks | again, max_size=15),
+    after=st.lists(takes | waits | sinks | silences | acks | again, max_size=15),
 )
 def test_restored_state_has_the_same_future(
     shape: str, before: list[tuple[str, Any]], after: list[tuple[str, Any]]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from delivering import HOUR, MINUTE, SECOND, START, Play, incoming, load, receiver
 
+from anomaly_app.errors import StateError
+
 SIMPLE = '[delivery.route]\nreceiver = "ops"\ngroup_by = ["job"]\n' + receiver("ops")
 
 
@@ -98,3 +100,20 @@ def test_an_alert_with_a_time_that_is_none_is_told_as_of_now(play: Play, event_t
     play.take(incoming(0, event_time=event_time))
     play.until(START + MINUTE)
     assert play.sent[0][2].alerts[0].starts_ms == START
+
+
+def test_an_alert_that_is_forwarded_twice_counts_once(play: Play) -> None:
+    play.take(incoming(0, user="ann"), incoming(1, user="bob"), incoming(0, user="ann", offset=2))
+    play.until(START + MINUTE)
+    play.take(incoming(1, user="bob", offset=3))
+    play.until(START + HOUR)
+    assert [row.count for _, _, each in play.sent for row in each.alerts] == [1, 1]
+    assert play.dispatcher.fates == {"sent": 2, "duplicate": 2}
+
+
+def test_a_state_that_cannot_be_read_is_told(play: Play) -> None:
+    play.take(incoming(0))
+    name = next(key for key in play.entries if key.startswith(b"g/"))
+    play.entries[name] = b"\x93"
+    with pytest.raises(StateError, match="anomaly-delivery cannot be read"):
+        play.start()

@@ -24,7 +24,7 @@ from anomaly_app.alerts import Alert, AlertSource, UsedRow
 from anomaly_app.errors import SettingsError, SinkError
 from anomaly_app.settings import load_settings
 from anomaly_app.settings.delivery import Archive as ArchiveSettings
-from anomaly_app.sinks.archive import Archive, open_archives
+from anomaly_app.sinks.archive import Archive, check_archives, open_archives
 from anomaly_app.sinks.archive_rows import Record
 from anomaly_app.sinks.archive_storage import ASIDE, LocalStorage, open_storage
 
@@ -97,6 +97,50 @@ def test_what_is_read_again_is_not_written_again(tmp_path: Path, format_: str) -
         kept.flush()
     assert archived(tmp_path, format_) == {("orders", 0, number): 1 for number in range(20)}
     assert kept.counts.repeats == 2 and kept.counts.files == 0
+
+
+def test_what_is_read_again_is_known_in_another_format_too(tmp_path: Path) -> None:
+    for format_ in ("parquet", "json.gz", "parquet"):
+        kept = archive(tmp_path, format_)
+        kept.add([record(0), record(1)], 0)
+        kept.flush()
+    assert len(files_of(tmp_path)) == 1 and kept.counts.repeats == 2
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_file_that_is_none_of_ours_is_named_and_nothing_is_lost(tmp_path: Path, format_: str) -> None:
+    kept = archive(tmp_path, format_)
+    kept.add([record(0), record(1)], 0)
+    kept.flush()
+    (file,) = files_of(tmp_path)
+    whole = file.read_bytes()
+    for broken in (b"no such thing", whole[: len(whole) // 2]):
+        file.write_bytes(broken)
+        again = archive(tmp_path, format_)
+        again.add([record(0), record(1)], 0)
+        with pytest.raises(SinkError, match=rf"a file that cannot be read, topic=orders/.*{file.name}"):
+            again.flush()
+        assert again.positions() == {("orders", 0): 0}
+    file.unlink()
+    again.flush()
+    assert archived(tmp_path, format_) == {("orders", 0, 0): 1, ("orders", 0, 1): 1}
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ('name = "a"\npath = "b"', "delivery.archive[1].name (from FILE, line 5): there are two archives that are"),
+        ('name = "b"\npath = "a/"', "delivery.archive[1].path (from FILE, line 6): the archive a writes the topic "
+         "anomaly.alerts to this path, too: one of them is enough"),
+        ('name = "b"\npath = "a"\ntopics = ["x", "anomaly.alerts"]', "delivery.archive[1].path (from FILE, line 6): "),
+    ],
+)  # fmt: skip
+def test_archives_do_not_write_the_same(tmp_path: Path, second: str, said: str) -> None:
+    file = tmp_path / "anomaly.toml"
+    file.write_text(f'[[delivery.archive]]\nname = "a"\npath = "a"\n[[delivery.archive]]\n{second}\n')
+    with pytest.raises(SettingsError) as caught:
+        check_archives(load_settings(config_file=file, environ={}))
+    assert str(caught.value).replace(str(file), "FILE").startswith(said)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -204,6 +204,29 @@ def test_a_task_knows_when_the_clock_ends_a_window(windows: str, due: int) -> No
     assert not task.is_due(10**12)
 
 
+WINDOW = "SELECT k, COUNT(*) FROM TUMBLE(TABLE t, DESCRIPTOR(ts), {}) GROUP BY k, window_start, window_end"
+PATTERN = "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.k AS l PATTERN (A) DEFINE A AS TRUE)"
+
+
+@pytest.mark.parametrize(
+    ("query", "held_up_at"),
+    [(WINDOW.format("INTERVAL '1' SECOND"), 1_000), (PATTERN, 500)],
+    ids=["a window is open", "a row waits"],
+)
+def test_a_task_knows_which_event_time_would_end_what_waits(query: str, held_up_at: int) -> None:
+    columns = "ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND"
+    create = PROCTIME_JOB.partition("SELECT")[0].replace("p AS PROCTIME()", columns)
+    (plan,) = bind_job(create + query, name="j").plans
+    task = plan.create_task()
+    assert not task.is_held_up(10**12)
+    task.process([(500, 0, "a")], end=1)
+    assert not task.is_held_up(held_up_at - 1) and task.is_held_up(held_up_at)
+    assert not task.is_due(10**12)  # that is for processing time
+    task.advance(held_up_at)
+    assert len(task.take().findings) == 1
+    assert not task.is_held_up(10**12)
+
+
 JOB = """
 CREATE TABLE transactions (userId STRING, amount DOUBLE, note STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH (
     'connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'b:9092', 'format' = 'json');
