@@ -127,8 +127,7 @@ OUTPUT (score DOUBLE)
 WITH (
     'provider' = 'onnx',
     'task' = 'classification',
-    'onnx.path' = ${payments.model.file},
-    'onnx.output' = 'probabilities[1]'
+    'onnx.path' = ${payments.model.file}
 );
 
 INSERT INTO scored_payments
