@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from anomaly_app.cli import main
-from anomaly_app.jobs.binder import bind_text
+from anomaly_app.jobs.binder import bind_job
 from anomaly_app.settings import SECRETS, load_settings
 from anomaly_app.testing.kafka import ARTIFACTS, ApacheKafka
 from anomaly_app.testing.maven import missing_tools
@@ -133,7 +133,7 @@ def test_the_further_workers_are_of_their_own(services: Mapping[str, Any], tmp_p
     assert len({settings.worker.app_id for settings in loaded}) == 3
     assert len({settings.kafka.bootstrap_servers for settings in loaded}) == 1
     for path in jobs_of(services, "retail-worker"):
-        bind_text(path.read_text("utf-8"), {})
+        bind_job(path.read_text("utf-8"), name=path.stem)
 
 
 def test_the_model_is_made_where_the_worker_of_the_payments_looks_for_it(services: Mapping[str, Any]) -> None:
