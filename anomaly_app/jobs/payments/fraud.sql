@@ -103,7 +103,7 @@ INPUT (
     M6 STRING, id_12 STRING, id_15 STRING, id_16 STRING, id_28 STRING, id_29 STRING, id_31 STRING, id_35 STRING,
     id_36 STRING, id_37 STRING, id_38 STRING, DeviceType STRING, DeviceInfo STRING
 )
-OUTPUT (score FLOAT, is_anomaly INT)
+OUTPUT (score DOUBLE, is_anomaly INT)
 WITH (
     'provider' = 'onnx',
     'task' = 'classification',
