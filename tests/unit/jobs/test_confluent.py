@@ -84,6 +84,17 @@ def test_create_table_as_with_columns_of_its_own() -> None:
     assert session.execute("SELECT a, b, c FROM u").rows == [(1, "x", 2)]
 
 
+def test_a_star_behind_a_row_is_its_fields_unless_a_table_is_called_so() -> None:
+    table = Rows(columns=[("event", "ROW<a INT, b STRING>"), ("a", "INT")], rows=[((1, "x"), 5), (None, 6)])
+    result = query("SELECT a, event.* FROM t", {"t": table})
+    assert (result.columns, result.rows) == (
+        [("a", "INT"), ("a0", "INT"), ("b", "STRING")], [(5, 1, "x"), (6, None, None)],
+    )  # fmt: skip
+    assert query("SELECT event.* FROM t AS event", {"t": table}).rows == [((1, "x"), 5), (None, 6)]
+    with pytest.raises(SqlError, match="nothing is not a table of this query"):
+        query("SELECT nothing.* FROM t", {"t": table})
+
+
 def test_create_table_as_is_a_query_with_rows() -> None:
     table = Rows(columns=[("a", "INT")], rows=[(1,), (7,)])
     assert query("CREATE TABLE u AS SELECT a FROM t WHERE a > 5", {"t": table}).rows == [(7,)]
