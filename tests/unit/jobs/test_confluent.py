@@ -61,6 +61,15 @@ def test_what_is_not_supported_of_confluent_is_told(options: str, problem: str) 
         bind_job(f"CREATE TABLE t (a INT) WITH ({options}); SELECT a FROM t", name="job")
 
 
+def test_options_of_tables_may_stand_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOPIC", "from-env")
+    text = "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '${env:TOPIC}', 'format' = 'json'); "
+    assert bind_job(text + "SELECT a FROM t", name="job").plans[0].source.topic == "from-env"
+    monkeypatch.delenv("TOPIC")
+    with pytest.raises(SqlValidationError, match="'topic': the environment has no variable 'TOPIC'"):
+        bind_job(text + "SELECT a FROM t", name="job")
+
+
 # --- CREATE TABLE AS ----------------------------------------------------------------------------------
 
 
