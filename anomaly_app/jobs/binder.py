@@ -34,6 +34,7 @@ from anomaly_app.plan.fragments import Exchange, table_of
 from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Changelog, Kind, Origin, Schema
 from anomaly_app.sql import parse_statements
@@ -479,6 +480,9 @@ class _JobBinder:
         said = {token.value.upper() for text in texts for token in tokenize(text)}
         own = [f"{name} {one.origin} {one.returns}" for name, one in self.catalog.functions.items() if name in said]
         own += [one.title for one in walk(node) if isinstance(one, Materialize)]
+        for one in walk(node):
+            if isinstance(one, Predict):  # rows that wait are stored with the answers that have come
+                own += [one.title, *(f"{c.name} {c.type}" for c in (*one.model.inputs, *one.model.outputs))]
         parts = [str(STATE_VERSION), self.dialect.value, *tables, *words, *own]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 

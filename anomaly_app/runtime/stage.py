@@ -561,7 +561,7 @@ class DetectStage(Stage):
             rows_per_s=self.rate.at(now, task.rows),
             lag=max(0, self.highwater - self.position),
             watermark_ms=shown_watermark(task.watermark),
-            buffered=task.buffered,
+            buffered=task.buffered + (task.waiting or 0),
             late=self.late,
             rejected=self.rejected,
             dead_letters=self.dead_letters,

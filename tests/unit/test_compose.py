@@ -121,7 +121,7 @@ def test_the_topics_are_those_of_the_jobs_and_their_alerts(services: Mapping[str
     needed = {topic for job in jobs for topic in re.findall(r"'topic' = '([^']+)'", job.read_text("utf-8"))}
     created = re.search(r"for topic in (.*?); do", services["topics"]["command"][-1], re.DOTALL)
     assert created is not None
-    assert set(created[1].replace("\\", "").split()) == needed | {"anomaly.alerts"} and len(needed) == 10
+    assert set(created[1].replace("\\", "").split()) == needed | {"anomaly.alerts"} and len(needed) == 11
 
 
 def test_the_further_workers_are_of_their_own(services: Mapping[str, Any], tmp_path: Path) -> None:
