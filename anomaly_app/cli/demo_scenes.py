@@ -34,6 +34,7 @@ class Scene:
         show: the line of an alert.
         settings: of the worker, beside the usual ones.
         prepare: makes what the jobs need in a folder, and gives further settings.
+        past_s: how far in the past the records of an endless run begin: what waits for time to pass is seen at once.
     """
 
     things: str
@@ -46,6 +47,7 @@ class Scene:
     show: Callable[[Alert], str]
     settings: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Path], Mapping[str, str]] | None = None
+    past_s: int = 0
 
     @property
     def job_files(self) -> list[Path]:
@@ -110,6 +112,7 @@ def retail_scene(rare: float) -> Scene:
         show=_retail_line,
         # Four jobs over four topics have many partitions of their own: few flushes are enough for eyes.
         settings={"worker.flush_interval_ms": "200"},
+        past_s=120,
     )
 
 
@@ -144,6 +147,7 @@ def payments_scene(fraud: float) -> Scene:
         show=_payment_line,
         settings={"worker.flush_interval_ms": "200"},
         prepare=_train,
+        past_s=150,
     )
 
 

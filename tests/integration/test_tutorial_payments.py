@@ -73,7 +73,8 @@ class Walk:
         output = self.place / f"output-{next(self._number)}.txt"
         background = Background(self.local(command), self.place, self.environment, output)
         self.running.append(background)
-        background.wait_for(lambda: self._is_ready(command), timeout_s=90)
+        # Time has to pass by the disorder of both topics and the interval of the join.
+        background.wait_for(lambda: self._is_ready(command), timeout_s=240)
 
     def _is_ready(self, command: str) -> bool:
         if "testing.registry" in command:
