@@ -354,6 +354,8 @@ class Active:
 
     def lag(self) -> int | None:
         """Alerts that are not decided yet; None while unknown."""
+        if self.dispatcher is None:
+            return None
         lag = 0
         for place in self._places:
             end = self._consumer.highwater(place) if place in self._consumer.assignment() else None
