@@ -137,7 +137,7 @@ class Active:
         self._read: dict[int, int] = {}
         self._stored: dict[int, int] = {}
         self._put: set[str] = set()
-        self._ending = False
+        self._ending = asyncio.Event()
         self._readers: dict[asyncio.Task[None], StreamReader | ArchiveReader] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -175,7 +175,7 @@ class Active:
 
     def end(self) -> None:
         """Let :meth:`run` end in order."""
-        self._ending = True
+        self._ending.set()
 
     async def _recover(self) -> None:
         """Begin with the state as whoever was active before has left it."""
@@ -231,12 +231,8 @@ class Active:
 
     async def _decide_for_ever(self, dispatcher: Dispatcher) -> None:
         office = self._office
-        while not self._ending:
-            records = [
-                record
-                for own in (await self._consumer.getmany(timeout_ms=STEP_MS, max_records=MOST_AT_ONCE)).values()
-                for record in own
-            ]
+        while not self._ending.is_set():
+            records = await self._take()
             self._lease.check()
             alerts, others = read_alerts(records, office.loaded.settings.delivery.tenant)
             for record, reason in others:
@@ -256,6 +252,23 @@ class Active:
             self._send_new(reversed(dispatcher.outbox.values()))
             self._send_new(reversed(self.responses.outbox.values()))
             self._desk.put(self.responses.requests)
+
+    async def _take(self) -> list[Any]:
+        """The next records of the alerts; none when this is to end.
+
+        In a task: while the group gives its partitions anew aiokafka lets who reads wait, and the group waits for this.
+        """
+        reading = asyncio.ensure_future(
+            self._consumer.getmany(*self._places, timeout_ms=STEP_MS, max_records=MOST_AT_ONCE)
+        )
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait([reading, ending], return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                return []
+            return [record for own in reading.result().values() for record in own]
+        finally:
+            await cancel([reading, ending])
 
     def _settle(self, dispatcher: Dispatcher, now_ms: int) -> None:
         """What has become of that which was sent, and of calls."""
@@ -341,6 +354,8 @@ class Active:
 
     def lag(self) -> int | None:
         """Alerts that are not decided yet; None while unknown."""
+        if self.dispatcher is None:
+            return None
         lag = 0
         for place in self._places:
             end = self._consumer.highwater(place) if place in self._consumer.assignment() else None

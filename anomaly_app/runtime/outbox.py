@@ -92,6 +92,13 @@ class Desk:
 
     async def run(self) -> None:
         """Send until :meth:`stop`; raises what a delivery raised."""
+        try:
+            await self._run()
+        finally:
+            if not self._stopping:  # else whoever stops it waits for what is on its way
+                await cancel(self._sending.values())
+
+    async def _run(self) -> None:
         while not self._stopping:
             self._changed.clear()
             for id_ in [id_ for id_, task in self._sending.items() if task.done()]:

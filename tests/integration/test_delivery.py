@@ -474,3 +474,19 @@ http = "{receiver.url}/freeze"
     assert anomaly("deliver", "--check", *config, folder=tmp_path).returncode == 0, "needs no broker"
     wrong = anomaly("deliver", "--explain", "0" * 32, *config, folder=tmp_path)
     assert wrong.returncode == 2 and "no broker answers" in wrong.stderr
+
+
+def test_records_of_its_own_state_are_no_alerts(
+    broker: EmbeddedBroker, receiver: FailingReceiver, tmp_path: Path
+) -> None:
+    run, alerts = Ops(broker, receiver, tmp_path, "own"), alerts_of(40, users=40)
+    with run.start() as process:
+        process.wait_ready()
+        run.send(alerts[:20])
+        until(lambda: len(run.told()) == 20, process, "20 alerts")
+        process.kill()  # before its group knows how far it has read what it has written
+    with run.start() as process:
+        until(lambda: active(process), process, "active")
+        run.send(alerts[20:])
+        until(lambda: len(run.told()) == 40, process, "20 more")
+    assert run.read("undelivered") == []

@@ -123,7 +123,8 @@ def check(run: DeliveryRun, kept: Kept, process: WorkerProcess, alerts: int) -> 
     deadline = time.monotonic() + 150
     while set(arrived(kept).values()) != {alerts} and time.monotonic() < deadline:
         time.sleep(1)
-    assert set(arrived(kept).values()) == {alerts}, f"{arrived(kept)}\n{process.output}"
+    status = process.get("/api/status")
+    assert set(arrived(kept).values()) == {alerts}, f"{arrived(kept)}\n{status}\n{process.output}"
     assert process.stop() == 0, process.output
     once = Counter({alert.id: 1 for alert in alerts_of(alerts)})
     assert kept.webhook() == once, "each once at a receiver that keeps ids"
