@@ -17,17 +17,22 @@ def _rows(name: str, default: int, doc: str, low: int, high: int) -> Option:
 OPTIONS = (
     _rows("warmup", 50, "values of a series before its first score above 0; they are learnt from", 2, 100_000),
     _rows("recent", 1000, "values that a new extreme has to exceed; half of them, to score at all", 10, 100_000),
-    _rows("history", 5000, "values that are remembered; exceeding all of them scores most", 50, 100_000),
+    Option(
+        "history",
+        int,
+        5000,
+        "values that are remembered to tell what is new; 0 for none: only improbable values are told then",
+        lambda value: value == 0 or 50 <= value <= 100_000,
+        "0, or a whole number from 50 to 100000",
+    ),
     _rows(
         "subsequence",
         64,
         "values in a shape that is compared with all earlier ones; 4 times as many in a long one",
-        4,
-        250,
+        8,
+        500,
     ),
-    _rows(
-        "smoothing", 24, "values in the mean; its change is that of a quarter of them against 4 times as many", 2, 250
-    ),
+    _rows("smoothing", 24, "values in the mean", 2, 250),
     _rows("refractory", 200, "values after a score in which lower ones are attenuated, less and less", 0, 100_000),
 )
 """Those of :class:`~anomaly_app.scoring.scorer.AnomalyScorer`."""
@@ -85,6 +90,6 @@ def check_together(options: Mapping[str, Any], name: str) -> None:
         (5 * options["subsequence"], "five times that of 'subsequence'"),
         (4 * options["smoothing"], "four times that of 'smoothing'"),
     ):
-        if history < wanted:
+        if 0 < history < wanted:
             problem = f"{name}: option 'history' is {history}, expected at least {wanted}, {whose}"
             raise OptionError("history", problem)
