@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from anomaly_app.detectors import Entries, Floats, Integers
 from anomaly_app.forecasting.detector import FEW, one_each
 from anomaly_app.forecasting.storage import Storage
+from anomaly_app.scoring.options import once_in
 from anomaly_app.scoring.residual import FIELDS, OUTPUTS, PLACES, kernel
 from anomaly_app.scoring.scorer import LARGEST, MINUTE_MS, AnomalyScorer, improbable_reason
 
@@ -21,10 +23,27 @@ class Scores:
         scores: from 0 to 1; None for a missing value.
         threshold: score from which on a point is an anomaly.
         reasons: why, for those that are, by the number of the point.
+        expected, out: see the methods.
     """
 
-    def __init__(self, scores: list[float | None], threshold: float, reasons: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        scores: list[float | None],
+        threshold: float,
+        reasons: Mapping[int, str],
+        expected: list[float],
+        out: list[bool],
+    ) -> None:
         self._scores, self._threshold, self._reasons = scores, threshold, reasons
+        self._expected, self._out = expected, out
+
+    def expected(self) -> list[float]:
+        """What was expected of each point; NaN if it is missing or infinite."""
+        return self._expected
+
+    def out(self) -> list[bool]:
+        """Whether each point is improbable or new, though its event may have been told before."""
+        return self._out
 
     def values(self) -> list[Any]:
         """The scores."""
@@ -69,6 +88,7 @@ class ScorerBank:
     def update(self, series: Integers, times: Integers, points: Floats) -> Scores:
         """Score points one after the other."""
         scores: list[float | None] = []
+        expected, out = [math.nan] * len(series), [False] * len(series)
         reasons: dict[int, str] = {}
         for number, time, value in zip(series.tolist(), times.tolist(), points[:, 0].tolist(), strict=True):
             if value != value:
@@ -78,10 +98,13 @@ class ScorerBank:
             if scorer is None:
                 scorer = self._scorers[number] = AnomalyScorer.of_checked(self._options)
             score = scorer.score(time, value)
-            if score >= self._threshold:
+            if score >= self._threshold or scorer.out:
                 reasons[len(scores)] = scorer.reason()
+            if abs(value) <= LARGEST:
+                expected[len(scores)] = scorer.expected
+            out[len(scores)] = scorer.out or abs(value) > LARGEST
             scores.append(score)
-        return Scores(scores, self._threshold, reasons)
+        return Scores(scores, self._threshold, reasons, expected, out)
 
     def changes(self, series: int) -> Entries:
         """State entries put since the last call."""
@@ -109,7 +132,8 @@ class ResidualBank:
     width = 1
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._kernel = kernel(options["warmup"])
+        self._once = once_in(options)
+        self._kernel = kernel(options["warmup"], self._once)
         self._threshold: float = options["threshold"]
         self.storage = Storage(len(FIELDS), PLACES)
 
@@ -132,7 +156,7 @@ class ResidualBank:
                 for which in one_each(own):
                     results[:, known[which]] = self._many(own[which], place[which], learnt[which])
             self.storage.touch(own)
-        return ResidualScores(values, results, self._threshold)
+        return ResidualScores(values, results, self._threshold, self._once)
 
     def _one(self, series: int, place: Integers, values: Floats) -> Floats:
         """Outputs of some points of one series."""
@@ -181,10 +205,21 @@ class ResidualScores:
         values: the points.
         results: :data:`~anomaly_app.scoring.residual.OUTPUTS` of each; NaN where it is missing or infinite.
         threshold: score from which on a point is an anomaly.
+        once: values in which one is an alarm.
     """
 
-    def __init__(self, values: Floats, results: Floats, threshold: float) -> None:
-        self._values, self._results, self._threshold = values, results, threshold
+    def __init__(self, values: Floats, results: Floats, threshold: float, once: float) -> None:
+        self._values, self._results, self._threshold, self._once = values, results, threshold, once
+
+    def expected(self) -> list[float]:
+        """The forecasts; NaN for a missing or infinite point."""
+        forecasts: list[float] = self._results[1].tolist()
+        return forecasts
+
+    def out(self) -> list[bool]:
+        """Whether each point is improbable, though its event may have been told before."""
+        out: list[bool] = ((self._results[3] >= 1.0) | (np.abs(self._values) > LARGEST)).tolist()
+        return out
 
     def scores(self) -> list[float | None]:
         """The scores."""
@@ -210,7 +245,7 @@ class ResidualScores:
             return "the value is missing"
         if abs(value) > LARGEST:
             return "score 1.00: the value is infinite, or as good as that"
-        score, forecast, limit, ratio = self._results[:, number].tolist()
-        if score < self._threshold:
+        score, forecast, _, ratio = self._results[:, number].tolist()
+        if score < self._threshold and ratio < 1.0:
             return f"score {score:.2f}: nothing that is worth an alert"
-        return f"score {score:.2f}: {improbable_reason(value, forecast, limit, ratio)}"
+        return f"score {score:.2f}: {improbable_reason(value, forecast, ratio, self._once)}"

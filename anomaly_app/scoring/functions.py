@@ -9,6 +9,7 @@ from anomaly_app.detectors import Detector, DetectorFunction
 from anomaly_app.schema import DOUBLE
 from anomaly_app.scoring.bank import ResidualBank, ScorerBank
 from anomaly_app.scoring.options import OPTIONS, THRESHOLD, check_together
+from anomaly_app.wishes import WISHES, as_wished, wish
 
 
 def create_bank(options: Mapping[str, Any], names: Sequence[str]) -> Detector:
@@ -35,12 +36,14 @@ def create_bank(options: Mapping[str, Any], names: Sequence[str]) -> Detector:
         'score 0.85: the value is above the forecast of 20.003 by 15, 2.3 times what comes once in 1440 values'
     """
     check_together(options, ANOMALY_SCORE.name)
-    return ScorerBank(options) if options["history"] else ResidualBank(options)
+    asked = wish(options, ANOMALY_SCORE.name)
+    bank: Detector = ScorerBank(options) if options["history"] else ResidualBank(options)
+    return as_wished(bank, asked, None, options["threshold"])
 
 
 ANOMALY_SCORE = DetectorFunction(
     "ANOMALY_SCORE",
-    (*OPTIONS, THRESHOLD),
+    (*OPTIONS, THRESHOLD, *WISHES),
     DOUBLE,
     create_bank,
     doc="how anomalous a value is for its series, from 0 to 1; nothing has to be known of the series",

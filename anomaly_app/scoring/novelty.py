@@ -12,7 +12,7 @@ import numpy as np
 
 from anomaly_app.errors import StateError
 from anomaly_app.scoring.discord import OLD, Discord, rebuilt
-from anomaly_app.scoring.options import OPTIONS
+from anomaly_app.scoring.options import NUMBERS, OPTIONS
 from anomaly_app.scoring.records import Floats, Records, Spread
 
 VALUE, MEAN, SHAPE, LONG_SHAPE = range(4)
@@ -61,7 +61,7 @@ ROW_BYTES = 8 * len(HALFWAY)
 """Of the signals of a row in the state."""
 
 _VERSION = 4
-_HEAD = struct.Struct(f"<BI{len(OPTIONS)}IQdQb" + "Qdd" * len(HALFWAY))
+_HEAD = struct.Struct(f"<BI{NUMBERS}QdQb" + "Qdd" * len(HALFWAY))
 _HELD = struct.Struct("<BQQdddd")
 _HEARD = struct.Struct("<Qd")
 _NUMBER = struct.Struct("<Q")
@@ -160,6 +160,11 @@ class Novelty:
                     self._see(signal, row, distance)
         self._rows = row + 1
         return self._report(row, self._best, hushed)
+
+    @property
+    def mean(self) -> float:
+        """Of the values that are remembered."""
+        return self._spreads[VALUE].mean
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""

@@ -33,9 +33,26 @@ OPTIONS = (
         500,
     ),
     _rows("smoothing", 24, "values in the mean", 2, 250),
+    Option(
+        "sensitivity",
+        float,
+        0.0,
+        "false alarms wanted in 10,000 values; 0 for one in 1440 values, once a day at a point a minute",
+        lambda value: value == 0 or 0.1 <= value <= 100,
+        "0, or a number from 0.1 to 100",
+    ),
     _rows("refractory", 200, "values after a score in which lower ones are attenuated, less and less", 0, 100_000),
 )
 """Those of :class:`~anomaly_app.scoring.scorer.AnomalyScorer`."""
+
+NUMBERS = "".join("d" if option.type is float else "I" for option in OPTIONS)
+"""How they are stored."""
+
+
+def once_in(options: Mapping[str, Any]) -> float:
+    """Values in which one may be a false alarm."""
+    return 10_000 / options["sensitivity"] if options["sensitivity"] else 1440.0
+
 
 THRESHOLD = Option(
     "threshold",

@@ -55,7 +55,7 @@ SHARE = 0.005
 APART = 30.0
 """Rows behind one that exceeds it that are not counted."""
 ONCE_IN = 1440.0
-"""Rows in which one is an alarm."""
+"""Rows in which one is an alarm, if nothing else is asked for."""
 STEP, EAGER = 0.02, 5.0
 """Step of the logarithm of the quantile, and values seen for a step of 1: the first are a guess."""
 WIDER = 10.0
@@ -86,14 +86,18 @@ HEAVY = 2.0
 tail is heavy, alarms come in bursts."""
 
 
-def _beyond(mean: float) -> float:
-    """How many times the quantile the error of one row in 1440 is, by the mean of 1 - limit / error."""
+def _beyond(mean: float, once_in: float) -> float:
+    """How many times the quantile the error of one row in so many is, by the mean of 1 - limit / error."""
     index = mean / (1.0 - mean)
     clusters = SHARE / (1.0 + APART * SHARE)
-    return float((ONCE_IN * clusters) ** index * (1.0 + HEAVY * max(index - USUAL_TAIL, 0.0)))
+    return float((once_in * clusters) ** index * (1.0 + HEAVY * max(index - USUAL_TAIL, 0.0)))
 
 
-TABLE = [_beyond(thousandths / 1000) for thousandths in range(int(1000 * HEAVIEST) + 1)]
+def _table(once_in: float) -> list[float]:
+    """The same by the thousandths of the mean."""
+    return [_beyond(thousandths / 1000, once_in) for thousandths in range(int(1000 * HEAVIEST) + 1)]
+
+
 PLACES = 1440
 """Places of the day, in a table that is 0 where no value has been."""
 DAILY, OFFSET = 0.4, 0.1
@@ -128,25 +132,28 @@ OUTPUTS = ("score", "forecast", "limit", "ratio")
 
 
 @functools.cache
-def kernel(warmup: int) -> Kernel:
+def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
     """The recursion.
 
     Args:
         warmup: values before the first score above 0.
+        once_in: rows in which one is an alarm.
 
     Example:
         >>> run = kernel(50)
         >>> values = [float(k * 7919 % 31) for k in range(3000)] + [80.0]
-        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, [0] * 3001, [0.0] * 3001], [0.0])
+        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, [0] * 3001, [0] * 3001], [0.0])
         >>> score, forecast, limit, ratio = out[-5:-1]
         >>> score > 0.5, abs(forecast - 15) < 3, 10 < limit < 30
         (True, True, True)
     """
     inputs, outputs = ["x", "season", "at"], (*OUTPUTS, "season_next")
-    return Kernel(functools.partial(_step, float(warmup)), FIELDS, inputs, outputs, ("season", "season_next"))
+    return Kernel(
+        functools.partial(_step, float(warmup), _table(once_in)), FIELDS, inputs, outputs, ("season", "season_next")
+    )
 
 
-def _step(warmup: float, given: Mapping[str, Symbol]) -> dict[str, Number]:
+def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dict[str, Number]:
     x, count = given["x"], given["count"] + 1.0
     first, warm = count < 1.5, count > WARM
     results: dict[str, Number] = {"count": count}
@@ -170,7 +177,7 @@ def _step(warmup: float, given: Mapping[str, Symbol]) -> dict[str, Number]:
     results |= _whole(given, x, first, count)
 
     seen = largest(count - warmup, 0.0)
-    ratio, once, tail = _tail(given, units, seen)
+    ratio, once, tail = _tail(given, table, units, seen)
     results |= tail
     reported, limits = _limit(given, ratio)
     results |= limits
@@ -252,7 +259,9 @@ def _season(given: Mapping[str, Symbol], x: Symbol, usual: Symbol, unknown: Symb
     }
 
 
-def _tail(given: Mapping[str, Symbol], units: Symbol, seen: Symbol) -> tuple[Symbol, Symbol, dict[str, Number]]:
+def _tail(
+    given: Mapping[str, Symbol], table: list[float], units: Symbol, seen: Symbol
+) -> tuple[Symbol, Symbol, dict[str, Number]]:
     """The error over that of one row in 1440, that itself in units of the scale, and what is learnt of the tail."""
     begun = seen > 0.5
     started = seen > 1.5
@@ -261,7 +270,7 @@ def _tail(given: Mapping[str, Symbol], units: Symbol, seen: Symbol) -> tuple[Sym
     held = smallest(tail, HEAVIEST)
     index = held / (1.0 - held)
     known = largest(seen, 1.0)
-    limit = quantile * look_up(TABLE, 1000.0 * held) * (1.0 + UNSURE / known)
+    limit = quantile * look_up(table, 1000.0 * held) * (1.0 + UNSURE / known)
     ratio = choose(begun, units / limit, 0.0)
 
     calm = choose(started, given["calm"], APART + 1.0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from anomaly_app.errors import StateError
 from anomaly_app.scoring.novelty import Novelty
-from anomaly_app.scoring.options import OPTIONS, checked
-from anomaly_app.scoring.residual import AGAIN, FIELDS, PLACES, kernel
+from anomaly_app.scoring.options import NUMBERS, OPTIONS, checked, once_in
+from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, PLACES, kernel
 
 LARGEST = 1e75
 """Values beyond are taken for infinite: products of a few of them are no numbers."""
@@ -23,20 +24,38 @@ DAY, PARTS = b"day", 32
 """Name of the entries with places of the day, and how many there are at most."""
 PART = PLACES // PARTS
 _VERSION = 4
-_TAIL = struct.Struct(f"<BI{len(OPTIONS)}I{len(FIELDS)}d")
+_TAIL = struct.Struct(f"<BI{NUMBERS}{len(FIELDS)}d")
 _LENGTHS = struct.Struct("<II")
 
 
-def placed(novelty: float) -> float:
+def placed(novelty: float, alert: float = ALERT) -> float:
     """The score of what is new among those of improbable values.
 
     How new it is says little about whether it is wanted, so any improbable value comes first.
 
+    Args:
+        novelty: from 0 to 1.
+        alert: what is worth an alert.
+
     Example:
-        >>> placed(0.4), placed(0.5), placed(1.0)
-        (0.4, 0.5, 0.51)
+        >>> placed(0.4), placed(0.5), placed(1.0), placed(0.5, alert=0.6) < 0.5
+        (0.4, 0.5, 0.51, True)
     """
-    return novelty if novelty < ALERT else ALERT + (MARK - ALERT) * (novelty - ALERT) / (1.0 - ALERT)
+    if novelty < alert:
+        return novelty * (ALERT / alert)
+    return ALERT + (MARK - ALERT) * (novelty - alert) / (1.0 - alert)
+
+
+def novelty_alert(once: float) -> float:
+    """What novelty is worth an alert if one value in so many may be a false alarm.
+
+    In noise a third of the values that reach a novelty reach one that is a tenth higher.
+
+    Example:
+        >>> novelty_alert(1440.0), round(novelty_alert(3 * 1440.0), 6), novelty_alert(1e9)
+        (0.5, 0.6, 0.95)
+    """
+    return min(max(ALERT + 0.1 * math.log(once / ONCE_IN, 3), 0.2), 0.95)
 
 
 class AnomalyScorer:
@@ -77,7 +96,9 @@ class AnomalyScorer:
 
     def _take(self, options: Mapping[str, Any]) -> None:
         self.options: dict[str, Any] = {option.name: options[option.name] for option in OPTIONS}
-        self._kernel = kernel(options["warmup"])
+        self._once = once_in(options)
+        self._alert = novelty_alert(self._once)
+        self._kernel = kernel(options["warmup"], self._once)
         self._state, self._places = [0.0] * len(FIELDS), [0.0] * PLACES
         self._novelty = Novelty(self.options) if options["history"] else None
         self._changed, self._touched, self._known = False, set[int](), 0
@@ -106,7 +127,8 @@ class AnomalyScorer:
         if self._novelty is None:
             return improbable
         since = int(self._state[SINCE]) - 1
-        self._new = placed(self._novelty.score(value, since if improbable < ALERT and since <= AGAIN else 0))
+        hushed = since if improbable < ALERT and since <= AGAIN else 0
+        self._new = placed(self._novelty.score(value, hushed), self._alert)
         if self._new >= ALERT > improbable:  # told now, and not again while it is the same event
             self._state[SINCE], self._state[TOP] = 1.0, max(ratio, 1.0)
         return max(improbable, self._new)
@@ -115,10 +137,22 @@ class AnomalyScorer:
         """What gave the last score above 0, for people."""
         if abs(self._value) > LARGEST:
             return "the value is infinite, or as good as that"
-        score, forecast, limit, ratio = self._last
+        score, forecast, _, ratio = self._last
         if self._novelty is not None and self._new > score:
             return self._novelty.reason()
-        return improbable_reason(self._value, forecast, limit, ratio)
+        return improbable_reason(self._value, forecast, ratio, self._once)
+
+    @property
+    def expected(self) -> float:
+        """What was expected of the last value: the forecast, or the mean of what is remembered if it was new."""
+        if self._novelty is not None and self._new > self._last[0] and self._new >= ALERT:
+            return self._novelty.mean
+        return self._last[1]
+
+    @property
+    def out(self) -> bool:
+        """Whether the last value was improbable or new, though the event may have been told before."""
+        return self._last[3] >= 1.0 or (self._novelty is not None and self._new >= ALERT)
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
@@ -212,22 +246,22 @@ class AnomalyScorer:
         return _TAIL.pack(_VERSION, self._known, *self.options.values(), *self._state)
 
 
-def improbable_reason(value: float, forecast: float, limit: float, ratio: float) -> str:
+def improbable_reason(value: float, forecast: float, ratio: float, once: float) -> str:
     """Why a value is improbable, for people.
 
     Args:
         value: as it came.
         forecast: what was expected.
-        limit: distance from it that is an alarm.
-        ratio: the distance over that which comes once in 1440 rows.
+        ratio: the distance over that of an alarm.
+        once: values in which one is an alarm.
 
     Example:
-        >>> improbable_reason(50.0, 20.0, 6.0, 5.0)
+        >>> improbable_reason(50.0, 20.0, 5.0, 1440.0)
         'the value is above the forecast of 20 by 30, 5 times what comes once in 1440 values'
     """
     side = "above" if value > forecast else "below"
     apart = abs(value - forecast)
     return (
         f"the value is {side} the forecast of {forecast:.5g} by {apart:.3g}, "
-        f"{ratio:.2g} times what comes once in 1440 values"
+        f"{ratio:.2g} times what comes once in {once:.0f} values"
     )

@@ -91,7 +91,10 @@ def test_the_threshold_is_for_flags_only():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 5}, "ANOMALY_SCORE has no option 'window'; its options are history, recent, .*, threshold, warmup"),
+        (
+            {"window": 5},
+            "ANOMALY_SCORE has no option 'window'; its options are cooldownMs, direction, .*, warmup",
+        ),
         ({"threshold": 0}, "option 'threshold' is 0.0, expected a number above 0, at most 1"),
         ({"recent": 6000}, "ANOMALY_SCORE: option 'history' is 5000, expected at least 6000"),
     ],
