@@ -4,8 +4,8 @@ RUN useradd --create-home anomaly && install -d -o anomaly -g anomaly /data
 WORKDIR /home/anomaly/app
 COPY pyproject.toml README.md ./
 COPY anomaly_app anomaly_app
-# Archives of the delivery are Parquet.
-RUN pip install --no-cache-dir '.[parquet]'
+# Archives of the delivery are Parquet; models are asked, and made for docker-compose's profile payments.
+RUN pip install --no-cache-dir '.[parquet,onnx,train]'
 USER anomaly
 # Away from the sources: what runs is what was installed.
 WORKDIR /data

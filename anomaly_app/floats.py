@@ -25,6 +25,8 @@ def to_single(value: float) -> float:
     """
     exact = widened(value)
     size = abs(exact)
+    if size < 1 << 24 and exact.is_integer():  # all their digits are certain
+        return exact
     if _SMALLEST_NORMAL_SINGLE <= size < 1 << 24 and math.frexp(size)[0] != 0.5:
         short = float(f"{exact:.6g}")  # all decimals of six digits come back from 32 bits
         if widened(short) == exact:

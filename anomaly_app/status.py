@@ -45,7 +45,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
         rows_per_s: over the last seconds.
         lag: records between the worker and the end of the partition; None while unknown.
         watermark_ms: event time up to which the partition is complete, in ms; None before the first row.
-        buffered: rows that wait for the watermark.
+        buffered: rows that wait for the watermark, or for the answer of a model.
         late: rows that came too late for at least one query.
         rejected: rows with an absurd event time.
         dead_letters: records that could not be decoded, and rows on which a rule failed.

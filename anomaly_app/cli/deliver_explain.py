@@ -98,7 +98,7 @@ def _read_file(loaded: LoadedSettings, given: str) -> Incoming | None:
     try:
         text = sys.stdin.buffer.read() if given == "-" else Path(given).read_bytes()
         alert = msgspec.json.decode(text, type=Alert)
-    except (OSError, ValueError) as error:  # msgspec's errors are such
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise SettingsError("--explain", "command line", f"{given} is no alert: {error}") from None
     return Incoming(alert, encode(alert), 0, 0, loaded.settings.delivery.tenant)
 

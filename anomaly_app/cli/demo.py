@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
-RATES = {"sales": 100.0, "retail": 40.0}
+RATES = {"sales": 100.0, "retail": 40.0, "payments": 50.0}
 """Records per second of each demo; of retail, sales."""
-RARE = {"sales": 0.02, "retail": 0.005}
+RARE = {"sales": 0.02, "retail": 0.005, "payments": 0.02}
 
 
 def demo(
     scene: Annotated[str, typer.Argument(help=f"What is shown: {', '.join(RATES)}.")] = "sales",
     records: Annotated[int | None, typer.Option(min=1, help="Generate that many, then end with a summary.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0.1, help="Per second; else 100 sales, or 40 of retail.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Per second; else 100, of retail 40, of payments 50.")
+    ] = None,
     rare: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Probability of an unusual quantity; of retail, of a burst of refunds."),
+        typer.Option(min=0, max=1, help="Probability of an unusual quantity, a burst of refunds, a fraud."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the generator: the same seed gives the same records.")] = 1,
     broker: Annotated[
@@ -33,10 +35,10 @@ def demo(
     Example: anomaly demo retail
     """
     from anomaly_app.cli.demo_run import DemoRun
-    from anomaly_app.cli.demo_scenes import retail_scene, sales_scene
+    from anomaly_app.cli.demo_scenes import payments_scene, retail_scene, sales_scene
 
     if scene not in RATES:
         raise typer.BadParameter(f"{scene!r} should be one of {', '.join(RATES)}", param_hint="SCENE")
     chance = RARE[scene] if rare is None else rare
-    shown = sales_scene(chance) if scene == "sales" else retail_scene(chance)
+    shown = {"sales": sales_scene, "retail": retail_scene, "payments": payments_scene}[scene](chance)
     raise typer.Exit(asyncio.run(DemoRun(shown, records, rate or RATES[scene], seed, broker, port).run()))

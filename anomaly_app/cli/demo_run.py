@@ -13,6 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -115,6 +116,9 @@ class DemoRun:
         if self.records is not None:
             await self._begin_here(servers, partitions)
             await self._generate_all(producer, access, self.records)
+        if self.scene.prepare is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="anomaly-demo-"))
+            settings |= await asyncio.to_thread(self.scene.prepare, Path(folder))
         any_port = self.port == 0
         worker = await self._start_worker(stack, settings, registry.url)
         if self.records is None:
@@ -165,12 +169,15 @@ class DemoRun:
     async def _generate(self, producer: AIOKafkaProducer, registry: RegistryAccess) -> None:
         """Records as they happen."""
         # The registry is in this loop, and is asked for the schemas in front of the first record.
-        records = self.scene.records(self.seed, None, int(time.time() * 1000), self.rate, registry)
+        start = int((time.time() - self.scene.past_s) * 1000)
+        records = self.scene.records(self.seed, None, start, self.rate, registry)
         record = await asyncio.to_thread(next, records)
         while True:
             ahead = record.timestamp_ms / 1000 - time.time()
             if ahead > 0:
                 await asyncio.sleep(ahead)
+            elif self.sent % 1_000 == 0:
+                await asyncio.sleep(0)  # of the past there are many at once
             await self._send(producer, record)
             record = next(records)
 

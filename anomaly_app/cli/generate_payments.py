@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import typer
 
@@ -16,6 +16,7 @@ from anomaly_app.cli.output import note, progress
 
 if TYPE_CHECKING:
     from anomaly_app.generators import Generated
+    from anomaly_app.generators.encode import RegistryAccess
     from anomaly_app.generators.payments import PaymentRecord
     from anomaly_app.settings import LoadedSettings
 
@@ -53,6 +54,7 @@ def generate_payments(
     """
     from anomaly_app.cli.generate import to_kafka
     from anomaly_app.generators import payments as stream
+    from anomaly_app.generators.encode import RegistryAccess
 
     made = stream.payments(seed, payments, start_ms, rate or stream.RATE, stream.FRAUD if fraud is None else fraud)
     if output is not None and payments is None:
@@ -65,9 +67,12 @@ def generate_payments(
         told = None if truth is None else files.enter_context(truth.open("wb"))
         watched = _watched(made, told, frauds)
         if output is None:
-            encoded = _encoded(watched, loaded)
+            settings = loaded.settings.registry
+            password = settings.password.get_secret_value()
+            registry = RegistryAccess(settings.url, settings.username, password, settings.ca_file)
+            records = encoded(watched, registry)
             topics = (stream.TRANSACTIONS, stream.IDENTITIES)
-            asyncio.run(to_kafka(encoded, None, lambda value: value, topics, partitions, rate != 0, loaded))
+            asyncio.run(to_kafka(records, None, lambda value: value, topics, partitions, rate != 0, loaded))
         else:
             _to_folder(watched, output, payments, files)
     if truth is not None:
@@ -111,20 +116,23 @@ def _text(time_ms: int) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{time_ms % 1_000:03d}"
 
 
-def _encoded(records: Iterator[PaymentRecord], loaded: LoadedSettings) -> Iterator[Generated]:
-    """Records with key and value as bytes, in Avro with the schemas of the tutorial."""
+def encoded(records: Iterator[PaymentRecord], registry: RegistryAccess) -> Iterator[Generated]:
+    """Records with key and value as bytes, in Avro with the schemas of the tutorial.
+
+    Args:
+        records: of both topics.
+        registry: where the schemas are registered.
+
+    Raises:
+        RegistryError: it is not given, unreachable, or refuses a schema.
+    """
     from anomaly_app.generators import Generated
-    from anomaly_app.generators.encode import RegistryAccess, avro_encoder
+    from anomaly_app.generators.encode import avro_encoder
     from anomaly_app.generators.payments import IDENTITIES, TRANSACTIONS, avro_key_schema, avro_schema
 
-    registry = loaded.settings.registry
-    password = registry.password.get_secret_value()
-    access = RegistryAccess(registry.url, registry.username, password, registry.ca_file)
-    keys: dict[str, Callable[[Any], bytes]] = {}
-    values: dict[str, Callable[[Any], bytes]] = {}
-    for topic in (TRANSACTIONS, IDENTITIES):
-        keys[topic] = avro_encoder(access, f"{topic}-key", avro_key_schema(topic))
-        values[topic] = avro_encoder(access, f"{topic}-value", avro_schema(topic))
+    topics = (TRANSACTIONS, IDENTITIES)
+    keys = {topic: avro_encoder(registry, f"{topic}-key", avro_key_schema(topic)) for topic in topics}
+    values = {topic: avro_encoder(registry, f"{topic}-value", avro_schema(topic)) for topic in topics}
     for record in records:
         key = keys[record.topic]({"TransactionID": record.number})
         yield Generated(record.topic, key, values[record.topic](record.value), record.timestamp_ms)

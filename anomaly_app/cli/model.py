@@ -82,16 +82,17 @@ def _find(name: str, files: Sequence[Path], loaded: LoadedSettings) -> Model:
     from anomaly_app.sql import parse_statements
     from anomaly_app.sql.commands import Drop
     from anomaly_app.sql.model_statements import OF_MODELS
+    from anomaly_app.sql.parameters import substitute
 
     catalog = Catalog("")
     catalog.models.given = loaded.settings.connection_options
     for path in files:
         try:
-            catalog.text = path.read_text("utf-8")
-            for statement in parse_statements(catalog.text):
-                dropped = isinstance(statement, Drop) and statement.what in ("MODEL", "CONNECTION")
-                if isinstance(statement, OF_MODELS) or dropped:
-                    define(statement, catalog)  # type: ignore[arg-type]  # both are definitions
+            with substitute(path.read_text("utf-8"), loaded.settings.parameters).located() as catalog.text:
+                for statement in parse_statements(catalog.text):
+                    dropped = isinstance(statement, Drop) and statement.what in ("MODEL", "CONNECTION")
+                    if isinstance(statement, OF_MODELS) or dropped:
+                        define(statement, catalog)  # type: ignore[arg-type]  # both are definitions
         except SqlError as error:
             raise error.in_file(path) from None
         except (OSError, UnicodeDecodeError) as error:

@@ -108,7 +108,7 @@ def _statement(name: str, table: Table, output: Path) -> str:
     columns = [f"`{feature}` FLOAT" for feature in table.numbers] + [f"`{feature}` STRING" for feature in table.texts]
     path = str(output.resolve()).replace("'", "''")
     return (
-        f"CREATE MODEL {name} INPUT ({', '.join(columns)}) OUTPUT (score FLOAT, is_anomaly INT)\n"
+        f"CREATE MODEL {name} INPUT ({', '.join(columns)}) OUTPUT (score DOUBLE, is_anomaly INT)\n"
         f"WITH ('provider' = 'onnx', 'task' = 'classification', 'onnx.path' = '{path}');"
     )
 

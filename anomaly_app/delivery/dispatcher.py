@@ -90,7 +90,7 @@ class Dispatcher:
         self._dirty: dict[str, None] = {}
         self._new: dict[str, None] = {}
         self._dropped: dict[bytes, None] = {}
-        self._moved = False
+        self._moved = self._silences_changed = False
         self._by_alert: dict[str, list[tuple[str, str]]] | None = None
         try:
             self._restore(entries)
@@ -176,14 +176,16 @@ class Dispatcher:
     def put_silence(self, silence: Silence) -> None:
         """Add a silence, or change one."""
         self.silences.put(silence)
-        self._recheck()
+        self._silences_changed = True
 
     def drop_silence(self, silence_id: str) -> None:
         """Forget a silence; what it held back and still comes is told at once."""
         self.silences.drop(silence_id)
-        self._recheck()
+        self._silences_changed = True
 
     def _recheck(self) -> None:
+        """Look at all groups in which something is hidden; once for any number of silences."""
+        self._silences_changed = False
         for group in self._groups.values():
             if group.recheck_ms:
                 group.recheck_ms = 1
@@ -230,6 +232,8 @@ class Dispatcher:
             self._sweep_ms = now_ms + _SWEEP_MS
             self.silences.forget(now_ms)
             self.sources.forget(now_ms)
+        if self._silences_changed:
+            self._recheck()
         for outlet in self._outlets.values():
             if outlet.held:
                 self._release(outlet, now_ms)
@@ -259,6 +263,7 @@ class Dispatcher:
                 break
             heapq.heappop(self._queue)
         times = [self._queue[0][0]] if self._queue else []
+        times += [self._now_ms] * self._silences_changed
         times += [
             free
             for outlet in self._outlets.values()
@@ -385,7 +390,8 @@ class Dispatcher:
             if group is not None:
                 entries += store_group(group)
                 group.touched = False
-        entries += [(key, None) for key in self._dropped]
+        written = {key for key, _ in entries}  # such as that of a group which was forgotten, and is there again
+        entries += [(key, None) for key in self._dropped if key not in written]
         self._new.clear()
         self._dirty.clear()
         self._dropped.clear()

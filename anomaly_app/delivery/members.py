@@ -346,6 +346,8 @@ class Members:
             fresh = min(member.pending, 1)
             sent += fresh
             grouped += member.pending - fresh
+            if member.news and member.told_rank != UNTOLD:
+                member.acked_by = ""  # it got worse than what somebody has taken
             member.pending, member.news = 0, False
             member.told_rank, member.told_id = max(member.told_rank, member.decision.rank), member.alert_id
         for member in resolved:

@@ -62,6 +62,18 @@ class HeldRows:
             self.changed.pop(number, None)
         self._pending.discard(number)
 
+    def all_dropped(self, numbers: Iterable[int]) -> None:
+        """The same as :meth:`drop` for many."""
+        changed, stored, pending = self.changed, self.stored, self._pending
+        if not (changed or stored or pending):
+            return  # they have come and gone
+        for number in numbers:
+            if number in stored:
+                changed[number] = None
+            else:
+                changed.pop(number, None)
+            pending.discard(number)
+
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """Entries put or deleted since the last call."""
         entries: list[tuple[bytes, bytes | None]] = []

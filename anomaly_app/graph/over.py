@@ -213,6 +213,8 @@ class OverRows(Vertex):
         plan = self._plan
         key_of, frames, width = plan.key_of, self._frames, self.width
         found: list[Row] = []
+        if plan.rows and plan.preceding is None and not plan.offsets:
+            return self._one_after_another(ready)
         if plan.rows:
             for time, number, row in ready:
                 frame = self._frame(frames, key_of(row))
@@ -313,6 +315,30 @@ class OverRows(Vertex):
                     continue  # it was reported when it came, and never taken
             found.append(row + finish(group) if len(row) == width else row[:width] + finish(group) + row[width:])
         self._held.all_taken(number for _, number, _ in ready)
+        return found
+
+    def _one_after_another(self, ready: Sequence[tuple[int, int, Row]]) -> list[Row]:
+        """The same as :meth:`_one` where all rows before count, in one piece."""
+        plan, frames, dirty, width = self._plan, self._frames, self._dirty, self.width
+        key_of, take, finish, fresh = plan.key_of, plan.take, plan.finish, plan.program.fresh
+        found: list[Row] = []
+        for time, _, row in ready:
+            key = key_of(row)
+            frame = frames.get(key)
+            if frame is None:
+                frame = frames[key] = Frame(plan)
+            group = frame.running
+            if group is None:
+                group = frame.running = fresh()
+            try:
+                take(group, row)
+            except FAILURES as error:
+                self.fail(error, row)
+            frame.last = time
+            group[LAST], group[START] = row, 0
+            dirty[key] = frame
+            found.append(row + finish(group) if len(row) == width else row[:width] + finish(group) + row[width:])
+        self._held.all_dropped(number for _, number, _ in ready)
         return found
 
     def _settle(self, frame: Frame, number: int, row: Row) -> None:

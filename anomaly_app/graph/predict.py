@@ -73,13 +73,14 @@ class _Predicting(Vertex):
         width, plan = self.width, self.plan
         found: list[Row] = []
         for row, answer in zip(rows, answers, strict=True):
-            if isinstance(answer, Failure):
+            if type(answer) is Failure:
                 if not plan.options.gives_nulls:
                     self.fail(answer.error, row)
                     continue
                 self.counters.add("predictions_null")
                 answer = plan.nothing
-            found.append((*row[:width], *answer, *row[width:]))
+            assert isinstance(answer, tuple)
+            found.append(row + answer if len(row) == width else row[:width] + answer + row[width:])
         return found
 
 

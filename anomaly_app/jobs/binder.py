@@ -25,6 +25,7 @@ from anomaly_app.jobs.sinks import check_changes, filled_by, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.operators import Layout
+from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis import Analyzer
@@ -33,8 +34,9 @@ from anomaly_app.plan.fragments import Exchange, table_of
 from anomaly_app.plan.materialize import Materialize, materialized
 from anomaly_app.plan.nodes import Calc, Node, Scan, walk
 from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.query import PlannedQuery
-from anomaly_app.schema import Changelog, Origin, Schema
+from anomaly_app.schema import Changelog, Kind, Origin, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.commands import TELLS, Describe, Explain, ListOptions, Reset, Show
 from anomaly_app.sql.parameters import Parameter, substitute
@@ -370,7 +372,8 @@ class _JobBinder:
         statement = insert if insert is not None else tree
         alerts = self._alerts(factory, statement)
         fingerprint = self._fingerprint(statement, node, sources, factory.physical.reads)
-        self.queries += self._fragments(Query(self._name(sink), factory, sink, fingerprint, alerts))
+        mark = self._mark(factory, statement) if alerts is Alerts.MARKED else None
+        self.queries += self._fragments(Query(self._name(sink), factory, sink, fingerprint, alerts, mark=mark))
 
     def _fragments(self, query: Query) -> list[Query]:
         """A query as those that it is cut into, the last of which gives its result."""
@@ -402,13 +405,26 @@ class _JobBinder:
             self.warnings.append(f"line {line}: {problem}")
         if said == "auto":
             return Alerts.FLAGGED if bare or factory.detects else Alerts.NONE
-        return Alerts(said)
+        return Alerts.MARKED if said == "where" else Alerts(said)
+
+    def _mark(self, factory: PlannedQuery, statement: QueryTree | Insert) -> int:
+        """Place of the column that says which rows are alerts."""
+        name, output = self.settings.marked_by, factory.output
+        place = next((number for number, column in enumerate(output) if column.name == name), None)
+        if place is None:
+            problem = f"SET '{ALERTS}' = 'where {name}': the rows have no column {name!r}"
+            problem += nearest(name, [column.name for column in output])
+            raise SqlValidationError(problem, self.text, *statement.span)
+        if output[place].type.kind is not Kind.BOOLEAN:
+            problem = f"SET '{ALERTS}' = 'where {name}': {name} is {output[place].type}, and must be a BOOLEAN"
+            raise SqlValidationError(problem, self.text, *statement.span)
+        return place
 
     def _no_alerts(self, node: Node, statement: QueryTree | Insert, said: str) -> Alerts:
         """An alert cannot be taken back."""
         bare = not isinstance(statement, Insert)
-        if said == "all" or (bare and said != "none"):
-            what = "a SELECT of a job without INSERT INTO" if bare else f"an INSERT behind SET '{ALERTS}' = 'all'"
+        if said in ("all", "where") or (bare and said != "none"):
+            what = "a SELECT of a job without INSERT INTO" if bare else f"an INSERT behind SET '{ALERTS}' = '{said}'"
             problem = f"the rows of {what} are alerts, which cannot be taken back, and {node.updating}"
             way = "INSERT INTO a table of the connector 'upsert-kafka'" if bare else f"SET '{ALERTS}' = 'none'"
             raise SqlValidationError(f"{problem}: {way}", self.text, *statement.span)
@@ -464,6 +480,9 @@ class _JobBinder:
         said = {token.value.upper() for text in texts for token in tokenize(text)}
         own = [f"{name} {one.origin} {one.returns}" for name, one in self.catalog.functions.items() if name in said]
         own += [one.title for one in walk(node) if isinstance(one, Materialize)]
+        for one in walk(node):
+            if isinstance(one, Predict):  # rows that wait are stored with the answers that have come
+                own += [one.title, *(f"{c.name} {c.type}" for c in (*one.model.inputs, *one.model.outputs))]
         parts = [str(STATE_VERSION), self.dialect.value, *tables, *words, *own]
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 

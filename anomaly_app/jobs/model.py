@@ -13,7 +13,7 @@ from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.jobs.ranges import AS_THE_GROUP, FOR_EVER, Begin, End, Stop
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
 from anomaly_app.jobs.topics import Topics
-from anomaly_app.operators import Layout
+from anomaly_app.operators import Finding, Layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Changelog, Column, Schema
 from anomaly_app.sql.parameters import Parameter
@@ -146,6 +146,8 @@ class Alerts(Enum):
     NONE = "none"
     FLAGGED = "flagged"
     """Those that its operator calls alerts: of a detector the flagged ones, else every one."""
+    MARKED = "marked"
+    """Those that a column of theirs says."""
     ALL = "all"
 
 
@@ -162,6 +164,7 @@ class Query:
         alerts: which of its rows are alerts.
         passes: name of the table that its rows are for another fragment; "" for those of the query's result.
         whole: the query, of the fragment that gives its result; None if it is not cut.
+        mark: place in a row of the BOOLEAN column that makes it an alert, of ``MARKED``.
     """
 
     name: str
@@ -171,6 +174,15 @@ class Query:
     alerts: Alerts = Alerts.FLAGGED
     passes: str = ""
     whole: PlannedQuery | None = None
+    mark: int | None = None
+
+    def tells(self, finding: Finding) -> bool:
+        """Whether a finding is an alert."""
+        if self.alerts is Alerts.FLAGGED:
+            return finding.alert
+        if self.alerts is Alerts.MARKED:
+            return self.mark is not None and finding.values[self.mark] is True
+        return self.alerts is Alerts.ALL
 
     @property
     def planned(self) -> PlannedQuery:

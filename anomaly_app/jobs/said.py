@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.jobs.portability import OF_FLINK_ONLY
 from anomaly_app.patterns.clause import nearest
@@ -11,7 +13,8 @@ from anomaly_app.sql.statements import SetOption
 from anomaly_app.words import parse_duration
 
 ALERTS = "anomaly.alerts"
-"""Which rows of the statements behind it are alerts: ``all``, ``none`` or ``auto``, the default."""
+"""Which rows of the statements behind it are alerts: ``all``, ``none``, ``auto``, the default, or ``where`` and the
+name of a BOOLEAN column of theirs."""
 
 DETACH = "anomaly.jobs.detach"
 """Of the shell: jobs outlive it. In a job file it changes nothing."""
@@ -20,6 +23,7 @@ _OWN = "anomaly."
 """Begins options that Flink does not know, and accepts."""
 
 _ALERTS = ("all", "none", "auto")
+_WHERE = re.compile(r"\s*where\s+`?([^`\s]+)`?\s*", re.IGNORECASE)
 
 
 class Settings:
@@ -29,7 +33,8 @@ class Settings:
         text: of the statements, for errors.
         said: every option that is set, and its value.
         ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
-        alerts: which rows are alerts: ``all``, ``none`` or ``auto``.
+        alerts: which rows are alerts: ``all``, ``none``, ``auto`` or ``where``.
+        marked_by: name of the column that says so for each row, of ``where``; "" else.
         of_flink: options that change nothing here, but what Flink refuses.
     """
 
@@ -37,7 +42,7 @@ class Settings:
         self.text = text
         self.said: dict[str, str] = {}
         self.ttl_ms: int | None = None
-        self.alerts = "auto"
+        self.alerts, self.marked_by = "auto", ""
         self.of_flink: dict[str, str] = {}
 
     def take(self, setting: SetOption | Reset) -> bool:
@@ -53,16 +58,17 @@ class Settings:
             self.said.pop(key, None)
             self.of_flink.pop(key, None)
             if key == ALERTS:
-                self.alerts = "auto"
+                self.alerts, self.marked_by = "auto", ""
             elif key == STATE_TTL:
                 self.ttl_ms = None
         return reset.key is None or reset.key in (ALERTS, STATE_TTL, *OF_FLINK_ONLY)
 
     def _take(self, setting: SetOption) -> bool:
         if setting.key == ALERTS:
-            self.alerts = setting.value.lower()
-            if self.alerts not in _ALERTS:
-                problem = f"'{ALERTS}' is '{setting.value}': it must be 'all', 'none' or 'auto'"
+            where = _WHERE.fullmatch(setting.value)
+            self.alerts, self.marked_by = ("where", where[1]) if where else (setting.value.lower(), "")
+            if where is None and self.alerts not in _ALERTS:
+                problem = f"'{ALERTS}' is '{setting.value}': it must be 'all', 'none', 'auto' or 'where', and a column"
                 raise SqlValidationError(problem, self.text, *setting.span)
             return True
         if setting.key == DETACH:

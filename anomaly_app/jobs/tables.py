@@ -19,6 +19,7 @@ from anomaly_app.jobs.options import CONNECTORS, IDLE_CLOCK, INSTEAD, NULLS, SIN
 from anomaly_app.jobs.ranges import BEGINNING, begin_of, end_of
 from anomaly_app.jobs.topics import topic_of, topics_of
 from anomaly_app.schema import Changelog, Column, Computed, DataType, Kind, Origin, Schema
+from anomaly_app.secrecy import resolved
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable
 
 _PROCTIME = DataType(Kind.TIMESTAMP_LTZ, 3, nullable=False)
@@ -264,7 +265,10 @@ def _options(create: CreateTable, text: str, warnings: list[str]) -> TableOption
     for option in create.options:
         if option.key in values:
             raise SqlValidationError(f"table {table}: option '{option.key}' is there twice", text, *option.span)
-        values[option.key], spans[option.key] = option.value, option.span
+        try:
+            values[option.key], spans[option.key] = resolved(option.value), option.span
+        except ValueError as error:
+            raise SqlValidationError(f"table {table}: '{option.key}': {error}", text, *option.span) from None
     options = TableOptions(table, values, spans, text, format_options, tuple(FORMATS), warnings)
     options.validate()
     for part in ("key", "value"):

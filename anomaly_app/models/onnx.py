@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ class OnnxModel(LocalModel):
         self._picks = _picks(outputs, self._session.get_outputs(), options.get(OUTPUT, ""))
         self._names = [self._session.get_outputs()[number].name for number in sorted({p.number for p in self._picks})]
         try:
-            self._outputs = Outputs(outputs)
+            self._converts = [_convert(column) for column in outputs]
         except TypeError as error:
             raise OptionError("", str(error)) from None
 
@@ -79,9 +81,11 @@ class OnnxModel(LocalModel):
             answers = dict(zip(self._names, self._session.run(self._names, given), strict=True))
         except Exception as error:  # onnxruntime raises classes of its own for each status
             raise DataError(f"onnxruntime: {' '.join(str(error).split())}") from None
-        values = [pick.of(answers[pick.name], len(rows)) for pick in self._picks]
-        row = self._outputs.row
-        return [row(one) for one in zip(*values, strict=True)]
+        values = [
+            convert(pick.of(answers[pick.name], len(rows)), answers[pick.name])
+            for pick, convert in zip(self._picks, self._converts, strict=True)
+        ]
+        return list(zip(*values, strict=True))
 
 
 def _session(path: Path) -> Any:
@@ -178,16 +182,16 @@ def _one_tensor(inputs: Sequence[Column], graph: Any, place: int = 0) -> _Feed:
     if len(shape) > 2:
         raise OptionError("", f"the graph wants {_shaped(graph)} for {graph.name!r}: only rows of values can be given")
     makes = [_values(c if array is None else Column(c.name, array.element or c.type), graph) for c in inputs]
-    is_real = graph.type in _REALS and all(c.type.kind in NUMBERS - {Kind.DECIMAL} for c in inputs)
+    dtype: Any = _NUMBERS.get(graph.type)
+    # A FLOAT in memory has the digits that are printed of it: its exact number is that of 32 bits.
+    exact = graph.type == "tensor(float)" or all(c.type.kind is not Kind.FLOAT for c in inputs)
+    is_real = exact and graph.type in _REALS and all(c.type.kind in NUMBERS - {Kind.DECIMAL} for c in inputs)
 
     def tensor(columns: Sequence[Sequence[Any]], rows: Sequence[Values]) -> Any:
         if array is not None:
             return np.stack([makes[0](value or ()) for value in columns[place]]).reshape(len(rows), -1)
         if is_real:
-            try:
-                return np.array(rows, dtype=_NUMBERS[graph.type]).reshape(len(rows), -1)
-            except (OverflowError, ValueError):
-                pass  # a column tells which it is
+            return _reals(list(chain.from_iterable(rows)), dtype).reshape(len(rows), -1)
         return np.stack([make(values) for make, values in zip(makes, columns, strict=True)], axis=1)
 
     return _Feed(graph.name, _rows(graph), tensor)
@@ -205,8 +209,10 @@ def _values(column: Column, graph: Any) -> Callable[[Sequence[Any]], Any]:
             column.name, f"column {column.name!r} is {type_}, and the graph wants {wanted} for {graph.name!r}"
         )
     dtype: Any = _NUMBERS.get(wanted, np.bool_)
+    if wanted in _REALS and kind is Kind.FLOAT:
+        return lambda values: _reals(values, np.float32).astype(dtype, copy=False)
     if wanted in _REALS:
-        return lambda values: np.array(values, dtype=dtype)
+        return lambda values: _reals(values, dtype)
 
     def whole(values: Sequence[Any]) -> Any:
         if None in values:
@@ -219,6 +225,14 @@ def _values(column: Column, graph: Any) -> Callable[[Sequence[Any]], Any]:
             raise DataError(f"a value of column {column.name!r} is too large for {wanted}") from None
 
     return whole
+
+
+def _reals(values: Sequence[Any], dtype: Any) -> Any:
+    """Numbers as an array; NULL is NaN."""
+    try:
+        return np.fromiter(values, dtype, len(values))
+    except TypeError:
+        return np.fromiter([nan if value is None else value for value in values], dtype, len(values))
 
 
 def _rows(graph: Any) -> int | None:
@@ -239,6 +253,22 @@ def _shaped(graph: Any) -> str:
 
 def _listed(names: Any) -> str:
     return ", ".join(map(repr, names))
+
+
+_EXACT = {Kind.DOUBLE: "f", Kind.BIGINT: "iub", Kind.INT: "b", Kind.SMALLINT: "b", Kind.TINYINT: "b"}
+"""Kinds of columns, and of arrays whose numbers are numbers of these as they are."""
+
+
+def _convert(column: Column) -> Callable[[Sequence[Any], Any], Sequence[Any]]:
+    """A function from what an output gives for a column, and the output, to values of the column."""
+    one, exact = Outputs([column]).row, _EXACT.get(column.type.kind, "")
+
+    def convert(values: Sequence[Any], answer: Any) -> Sequence[Any]:
+        if isinstance(answer, np.ndarray) and answer.dtype.kind in exact and answer.dtype != np.uint64:
+            return values
+        return [one((value,))[0] for value in values]
+
+    return convert
 
 
 # --- what the graph gives ------------------------------------------------------------------------------

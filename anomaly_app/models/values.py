@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anomaly_app.errors import DataError
+from anomaly_app.floats import to_single
 from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
 
 _BITS = {Kind.TINYINT: 7, Kind.SMALLINT: 15, Kind.INT: 31, Kind.BIGINT: 63}
@@ -76,14 +75,11 @@ def _whole(type_: DataType, most: int) -> Convert:
 
 
 def _number(type_: DataType) -> Convert:
-    single = struct.Struct("f")
+    is_double = type_.kind is Kind.DOUBLE
 
     def number(value: Any) -> float:
         try:
-            found = float(value)
-            return (
-                found if type_.kind is Kind.DOUBLE or not math.isfinite(found) else single.unpack(single.pack(found))[0]
-            )
+            return float(value) if is_double else to_single(float(value))
         except (TypeError, ValueError, OverflowError):
             raise _refused(value, type_) from None
 

@@ -304,6 +304,10 @@ class Analyzer:
                 raise self.fail(select, item.span, "* has no meaning with GROUP BY: name keys and aggregates")
             if not relation.names:
                 raise self.fail(select, item.span, "* needs a table in FROM")
+            fields = scope.fields(item.expr)
+            if fields:
+                items += [SelectItem(ref, ref.parts[-1], item.span) for ref in fields]
+                continue
             for name in scope.star(item.expr):
                 ref = Exact(item.span, (name.visible,), name.column)
                 items.append(SelectItem(ref, name.visible, item.span))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.typed import Environment
 from anomaly_app.graph.predict import AskRemote, PredictPlan, ScoreRows
-from anomaly_app.operators import COLUMNS, Layout
+from anomaly_app.models.model import Values
+from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.calculation import row_codes
 from anomaly_app.plan.predict_node import Predict
@@ -21,8 +24,12 @@ def build(builder: Builder, node: Predict) -> Built:
     layout, width = below.layout, COLUMNS + len(below.layout.columns)
     env = Environment()
     codes = row_codes(layout)
-    values = "".join(f"{arg.compile(codes.__getitem__, env).source}, " for arg in node.args)
-    args = env.function("args", f"def args(row):\n    return ({values})")
+    args: Callable[[Row], Values]
+    if len(node.args) > 1 and all(arg.bare is not None for arg in node.args):
+        args = itemgetter(*(layout.index(arg.bare or "") for arg in node.args))
+    else:
+        values = "".join(f"{arg.compile(codes.__getitem__, env).source}, " for arg in node.args)
+        args = env.function("args", f"def args(row):\n    return ({values})")
     plan = PredictPlan(node.model, node.options, args, width)
     kind = ScoreRows if node.model.remote is None else AskRemote
     vertex = builder.add(lambda: kind(plan), [below], node.title)

@@ -122,12 +122,18 @@ def _arg(node: n.Node, column: Column, model: Model, scope: Scope) -> Expression
     given, wanted = expression.type.with_nullable(True), column.type.with_nullable(True)
     if given == wanted or (given.kind in TEXTS and wanted.kind in TEXTS):
         return expression
+    if model.remote is None and wanted.kind is Kind.FLOAT and given.kind in _EXACT:
+        return expression  # a model in a file rounds to 32 bits itself, to the same ones
     numbers = NUMBERS | {Kind.NULL}
     if given.kind is Kind.NULL or (given.kind in numbers and wanted.kind in numbers) or _alike(given, wanted):
         return scope.expression(n.Cast(node.span, node, wanted, False))
     cast = f"CAST({expression.words} AS {wanted})"
     problem = f"{expression.words} is {given}, and {column.name} of model {model.title} is {wanted}: {cast}"
     raise scope.fail(node, problem)
+
+
+_EXACT = frozenset({Kind.DOUBLE, Kind.INT, Kind.SMALLINT, Kind.TINYINT})
+"""Kinds whose values are doubles: there is one rounding to 32 bits."""
 
 
 def _alike(given: DataType, wanted: DataType) -> bool:

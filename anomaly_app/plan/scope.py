@@ -15,7 +15,7 @@ from anomaly_app.expressions.typed import Code, Dialect, Environment
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.plan.detector_functions import USE, functions
-from anomaly_app.schema import CHANGE, TIMESTAMPS, Column, DataType
+from anomaly_app.schema import CHANGE, TIMESTAMPS, Column, DataType, Kind
 
 ROWTIME = "$rowtime"
 """The time attribute of a relation, whatever its column is called."""
@@ -183,6 +183,16 @@ class Scope:
         if not found:
             raise self.fail(node, f"{node.qualifier} is not a table of this query")
         return found
+
+    def fields(self, node: n.Star) -> Sequence[n.ColumnRef]:
+        """The fields behind ``c.*``, where ``c`` is no table but a column that is a ROW; () for anything else."""
+        name = node.qualifier
+        if name is None or any(name.upper() in one.qualifiers for one in self.names):
+            return ()
+        found = self._find(name, None) or ()
+        if len(found) != 1 or found[0].column.type.kind is not Kind.ROW:
+            return ()
+        return [n.ColumnRef(node.span, (name, field)) for field, _ in found[0].column.type.fields]
 
     # --- expressions ------------------------------------------------------------------------------
 

@@ -130,6 +130,6 @@ def read_alerts(records: Iterable[Any], tenant: str) -> tuple[list[Incoming], li
     for record in records:
         try:
             alerts.append(read_alert(record, tenant))
-        except ValueError as error:  # msgspec's errors are such
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             others.append((record, str(error)))
     return alerts, others

@@ -20,7 +20,6 @@ from anomaly_app.errors import EvaluationError
 from anomaly_app.graph.vertices import place_in_source, row_number
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.joint_task import JointTask
-from anomaly_app.jobs.model import Alerts
 from anomaly_app.jobs.task import Output, PartitionTask
 from anomaly_app.operators import (
     COLUMNS,
@@ -514,8 +513,7 @@ class DetectStage(Stage):
                 else:
                     id_ = output.builder.id(finding, partition=partition, offset=offset)
                     flush.records.append(result(output.topic, key, value, id_))
-            alerts = output.query.alerts
-            if alerts is Alerts.NONE or not (finding.alert or alerts is Alerts.ALL):
+            if not output.query.tells(finding):
                 continue
             alert = output.builder.build(finding, partition=partition, offset=offset, detected_ms=now_ms)
             encoded = encode_alert(alert)
@@ -563,7 +561,7 @@ class DetectStage(Stage):
             rows_per_s=self.rate.at(now, task.rows),
             lag=max(0, self.highwater - self.position),
             watermark_ms=shown_watermark(task.watermark),
-            buffered=task.buffered,
+            buffered=task.buffered + (task.waiting or 0),
             late=self.late,
             rejected=self.rejected,
             dead_letters=self.dead_letters,

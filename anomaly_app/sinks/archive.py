@@ -42,6 +42,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+import msgspec
+
 from anomaly_app.errors import SinkError
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.settings.delivery import Archive as ArchiveSettings
@@ -209,7 +211,7 @@ class Archive:
             path = f"{file.folder}/{name}"
             try:
                 known.update(identities_of(name, self._storage.read(path)))
-            except (ValueError, LookupError, EOFError, OSError, zlib.error) as error:
+            except (msgspec.MsgspecError, ValueError, LookupError, EOFError, OSError, zlib.error) as error:
                 # It is not one of ours; whoever put it there, what is in it can neither be taken nor be written again.
                 raise SinkError(f"the archive has a file that cannot be read, {path}: {error}") from error
         records = [record for record in file.records if record.identity not in known]

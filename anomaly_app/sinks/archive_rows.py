@@ -236,7 +236,7 @@ def _alert(record: Record) -> Row:
             "source_partition": source.partition, "source_offset": source.offset,
             "tenant": None if tenant is None else tenant.decode("utf-8", "replace"), "value": None,
         }  # fmt: skip
-    except ValueError:  # msgspec's errors are such
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return {}
 
 

@@ -114,6 +114,7 @@ LONG = (
     r"faust -A anomaly_app worker",
     r"anomaly run(?!.*--bounded)",
     r"anomaly generate(?!.*--records)",
+    r"anomaly deliver(?!.*--check)",
     r"python -m anomaly_app\.testing\.registry",
 )
 """Commands that run until Ctrl-C."""
@@ -132,6 +133,8 @@ SHOWS = {
     "anomaly config\n": "anomaly.toml",
     "ANOMALY_WEB__PORT=8000 anomaly config": "environment ANOMALY_WEB__PORT",
     "anomaly check": "spikes.sql: right",
+    "anomaly deliver --check": "receiver team: team/webhook/0",
+    "anomaly silence list": 'user_id="user-7"',
     "anomaly query spikes.sql": "70 rows",
     'anomaly query "SELECT': '"user_id"',
 }
@@ -158,6 +161,7 @@ class Reader:
         self.environment = environment() | {
             "ANOMALY_WEB__PORT": self.ports["6066"],
             "ANOMALY_WORKER__IDLE_TIMEOUT_S": "1",
+            "ANOMALY_DELIVERY__PORT": self.ports["6067"],
         }
         self.running: list[Background] = []
         self.pages: list[str] = []
@@ -235,6 +239,8 @@ class Reader:
             # The mock cluster cannot share partitions among workers.
             path, shown = ("health", '"ok":true') if self.embedded else ("api/status", '"partitions":[{')
             background.wait_for(lambda: all(shown in get(f"{page}/{path}")[1] for page in self.pages))
+        elif command.startswith("anomaly deliver"):
+            background.wait_for(lambda: '"ok":true' in get(f"{self.page('6067')}/ready")[1])
         elif command.startswith("anomaly generate"):
             background.wait_for(lambda: asyncio.run(read(self.servers, "flink.sales.records")))
         else:

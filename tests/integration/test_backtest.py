@@ -96,6 +96,9 @@ def test_files_give_the_alerts_of_the_worker(
         tables += ["--table", f"{table}={table}.jsonl"]
     live = of_worker(broker, tmp_path, run, jobs)
     told: list[dict[str, Any]] = [json.loads(alert)["payload"] for alert in live]
+    results = [json.loads(one.value) for one in asyncio.run(read(broker.bootstrap_servers, f"{run}.anomaly-alerts"))]
+    assert set(results[0]) == {"alertId", "storeId", "employId", "type", "message", "riskScore", "alertTime"}
+    assert sorted(map(str, results)) == sorted(map(str, told)), "the topic of the original has what the alerts have"
     assert {one["type"] for one in told} == {"REFUND_PATTERN", "SECURITY_CORRELATION", "SHRINKAGE"}
     assert {one["message"].partition(":")[0] for one in told} >= {"refund_burst", "refund_without_sale"}
     assert undated(backtest(tmp_path, *map(str, jobs), *tables)) == undated(live)

@@ -19,6 +19,7 @@ from anomaly_app.delivery.silences import Silence
 from anomaly_app.settings import LoadedSettings
 
 HOLD, WAIT, INTERVAL, REPEAT = 20, 5, 15, 60
+LONGEST_DEATH = 10
 TIMES = f"""
 hold = "{HOLD}s"
 [delivery.route]
@@ -68,23 +69,21 @@ HIDING = {
     "active": settings_of(route='active_time_intervals = ["odd"]\ngroup_by = ["..."]', rules=RULES),
 }
 
-takes = st.tuples(
-    st.just("take"),
-    st.lists(
-        st.tuples(
-            st.sampled_from(["ann", "bob", "cid", "dan", "eve"]),
-            st.sampled_from(["low", "medium", "critical"]),
-            st.sampled_from(["pattern", "window", "silence"]),
-            st.sampled_from([0, 1]),
-        ),
-        min_size=1,
-        max_size=5,
+several = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob", "cid", "dan", "eve"]),
+        st.sampled_from(["low", "medium", "critical"]),
+        st.sampled_from(["pattern", "window", "silence"]),
+        st.sampled_from([0, 1]),
     ),
+    min_size=1,
+    max_size=5,
 )
+takes = st.tuples(st.just("take"), several)
 waits = st.tuples(st.just("wait"), st.integers(1, 40))
 sinks = st.tuples(st.sampled_from(["down", "up"]), st.just(0))
 silences = st.tuples(st.just("silence"), st.tuples(st.sampled_from(["ann", "bob"]), st.integers(1, 60)))
-crashes = st.tuples(st.just("crash"), st.floats(0, 1))
+crashes = st.tuples(st.just("crash"), st.tuples(st.floats(0, 1), several, st.integers(0, LONGEST_DEATH)))
 acks = st.tuples(st.just("ack"), st.integers(0, 20))
 again = st.tuples(st.just("again"), st.integers(0, 20))
 
@@ -107,17 +106,7 @@ class Run:
         if what == "wait":
             play.until(play.now + given * SECOND)
         elif what == "take":
-            given_alerts, made = given, []
-            for user, severity, kind, partition in given_alerts:
-                number = len(self.log) + len(made)
-                offset = self.offsets[partition]
-                self.offsets[partition] += 1
-                made.append(
-                    incoming(number, user=user, severity=severity, type=kind, partition=partition, offset=offset)
-                )
-            self.log += made
-            self.arrived += [play.now] * len(made)
-            play.take(*made)
+            play.take(*self.make(given))
         elif what == "again" and self.log:
             each = self.log[given % len(self.log)]
             offset = self.offsets[each.partition]
@@ -136,11 +125,25 @@ class Run:
             play.dispatcher.acknowledge(self.log[given % len(self.log)].alert.id, "bo", play.now)
             play.step()
         elif what == "crash":
-            self.crash(given)
+            self.crash(*given)
 
-    def crash(self, share: float) -> None:
-        """Dies while the state is written, after whatever was sent; a new one reads on from the positions."""
+    def make(self, given: Sequence[tuple[str, str, str, int]]) -> list[Incoming]:
+        """Alerts as they come of the topic; kept in the log."""
+        made = []
+        for user, severity, kind, partition in given:
+            offset = self.offsets[partition]
+            self.offsets[partition] += 1
+            fields = {"user": user, "severity": severity, "type": kind}
+            made.append(incoming(len(self.log) + len(made), partition=partition, offset=offset, **fields))
+        self.log += made
+        self.arrived += [self.play.now] * len(made)
+        return made
+
+    def crash(self, share: float, given: Sequence[tuple[str, str, str, int]], seconds: int) -> None:
+        """Takes more, decides, and dies while that is written; a new one reads on from the positions."""
         play = self.play
+        play.dispatcher.take(self.make(given), play.now)
+        play.now += seconds * SECOND
         play.dispatcher.advance(play.now)
         changes = play.dispatcher.changes()
         play.store(changes[: round(share * len(changes))])
@@ -200,6 +203,9 @@ def test_death_loses_nothing_and_repeats_no_id_with_other_words(shape: str, step
     by_id: dict[str, bytes] = {}
     for _, _, notification in run.play.sent:
         assert by_id.setdefault(notification.id, msgspec.json.encode(notification)) == msgspec.json.encode(notification)
+    came = Counter((each.alert.key["user_id"], each.alert.type) for each in run.log)
+    for _, _, notification in run.play.sent:
+        assert all(row.count <= came[row.labels["user_id"], row.labels["type"]] for row in notification.alerts)
     for way in run.play.tree.ways:
         for number, each in enumerate(run.log):
             assert told(run, way, number), (way, each.alert.id)
@@ -214,7 +220,8 @@ def told(run: Run, way: str, number: int) -> bool:
         if (other.alert.key, other.alert.type) == (each.alert.key, each.alert.type)
     ]
     begin = run.arrived[number]
-    while earlier := [at for at in same if begin - HOLD * SECOND < at < begin]:
+    # What is read again after a death comes later than it came first.
+    while earlier := [at for at in same if begin - (HOLD + LONGEST_DEATH) * SECOND < at < begin]:
         begin = min(earlier)
     for now, sink, notification in run.play.sent:
         if sink != way or now < begin:

@@ -41,7 +41,7 @@ shifts = st.tuples(
     st.fixed_dictionaries(
         {
             "employeeId": cashiers, "storeId": stores,
-            "length": st.sampled_from([-60, 0, 1, 60, 600, 3_600]), "role": st.just("cashier"),
+            "length": st.sampled_from([-60, 0, 60, 300, 600, 3_600]), "role": st.just("cashier"),
         }
     ),
 )  # fmt: skip
@@ -65,22 +65,26 @@ counts = st.tuples(
 )  # fmt: skip
 # Steps that add up to windows and days, to the millisecond and one beside it.
 short = [0, 0, 1, 1_000, 5_000, 5_001, 30_000, 60_000, 120_000, 120_001]
-long = [0, 1, 60_000, 150_000, 300_000, 300_001, 600_000, 600_001]
+long = [0, 1, 60_000, 300_000, 300_000, 300_000, 300_001, 600_000, 600_001]
 days = [0, 1, 4_999, 43_200_000, 86_400_000, 86_399_999, 86_400_001]
-delays = st.sampled_from([0] * 12 + [1_000, 4_999, 5_000, 5_001, 30_000, 700_000])
+seldom = [0] * 60 + [1_000, 4_999, 5_000, 5_001, 30_000, 700_000]
+often = [0, 0, 1_000, 4_999, 5_000, 5_001, 30_000, 700_000]
+edges = [0, 0, 5_000, 5_001]
 FOCUS = {
-    "unmatched": (st.one_of(sales, refunds, shifts), days),
-    "bursts": (st.one_of(refunds, refunds, refunds, shifts), long),
-    "gates": (st.one_of(sales, gates), short),
-    "shrinkage": (st.one_of(sales, sales, sales, sales, counts), short),
-    "all": (st.one_of(sales, sales, refunds, refunds, others, shifts, gates, counts), long),
+    "unmatched": (st.one_of(sales, refunds, shifts), days, seldom),
+    "bursts": (st.one_of(refunds, refunds, refunds, shifts), long, seldom),
+    "late bursts": (st.one_of(refunds, refunds, shifts), [0, 1_000, 60_000], often),
+    "gates": (st.one_of(sales, gates), short, seldom),
+    "gates at the edge": (st.one_of(sales, gates), [0, 5_000], edges),
+    "shrinkage": (st.one_of(sales, sales, sales, sales, counts), short, often),
+    "all": (st.one_of(sales, sales, refunds, refunds, others, shifts, gates, counts), long, often),
 }
 
 
 def streams(focus: str) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Streams of the events that a rule is about, for a few keys."""
-    events, steps = FOCUS[focus]
-    drawn = st.lists(st.tuples(events, st.sampled_from(steps), delays), min_size=30, max_size=60)
+    events, steps, delays = FOCUS[focus]
+    drawn = st.lists(st.tuples(events, st.sampled_from(steps), st.sampled_from(delays)), min_size=30, max_size=60)
     return st.builds(_made, drawn, st.lists(st.integers(0, 29), max_size=3))
 
 

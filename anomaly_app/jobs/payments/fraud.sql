@@ -56,35 +56,16 @@ CREATE TABLE identities (
 CREATE TABLE scored_payments (
     TransactionID INT NOT NULL,
     card1 INT,
-    TransactionAmt FLOAT,
-    ProductCD STRING,
-    P_emaildomain STRING,
-    DeviceInfo STRING,
-    C1 FLOAT,
-    D3 FLOAT,
-    dist1 FLOAT,
-    score DOUBLE,
-    model STRING,
-    ts TIMESTAMP(3),
-    WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
-) WITH (
-    'connector' = 'kafka',
-    'topic' = 'scored-payments',
-    'scan.startup.mode' = 'earliest-offset',
-    'format' = 'json'
-);
-CREATE TABLE fraud_alerts (
-    TransactionID INT,
-    card1 INT,
     amount FLOAT,
     score DOUBLE,
     threshold DOUBLE,
+    is_fraud BOOLEAN,
     model STRING,
     unusual STRING,
     ts TIMESTAMP(3)
 ) WITH (
     'connector' = 'kafka',
-    'topic' = 'fraud-alerts',
+    'topic' = 'scored-payments',
     'format' = 'json'
 );
 
@@ -112,36 +93,32 @@ FROM (
 
 CREATE MODEL fraud
 INPUT (
-    TransactionID INT, TransactionDT FLOAT, TransactionAmt FLOAT, ProductCD STRING, card1 INT, card2 FLOAT,
-    card3 FLOAT, card4 STRING, card5 FLOAT, card6 STRING, addr1 FLOAT, addr2 FLOAT, P_emaildomain STRING,
+    TransactionAmt FLOAT, card1 FLOAT, card2 FLOAT, card3 FLOAT, card5 FLOAT, addr1 FLOAT, addr2 FLOAT,
     C1 FLOAT, C2 FLOAT, C3 FLOAT, C4 FLOAT, C5 FLOAT, C6 FLOAT, C7 FLOAT, C8 FLOAT, C9 FLOAT, C10 FLOAT,
-    C11 FLOAT, C12 FLOAT, C13 FLOAT, C14 FLOAT, D1 FLOAT, D4 FLOAT, D10 FLOAT, D15 FLOAT, M6 STRING, V12 FLOAT,
-    V13 FLOAT, V14 FLOAT, V15 FLOAT, V16 FLOAT, V17 FLOAT, V18 FLOAT, V19 FLOAT, V20 FLOAT, V21 FLOAT,
-    V22 FLOAT, V23 FLOAT, V24 FLOAT, V25 FLOAT, V26 FLOAT, V27 FLOAT, V28 FLOAT, V29 FLOAT, V30 FLOAT,
-    DT_D FLOAT, DT_W FLOAT, DT_M FLOAT, id_01 FLOAT, id_02 FLOAT, id_05 FLOAT, id_06 FLOAT, id_11 FLOAT,
-    id_12 STRING, id_13 FLOAT, id_15 STRING, id_16 STRING, id_17 FLOAT, id_19 FLOAT, id_20 FLOAT, id_28 STRING,
-    id_29 STRING, id_31 STRING, id_35 STRING, id_36 STRING, id_37 STRING, id_38 STRING, DeviceType STRING,
-    DeviceInfo STRING
+    C11 FLOAT, C12 FLOAT, C13 FLOAT, C14 FLOAT, D1 FLOAT, D4 FLOAT, D10 FLOAT, D15 FLOAT, V12 FLOAT, V13 FLOAT,
+    V14 FLOAT, V15 FLOAT, V16 FLOAT, V17 FLOAT, V18 FLOAT, V19 FLOAT, V20 FLOAT, V21 FLOAT, V22 FLOAT,
+    V23 FLOAT, V24 FLOAT, V25 FLOAT, V26 FLOAT, V27 FLOAT, V28 FLOAT, V29 FLOAT, V30 FLOAT, DT_D FLOAT,
+    DT_W FLOAT, DT_M FLOAT, id_01 FLOAT, id_02 FLOAT, id_05 FLOAT, id_06 FLOAT, id_11 FLOAT, id_13 FLOAT,
+    id_17 FLOAT, id_19 FLOAT, id_20 FLOAT, ProductCD STRING, card4 STRING, card6 STRING, P_emaildomain STRING,
+    M6 STRING, id_12 STRING, id_15 STRING, id_16 STRING, id_28 STRING, id_29 STRING, id_31 STRING, id_35 STRING,
+    id_36 STRING, id_37 STRING, id_38 STRING, DeviceType STRING, DeviceInfo STRING
 )
-OUTPUT (score DOUBLE)
+OUTPUT (score DOUBLE, is_anomaly INT)
 WITH (
     'provider' = 'onnx',
     'task' = 'classification',
-    'onnx.path' = ${payments.model.file},
-    'onnx.output' = 'probabilities[1]'
+    'onnx.path' = ${payments.model.file}
 );
 
-INSERT INTO scored_payments
-SELECT
-    TransactionID, card1, TransactionAmt, ProductCD, P_emaildomain, DeviceInfo, C1, D3, dist1, score,
-    ${payments.model} AS model, `Timestamp` AS ts
+CREATE VIEW predicted AS
+SELECT TransactionID, card1, TransactionAmt, P_emaildomain, DeviceInfo, C1, dist1, score, `Timestamp` AS ts
 FROM transformed_records, LATERAL TABLE(
     ML_PREDICT(${payments.model},
-        TransactionID, TransactionDT, TransactionAmt, ProductCD, card1, card2, card3, card4, card5, card6,
-        addr1, addr2, P_emaildomain, C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13, C14, D1, D4, D10,
-        D15, M6, V12, V13, V14, V15, V16, V17, V18, V19, V20, V21, V22, V23, V24, V25, V26, V27, V28, V29, V30,
-        dayOfYear, dayOfWeek, `month`, id_01, id_02, id_05, id_06, id_11, id_12, id_13, id_15, id_16, id_17,
-        id_19, id_20, id_28, id_29, id_31, id_35, id_36, id_37, id_38, DeviceType, DeviceInfo
+        TransactionAmt, card1, card2, card3, card5, addr1, addr2, C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11,
+        C12, C13, C14, D1, D4, D10, D15, V12, V13, V14, V15, V16, V17, V18, V19, V20, V21, V22, V23, V24, V25,
+        V26, V27, V28, V29, V30, dayOfYear, dayOfWeek, `month`, id_01, id_02, id_05, id_06, id_11, id_13, id_17,
+        id_19, id_20, ProductCD, card4, card6, P_emaildomain, M6, id_12, id_15, id_16, id_28, id_29, id_31,
+        id_35, id_36, id_37, id_38, DeviceType, DeviceInfo
     )
 );
 
@@ -158,15 +135,17 @@ SELECT
     COUNT(dist1) OVER lately AS distancesKnown,
     LAG(P_emaildomain) OVER cards AS mailBefore,
     LAG(DeviceInfo) OVER cards AS deviceBefore
-FROM scored_payments
+FROM predicted
 WINDOW
     lately AS (PARTITION BY card1 ORDER BY ts ROWS BETWEEN 100 PRECEDING AND CURRENT ROW),
     cards AS (PARTITION BY card1 ORDER BY ts);
 
-SET 'anomaly.alerts' = 'all';
-INSERT INTO fraud_alerts
+-- Every payment goes to the topic, and is an alert where the column says so.
+SET 'anomaly.alerts' = 'where is_fraud';
+INSERT INTO scored_payments
 SELECT
-    TransactionID, card1, TransactionAmt AS amount, score, ${payments.threshold} AS threshold, model,
+    TransactionID, card1, TransactionAmt AS amount, score, ${payments.threshold} AS threshold,
+    score >= ${payments.threshold} AS is_fraud, ${payments.model} AS model,
     CONCAT_WS('; ',
         CASE
             WHEN n < 4 THEN 'a card of which little is known'
@@ -206,5 +185,4 @@ FROM (
             THEN (distances - COALESCE(dist1, 0)) / (distancesKnown - CASE WHEN dist1 IS NULL THEN 0E0 ELSE 1E0 END)
         END AS distanceUsual
     FROM usual_payments
-)
-WHERE score >= ${payments.threshold};
+);

@@ -36,6 +36,7 @@ CREATE TABLE staff_shifts (
 ) WITH (
     'connector' = 'kafka',
     'topic' = 'staff-shifts',
+    'scan.watermark.idle-timeout' = '1 s',  -- the receipts do not wait for it
     'scan.startup.mode' = 'earliest-offset',
     'format' = 'json'
 );
@@ -56,12 +57,20 @@ CREATE TABLE anomaly_alerts (
 -- A refund that finds no sale of its number, in its store and in the time before it.
 CREATE VIEW unmatched_refunds AS
 SELECT r.storeId, r.cashierId, r.transactionId, r.ts
-FROM (SELECT * FROM pos_events WHERE UPPER(eventType) = 'REFUND') AS r
-LEFT JOIN (SELECT * FROM pos_events WHERE UPPER(eventType) = 'SALE') AS s
+FROM (
+    SELECT *, CASE WHEN ${retail.refund.same_cashier} THEN cashierId ELSE '' END AS cashier
+    FROM pos_events
+    WHERE UPPER(eventType) = 'REFUND'
+) AS r
+LEFT JOIN (
+    SELECT *, CASE WHEN ${retail.refund.same_cashier} THEN cashierId ELSE '' END AS cashier
+    FROM pos_events
+    WHERE UPPER(eventType) = 'SALE'
+) AS s
     ON r.storeId = s.storeId
     AND r.transactionId = s.transactionId
+    AND r.cashier = s.cashier
     AND s.ts BETWEEN r.ts - ${retail.sale.kept} AND r.ts
-    AND (r.cashierId = s.cashierId OR NOT ${retail.refund.same_cashier})
 WHERE s.ts IS NULL;
 
 -- Refunds beside the shifts of their cashier, by time: a shift is known once it has begun.

@@ -29,6 +29,7 @@ CREATE TABLE inventory_counts (
 ) WITH (
     'connector' = 'kafka',
     'topic' = 'inventory-counts',
+    'scan.watermark.idle-timeout' = '1 s',  -- the receipts do not wait for it
     'scan.startup.mode' = 'earliest-offset',
     'format' = 'json'
 );

@@ -61,6 +61,15 @@ def test_what_is_not_supported_of_confluent_is_told(options: str, problem: str) 
         bind_job(f"CREATE TABLE t (a INT) WITH ({options}); SELECT a FROM t", name="job")
 
 
+def test_options_of_tables_may_stand_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOPIC", "from-env")
+    text = "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = '${env:TOPIC}', 'format' = 'json'); "
+    assert bind_job(text + "SELECT a FROM t", name="job").plans[0].source.topic == "from-env"
+    monkeypatch.delenv("TOPIC")
+    with pytest.raises(SqlValidationError, match="'topic': the environment has no variable 'TOPIC'"):
+        bind_job(text + "SELECT a FROM t", name="job")
+
+
 # --- CREATE TABLE AS ----------------------------------------------------------------------------------
 
 
@@ -82,6 +91,17 @@ def test_create_table_as_with_columns_of_its_own() -> None:
     assert result.rows == [("x", 1)]
     assert session.execute("DESCRIBE u").rows[0][:2] == ("c", "BIGINT")
     assert session.execute("SELECT a, b, c FROM u").rows == [(1, "x", 2)]
+
+
+def test_a_star_behind_a_row_is_its_fields_unless_a_table_is_called_so() -> None:
+    table = Rows(columns=[("event", "ROW<a INT, b STRING>"), ("a", "INT")], rows=[((1, "x"), 5), (None, 6)])
+    result = query("SELECT a, event.* FROM t", {"t": table})
+    assert (result.columns, result.rows) == (
+        [("a", "INT"), ("a0", "INT"), ("b", "STRING")], [(5, 1, "x"), (6, None, None)],
+    )  # fmt: skip
+    assert query("SELECT event.* FROM t AS event", {"t": table}).rows == [((1, "x"), 5), (None, 6)]
+    with pytest.raises(SqlError, match="nothing is not a table of this query"):
+        query("SELECT nothing.* FROM t", {"t": table})
 
 
 def test_create_table_as_is_a_query_with_rows() -> None:

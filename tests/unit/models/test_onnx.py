@@ -184,7 +184,7 @@ def test_an_array_is_a_row_of_the_tensor_and_maps_are_maps(folder: Path) -> None
     rows = vectors(20)
     session = Session({"v": Rows(columns=VECTOR, rows=rows)})
     options = f"('provider' = 'onnx', 'onnx.path' = '{folder}/maps.onnx')"
-    session.execute(f"CREATE MODEL m INPUT (x ARRAY<FLOAT>) OUTPUT (kind INT, p MAP<INT, FLOAT>) WITH {options}")
+    session.execute(f"CREATE MODEL m INPUT (x ARRAY<FLOAT>) OUTPUT (kind INT, p MAP<INT, DOUBLE>) WITH {options}")
     session.execute(
         f"CREATE MODEL n INPUT (x ARRAY<FLOAT>) OUTPUT (p DOUBLE) "
         f"WITH ('provider' = 'onnx', 'onnx.path' = '{folder}/maps.onnx', 'onnx.output' = 'output_probability[1]')"

@@ -236,6 +236,22 @@ def test_connections_are_created_once_unless_replaced(session: Session) -> None:
     assert ("endpoint", "https://third.example.com") in session.execute("DESCRIBE CONNECTION azure").rows
 
 
+def test_state_of_a_query_is_not_taken_over_when_the_model_gives_something_else() -> None:
+    def fingerprint(columns: str) -> str:
+        job = bind_job(
+            "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json');"
+            f"CREATE MODEL m {columns} WITH ('provider' = 'rest', 'endpoint' = '{ENDPOINT}');"
+            "SELECT b FROM t, LATERAL TABLE(ML_PREDICT('m', a))",
+            name="job",
+        )
+        return job.plans[0].queries[0].fingerprint
+
+    same = fingerprint("INPUT (a INT) OUTPUT (b INT)")
+    assert fingerprint("INPUT (a INT) OUTPUT (b INT)") == same
+    assert fingerprint("INPUT (a INT) OUTPUT (b STRING)") != same
+    assert fingerprint("INPUT (a BIGINT) OUTPUT (b INT)") != same
+
+
 def test_a_job_with_a_literal_secret_is_warned_of() -> None:
     job = bind_job(
         "CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json');"

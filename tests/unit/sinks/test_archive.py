@@ -263,6 +263,18 @@ def test_what_is_no_alert_that_columns_can_hold_keeps_its_text(tmp_path: Path, c
     assert json.loads(json.loads(line)["value"]) == whole
 
 
+def test_what_is_nested_beyond_all_measure_keeps_its_text(tmp_path: Path) -> None:
+    whole = (alert_record(0).value or b"").replace(
+        b'{"max_amount":5000.25}', b'{"a":' + b"[" * 9_999 + b"]" * 9_999 + b"}"
+    )
+    assert b"[[[" in whole
+    kept = archive(tmp_path, "parquet")
+    kept.add([alert_record(0, value=whole)], 0)
+    kept.flush()
+    (row,) = pyarrow.dataset.dataset(tmp_path).to_table().to_pylist()
+    assert row["value"].encode() == whole and row["id"] is None
+
+
 def test_pyarrow_reads_an_archive_as_a_data_set(tmp_path: Path) -> None:
     kept = archive(tmp_path, "parquet", roll_bytes=200)
     kept.add([record(number, hour=number % 3, value=b"x" * 50) for number in range(30)], 0)

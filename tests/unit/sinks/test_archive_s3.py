@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from archive_reading import record
-from moto.server import ThreadedMotoServer
 from pyarrow import fs, parquet
 
 from anomaly_app.errors import SinkError
@@ -17,10 +16,12 @@ from anomaly_app.settings.delivery import Archive as ArchiveSettings
 from anomaly_app.sinks.archive import Archive
 from anomaly_app.sinks.archive_storage import open_storage
 
+moto = pytest.importorskip("moto.server", reason="scripts/lowest has no server of S3")
+
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
