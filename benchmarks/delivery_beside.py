@@ -2,11 +2,11 @@
 
     python -m benchmarks.delivery_beside [--rows 200000] [--times 3]
 
-On Apache Kafka: a topic of sales is read by a worker with the sales rule on core 0; broker and delivery have core 1, where
-the broker comes first (nice 19): what is asked is whether dead receivers hold up detection, not what a core is worth.
-Delivery has four receivers, of which three are dead: one hangs, one refuses connections, one is another cluster that is
-away. Rows a second of the worker's clock and of its CPU, the best of the runs, which take turns: on a machine with other
-work the best is the least disturbed.
+On Apache Kafka: a topic of sales is read by a worker with the sales rule on core 0; broker and delivery have core 1,
+where the broker comes first (nice 19): what is asked is whether dead receivers hold up detection, not what a core is
+worth. Delivery has four receivers, of which three are dead: one hangs, one refuses connections, one is another cluster
+that is away. Rows a second of the worker's clock and of its CPU, the best of the runs, which take turns: on a machine
+with other work the best is the least disturbed.
 
 Prints JSON; ``ratio`` is with delivery to without.
 """
