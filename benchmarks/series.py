@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import gzip
 import hashlib
 import json
@@ -107,6 +108,7 @@ def by_scorer(options: Mapping[str, Any]) -> Detector:
     return score
 
 
+@functools.cache
 def _source(name: str) -> bytes:
     """The code that the scores of a detector depend on."""
     if name in BASELINES:

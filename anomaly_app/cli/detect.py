@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,12 @@ def detect(
         str | None,
         typer.Option(help=f"SQL function that judges; else {ONE_VALUE}, or {SEVERAL_VALUES} for several values."),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Run the detectors of one value side by side: alarms a day and overlap.")
+    ] = False,
+    labels: Annotated[
+        str | None, typer.Option(help="With --compare: column that is 1 in anomalies, 0 elsewhere.", metavar="COLUMN")
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="Of the function, such as minTrainingSize=50; may be repeated.", metavar="NAME=VALUE"),
@@ -60,6 +67,8 @@ def detect(
     """Find anomalies in the series of a file: each row is judged by the rows before it, in the order of the times.
 
     Example: anomaly detect orders.csv --value price --time ts --by customer_id --plot orders.png
+
+    Example: anomaly detect latency.csv --value ms --time ts --compare --labels label --plot detectors.png
 
     Example: anomaly detect orders.csv --value price --value items --option method=trees --option timeOfDay=true --json
     """
@@ -70,6 +79,11 @@ def detect(
         from anomaly_app.cli.detect_plot import require_matplotlib
 
         require_matplotlib(plot)
+    if labels and not compare:
+        raise typer.BadParameter("--labels is for --compare", param_hint="--labels")
+    if compare:
+        _compare(file, value, time, by or (), plot, labels)
+        return
     known = _function(function or (ONE_VALUE if len(value) == 1 else SEVERAL_VALUES), len(value))
     given = _options(known, option or ())
     if confidence is not None:
@@ -80,7 +94,10 @@ def detect(
     series = read_series(file, value, time, by or (), named)
     if has_categories and series.categories:
         given["categories"] = ",".join(series.categories)
-    judged = judge(known, check_options(known, given), series)
+    options = check_options(known, given)
+    for line in _rate(options, series):
+        note(line)
+    judged = judge(known, options, series)
     if json:
         _print_lines(series, judged, all)
     else:
@@ -92,6 +109,26 @@ def detect(
         from anomaly_app.cli.detect_plot import draw
 
         note(draw(plot, series, judged))
+
+
+def _compare(
+    file: Path, value: Sequence[str], time: str | None, by: Sequence[str], plot: Path | None, labels: str | None
+) -> None:
+    from anomaly_app.cli.detect_compare import compare, draw_compared, table
+    from anomaly_app.cli.detect_input import read_series
+
+    if len(value) != 1:
+        raise typer.BadParameter("--compare is for one --value", param_hint="--compare")
+    series = read_series(file, [*value, *([labels] if labels else [])], time, by, [])
+    marked = series.points[:, 1] > 0 if labels else None
+    series = replace(series, values=series.values[:1], points=series.points[:, :1])
+    compared = compare(series)
+    print_table(*table(series, compared, marked))
+    for problem in series.problems:
+        note(f"{file}: {problem}")
+    note(f"{len(series):,} rows; alarms within 30 rows are one; 'in 2': share of them that detector 2 tells, too")
+    if plot is not None:
+        note(draw_compared(plot, series, compared, marked))
 
 
 def _function(name: str, values: int) -> DetectorFunction:
@@ -184,6 +221,45 @@ def _plain(value: Any, type_: str) -> Any:
     if isinstance(value, int) and type_.startswith("TIMESTAMP"):
         return timestamp_to_text(value, 3)
     return plain(value, type_)
+
+
+WANTED_A_DAY = 1.0
+"""Alarms a day of a series for which a confidence is recommended."""
+
+
+def _rate(options: Mapping[str, Any], series: Series) -> list[str]:
+    """How many alarms a day an interval gives by design on these data, and which one gives fewer."""
+    import numpy as np
+
+    confidence = options.get("confidencePercentage")
+    if confidence is None or not len(series):
+        return []
+    if options.get("sensitivity"):
+        confidence = 100.0 - options["sensitivity"] / 100
+    order = np.lexsort((series.times, series.series))
+    steps = np.diff(series.times[order])[np.diff(series.series[order]) == 0]
+    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    if not step:
+        return []
+    a_day = 86_400_000 / step
+    alarms = a_day * (100.0 - confidence) / 100
+    text = f"{confidence:g} % leaves {alarms:.2g} alarms a day by design, for each series at a point in {_span(step)}"
+    if alarms > WANTED_A_DAY:
+        text += f"; --confidence {100.0 - 100.0 * WANTED_A_DAY / a_day:.4g} leaves one"
+    return [text]
+
+
+def _span(ms: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> _span(60_000.0), _span(3_600_000.0), _span(1_500.0)
+        ('1 min', '1 h', '1.5 s')
+    """
+    for size, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
+        if ms >= size:
+            return f"{ms / size:.3g} {unit}"
+    return f"{ms / 1000:.3g} s"
 
 
 def _summary(series: Series, judged: Judged) -> str:

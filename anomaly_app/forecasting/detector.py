@@ -75,7 +75,7 @@ class ForecastDetector:
             if count < FEW * rounds:
                 self._one_by_one(series, times, values, results)
             elif count:
-                for which in _rounds(series):
+                for which in one_each(series):
                     results[:, which] = self._round(series[which], times[which], values[which])
         self.storage.touch(series)
         models, steps = self.storage.state[[[MODEL], [STEP]], series]
@@ -270,7 +270,7 @@ class ForecastDetector:
         return seasons.places(times, points, length)
 
 
-def _rounds(series: Integers) -> Iterator[Integers]:
+def one_each(series: Integers) -> Iterator[Integers]:
     """Indices of points, one of each series at a time, in the order in which they came."""
     order = np.argsort(series, kind="stable")
     sizes = np.bincount(series)

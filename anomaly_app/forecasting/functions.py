@@ -17,6 +17,7 @@ from anomaly_app.forecasting.robust import RobustDetector
 from anomaly_app.forecasting.season import LONGEST_MS
 from anomaly_app.forecasting.step import Plan
 from anomaly_app.schema import BOOLEAN, DOUBLE, TIMESTAMP_3, DataType, Kind
+from anomaly_app.wishes import WISHES, as_wished, wish
 
 GRID = ((0, 0, 0), (1, 0, 0), (2, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1))
 """Orders that are tried if none is given: noise, short memory, waves, smoothing, and both differenced."""
@@ -147,6 +148,17 @@ def _orders(options: Mapping[str, Any]) -> list[tuple[int, ...]]:
     return [order for order in orders if sum(order) + 1 <= affordable] or [min(orders, key=sum)]
 
 
+IS_ANOMALY = [name for name, _ in RESULT.fields].index("is_anomaly")
+SENSITIVITY = Option(
+    "sensitivity",
+    float,
+    0.0,
+    "false alarms wanted in 10,000 values; takes the place of confidencePercentage (99 is 100) unless it is 0",
+    lambda value: 0 <= value < 10_000,
+    "a number from 0 to below 10000",
+)
+
+
 def _tail(options: Mapping[str, Any], name: str) -> float:
     """Probability of a point beyond a bound: half of what is left by the interval of that confidence."""
     given = options[name]
@@ -210,7 +222,10 @@ def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDete
 
 
 def _create_detect(options: Mapping[str, Any], names: Sequence[str]) -> Detector:
-    return forecast_detector(options)
+    asked = wish(options, "ML_DETECT_ANOMALIES")
+    if options["sensitivity"]:
+        options = {**options, "confidencePercentage": 100.0 - options["sensitivity"] / 100}
+    return as_wished(forecast_detector(options), asked, IS_ANOMALY)
 
 
 def _create_forecast(options: Mapping[str, Any], names: Sequence[str]) -> Detector:
@@ -224,7 +239,7 @@ def _create_robust(options: Mapping[str, Any], names: Sequence[str]) -> Detector
 FUNCTIONS: tuple[DetectorFunction, ...] = (
     DetectorFunction(
         "ML_DETECT_ANOMALIES",
-        FORECAST_OPTIONS,
+        (*FORECAST_OPTIONS, SENSITIVITY, *WISHES),
         RESULT,
         _create_detect,
         doc="Whether a value lies outside the bounds of its forecast (ARIMA, EWMA or Holt-Winters).",

@@ -102,6 +102,15 @@ class ForecastVerdicts:
         columns = zip(self.points.tolist(), forecast, lower, upper, self.flags(), strict=True)
         return [_score(*each) for each in columns]
 
+    def expected(self) -> list[float]:
+        """The forecasts."""
+        forecasts: list[float] = self.results[FORECAST].tolist()
+        return forecasts
+
+    def out(self) -> list[bool]:
+        """Whether each point has a verdict and lies outside its bounds."""
+        return [flag is True for flag in self.flags()]
+
     def explain(self, number: int) -> str:
         """The value, the bound that it passed, and what was expected."""
         x = float(self.points[number])

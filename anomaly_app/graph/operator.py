@@ -14,6 +14,7 @@ from typing import Any
 from anomaly_app.errors import AnomalyError, EvaluationError, StateError
 from anomaly_app.expressions.typed import FAILURES
 from anomaly_app.graph.asked import WAITING, Asking, Question, Step, Waits
+from anomaly_app.graph.found import DerivedFinding, Made, Role, source_row
 from anomaly_app.graph.order import Retime
 from anomaly_app.graph.predict import ScoreRows
 from anomaly_app.graph.vertices import Expand, Flow, Inner, Merge, Stamp, Transform, Vertex, digest_of, row_number
@@ -60,19 +61,6 @@ class VertexPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
-    """A row that a row of the result is made of, and that is told with it.
-
-    Args:
-        name: what it is in the query, such as the alias of its table.
-        layout: of the row.
-    """
-
-    name: str
-    layout: Layout
-
-
-@dataclass(frozen=True, slots=True)
 class GraphPlan:
     """A graph to be.
 
@@ -115,7 +103,7 @@ class GraphOperator:
         end = COLUMNS + len(plan.result.columns)
         width = end + bool(plan.updating) + len(plan.roles)
         steady = tuple(COLUMNS + k for k in range(len(plan.result.columns)) if k not in plan.unsteady)
-        self._made = _Made(end, width, self._unknown, plan.by_path, plan.roles, steady if plan.unsteady else None)
+        self._made = Made(end, width, self._unknown, plan.by_path, plan.roles, steady if plan.unsteady else None)
         self.vertices = [vertex.make() for vertex in plan.vertices]
         self.problems: list[Problem] = []
         self.late: list[Row] = []
@@ -457,109 +445,11 @@ class GraphOperator:
         made = self._made
         if self.plan.updating:
             end = made.end
-            return [_Derived(row, made, row[end]) for row in rows]
-        return [_Derived(row, made) for row in rows]
+            return [DerivedFinding(row, made, row[end]) for row in rows]
+        return [DerivedFinding(row, made) for row in rows]
 
     def _source_row(self, row: Row, end: int) -> Row:
-        return _source_row(row, end, self._unknown)
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """How the rows of a result look.
-
-    Args:
-        end: where their columns end.
-        width: where their origin stands.
-        unknown: columns of a source row, which are not known any more.
-        by_path: their number is made of the way that they came, and not of their values too.
-        roles: rows behind the columns.
-        steady: places of the columns whose values are the same in a replay; None for all.
-    """
-
-    end: int
-    width: int
-    unknown: Row
-    by_path: bool
-    roles: tuple[Role, ...]
-    steady: tuple[int, ...] | None
-
-
-class _Derived(Finding):
-    """A row of the result. What an alert tells of it is made when somebody asks: a query in memory never does.
-
-    Args:
-        row: the row.
-        made: how it looks.
-        change: what it does to the result.
-    """
-
-    __slots__ = ("_made", "_row")
-
-    key = ()
-    alert = True
-    score = None
-    explanation = ""
-    timed_out = False
-
-    def __init__(self, row: Row, made: _Made, change: int = 0) -> None:
-        self.time = row[TIME]
-        self.values = row[COLUMNS : made.end]
-        self.change = change
-        self._row = row
-        self._made = made
-
-    @property
-    def last(self) -> Row:
-        """A row that stands where the last source row did that it was made of."""
-        return _source_row(self._row, self._made.width, self._made.unknown)
-
-    @last.setter
-    def last(self, row: Row) -> None:
-        raise AttributeError("the last row of a derived row follows from its origin")
-
-    @property
-    def number(self) -> int:
-        """Tells rows of one last source row apart, and is the same in a replay."""
-        row, made = self._row, self._made
-        if len(row) != made.width + 1:
-            return 0
-        path = row[made.width][0]
-        if made.steady is not None and not made.by_path:
-            return digest_of((path, [row[place] for place in made.steady]))
-        return digest_of(path if made.by_path else (path, row[COLUMNS : made.width - len(made.roles)]))
-
-    @number.setter
-    def number(self, number: int) -> None:
-        raise AttributeError("the number of a derived row follows from its origin")
-
-    @property
-    def bindings(self) -> Sequence[tuple[str, Row]]:
-        """The rows that it was made of, if they are known."""
-        roles = self._made.roles
-        if not roles:
-            return ()
-        rows = self._row[self._made.end : self._made.width]
-        return [(role.name, row) for role, row in zip(roles, rows, strict=True) if row is not None]
-
-    @bindings.setter
-    def bindings(self, bindings: Sequence[tuple[str, Row]]) -> None:
-        raise AttributeError("the rows that a derived row was made of stand in it")
-
-
-def _source_row(row: Row, width: int, unknown: Row) -> Row:
-    """A row that stands where the last source row did that one was made of; the columns are not known any more.
-
-    Args:
-        row: the row.
-        width: where its origin stands.
-        unknown: columns of a source row.
-    """
-    behind = row[width:]
-    if len(behind) == 1:
-        _, position, *place = behind[0]
-        return (row[TIME], position, *unknown, *place)
-    return (row[TIME], row[POSITION], *unknown, *behind)
+        return source_row(row, end, self._unknown)
 
 
 def _known(plan: VertexPlan) -> list[tuple[Layout, Collection[str]] | None]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.typed import FAILURES, Code, Environment
+from anomaly_app.graph.found import Role
 from anomaly_app.graph.interval_join import Hold, IntervalJoinPlan, IntervalJoinRows, IntervalSide, Meet, stretch_of
-from anomaly_app.graph.operator import Role
 from anomaly_app.graph.temporal_join import Join, TemporalJoinPlan, TemporalJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built

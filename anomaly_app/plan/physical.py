@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from anomaly_app.changes import CHANGE_COLUMN, with_change
 from anomaly_app.expressions.typed import Code, Dialect, Environment
-from anomaly_app.graph.operator import GraphPlan, Role, VertexPlan
+from anomaly_app.graph.found import Role
+from anomaly_app.graph.operator import GraphPlan, VertexPlan
 from anomaly_app.graph.order import Order, Retime
 from anomaly_app.graph.project import Project
 from anomaly_app.graph.vertices import Constant, Expand, Inner, Merge, Stamp, Transform, Vertex, origin_of

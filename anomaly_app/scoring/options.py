@@ -17,20 +17,42 @@ def _rows(name: str, default: int, doc: str, low: int, high: int) -> Option:
 OPTIONS = (
     _rows("warmup", 50, "values of a series before its first score above 0; they are learnt from", 2, 100_000),
     _rows("recent", 1000, "values that a new extreme has to exceed; half of them, to score at all", 10, 100_000),
-    _rows("history", 5000, "values that are remembered; exceeding all of them scores most", 50, 100_000),
+    Option(
+        "history",
+        int,
+        5000,
+        "values that are remembered to tell what is new; 0 for none: only improbable values are told then",
+        lambda value: value == 0 or 50 <= value <= 100_000,
+        "0, or a whole number from 50 to 100000",
+    ),
     _rows(
         "subsequence",
         64,
         "values in a shape that is compared with all earlier ones; 4 times as many in a long one",
-        4,
-        250,
+        8,
+        500,
     ),
-    _rows(
-        "smoothing", 24, "values in the mean; its change is that of a quarter of them against 4 times as many", 2, 250
+    _rows("smoothing", 24, "values in the mean", 2, 250),
+    Option(
+        "sensitivity",
+        float,
+        0.0,
+        "false alarms wanted in 10,000 values; 0 for one in 1440 values, once a day at a point a minute",
+        lambda value: value == 0 or 0.1 <= value <= 100,
+        "0, or a number from 0.1 to 100",
     ),
     _rows("refractory", 200, "values after a score in which lower ones are attenuated, less and less", 0, 100_000),
 )
 """Those of :class:`~anomaly_app.scoring.scorer.AnomalyScorer`."""
+
+NUMBERS = "".join("d" if option.type is float else "I" for option in OPTIONS)
+"""How they are stored."""
+
+
+def once_in(options: Mapping[str, Any]) -> float:
+    """Values in which one may be a false alarm."""
+    return 10_000 / options["sensitivity"] if options["sensitivity"] else 1440.0
+
 
 THRESHOLD = Option(
     "threshold",
@@ -85,6 +107,6 @@ def check_together(options: Mapping[str, Any], name: str) -> None:
         (5 * options["subsequence"], "five times that of 'subsequence'"),
         (4 * options["smoothing"], "four times that of 'smoothing'"),
     ):
-        if history < wanted:
+        if 0 < history < wanted:
             problem = f"{name}: option 'history' is {history}, expected at least {wanted}, {whose}"
             raise OptionError("history", problem)

@@ -4,98 +4,69 @@ from __future__ import annotations
 
 import math
 import struct
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from anomaly_app.errors import StateError
-from anomaly_app.scoring.discord import OLD, Discord, rebuilt
-from anomaly_app.scoring.options import OPTIONS, checked
-from anomaly_app.scoring.records import Floats, Records, Spread
+from anomaly_app.scoring.novelty import Novelty
+from anomaly_app.scoring.options import NUMBERS, OPTIONS, checked, once_in
+from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, PLACES, kernel
 
-VALUE, MEAN, CHANGE, SHAPE, LONG_SHAPE = range(5)
-"""The signals: the value, the mean of the last few, that of fewer against that of more, the distance of the shape of
-the last values to all earlier ones, and that of a longer shape."""
-
-_SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (CHANGE, 1), (CHANGE, -1), (SHAPE, 1), (LONG_SHAPE, 1))
-"""Signal and sign of what can give a score."""
-_LEVELS = (VALUE, MEAN)
-"""Signals that stay where they are after a shift; a change and a new shape are over by themselves."""
-_OF_SIGNAL = ((0, 1), (2, 3), (4, 5), (6,), (7,))
-
-HALFWAY = (1.0, 2.0, 4.0, 1.0, 4.0)
-"""Standard deviations by which a signal has to exceed its history to score a half of what it can.
-
-A smooth signal, once high, exceeds its history again and again: it has to do so by more."""
-WEIGHTS = (0.25, 0.25, 0.5)
-"""Of the horizons: half of the recent rows, all of them, and all that is remembered.
-
-Three of them, because with one the result depends on how long it is."""
-FACTOR = 4
-"""A long shape is one of means of that many values; the means of a change are of that many times more and fewer values
-than *the* mean. A divisor of the rows between two rebuilds."""
-STEPS = (1, FACTOR)
-"""Values in a value of a shape: of one, and of a long one."""
-SHARPNESS = 3.0 / 8.0
-"""Exponent of the score: it puts the threshold that is best on the NAB files close to 0.5."""
-SHAPES_AFTER = 5
-"""Lengths of a subsequence that are seen before distances count: the first have little to be compared with."""
 LARGEST = 1e75
 """Values beyond are taken for infinite: products of a few of them are no numbers."""
-SAME = 1e-10
-"""Differences below that part of a value are rounding."""
-CONSTANT = 1e6
-"""Margins from there on come of values that never differed."""
-SAME_SHAPE = 0.01
-"""Differences of distances of shapes below that are nothing; the unit is the standard deviation of the series."""
-ALERT = 0.5
-"""Score from which on an event has been told."""
-LASTING = 2.0
-"""How many times farther than a new level the means after it have to be out for the same score: what lasts is asked for
-later than it was, and a series that comes and goes with the day is not to be told again."""
-BLOCK = 32
-"""Rows in a state entry."""
-ROW_BYTES = 8 * len(HALFWAY)
-"""Of the signals of a row in the state."""
-
-_VERSION = 3
-_HEAD = struct.Struct(f"<BI{len(OPTIONS)}IQdQb" + "Qdd" * len(HALFWAY))
-_HELD = struct.Struct("<BQQdddd")
-_HEARD = struct.Struct("<Qd")
-_NUMBER = struct.Struct("<Q")
-HEAD = b"head"
-"""Name of the entry that is not a block."""
+MINUTE_MS = 60_000
+ALERT, MARK = 0.5, 0.51
+"""Scores of what is new, from that of an alert on, are put between these: below those of improbable values."""
+SINCE, TOP = FIELDS.index("since"), FIELDS.index("top")
+TAIL = b"tail"
+"""Name of the entry with the numbers of the residuals."""
+DAY, PARTS = b"day", 32
+"""Name of the entries with places of the day, and how many there are at most."""
+PART = PLACES // PARTS
+_VERSION = 4
+_TAIL = struct.Struct(f"<BI{NUMBERS}{len(FIELDS)}d")
+_LENGTHS = struct.Struct("<II")
 
 
-class Held(NamedTuple):
-    """The score of a new level that was attenuated, until it is known whether the level lasts.
+def placed(novelty: float, alert: float = ALERT) -> float:
+    """The score of what is new among those of improbable values.
+
+    How new it is says little about whether it is wanted, so any improbable value comes first.
 
     Args:
-        source: what gave it, its place in ``_SOURCES``.
-        row: where it was.
-        until: row at which what attenuates it is over.
-        score: what it was.
-        half, recent, history: what it exceeded, see :attr:`Records.limits`.
-    """
+        novelty: from 0 to 1.
+        alert: what is worth an alert.
 
-    source: int
-    row: int
-    until: int
-    score: float
-    half: float
-    recent: float
-    history: float
+    Example:
+        >>> placed(0.4), placed(0.5), placed(1.0), placed(0.5, alert=0.6) < 0.5
+        (0.4, 0.5, 0.51, True)
+    """
+    if novelty < alert:
+        return novelty * (ALERT / alert)
+    return ALERT + (MARK - ALERT) * (novelty - alert) / (1.0 - alert)
+
+
+def novelty_alert(once: float) -> float:
+    """What novelty is worth an alert if one value in so many may be a false alarm.
+
+    In noise a third of the values that reach a novelty reach one that is a tenth higher.
+
+    Example:
+        >>> novelty_alert(1440.0), round(novelty_alert(3 * 1440.0), 6), novelty_alert(1e9)
+        (0.5, 0.6, 0.95)
+    """
+    return min(max(ALERT + 0.1 * math.log(once / ONCE_IN, 3), 0.2), 0.95)
 
 
 class AnomalyScorer:
     """Tells of one series, value by value, how anomalous it is just now: from 0 to 1, without looking ahead.
 
-    What scores is told in :mod:`anomaly_app.scoring`. Within ``refractory`` values after a score whatever is not higher
-    is attenuated, the closer the more, so that one event is told once. From about 0.5 on a score is worth an alert.
+    What scores is told in :mod:`anomaly_app.scoring`. An event is told once. From 0.5 on a score is worth an alert: so
+    much has about one row in 1440 of a series without anomalies, once a day at a point a minute.
 
-    Only the order of the values counts, not the distances in time. A missing value (NaN) scores 0, an infinite one (or
+    Of the times the minute of the day counts, in UTC; not the distances between them.
+
+    A missing value (NaN) scores 0, an infinite one (or
     one beyond ±1e75) scores 1; both change nothing. While there are not more than ``warmup`` values the score is 0.
 
     Args:
@@ -107,10 +78,10 @@ class AnomalyScorer:
     Example:
         >>> scorer = AnomalyScorer()
         >>> scores = [scorer.score(60_000 * k, 20.0 + k % 7) for k in range(1000)]
-        >>> max(scores)
-        0.0
-        >>> round(scorer.score(60_000_000, 50.0), 2)
-        1.0
+        >>> max(scores) < 0.5
+        True
+        >>> round(scorer.score(60_000_000, 50.0), 2), scorer.reason()[:40]
+        (0.91, 'the value is above the forecast of 23.4 ')
     """
 
     def __init__(self, **options: Any) -> None:
@@ -125,26 +96,13 @@ class AnomalyScorer:
 
     def _take(self, options: Mapping[str, Any]) -> None:
         self.options: dict[str, Any] = {option.name: options[option.name] for option in OPTIONS}
-        self._warmup: int = options["warmup"]
-        self._smoothing: int = options["smoothing"]
-        self._history: int = options["history"]
-        self._refractory: int = options["refractory"]
-        self._length: int = options["subsequence"]
-        recent = options["recent"]
-        horizons = tuple(zip((recent // 2, recent, self._history), WEIGHTS, strict=True))
-        self._rows, self._base = 0, 0
-        self._saved, self._stored = 0, 0  # rows that are in the store, and the first block that is
-        self._signals: Floats = np.full((len(HALFWAY), OLD), math.nan)
-        self._spreads = tuple(Spread(self._history) for _ in HALFWAY)
-        self._records = tuple(Records(horizons, sign, HALFWAY[signal]) for signal, sign in _SOURCES)
-        self._discords: list[Discord | None] = [None, None]
-        self._floor = 0.0
-        self._heard: deque[tuple[int, float]] = deque()
-        self._held: list[Held] = []
-        self._told = 0, 0  # the last row that was told, and in which direction it went
-        self._asleep = False
-        self._best, self._source, self._infinite = 0.0, 0, False
-        self._levels: list[tuple[int, float]] = []
+        self._once = once_in(options)
+        self._alert = novelty_alert(self._once)
+        self._kernel = kernel(options["warmup"], self._once)
+        self._state, self._places = [0.0] * len(FIELDS), [0.0] * PLACES
+        self._novelty = Novelty(self.options) if options["history"] else None
+        self._changed, self._touched, self._known = False, set[int](), 0
+        self._value, self._last, self._new = 0.0, (0.0, 0.0, 0.0, 0.0), 0.0
 
     def score(self, timestamp_ms: int, value: float) -> float:
         """Score a value, then learn from it.
@@ -156,190 +114,54 @@ class AnomalyScorer:
         Returns:
             From 0 to 1.
         """
-        value = float(value)
-        self._infinite = abs(value) > LARGEST
+        self._value = value = float(value)
         if not -LARGEST <= value <= LARGEST:
-            return 1.0 if self._infinite else 0.0
-        if self._asleep:
-            self._wake()
-        row = self._rows
-        if row and rebuilt(row) == row:
-            self._rebuild(row)
-        self._best = 0.0
-        self._levels.clear()
-        self._see(VALUE, row, value)
-        self._see(MEAN, row, self._mean(row, self._smoothing))
-        slow = FACTOR * self._smoothing
-        if row >= slow:
-            self._see(CHANGE, row, self._mean(row, max(self._smoothing // FACTOR, 1)) - self._mean(row, slow))
-        for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self._discords, strict=True):
-            if discord is not None and (row + 1) % step == 0:
-                distance = discord.add(value if step == 1 else self._mean(row, step))
-                if row >= SHAPES_AFTER * self._length * step:
-                    self._see(signal, row, distance)
-        self._rows = row + 1
-        return self._report(row, self._best)
+            return 1.0 if abs(value) > LARGEST else 0.0
+        self._changed = True
+        place = timestamp_ms // MINUTE_MS % PLACES
+        part = place // PART
+        self._touched.add(part)
+        self._known |= 1 << part
+        self._state, out = self._kernel.one_series(self._state, ((value,), (place,), (place,)), self._places)
+        self._last = improbable, _, _, ratio = out[0], out[1], out[2], out[3]
+        if self._novelty is None:
+            return improbable
+        since = int(self._state[SINCE]) - 1
+        hushed = since if improbable < ALERT and since <= AGAIN else 0
+        self._new = placed(self._novelty.score(value, hushed), self._alert)
+        if self._new >= ALERT > improbable:  # told now, and not again while it is the same event
+            self._state[SINCE], self._state[TOP] = 1.0, max(ratio, 1.0)
+        return max(improbable, self._new)
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
-        if self._infinite:
+        if abs(self._value) > LARGEST:
             return "the value is infinite, or as good as that"
-        signal, sign = _SOURCES[self._source]
-        record = self._records[self._source]
-        high = "high" if sign > 0 else "low"
-        by = "after values that were all the same"
-        if record.margin < CONSTANT:
-            by = f"by {record.margin:.3g} standard deviations"
-        past = f"the last {min(record.horizon, self._rows - 1)}"
-        if signal >= SHAPE:
-            length = self._length * STEPS[signal - SHAPE]
-            return f"the last {length} values look less like earlier ones than any of {past}, {by}"
-        what = {
-            VALUE: "the value",
-            MEAN: f"the mean of the last {self._smoothing} values",
-            CHANGE: f"the mean of the last {max(self._smoothing // FACTOR, 1)} values against that of the last "
-            f"{FACTOR * self._smoothing}",
-        }[signal]
-        return f"{what} is a new {high} of {past}, {by}"
+        score, forecast, _, ratio = self._last
+        if self._novelty is not None and self._new > score:
+            return self._novelty.reason()
+        return improbable_reason(self._value, forecast, ratio, self._once)
 
-    def _mean(self, row: int, count: int) -> float:
-        """The mean of the last values, that of a row included; all there are if they are fewer."""
-        place = row - self._base
-        values = self._signals[VALUE, max(place - count + 1, 0) : place + 1]
-        last = float(values[-1])
-        # an exact sum is the same in any order, and one of differences is 0 if the values are all the same
-        return last + math.fsum((values - last).tolist()) / len(values)
+    @property
+    def expected(self) -> float:
+        """What was expected of the last value: the forecast, or the mean of what is remembered if it was new."""
+        if self._novelty is not None and self._new > self._last[0] and self._new >= ALERT:
+            return self._novelty.mean
+        return self._last[1]
 
-    def _see(self, signal: int, row: int, value: float) -> None:
-        """Score the value of a signal, and learn it."""
-        values, base, spread = self._signals[signal], self._base, self._spreads[signal]
-        deviation = -1.0
-        if spread.count > self._warmup:
-            deviation = self._deviation(signal)
-        for source in _OF_SIGNAL[signal]:
-            score = self._records[source].score(row, value, deviation, values, base)
-            if score > 0.0 and signal in _LEVELS:
-                self._levels.append((source, score))
-            if score > self._best:
-                self._best, self._source = score, source
-        spread.add(value)
-        values[row - base] = value
-
-    def _deviation(self, signal: int) -> float:
-        """The standard deviation of a signal, but not less than what is nothing."""
-        spread = self._spreads[signal]
-        return max(spread.deviation, SAME_SHAPE if signal >= SHAPE else SAME * abs(self._spreads[VALUE].mean))
-
-    def _report(self, row: int, score: float) -> float:
-        """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""
-        heard = self._heard
-        while heard and heard[0][0] < row - self._refractory:
-            heard.popleft()
-        lasting = self._lasting(row) if self._held else 0.0
-        if score <= 0.0 and lasting <= 0.0:
-            return 0.0
-        while heard and heard[-1][1] < max(score, lasting):
-            heard.pop()
-        share = (row - heard[-1][0]) / self._refractory if heard else 1.0
-        given = score * share
-        if self._levels and given**SHARPNESS < ALERT:
-            self._hold(row, heard[-1][0] + self._refractory if heard else row)
-        if lasting > given:
-            given = score = lasting
-        heard.append((row, score))
-        given **= SHARPNESS
-        if given >= ALERT:
-            signal, sign = _SOURCES[self._source]
-            self._told = row, sign if signal < SHAPE else 0
-            if signal == MEAN:
-                self._let_go(sign, row - self._smoothing, row)
-        return float(given)
-
-    def _hold(self, row: int, until: int) -> None:
-        """Keep the new levels of a row until what attenuates their scores is over, if none as far out is kept."""
-        if until > row:
-            for source, score in self._levels:
-                sign = _SOURCES[source][1]
-                new = all(held.source != source or held.score < score for held in self._held)
-                if new and not self._goes_on(row, sign):
-                    self._held.append(Held(source, row, until, score, *self._records[source].limits))
-
-    def _goes_on(self, row: int, sign: int) -> bool:
-        """Whether a row belongs to what was told in the same direction just before: a shift that goes on since then."""
-        told, direction = self._told
-        if direction != sign or row - told > self._smoothing:
-            return False
-        between = row - told - 1
-        if not between or told < self._smoothing:
-            return True
-        moved = self._mean(row - 1, between) - self._mean(told - 1, self._smoothing)
-        return sign * moved > self._deviation(VALUE)
-
-    def _lasting(self, row: int) -> float:
-        """The score of what was attenuated until now and has lasted: that of the least of its means since then."""
-        over = [held for held in self._held if held.until <= row]
-        if over:
-            self._held = [held for held in self._held if held.until > row]
-        best = 0.0
-        for held in over:
-            signal, sign = _SOURCES[held.source]
-            length = min(self._smoothing, row - held.row)
-            means = [sign * self._mean(end, length) for end in range(row, held.row + length - 1, -length)]
-            record = self._records[held.source]
-            score = record.beyond(sign * min(means), LASTING * self._deviation(signal), held[-len(WEIGHTS) :])
-            if score > max(best, self._best):
-                best, self._source = score, held.source
-                self._let_go(sign, held.row, held.row + self._smoothing)
-        return best
-
-    def _let_go(self, sign: int, first: int, last: int) -> None:
-        """A mean that was told has told of all that it moved through in its direction."""
-        self._held = [held for held in self._held if _SOURCES[held.source][1] != sign or not first <= held.row <= last]
+    @property
+    def out(self) -> bool:
+        """Whether the last value was improbable or new, though the event may have been told before."""
+        return self._last[3] >= 1.0 or (self._novelty is not None and self._new >= ALERT)
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
-    def _rebuild(self, row: int) -> None:
-        """Forget what is too old, and set the comparison of shapes up anew."""
-        base = max(0, row - self._history)
-        signals = np.full((len(HALFWAY), row - base + OLD), math.nan)
-        signals[:, : row - base] = self._signals[:, base - self._base : row - self._base]
-        self._signals, self._base = signals, base
-        self._floor = self._deviation(VALUE)
-        self._compare(row)
-
-    def _compare(self, row: int) -> None:
-        """Set the comparison of shapes up on the values before a row, if they are enough and not all the same."""
-        values = self._signals[VALUE, : row - self._base]
-        self._discords = [None, None]
-        for place, step in enumerate(STEPS):
-            means = values[len(values) % step :].reshape(-1, step).mean(axis=1)
-            if len(means) >= 2 * self._length and self._floor > 0.0:
-                discord = self._discords[place] = Discord(self._length)
-                discord.rebuild(means, self._floor)
-
-    def _rebuilt(self) -> int:
-        """The last row before which the comparison was set up; 0 if there was none."""
-        return rebuilt(max(self._rows - 1, 0))
-
-    def _wake(self) -> None:
-        """Make what the state entries do not hold, because it follows from them."""
-        start = self._rebuilt()
-        if start:
-            self._compare(start)
-        for row in range(start, self._rows):
-            for step, discord in zip(STEPS, self._discords, strict=True):
-                if discord is not None and (row + 1) % step == 0:
-                    discord.add(self._mean(row, step))
-        for (signal, _), record in zip(_SOURCES, self._records, strict=True):
-            for peak, _ in record.peaks:
-                peak.find(self._rows, self._signals[signal], self._base)
-        self._asleep = False
-
     def snapshot(self) -> bytes:
         """All of the state; see :meth:`restore`."""
-        values = self._signals[:, : self._rows - self._base]
-        head = self._head()
-        return _NUMBER.pack(len(head)) + head + values.astype("<f8").tobytes()
+        entries = [(TAIL, self._tail()), *self._parts(self._used())]
+        if self._novelty is not None:
+            entries += self._novelty.entries()
+        return b"".join(_LENGTHS.pack(len(name), len(value)) + name + value for name, value in entries)
 
     def restore(self, snapshot: bytes) -> None:
         """Make this scorer one that has seen what another with the same options had seen at its snapshot.
@@ -359,31 +181,32 @@ class AnomalyScorer:
             >>> one.score(300, 70.0) == other.score(300, 70.0)
             True
         """
-        (length,) = _NUMBER.unpack_from(snapshot.ljust(_NUMBER.size, b"\0"))
-        start = _NUMBER.size + length
+        entries, place = [], 0
+        while place < len(snapshot):
+            if len(snapshot) < place + _LENGTHS.size:
+                raise StateError("the snapshot of a scorer is damaged")
+            name, value = _LENGTHS.unpack_from(snapshot, place)
+            start = place + _LENGTHS.size
+            place = start + name + value
+            if place > len(snapshot):
+                raise StateError("the snapshot of a scorer is damaged")
+            entries.append((snapshot[start : start + name], snapshot[start + name : place]))
         other = AnomalyScorer.of_checked(self.options)
-        other._read(snapshot[_NUMBER.size : start])
-        rows = other._rows - other._base
-        if len(snapshot) != start + ROW_BYTES * rows:
-            raise StateError(
-                f"a snapshot of {rows} rows has {len(snapshot)} bytes, expected {start + ROW_BYTES * rows}"
-            )
-        other._signals[:, :rows] = np.frombuffer(snapshot, "<f8", offset=start).reshape(len(HALFWAY), rows)
+        other.load(entries)
+        other._changed, other._touched = True, set(other._used())
+        if other._novelty is not None:
+            other._novelty.unsaved()
         vars(self).update(vars(other))
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """State entries put (or deleted: None) since the last call: a head, and blocks of rows that have new ones."""
-        if self._saved == self._rows:
-            return
-        yield HEAD, self._head()
-        first, saved = self._base // BLOCK, -(-self._saved // BLOCK)
-        for block in range(self._stored, min(first, saved)):
-            yield _NUMBER.pack(block), None
-        for block in range(max(self._saved // BLOCK, first), (self._rows - 1) // BLOCK + 1):
-            start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self._rows)
-            values = self._signals[:, start - self._base : stop - self._base]
-            yield _NUMBER.pack(block), values.astype("<f8").tobytes()
-        self._saved, self._stored = self._rows, first
+        """State entries put (or deleted: None) since the last call."""
+        if self._changed:
+            self._changed = False
+            yield TAIL, self._tail()
+            yield from self._parts(sorted(self._touched))
+            self._touched.clear()
+            if self._novelty is not None:
+                yield from self._novelty.changes()
 
     def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Give a fresh scorer the state entries that stand.
@@ -392,48 +215,53 @@ class AnomalyScorer:
             StateError: one is missing, damaged, or belongs to a scorer with other options.
         """
         known = dict(entries)
-        if HEAD not in known:
-            raise StateError("the state of a scorer has no head")
-        self._read(known[HEAD])
-        for block in range(self._base // BLOCK, (self._rows - 1) // BLOCK + 1):
-            stored = known.get(_NUMBER.pack(block), b"")
-            stop = min((block + 1) * BLOCK, self._rows)
-            first = max(block * BLOCK, self._base)
-            rows, rest = divmod(len(stored), ROW_BYTES)
-            if rows < stop - first or rest:
-                raise StateError(f"the state of a scorer has no rows {first} to {stop - 1}")
-            values = np.frombuffer(stored, "<f8").reshape(len(HALFWAY), rows)
-            self._signals[:, first - self._base : stop - self._base] = values[:, rows - (stop - first) :]
-        self._saved, self._stored = self._rows, self._base // BLOCK
-
-    def _head(self) -> bytes:
-        spreads = [part for spread in self._spreads for part in (spread.count, spread.mean, spread.variance)]
-        head = _HEAD.pack(
-            _VERSION, len(self._held), *self.options.values(), self._rows, self._floor, *self._told, *spreads
-        )
-        held = b"".join(_HELD.pack(*held) for held in self._held)
-        return head + held + b"".join(_HEARD.pack(*heard) for heard in self._heard)
-
-    def _read(self, head: bytes) -> None:
-        """Take a head back, and make room for the rows."""
-        if len(head) < _HEAD.size or head[0] != _VERSION:
+        tail = known.pop(TAIL, b"")
+        if len(tail) != _TAIL.size or tail[0] != _VERSION:
             raise StateError(f"the state of a scorer is not of version {_VERSION}, or it is damaged")
-        _, count, *parts = _HEAD.unpack_from(head)
-        held, heard = _HEAD.size, _HEAD.size + count * _HELD.size
-        if len(head) < heard or (len(head) - heard) % _HEARD.size:
-            raise StateError(f"the state of a scorer is not of version {_VERSION}, or it is damaged")
-        count = len(OPTIONS)
-        options = dict(zip(self.options, parts[:count], strict=True))
+        _, self._known, *numbers = _TAIL.unpack(tail)
+        options = dict(zip(self.options, numbers[: len(OPTIONS)], strict=True))
         if options != self.options:
             raise StateError(f"the state is that of a scorer with {options}, but this one has {self.options}")
-        self._take(options)
-        self._rows, self._floor, told, direction = parts[count : count + 4]
-        self._told = told, direction
-        for spread, k in zip(self._spreads, range(count + 4, len(parts), 3), strict=True):
-            spread.count, spread.mean, spread.variance = parts[k : k + 3]
-        self._held = [Held(*each) for each in _HELD.iter_unpack(head[held:heard])]
-        self._heard.extend(_HEARD.iter_unpack(head[heard:]))
-        start = self._rebuilt()
-        self._base = max(0, start - self._history)
-        self._signals = np.full((len(HALFWAY), start - self._base + OLD), math.nan)
-        self._asleep = True
+        self._state = numbers[len(OPTIONS) :]
+        for part in self._used():
+            stored = known.pop(DAY + bytes((part,)), b"")
+            if len(stored) != 8 * PART:
+                raise StateError(
+                    f"the state of a scorer has no places {part * PART} to {(part + 1) * PART - 1} of the day"
+                )
+            self._places[part * PART : (part + 1) * PART] = struct.unpack(f"<{PART}d", stored)
+        if self._novelty is not None:
+            self._novelty.load(known.items())
+
+    def _used(self) -> list[int]:
+        """Parts of the day in which a value has been."""
+        return [part for part in range(PARTS) if self._known >> part & 1]
+
+    def _parts(self, parts: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
+        for part in parts:
+            places = self._places[part * PART : (part + 1) * PART]
+            yield DAY + bytes((part,)), struct.pack(f"<{PART}d", *places)
+
+    def _tail(self) -> bytes:
+        return _TAIL.pack(_VERSION, self._known, *self.options.values(), *self._state)
+
+
+def improbable_reason(value: float, forecast: float, ratio: float, once: float) -> str:
+    """Why a value is improbable, for people.
+
+    Args:
+        value: as it came.
+        forecast: what was expected.
+        ratio: the distance over that of an alarm.
+        once: values in which one is an alarm.
+
+    Example:
+        >>> improbable_reason(50.0, 20.0, 5.0, 1440.0)
+        'the value is above the forecast of 20 by 30, 5 times what comes once in 1440 values'
+    """
+    side = "above" if value > forecast else "below"
+    apart = abs(value - forecast)
+    return (
+        f"the value is {side} the forecast of {forecast:.5g} by {apart:.3g}, "
+        f"{ratio:.2g} times what comes once in {once:.0f} values"
+    )

@@ -67,7 +67,9 @@ def test_the_table_shows_flagged_rows_with_forecast_and_band(capsys: pytest.Capt
     (dear,) = [row for row in rows if row[:4] == ["2026-01-01", "04:10:00", "3000", "140.00"]]
     forecast, lower, upper = map(float, dear[4:])
     assert 30 < lower < forecast < upper < 70
-    assert err == f"300 rows of 2 series, {len(rows)} anomalies, 100 warming up, 0 unreadable\n"
+    rate, summary = err.splitlines()
+    assert rate == "99.9 % leaves 0.72 alarms a day by design, for each series at a point in 2 min"
+    assert summary == f"300 rows of 2 series, {len(rows)} anomalies, 100 warming up, 0 unreadable"
 
 
 def test_json_has_the_row_the_result_and_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +142,9 @@ def test_what_cannot_be_read_is_counted_and_told(capsys: pytest.CaptureFixture[s
     rows[140][2] = "yesterday"
     write(rows)
     assert main(["detect", "orders.csv", "--value", "price", "--time", "ts", *OUTLIERS]) == 0
-    told = capsys.readouterr().err.splitlines()
+    rate, *told = capsys.readouterr().err.splitlines()
+    assert rate.startswith("99 % leaves 14 alarms a day by design")
+    assert rate.endswith("; --confidence 99.93 leaves one")
     assert told[:2] == [
         "orders.csv: column 'price': 2 unreadable, the first in record 101: 'n/a' is no number",
         "orders.csv: column 'ts': 1 unreadable, the first in record 141: 'yesterday' is no time; "
@@ -155,7 +159,11 @@ def test_too_few_rows_for_a_verdict_is_said(capsys: pytest.CaptureFixture[str]) 
     assert main(["detect", "orders.csv", "--value", "price", *OUTLIERS]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("40 rows, 0 anomalies, 40 warming up, 0 unreadable: too few for a verdict; --option minTr")
+    rate, summary = err.splitlines()
+    assert rate.startswith("99 % leaves 14 alarms a day")
+    assert summary.startswith(
+        "40 rows, 0 anomalies, 40 warming up, 0 unreadable: too few for a verdict; --option minTr"
+    )
 
 
 @pytest.mark.parametrize(

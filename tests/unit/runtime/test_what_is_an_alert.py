@@ -107,7 +107,7 @@ def test_a_setting_is_for_the_statements_behind_it() -> None:
 def test_settings_are_checked_and_those_of_flink_are_passed_over() -> None:
     job = bind_job(TABLES + "SET 'execution.runtime-mode' = 'streaming'; " + SELECTION, name="job")
     assert job.warnings == ("SET 'execution.runtime-mode' has no meaning here and is ignored",)
-    with pytest.raises(SqlValidationError, match="it must be 'all', 'none' or 'auto'"):
+    with pytest.raises(SqlValidationError, match="it must be 'all', 'none', 'auto' or 'where'"):
         bind_job(TABLES + "SET 'anomaly.alerts' = 'some'; " + SELECTION, name="job")
     with pytest.raises(SqlValidationError, match=r"did you mean anomaly\.alerts\?"):
         bind_job(TABLES + "SET 'anomaly.alert' = 'all'; " + SELECTION, name="job")

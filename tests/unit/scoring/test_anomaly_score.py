@@ -15,7 +15,7 @@ from anomaly_app.scoring.functions import ANOMALY_SCORE, FUNCTIONS
 
 suite = pytest.importorskip("anomaly_app.testing.detectors")
 
-SMALL = {"warmup": 20, "recent": 60, "history": 160, "subsequence": 8, "smoothing": 3, "refractory": 10}
+SMALL = {"warmup": 20, "recent": 60, "history": 160, "subsequence": 16, "smoothing": 3, "refractory": 10}
 
 
 def bank(**options):
@@ -36,6 +36,32 @@ def test_it_is_a_detector(check):
     check(suite.Subject(lambda: bank(**SMALL), settled=1535, probability=True))
 
 
+@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+def test_without_a_history_it_is_a_detector(check):
+    check(suite.Subject(lambda: bank(warmup=20, history=0), settled=1535, probability=True))
+
+
+def test_without_a_history_many_series_at_once_get_the_scores_of_a_scorer():
+    random = np.random.default_rng(1)
+    values = random.normal(size=(400, 150))
+    values[350, 7], values[351, 7], values[352, 7] = 30, math.nan, -math.inf
+    detector = ANOMALY_SCORE.create(check_options(ANOMALY_SCORE, {"history": 0}), ["price"])
+    detector.grow(150)
+    scorer, told = AnomalyScorer(history=0), []
+    for row, each in enumerate(values):
+        at = np.full(150, 60_000 * row)
+        verdicts = detector.update(np.arange(150), at, each[:, None])
+        alone = scorer.score(60_000 * row, each[7])
+        told.append((verdicts.values()[7], None if math.isnan(each[7]) else alone))
+        if row == 350:
+            assert verdicts.flags()[7] is True
+            assert verdicts.explain(7).endswith(scorer.reason())
+            assert "nothing" in verdicts.explain(3)
+        if row == 351:
+            assert "missing" in verdicts.explain(7)
+    assert all(one == other for one, other in told)
+
+
 def test_what_it_is_in_sql():
     assert (ANOMALY_SCORE.name, ANOMALY_SCORE.result, ANOMALY_SCORE.multivariate) == ("ANOMALY_SCORE", DOUBLE, False)
     assert ANOMALY_SCORE in FUNCTIONS
@@ -45,13 +71,13 @@ def test_it_gives_the_scores_of_a_scorer():
     values = np.random.default_rng(1).normal(size=700)
     values[600], values[650] = 30, math.nan
     scorer = AnomalyScorer()
-    told = [scorer.score(0, value) for value in values]
+    told = [scorer.score(1_000 * number, value) for number, value in enumerate(values)]
     verdicts = update(bank(), values)
     assert verdicts.values()[:650] == told[:650]
     assert verdicts.values()[650] is None
     assert verdicts.flags()[600] is True
     assert verdicts.flags()[650] is None
-    assert "the value is a new high" in verdicts.explain(600) or "look less like" in verdicts.explain(600)
+    assert "the value is above the forecast" in verdicts.explain(600)
     assert "missing" in verdicts.explain(650)
 
 
@@ -65,7 +91,10 @@ def test_the_threshold_is_for_flags_only():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 5}, "ANOMALY_SCORE has no option 'window'; its options are history, recent, .*, threshold, warmup"),
+        (
+            {"window": 5},
+            "ANOMALY_SCORE has no option 'window'; its options are cooldownMs, direction, .*, warmup",
+        ),
         ({"threshold": 0}, "option 'threshold' is 0.0, expected a number above 0, at most 1"),
         ({"recent": 6000}, "ANOMALY_SCORE: option 'history' is 5000, expected at least 6000"),
     ],

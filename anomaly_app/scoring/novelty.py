@@ -1,0 +1,395 @@
+"""How new the last values of one series are: new extremes of the value and of its mean, and new shapes."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anomaly_app.errors import StateError
+from anomaly_app.scoring.discord import OLD, Discord, rebuilt
+from anomaly_app.scoring.options import NUMBERS, OPTIONS
+from anomaly_app.scoring.records import Floats, Records, Spread
+
+VALUE, MEAN, SHAPE, LONG_SHAPE = range(4)
+"""The signals: the value, the mean of the last few, the distance of the shape of the last values to all earlier ones,
+and that of a longer shape."""
+
+_SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (SHAPE, 1), (LONG_SHAPE, 1))
+"""Signal and sign of what can give a score."""
+_LEVELS = (VALUE, MEAN)
+"""Signals that stay where they are after a shift; a new shape is over by itself."""
+_OF_SIGNAL = ((0, 1), (2, 3), (4,), (5,))
+
+HALFWAY = (1.0, 2.0, 1.0, 4.0)
+"""Standard deviations by which a signal has to exceed its history to score a half of what it can.
+
+A smooth signal, once high, exceeds its history again and again: it has to do so by more."""
+WEIGHTS = (0.25, 0.25, 0.5)
+"""Of the horizons: half of the recent rows, all of them, and all that is remembered.
+
+Three of them, because with one the result depends on how long it is."""
+STEPS = (2, 8)
+"""Shapes are compared in means of that many values: short ones, and long ones, which are four times as long.
+
+Divisors of the rows between two rebuilds."""
+FACTOR = STEPS[1] // STEPS[0]
+SHARPNESS = 3.0 / 8.0
+"""Exponent of the score: it puts the threshold that is best on the NAB files close to 0.5."""
+SHAPES_AFTER = 5
+"""Lengths of a subsequence that are seen before distances count: the first have little to be compared with."""
+SAME = 1e-10
+"""Differences below that part of a value are rounding."""
+CONSTANT = 1e6
+"""Margins from there on come of values that never differed."""
+SAME_SHAPE = 0.01
+"""Differences of distances of shapes below that are nothing; the unit is the standard deviation of the series."""
+ALERT = 0.5
+"""Score from which on an event has been told."""
+HUSHED = 0.15
+"""Most that is given, before it is sharpened, of an event that was told already: less than an alert."""
+LASTING = 2.0
+"""How many times farther than a new level the means after it have to be out for the same score: what lasts is asked for
+later than it was, and a series that comes and goes with the day is not to be told again."""
+BLOCK = 32
+"""Rows in a state entry."""
+ROW_BYTES = 8 * len(HALFWAY)
+"""Of the signals of a row in the state."""
+
+_VERSION = 4
+_HEAD = struct.Struct(f"<BI{NUMBERS}QdQb" + "Qdd" * len(HALFWAY))
+_HELD = struct.Struct("<BQQdddd")
+_HEARD = struct.Struct("<Qd")
+_NUMBER = struct.Struct("<Q")
+HEAD = b"head"
+"""Name of the entry that is not a block."""
+
+
+class Held(NamedTuple):
+    """The score of a new level that was attenuated, until it is known whether the level lasts.
+
+    Args:
+        source: what gave it, its place in ``_SOURCES``.
+        row: where it was.
+        until: row at which what attenuates it is over.
+        score: what it was.
+        half, recent, history: what it exceeded, see :attr:`Records.limits`.
+    """
+
+    source: int
+    row: int
+    until: int
+    score: float
+    half: float
+    recent: float
+    history: float
+
+
+class Novelty:
+    """Tells of one series, value by value, how new what comes is: from 0 to 1.
+
+    See :mod:`anomaly_app.scoring`. Within ``refractory`` values after a score whatever is not higher is attenuated, the
+    closer the more. While there are not more than ``warmup`` values the score is 0.
+
+    Args:
+        options: checked ones of ``ANOMALY_SCORE``, all of them.
+
+    Example:
+        >>> from anomaly_app.scoring.options import checked
+        >>> novelty = Novelty(checked({}))
+        >>> max(novelty.score(20.0 + k % 7) for k in range(1000)) < 0.1
+        True
+        >>> round(novelty.score(50.0), 2), novelty.reason()
+        (0.97, 'the value is a new high of the last 1000, by 12 standard deviations')
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._take(options)
+
+    def _take(self, options: Mapping[str, Any]) -> None:
+        self.options: dict[str, Any] = {option.name: options[option.name] for option in OPTIONS}
+        self._warmup: int = options["warmup"]
+        self._smoothing: int = options["smoothing"]
+        self._history: int = options["history"]
+        self._refractory: int = options["refractory"]
+        self._length: int = options["subsequence"] // STEPS[0]
+        recent = options["recent"]
+        horizons = tuple(zip((recent // 2, recent, self._history), WEIGHTS, strict=True))
+        self._rows, self._base = 0, 0
+        self._saved, self._stored = 0, 0  # rows that are in the store, and the first block that is
+        self._signals: Floats = np.full((len(HALFWAY), OLD), math.nan)
+        self._spreads = tuple(Spread(self._history) for _ in HALFWAY)
+        self._records = tuple(Records(horizons, sign, HALFWAY[signal]) for signal, sign in _SOURCES)
+        self._discords: list[Discord | None] = [None, None]
+        self._floor = 0.0
+        self._heard: deque[tuple[int, float]] = deque()
+        self._held: list[Held] = []
+        self._told = 0, 0  # the last row that was told, and in which direction it went
+        self._asleep = False
+        self._best, self._source = 0.0, 0
+        self._levels: list[tuple[int, float]] = []
+
+    def score(self, value: float, hushed: int = 0) -> float:
+        """Score a value, then learn from it.
+
+        Args:
+            value: finite, in any unit.
+            hushed: rows since the event was told in another way; 0 if it was not. Less than an alert is given then, and
+                a new level is told if it lasts until ``refractory`` rows behind that are over.
+
+        Returns:
+            From 0 to 1.
+        """
+        if self._asleep:
+            self._wake()
+        row = self._rows
+        if row and rebuilt(row) == row:
+            self._rebuild(row)
+        self._best = 0.0
+        self._levels.clear()
+        self._see(VALUE, row, value)
+        self._see(MEAN, row, self._mean(row, self._smoothing))
+        for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self._discords, strict=True):
+            if discord is not None and (row + 1) % step == 0:
+                distance = discord.add(self._mean(row, step))
+                if row >= SHAPES_AFTER * self._length * step:
+                    self._see(signal, row, distance)
+        self._rows = row + 1
+        return self._report(row, self._best, hushed)
+
+    @property
+    def mean(self) -> float:
+        """Of the values that are remembered."""
+        return self._spreads[VALUE].mean
+
+    def reason(self) -> str:
+        """What gave the last score above 0, for people."""
+        signal, sign = _SOURCES[self._source]
+        record = self._records[self._source]
+        high = "high" if sign > 0 else "low"
+        by = "after values that were all the same"
+        if record.margin < CONSTANT:
+            by = f"by {record.margin:.3g} standard deviations"
+        past = f"the last {min(record.horizon, self._rows - 1)}"
+        if signal >= SHAPE:
+            length = self._length * STEPS[signal - SHAPE]
+            return f"the last {length} values look less like earlier ones than any of {past}, {by}"
+        what = "the value" if signal == VALUE else f"the mean of the last {self._smoothing} values"
+        return f"{what} is a new {high} of {past}, {by}"
+
+    def _mean(self, row: int, count: int) -> float:
+        """The mean of the last values, that of a row included; all there are if they are fewer."""
+        place = row - self._base
+        values = self._signals[VALUE, max(place - count + 1, 0) : place + 1]
+        last = float(values[-1])
+        # an exact sum is the same in any order, and one of differences is 0 if the values are all the same
+        return last + math.fsum((values - last).tolist()) / len(values)
+
+    def _see(self, signal: int, row: int, value: float) -> None:
+        """Score the value of a signal, and learn it."""
+        values, base, spread = self._signals[signal], self._base, self._spreads[signal]
+        deviation = -1.0
+        if spread.count > self._warmup:
+            deviation = self._deviation(signal)
+        for source in _OF_SIGNAL[signal]:
+            score = self._records[source].score(row, value, deviation, values, base)
+            if score > 0.0 and signal in _LEVELS:
+                self._levels.append((source, score))
+            if score > self._best:
+                self._best, self._source = score, source
+        spread.add(value)
+        values[row - base] = value
+
+    def _deviation(self, signal: int) -> float:
+        """The standard deviation of a signal, but not less than what is nothing."""
+        spread = self._spreads[signal]
+        return max(spread.deviation, SAME_SHAPE if signal >= SHAPE else SAME * abs(self._spreads[VALUE].mean))
+
+    def _report(self, row: int, score: float, hushed: int) -> float:
+        """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""
+        heard = self._heard
+        while heard and heard[0][0] < row - self._refractory:
+            heard.popleft()
+        lasting = self._lasting(row) if self._held else 0.0
+        if score <= 0.0 and lasting <= 0.0:
+            return 0.0
+        while heard and heard[-1][1] < max(score, lasting):
+            heard.pop()
+        share = (row - heard[-1][0]) / self._refractory if heard else 1.0
+        given = min(score * share, HUSHED) if hushed else score * share
+        if self._levels and given**SHARPNESS < ALERT:
+            told = row - hushed if hushed else heard[-1][0] if heard else row - self._refractory
+            self._hold(row, told + self._refractory)
+        if lasting > given:
+            given = score = lasting
+        heard.append((row, score))
+        given **= SHARPNESS
+        if given >= ALERT:
+            signal, sign = _SOURCES[self._source]
+            self._told = row, sign if signal < SHAPE else 0
+            if signal == MEAN:
+                self._let_go(sign, row - self._smoothing, row)
+        return float(given)
+
+    def _hold(self, row: int, until: int) -> None:
+        """Keep the new levels of a row until what attenuates their scores is over, if none as far out is kept."""
+        if until > row:
+            for source, score in self._levels:
+                sign = _SOURCES[source][1]
+                new = all(held.source != source or held.score < score for held in self._held)
+                if new and not self._goes_on(row, sign):
+                    self._held.append(Held(source, row, until, score, *self._records[source].limits))
+
+    def _goes_on(self, row: int, sign: int) -> bool:
+        """Whether a row belongs to what was told in the same direction just before: a shift that goes on since then."""
+        told, direction = self._told
+        if direction != sign or row - told > self._smoothing:
+            return False
+        between = row - told - 1
+        if not between or told < self._smoothing:
+            return True
+        moved = self._mean(row - 1, between) - self._mean(told - 1, self._smoothing)
+        return sign * moved > self._deviation(VALUE)
+
+    def _lasting(self, row: int) -> float:
+        """The score of what was attenuated until now and has lasted: that of the least of its means since then."""
+        over = [held for held in self._held if held.until <= row]
+        if over:
+            self._held = [held for held in self._held if held.until > row]
+        best = 0.0
+        for held in over:
+            signal, sign = _SOURCES[held.source]
+            length = min(self._smoothing, row - held.row)
+            means = [sign * self._mean(end, length) for end in range(row, held.row + length - 1, -length)]
+            record = self._records[held.source]
+            score = record.beyond(sign * min(means), LASTING * self._deviation(signal), held[-len(WEIGHTS) :])
+            if score > max(best, self._best):
+                best, self._source = score, held.source
+                self._let_go(sign, held.row, held.row + self._smoothing)
+        return best
+
+    def _let_go(self, sign: int, first: int, last: int) -> None:
+        """A mean that was told has told of all that it moved through in its direction."""
+        self._held = [held for held in self._held if _SOURCES[held.source][1] != sign or not first <= held.row <= last]
+
+    # --- what is remembered -------------------------------------------------------------------------------------------
+
+    def _rebuild(self, row: int) -> None:
+        """Forget what is too old, and set the comparison of shapes up anew."""
+        base = max(0, row - self._history)
+        signals = np.full((len(HALFWAY), row - base + OLD), math.nan)
+        signals[:, : row - base] = self._signals[:, base - self._base : row - self._base]
+        self._signals, self._base = signals, base
+        self._floor = self._deviation(VALUE)
+        self._compare(row)
+
+    def _compare(self, row: int) -> None:
+        """Set the comparison of shapes up on the values before a row, if they are enough and not all the same."""
+        values = self._signals[VALUE, : row - self._base]
+        self._discords = [None, None]
+        for place, step in enumerate(STEPS):
+            means = values[len(values) % step :].reshape(-1, step).mean(axis=1)
+            if len(means) >= 2 * self._length and self._floor > 0.0:
+                discord = self._discords[place] = Discord(self._length)
+                discord.rebuild(means, self._floor)
+
+    def _rebuilt(self) -> int:
+        """The last row before which the comparison was set up; 0 if there was none."""
+        return rebuilt(max(self._rows - 1, 0))
+
+    def _wake(self) -> None:
+        """Make what the state entries do not hold, because it follows from them."""
+        start = self._rebuilt()
+        if start:
+            self._compare(start)
+        for row in range(start, self._rows):
+            for step, discord in zip(STEPS, self._discords, strict=True):
+                if discord is not None and (row + 1) % step == 0:
+                    discord.add(self._mean(row, step))
+        for (signal, _), record in zip(_SOURCES, self._records, strict=True):
+            for peak, _ in record.peaks:
+                peak.find(self._rows, self._signals[signal], self._base)
+        self._asleep = False
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """State entries put (or deleted: None) since the last call: a head, and blocks of rows that have new ones."""
+        if self._saved == self._rows:
+            return
+        yield HEAD, self._head()
+        first, saved = self._base // BLOCK, -(-self._saved // BLOCK)
+        for block in range(self._stored, min(first, saved)):
+            yield _NUMBER.pack(block), None
+        for block in range(max(self._saved // BLOCK, first), (self._rows - 1) // BLOCK + 1):
+            start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self._rows)
+            values = self._signals[:, start - self._base : stop - self._base]
+            yield _NUMBER.pack(block), values.astype("<f8").tobytes()
+        self._saved, self._stored = self._rows, first
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """All state entries."""
+        yield HEAD, self._head()
+        for block in range(self._base // BLOCK, -(-self._rows // BLOCK)):
+            start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self._rows)
+            values = self._signals[:, start - self._base : stop - self._base]
+            yield _NUMBER.pack(block), values.astype("<f8").tobytes()
+
+    def unsaved(self) -> None:
+        """From now on no entry is in a store."""
+        self._saved, self._stored = 0, 0
+
+    def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Give a fresh one the state entries that stand.
+
+        Raises:
+            StateError: one is missing, damaged, or belongs to a scorer with other options.
+        """
+        known = dict(entries)
+        if HEAD not in known:
+            raise StateError("the state of a scorer has no head")
+        self._read(known[HEAD])
+        for block in range(self._base // BLOCK, (self._rows - 1) // BLOCK + 1):
+            stored = known.get(_NUMBER.pack(block), b"")
+            stop = min((block + 1) * BLOCK, self._rows)
+            first = max(block * BLOCK, self._base)
+            rows, rest = divmod(len(stored), ROW_BYTES)
+            if rows < stop - first or rest:
+                raise StateError(f"the state of a scorer has no rows {first} to {stop - 1}")
+            values = np.frombuffer(stored, "<f8").reshape(len(HALFWAY), rows)
+            self._signals[:, first - self._base : stop - self._base] = values[:, rows - (stop - first) :]
+        self._saved, self._stored = self._rows, self._base // BLOCK
+
+    def _head(self) -> bytes:
+        spreads = [part for spread in self._spreads for part in (spread.count, spread.mean, spread.variance)]
+        head = _HEAD.pack(
+            _VERSION, len(self._held), *self.options.values(), self._rows, self._floor, *self._told, *spreads
+        )
+        held = b"".join(_HELD.pack(*held) for held in self._held)
+        return head + held + b"".join(_HEARD.pack(*heard) for heard in self._heard)
+
+    def _read(self, head: bytes) -> None:
+        """Take a head back, and make room for the rows."""
+        if len(head) < _HEAD.size or head[0] != _VERSION:
+            raise StateError(f"the state of a scorer is not of version {_VERSION}, or it is damaged")
+        _, count, *parts = _HEAD.unpack_from(head)
+        held, heard = _HEAD.size, _HEAD.size + count * _HELD.size
+        if len(head) < heard or (len(head) - heard) % _HEARD.size:
+            raise StateError(f"the state of a scorer is not of version {_VERSION}, or it is damaged")
+        count = len(OPTIONS)
+        options = dict(zip(self.options, parts[:count], strict=True))
+        if options != self.options:
+            raise StateError(f"the state is that of a scorer with {options}, but this one has {self.options}")
+        self._take(options)
+        self._rows, self._floor, told, direction = parts[count : count + 4]
+        self._told = told, direction
+        for spread, k in zip(self._spreads, range(count + 4, len(parts), 3), strict=True):
+            spread.count, spread.mean, spread.variance = parts[k : k + 3]
+        self._held = [Held(*each) for each in _HELD.iter_unpack(head[held:heard])]
+        self._heard.extend(_HEARD.iter_unpack(head[heard:]))
+        start = self._rebuilt()
+        self._base = max(0, start - self._history)
+        self._signals = np.full((len(HALFWAY), start - self._base + OLD), math.nan)
+        self._asleep = True

@@ -1,0 +1,318 @@
+"""How improbable a value is after those before it: a forecast, the tail of its errors, and a limit to the alarms.
+
+One recursion over a few dozen numbers, written for :class:`~anomaly_app.forecasting.kernel.Kernel`, so that it runs
+over floats for one series and over arrays for thousands, with the same bits.
+
+* **Forecast.** Three levels follow the series at different speeds (:data:`PACES`); each counts by how small its errors
+  have been of late. A value moves them by three mean errors at most; after 15 of them in a row that are farther out on
+  one side the series is taken to be there, so a level shift is over after 15 rows, as with a median of 30.
+* **Time of day.** Each minute of the day has its place in a table, which follows the value by two fifths a day. A value
+  that is as it was at this minute, give or take by how much the last hour differed from the days before, is expected,
+  too: the error is the smaller one of the two. So what happens every day at its time is no alarm from the third on.
+* **Scale.** The mean absolute error, clipped; not less than a hundredth of what the series moves by.
+* **Tail.** The error in units of the scale that is exceeded in one row of 200 is tracked, and by how much it is
+  exceeded: the mean of ``1 - limit / error``, which is ξ / (1 + ξ) for a Pareto tail with the index ξ (Hill, "A simple
+  general approach to inference about the tail of a distribution", 1975) and cannot be spoilt by a few huge values. From
+  there to the error that comes once in 1440 rows it is a power of ξ. Rows within 30 behind one that exceeds are not
+  counted, as an event is not thirty events; so long anomalies hardly move the tail.
+* **Limit.** An event is told once: within 30 rows only what is half as far out again counts in full. Six alarms, and
+  four more a day of 1440 rows, are free; a series that has more is asked for more, until it has none for some days.
+
+The *ratio* is the error over that which comes once in 1440 rows; 1 is an alarm.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from anomaly_app.forecasting.kernel import Kernel
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, equal, largest, look_up, smallest, sqrt
+
+PACES = (0.5, 0.1, 0.03)
+"""Weights of the newest value in the levels."""
+WARM = 20.0
+"""Values from which on errors are clipped."""
+MOVES = 3.0
+"""Mean errors by which a value moves a level at most."""
+FAR = 4.0
+"""Mean errors that an error counts as at most."""
+MEMORY = 0.002
+"""Weight of the newest error in the scale."""
+ARRIVED = 15.0
+"""Values in a row, all far out on one side, after which the series is there."""
+SLOW, SLOW_SPREAD, SLOW_LIMIT = 0.0007, 0.001, 8.0
+"""Weights of the newest value in level and spread of the whole series, and by how many spreads it counts at most."""
+LEAST = 0.01
+"""Scale in units of the spread at least."""
+ROUNDING = 1e-10
+"""Errors of that part of the value are rounding."""
+SMALLEST, LARGEST_ERROR = 1e-290, 1e6
+"""Scale at least, and error in units of the scale at most."""
+
+SHARE = 0.005
+"""Of the rows that exceed the tracked quantile."""
+APART = 30.0
+"""Rows behind one that exceeds it that are not counted."""
+ONCE_IN = 1440.0
+"""Rows in which one is an alarm, if nothing else is asked for."""
+STEP, EAGER = 0.02, 5.0
+"""Step of the logarithm of the quantile, and values seen for a step of 1: the first are a guess."""
+WIDER = 10.0
+"""How many times larger a step is at most for heavy tails: their quantiles are farther apart."""
+USUAL_TAIL = 0.15
+"""Index of a tail that is as light as a Gaussian one here."""
+TAIL_STEP, TAIL_BEFORE = 0.01, 20.0
+"""Weight of the newest exceedance, and how many of them the first guess is worth."""
+HEAVIEST = 0.75
+"""Largest mean of 1 - limit / error: an index of 3."""
+START_QUANTILE, START_TAIL = 2.5, 0.2
+UNSURE = 400.0
+"""Values at which an error has to be twice as far out, because the tail is not known yet."""
+
+AGAIN = 30.0
+"""Rows within which an event is the same one."""
+WORSE = 1.5
+"""How many times farther out the same event has to be to be told again."""
+FREE, REFILL = 6.0, 360.0
+"""Alarms that are free, and rows after which one more is."""
+RELAX = 0.5 ** (1 / 2880)
+"""What is left after a row of what is asked for beyond 1: half of it after two days."""
+MARK = 0.52
+"""Score of an alarm at least; below 0.5 without one."""
+
+HEAVY = 2.0
+"""By how much more than its index says a tail is extrapolated, for each unit of the index beyond the usual one: where a
+tail is heavy, alarms come in bursts."""
+
+
+def _beyond(mean: float, once_in: float) -> float:
+    """How many times the quantile the error of one row in so many is, by the mean of 1 - limit / error."""
+    index = mean / (1.0 - mean)
+    clusters = SHARE / (1.0 + APART * SHARE)
+    return float((once_in * clusters) ** index * (1.0 + HEAVY * max(index - USUAL_TAIL, 0.0)))
+
+
+def _table(once_in: float) -> list[float]:
+    """The same by the thousandths of the mean."""
+    return [_beyond(thousandths / 1000, once_in) for thousandths in range(int(1000 * HEAVIEST) + 1)]
+
+
+PLACES = 1440
+"""Places of the day, in a table that is 0 where no value has been."""
+DAILY, OFFSET = 0.4, 0.1
+"""Weights of the newest value in its place of the day, and in the difference of the last values from their places."""
+
+LEVELS = tuple(f"level{number}" for number in range(len(PACES)))
+ERRORS = tuple(f"error{number}" for number in range(len(PACES)))
+FIELDS = (
+    "count",
+    *LEVELS,
+    *ERRORS,
+    "scale",
+    "slow",
+    "spread",
+    "offset",
+    "place",
+    "visits",
+    "run",
+    "run_sum",
+    "quantile",
+    "tail",
+    "calm",
+    "gain",
+    "told_gain",
+    "alarms",
+    "since",
+    "top",
+)
+"""Of a series, all 0 before its first value."""
+OUTPUTS = ("score", "forecast", "limit", "ratio")
+"""Score from 0 to 1; forecast and distance from it that is an alarm, in the unit of the values; error over that."""
+
+
+@functools.cache
+def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
+    """The recursion.
+
+    Args:
+        warmup: values before the first score above 0.
+        once_in: rows in which one is an alarm.
+
+    Example:
+        >>> run = kernel(50)
+        >>> values = [float(k * 7919 % 31) for k in range(3000)] + [80.0]
+        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, [0] * 3001, [0] * 3001], [0.0])
+        >>> score, forecast, limit, ratio = out[-5:-1]
+        >>> score > 0.5, abs(forecast - 15) < 3, 10 < limit < 30
+        (True, True, True)
+    """
+    inputs, outputs = ["x", "season", "at"], (*OUTPUTS, "season_next")
+    return Kernel(
+        functools.partial(_step, float(warmup), _table(once_in)), FIELDS, inputs, outputs, ("season", "season_next")
+    )
+
+
+def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dict[str, Number]:
+    x, count = given["x"], given["count"] + 1.0
+    first, warm = count < 1.5, count > WARM
+    results: dict[str, Number] = {"count": count}
+
+    levels = [choose(first, x, given[name]) for name in LEVELS]
+    near = _forecast(levels, [given[name] for name in ERRORS])
+    usual, unknown = given["season"] + given["offset"], equal(given["season"], 0.0)
+    forecast = choose(unknown, near, choose(_absolute(x - usual) < _absolute(x - near), usual, near))
+    size = _absolute(x - forecast)
+    scale = largest(largest(given["scale"], LEAST * given["spread"]), _absolute(x) * ROUNDING + SMALLEST)
+    units = smallest(size / scale, LARGEST_ERROR)
+
+    weight = largest(1.0 / count, MEMORY)
+    far = FAR * scale
+    results["scale"] = given["scale"] + weight * (_clipped(warm, size, far) - given["scale"])
+    for name, level in zip(ERRORS, levels, strict=True):
+        results[name] = given[name] + weight * (_clipped(warm, _absolute(x - level), far) - given[name])
+    limit = choose(warm, MOVES * scale, 1e300)
+    results |= _levels(given, x, x - near, levels, count, limit)
+    results |= _season(given, x, usual, unknown, limit)
+    results |= _whole(given, x, first, count)
+
+    seen = largest(count - warmup, 0.0)
+    ratio, once, tail = _tail(given, table, units, seen)
+    results |= tail
+    reported, limits = _limit(given, ratio)
+    results |= limits
+    squared = reported * reported
+    below, above = squared / (1.0 + squared), MARK + (1.0 - MARK) * ((squared - 1.0) / (squared + 1.0))
+    return results | {
+        "score": choose(reported < 1.0, below, above),
+        "forecast": forecast,
+        "limit": once * scale * choose(reported < ratio, ratio / largest(reported, SMALLEST), 1.0),
+        "ratio": ratio,
+    }
+
+
+def _absolute(value: Symbol) -> Symbol:
+    return largest(value, -value)
+
+
+def _clipped(warm: Symbol, size: Symbol, limit: Symbol) -> Symbol:
+    return choose(warm, smallest(size, limit), size)
+
+
+def _forecast(levels: list[Symbol], errors: list[Symbol]) -> Symbol:
+    """The levels, weighted by the inverse squares of their errors."""
+    known = [largest(error, SMALLEST) for error in errors]
+    least = functools.reduce(smallest, known)
+    shares = [least / error for error in known]
+    weights = [share * share for share in shares]
+    total = functools.reduce(lambda one, other: one + other, weights)
+    base = levels[0]
+    moved = functools.reduce(
+        lambda one, other: one + other,
+        [weight * (level - base) for weight, level in zip(weights[1:], levels[1:], strict=True)],
+    )
+    return base + moved / total
+
+
+def _levels(
+    given: Mapping[str, Symbol], x: Symbol, error: Symbol, levels: list[Symbol], count: Symbol, limit: Symbol
+) -> dict[str, Number]:
+    """The levels follow; where the series has been beyond them for long enough they are there."""
+    run, total = given["run"], given["run_sum"]
+    up, down = error > limit, error < -limit
+    longer = choose(up, largest(run, 0.0) + 1.0, choose(down, smallest(run, 0.0) - 1.0, 0.0))
+    summed = choose(up, choose(run > 0.0, total, 0.0) + x, choose(down, choose(run < 0.0, total, 0.0) + x, 0.0))
+    arrived = _absolute(longer) > ARRIVED - 0.5
+    results: dict[str, Number] = {
+        "run": choose(arrived, 0.0, longer),
+        "run_sum": choose(arrived, 0.0, summed),
+    }
+    there = summed * (1.0 / ARRIVED)
+    for name, level, pace in zip(LEVELS, levels, PACES, strict=True):
+        moved = level + largest(1.0 / count, pace) * clip(x - level, limit)
+        results[name] = choose(arrived, there, moved)
+    return results
+
+
+def _whole(given: Mapping[str, Symbol], x: Symbol, first: Symbol, count: Symbol) -> dict[str, Number]:
+    """Level and spread of the series as a whole."""
+    slow, spread = choose(first, x, given["slow"]), given["spread"]
+    known = choose(spread > 0.0, count, 0.0) > 50.0
+    apart = x - slow
+    limit = choose(known, SLOW_LIMIT * spread, 1e300)
+    size = smallest(_absolute(apart), choose(known, FAR * spread, 1e300))
+    return {
+        "slow": slow + largest(1.0 / count, SLOW) * clip(apart, limit),
+        "spread": spread + largest(1.0 / count, SLOW_SPREAD) * (size - spread),
+    }
+
+
+def _season(given: Mapping[str, Symbol], x: Symbol, usual: Symbol, unknown: Symbol, limit: Symbol) -> dict[str, Number]:
+    """What is usual at this minute of the day, and by how much the last values differed from it."""
+    visits = choose(equal(given["at"], given["place"]), given["visits"] + 1.0, 1.0)
+    moved = clip(x - usual, limit)
+    return {
+        "season_next": choose(unknown, x, given["season"] + (DAILY / visits) * moved),
+        "offset": choose(unknown, given["offset"], given["offset"] + OFFSET * moved),
+        "place": given["at"],
+        "visits": visits,
+    }
+
+
+def _tail(
+    given: Mapping[str, Symbol], table: list[float], units: Symbol, seen: Symbol
+) -> tuple[Symbol, Symbol, dict[str, Number]]:
+    """The error over that of one row in 1440, that itself in units of the scale, and what is learnt of the tail."""
+    begun = seen > 0.5
+    started = seen > 1.5
+    quantile = choose(started, given["quantile"], START_QUANTILE)
+    tail = choose(started, given["tail"], START_TAIL / (1.0 + START_TAIL))
+    held = smallest(tail, HEAVIEST)
+    index = held / (1.0 - held)
+    known = largest(seen, 1.0)
+    limit = quantile * look_up(table, 1000.0 * held) * (1.0 + UNSURE / known)
+    ratio = choose(begun, units / limit, 0.0)
+
+    calm = choose(started, given["calm"], APART + 1.0)
+    counted, exceeds = calm > APART, units > quantile
+    step = largest(STEP * _between(index * (1.0 / USUAL_TAIL), 1.0, WIDER), smallest(EAGER / known, 0.2))
+    moved = quantile * (1.0 + step * choose(exceeds, 1.0 - SHARE, -SHARE))
+    weight = largest(1.0 / (TAIL_BEFORE + SHARE * known), TAIL_STEP)
+    heavier = tail + weight * ((1.0 - quantile / largest(units, quantile)) - tail)
+    return (
+        ratio,
+        limit,
+        {
+            "quantile": choose(begun, choose(counted, moved, quantile), 0.0),
+            "tail": choose(begun, choose(counted, choose(exceeds, heavier, tail), tail), 0.0),
+            "calm": choose(begun, choose(counted, choose(exceeds, 1.0, calm), calm + 1.0), 0.0),
+        },
+    )
+
+
+def _between(value: Symbol, low: float, high: float) -> Symbol:
+    """The number, not below or beyond some limits."""
+    return smallest(largest(value, low), high)
+
+
+def _limit(given: Mapping[str, Symbol], ratio: Symbol) -> tuple[Symbol, dict[str, Number]]:
+    """The ratio as it is told: less if as much was told just before, or if there are too many alarms."""
+    started = given["gain"] > 0.5
+    since = choose(started, given["since"], 2.0 * AGAIN)
+    gain = largest(given["gain"] * RELAX, 1.0)
+    alarms = largest(given["alarms"] - 1.0 / REFILL, 0.0)
+    within, worse = since < AGAIN + 0.5, ratio > WORSE * given["top"]
+    same = choose(within, choose(worse, 1.0, 0.0), 0.0) > 0.5
+    share = choose(within, choose(worse, 1.0, since * (1.0 / AGAIN)), 1.0)
+    reported = share * (ratio / choose(same, given["told_gain"], gain))
+    told = choose(reported < 1.0, 0.0, 1.0) > 0.5
+    new = choose(told, choose(same, 0.0, 1.0), 0.0) > 0.5
+    more = alarms + choose(new, 1.0, 0.0)
+    asked = choose(new, choose(more > FREE, largest(gain, sqrt(ratio * gain)), gain), gain)
+    return reported, {
+        "gain": asked,
+        "told_gain": choose(new, gain, choose(started, given["told_gain"], 1.0)),
+        "alarms": more,
+        "since": choose(told, 1.0, smallest(since + 1.0, 1e9)),
+        "top": choose(told, ratio, choose(within, given["top"], 0.0)),
+    }
