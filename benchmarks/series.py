@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.series --points DIR --nab DIR --made 2 [--fold 0/2] [--baselines] [--vus] [--json FILE]
+    python -m benchmarks.series --points DIR --nab DIR --made 2 [--fold 0/2] [--baselines] [--json FILE]
 
 ``--points DIR`` holds files ``name.csv`` or ``name.csv.gz`` with the columns ``timestamp`` (in s, or text), ``value``
 and ``label`` (0 or 1); ``--nab DIR`` what ``nab.py`` reads; ``--made N`` makes N series of each simulated family, see
@@ -147,23 +147,7 @@ def nab_score(series: Sequence[Series], scores: Sequence[Floats], threshold: flo
     return (optimise(files, profile) if threshold is None else evaluate(files, profile, threshold)).score
 
 
-def vus_pr(series: Sequence[Series], scores: Sequence[Floats]) -> float:
-    """The mean of VUS-PR over the series that have events (Paparrizos et al., VLDB 2022), by the package ``vus``."""
-    from vus.metrics import get_metrics
-
-    reached = []
-    for one, each in zip(series, scores, strict=True):
-        if one.events:
-            labels = np.zeros(len(each))
-            for first, last, _ in one.events:
-                labels[first : last + 1] = 1
-            reached.append(get_metrics(np.asarray(each), labels, metric="vus", slidingWindow=30)["VUS_PR"])
-    return float(np.mean(reached))
-
-
-def report(
-    series: Sequence[Series], scores: Sequence[Floats], threshold: float | None, with_vus: bool = False
-) -> dict[str, Any]:
+def report(series: Sequence[Series], scores: Sequence[Floats], threshold: float | None) -> dict[str, Any]:
     """All measures of one detector on one corpus."""
     prepared: list[Prepared] = [prepare(one, each) for one, each in zip(series, scores, strict=True)]
     result: dict[str, Any] = {"budgets": {str(b): asdict(at_budget(prepared, b)) for b in BUDGETS}}
@@ -173,8 +157,6 @@ def report(
         result["nab"] = {"best": nab_score(series, scores, None)}
         if threshold is not None:
             result["nab"]["default"] = nab_score(series, scores, threshold)
-    if with_vus:
-        result["vus_pr"] = vus_pr(series, scores)
     return result
 
 
@@ -190,13 +172,11 @@ def line(name: str, result: Mapping[str, Any], microseconds: float) -> str:
     )
     if "nab" in result:
         text += "  NAB " + " / ".join(f"{key} {value:5.1f}" for key, value in result["nab"].items())
-    if "vus_pr" in result:
-        text += f"  VUS-PR {result['vus_pr']:.3f}"
     return text + (f"  {microseconds:6.1f} us" if microseconds else "")
 
 
 def table(
-    series: Sequence[Series], detectors: Mapping[str, tuple[Detector, float | None]], cache: Path | None, vus: bool
+    series: Sequence[Series], detectors: Mapping[str, tuple[Detector, float | None]], cache: Path | None
 ) -> dict[str, Any]:
     """Print a line for each detector on each corpus, and give what was printed."""
     results: dict[str, Any] = {}
@@ -207,7 +187,7 @@ def table(
         results[corpus] = {}
         for name, (detector, threshold) in detectors.items():
             scores, spent = scores_of(name, detector, own, cache)
-            results[corpus][name] = result = report(own, scores, threshold, vus)
+            results[corpus][name] = result = report(own, scores, threshold)
             print("  " + line(name, result, spent), flush=True)
             kinds = (result.get("default") or result["budgets"]["1.0"])["kinds"]
             if len(kinds) > 1:
@@ -224,7 +204,6 @@ def main() -> None:
     parser.add_argument("--made", type=int, default=0, metavar="N", help="series of each simulated family")
     parser.add_argument("--fold", help="such as 0/2: only the series of one part of a fixed split")
     parser.add_argument("--baselines", action="store_true", help="score with the baselines, too")
-    parser.add_argument("--vus", action="store_true", help="VUS-PR, too; needs the package vus, and some minutes")
     parser.add_argument("--options", type=json.loads, default={}, help="of the scorer, as a JSON object")
     parser.add_argument("--cache", type=Path, help="folder in which scores are kept")
     parser.add_argument("--json", type=Path, help="write the results there")
@@ -246,7 +225,7 @@ def main() -> None:
     if arguments.baselines:
         for each, baseline in BASELINES.items():
             detectors[each] = (_by_baseline(baseline), None)
-    results = table(series, detectors, arguments.cache, arguments.vus)
+    results = table(series, detectors, arguments.cache)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -245,7 +245,7 @@ class ResidualScores:
             return "the value is missing"
         if abs(value) > LARGEST:
             return "score 1.00: the value is infinite, or as good as that"
-        score, forecast, _, ratio = self._results[:, number].tolist()
+        score, forecast, limit, ratio = self._results[:, number].tolist()
         if score < self._threshold and ratio < 1.0:
             return f"score {score:.2f}: nothing that is worth an alert"
-        return f"score {score:.2f}: {improbable_reason(value, forecast, ratio, self._once)}"
+        return f"score {score:.2f}: {improbable_reason(value, forecast, limit, ratio, self._once)}"

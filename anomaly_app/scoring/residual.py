@@ -15,6 +15,8 @@ over floats for one series and over arrays for thousands, with the same bits.
   general approach to inference about the tail of a distribution", 1975) and cannot be spoilt by a few huge values. From
   there to the error that comes once in 1440 rows it is a power of ξ. Rows within 30 behind one that exceeds are not
   counted, as an event is not thirty events; so long anomalies hardly move the tail.
+* **Flat line.** A value that stays exactly the same for ten rows, and three times the longest such stretch before, is
+  an alarm, once.
 * **Limit.** An event is told once: within 30 rows only what is half as far out again counts in full. Six alarms, and
   four more a day of 1440 rows, are free; a series that has more is asked for more, until it has none for some days.
 
@@ -49,6 +51,12 @@ ROUNDING = 1e-10
 """Errors of that part of the value are rounding."""
 SMALLEST, LARGEST_ERROR = 1e-290, 1e6
 """Scale at least, and error in units of the scale at most."""
+
+FLAT, FLATTER, FORGET = 10.0, 3.0, 1.0 - 1.0 / 20_000
+"""Rows in which a value stays the same that are an alarm: so many, and so many times the longest before; what is left
+of that after a row."""
+STUCK = 1.2
+"""Ratio of a value that has just been the same for that long; it is told once."""
 
 SHARE = 0.005
 """Of the rows that exceed the tracked quantile."""
@@ -115,6 +123,9 @@ FIELDS = (
     "offset",
     "place",
     "visits",
+    "last",
+    "same",
+    "longest",
     "run",
     "run_sum",
     "quantile",
@@ -179,6 +190,9 @@ def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dic
     seen = largest(count - warmup, 0.0)
     ratio, once, tail = _tail(given, table, units, seen)
     results |= tail
+    stuck, flat = _flat(given, x, first)
+    ratio = largest(ratio, choose(seen > 0.5, stuck, 0.0))
+    results |= flat
     reported, limits = _limit(given, ratio)
     results |= limits
     squared = reported * reported
@@ -293,6 +307,19 @@ def _tail(
 def _between(value: Symbol, low: float, high: float) -> Symbol:
     """The number, not below or beyond some limits."""
     return smallest(largest(value, low), high)
+
+
+def _flat(given: Mapping[str, Symbol], x: Symbol, first: Symbol) -> tuple[Symbol, dict[str, Number]]:
+    """How long the value has been exactly the same, over how long that is usual for the series."""
+    same = choose(first, 0.0, choose(equal(x, given["last"]), given["same"] + 1.0, 0.0))
+    longest = given["longest"]
+    limit = FLAT + FLATTER * longest
+    reached = choose(same < limit, 0.0, choose(same - 1.0 < limit, STUCK, 0.0))
+    return reached, {
+        "last": x,
+        "same": same,
+        "longest": largest(longest * FORGET, choose(same < 0.5, smallest(given["same"], 1e9), 0.0)),
+    }
 
 
 def _limit(given: Mapping[str, Symbol], ratio: Symbol) -> tuple[Symbol, dict[str, Number]]:

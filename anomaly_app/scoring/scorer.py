@@ -10,7 +10,7 @@ from typing import Any
 from anomaly_app.errors import StateError
 from anomaly_app.scoring.novelty import Novelty
 from anomaly_app.scoring.options import NUMBERS, OPTIONS, checked, once_in
-from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, PLACES, kernel
+from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, PLACES, STUCK, kernel
 
 LARGEST = 1e75
 """Values beyond are taken for infinite: products of a few of them are no numbers."""
@@ -137,10 +137,10 @@ class AnomalyScorer:
         """What gave the last score above 0, for people."""
         if abs(self._value) > LARGEST:
             return "the value is infinite, or as good as that"
-        score, forecast, _, ratio = self._last
+        score, forecast, limit, ratio = self._last
         if self._novelty is not None and self._new > score:
             return self._novelty.reason()
-        return improbable_reason(self._value, forecast, ratio, self._once)
+        return improbable_reason(self._value, forecast, limit, ratio, self._once)
 
     @property
     def expected(self) -> float:
@@ -246,21 +246,24 @@ class AnomalyScorer:
         return _TAIL.pack(_VERSION, self._known, *self.options.values(), *self._state)
 
 
-def improbable_reason(value: float, forecast: float, ratio: float, once: float) -> str:
+def improbable_reason(value: float, forecast: float, limit: float, ratio: float, once: float) -> str:
     """Why a value is improbable, for people.
 
     Args:
         value: as it came.
         forecast: what was expected.
+        limit: distance from it that is an alarm.
         ratio: the distance over that of an alarm.
         once: values in which one is an alarm.
 
     Example:
-        >>> improbable_reason(50.0, 20.0, 5.0, 1440.0)
+        >>> improbable_reason(50.0, 20.0, 6.0, 5.0, 1440.0)
         'the value is above the forecast of 20 by 30, 5 times what comes once in 1440 values'
     """
-    side = "above" if value > forecast else "below"
     apart = abs(value - forecast)
+    if ratio == STUCK and apart < limit:
+        return f"the value has been exactly {value:.5g} for far longer than any value before"
+    side = "above" if value > forecast else "below"
     return (
         f"the value is {side} the forecast of {forecast:.5g} by {apart:.3g}, "
         f"{ratio:.2g} times what comes once in {once:.0f} values"

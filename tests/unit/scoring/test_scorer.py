@@ -118,6 +118,29 @@ def test_a_missing_stretch_or_a_flat_line_that_ends_is_no_alarm():
     assert scores(held, history=0)[3 * DAY + 120 : 3 * DAY + 180].max() < ALERT
 
 
+@pytest.mark.parametrize("length", [60, 600])
+def test_a_value_that_stays_the_same_is_told_once(length):
+    values = noise(3 * DAY)
+    values[2 * DAY : 2 * DAY + length] = values[2 * DAY]
+    scorer = AnomalyScorer(history=0)
+    told = []
+    for row, value in enumerate(values):
+        if scorer.score(MINUTE * row, value) >= ALERT and 2 * DAY < row < 2 * DAY + length:
+            told.append((row, scorer.reason()))
+    ((row, reason),) = told
+    assert row < 2 * DAY + 15
+    assert reason.startswith("the value has been exactly ")
+
+
+def test_a_value_that_is_often_the_same_is_not_told_for_it():
+    random = np.random.default_rng(1)
+    values = np.where(random.random(6 * DAY) < 0.9, 0.0, random.poisson(3.0, 6 * DAY))
+    scorer = AnomalyScorer(history=0)
+    for row, value in enumerate(values):
+        if scorer.score(MINUTE * row, value) >= ALERT and row >= DAY:
+            assert "exactly" not in scorer.reason()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_quiet_noise_is_hardly_ever_told(seed):
     for values in (noise(3000, seed), days(3000, seed)):

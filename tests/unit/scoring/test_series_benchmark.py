@@ -121,8 +121,8 @@ def test_a_table_is_printed_and_scores_are_kept(tmp_path, capsys):
         calls.append(one.name)
         return np.abs(one.values - np.median(one.values)) / 100
 
-    results = benchmark.table(series, {"mine": (detector, 0.5)}, tmp_path, vus=False)
-    benchmark.table(series, {"mine": (detector, 0.5)}, tmp_path, vus=False)
+    results = benchmark.table(series, {"mine": (detector, 0.5)}, tmp_path)
+    benchmark.table(series, {"mine": (detector, 0.5)}, tmp_path)
     assert calls == ["made/noise"]
     assert results["made"]["mine"]["budgets"]["1.0"]["events"] == len(made.events)
     assert "mine" in capsys.readouterr().out
