@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.payments [--cards 60] [--json FILE]
+    python -m benchmarks.outliers [--cards 60] [--json FILE]
 
 Each card has its own shops, amounts by shop, hours and pace. Planted after day 35, once each in every card: *amount*
 (ten to thirty times the usual one), *hour* (in the card's night), *shop* (one where it never was, at a usual amount),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import payments as benchmark
+from benchmarks import outliers as benchmark
 
 
 @pytest.fixture(scope="module")
