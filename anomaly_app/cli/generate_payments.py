@@ -52,7 +52,7 @@ def generate_payments(
         BrokerError: a topic cannot be created, or takes no records.
         RegistryError: the registry is not given, unreachable, or refuses a schema.
     """
-    from anomaly_app.cli.generate import to_kafka
+    from anomaly_app.cli.generate_kafka import to_kafka
     from anomaly_app.generators import payments as stream
     from anomaly_app.generators.encode import RegistryAccess
 

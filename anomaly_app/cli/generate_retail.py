@@ -50,7 +50,7 @@ def generate_retail(
     """
     import msgspec
 
-    from anomaly_app.cli.generate import to_kafka
+    from anomaly_app.cli.generate_kafka import to_kafka
     from anomaly_app.generators.retail import RATE, TABLES, TOPICS, Chances, RetailStream
 
     usual = Chances()

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.jobs.joint_task import JointSlot
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import ShuffleStage
-from anomaly_app.runtime.stage import DetectStage, Rate, Stage
+from anomaly_app.runtime.stage import Rate, Stage
 from anomaly_app.status import GraphStatus, NodeStatus, PartitionStatus
 
 

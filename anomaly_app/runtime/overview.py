@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 
 from anomaly_app.alerts.record import Alert
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.graphs import Graphs
 from anomaly_app.runtime.pipeline import Pipeline
-from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.runtime.worker import Worker
 from anomaly_app.status import (
     Durations,

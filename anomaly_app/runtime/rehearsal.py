@@ -18,13 +18,14 @@ from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.model import Job
 from anomaly_app.models.client import Callers
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.feed import TableReader
 from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.outgoing import Outgoing
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
-from anomaly_app.runtime.stage import DetectStage, Flush, Stage
+from anomaly_app.runtime.stage import Flush, Stage
 from anomaly_app.settings import LoadedSettings
 
 RUN = "rehearsal"

@@ -12,10 +12,10 @@ from faust.types import TP
 from anomaly_app.errors import BrokerError, StateError
 from anomaly_app.jobs.task import PartitionTask, TimeMode
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.discovery import Discovery, start_anew
 from anomaly_app.runtime.leftovers import forget_vanished
 from anomaly_app.runtime.repartition import MergeStage
-from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.runtime.topics import TopicAdmin
 from anomaly_app.runtime.worker import Place, Worker
 

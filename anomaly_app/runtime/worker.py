@@ -25,6 +25,7 @@ from anomaly_app.models.client import Callers
 from anomaly_app.room import Room
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.frames import POSITION_BITS
 from anomaly_app.runtime.lane import Batch
@@ -32,7 +33,7 @@ from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.positions import always_from_the_beginning, first_position, last_position
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
-from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, DetectStage, Flush, Pending, Replays, Stage
+from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, Flush, Pending, Replays, Stage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import AlertFeed, Durations

@@ -16,9 +16,9 @@ from anomaly_app.graph.order import Order
 from anomaly_app.graph.vertices import Expand, Flow, Vertex, origin_of
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.operators import InnerRow, Layout, Row
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
-from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.schema import BIGINT, INT, STRING, Column
 from anomaly_app.settings import LoadedSettings, Settings
 

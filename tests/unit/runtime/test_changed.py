@@ -12,9 +12,10 @@ from aiokafka.structs import ConsumerRecord
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.checkpoint import Checkpoint
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
-from anomaly_app.runtime.stage import DetectStage, Flush
+from anomaly_app.runtime.stage import Flush
 from anomaly_app.settings import LoadedSettings, Settings
 
 COLUMNS = "id INT, qty INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts, PRIMARY KEY (id) NOT ENFORCED"

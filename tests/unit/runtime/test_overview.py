@@ -13,11 +13,12 @@ from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask
 from anomaly_app.plan.explain import explain_plan
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.overview import Overview
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
-from anomaly_app.runtime.stage import DetectStage, Stage
+from anomaly_app.runtime.stage import Stage
 from anomaly_app.settings import LoadedSettings, Settings
 from anomaly_app.status import NodeStatus
 

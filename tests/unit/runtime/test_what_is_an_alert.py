@@ -11,9 +11,9 @@ from sample_detector import use_sample_functions
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.jobs.binder import bind_job
+from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
-from anomaly_app.runtime.stage import DetectStage
 from anomaly_app.settings import LoadedSettings, Settings
 
 TABLES = """
