@@ -44,7 +44,7 @@ from anomaly_app.generators.retail import POS, TOPICS, RetailStream
 from anomaly_app.generators.stream import Generated
 from anomaly_app.testing.kafka import ApacheKafka
 from anomaly_app.testing.worker import WorkerProcess, read
-from benchmarks.end_to_end import PARTITIONS, all_topics, pin, quantile, reference
+from benchmarks.end_to_end import PARTITIONS, _cpu_seconds, all_topics, pin, quantile, reference
 
 FILES = ("refunds.sql", "gates.sql", "shrinkage.sql")
 RULES = ("refund_without_sale", "refund_burst", "gate_correlation", "shrinkage")
@@ -194,11 +194,13 @@ def latency(servers: str, folder: Path, rate: int, seconds: int) -> dict[str, An
         process.wait_ready(120)
         pin(process.process.pid, 0)
         command = [sys.executable, "-m", "benchmarks.retail", "--live", servers, prefix, str(rate), str(seconds)]
+        before = _cpu_seconds(process.process.pid)
         with subprocess.Popen(command) as feed:
             while feed.poll() is None:
                 time.sleep(1)
                 parts = (process.get("/api/status") or {}).get("partitions", [])
                 lags.append(sum(part["lag"] or 0 for part in parts))
+        cpu = _cpu_seconds(process.process.pid) - before
         if feed.returncode:
             raise RuntimeError("the generator failed")
         time.sleep(DELAY_MS / 1000 + 3)
@@ -210,7 +212,7 @@ def latency(servers: str, folder: Path, rate: int, seconds: int) -> dict[str, An
     sizes: defaultdict[str, int] = defaultdict(int)
     for (topic, _, key), record in last.items():
         if record.value is not None:
-            sizes[topic.removeprefix(f"{prefix}-")] += len(key or b"") + len(record.value)
+            sizes[topic.removeprefix(f"{prefix}-{prefix}-").partition("-")[0]] += len(key or b"") + len(record.value)
     alerts = _alerts(servers, prefix)
     delays = {rule: sorted(delay for name, delay in alerts if name == rule) for rule in RULES}
     sales = sum(
@@ -223,6 +225,7 @@ def latency(servers: str, folder: Path, rate: int, seconds: int) -> dict[str, An
             rule: {"alerts": len(found), "p50_ms": quantile(found, 0.5), "p99_ms": quantile(found, 0.99)}
             for rule, found in delays.items()
         },
+        "cpu_share": round(cpu / seconds, 2),
         "lag_first_third": round(statistics.mean(lags[:third] or [0])),
         "lag_last_third": round(statistics.mean(lags[-third:] or [0])),
         "state_bytes_per_open_sale": round(sum(sizes.values()) / sales),
