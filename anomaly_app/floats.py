@@ -23,13 +23,22 @@ def to_single(value: float) -> float:
         >>> to_single(0.1), to_single(1e300), to_single(2147483647.0)
         (0.1, inf, 2147483650.0)
     """
-    exact = widened(value)
+    return printed_single(widened(value))
+
+
+def printed_single(exact: float) -> float:
+    """:func:`to_single` of a number that 32 bits hold exactly, as it is read from them.
+
+    Example:
+        >>> printed_single(0.10000000149011612)
+        0.1
+    """
     size = abs(exact)
     if size < 1 << 24 and exact.is_integer():  # all their digits are certain
         return exact
     if _SMALLEST_NORMAL_SINGLE <= size < 1 << 24 and math.frexp(size)[0] != 0.5:
         short = float(f"{exact:.6g}")  # all decimals of six digits come back from 32 bits
-        if widened(short) == exact:
+        if _unpack(_pack(short))[0] == exact:
             return short
     elif not size or not math.isfinite(size):
         return exact
@@ -45,13 +54,13 @@ def widened(value: float) -> float:
         0.10000000149011612
     """
     try:
-        exact: float = _SINGLE.unpack(_SINGLE.pack(value))[0]
+        exact: float = _unpack(_pack(value))[0]
     except OverflowError:
         return math.copysign(math.inf, value)
     return exact
 
 
-_SINGLE = struct.Struct("<f")
+_pack, _unpack = struct.Struct("<f").pack, struct.Struct("<f").unpack
 
 
 def float_to_text(value: float) -> str:

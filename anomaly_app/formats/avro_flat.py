@@ -58,11 +58,19 @@ def _field(schema: AvroSchema, node: Node, number: int, wanted: bool, names: dic
     inner = _scalar(branches[1 - nulls[0]], number, wanted, names)
     if inner is None:
         return None
+    null, given = 2 * nulls[0], 2 - 2 * nulls[0]
+    if not wanted:
+        return [
+            "n = b[p]; p += 1",
+            f"if n == {given}:",
+            *("    " + line for line in inner),
+            f"elif n != {null}: broken()",
+        ]
     return [
         "n = b[p]; p += 1",
-        f"if n == {2 * nulls[0]}: v{number} = None",
-        f"elif n == {2 - 2 * nulls[0]}:",
+        f"if n == {given}:",
         *("    " + line for line in inner),
+        f"elif n == {null}: v{number} = None",
         "else: broken()",
     ]
 
@@ -80,16 +88,19 @@ def _scalar(node: Node, number: int, wanted: bool, names: dict[str, Any]) -> lis
         lines = ["n = b[p]; p += 1", f"if n > 127: n, p = varint(b, p - 1, {bits}, False)"]
         return [*lines, f"{variable} = (n >> 1) ^ -(n & 1)"] if wanted else lines
     if kind == "boolean":
-        return ["n = b[p]; p += 1", "if n > 1: broken()", f"{variable} = n == 1"]
+        return ["n = b[p]; p += 1", "if n > 1: broken()", *([f"{variable} = n == 1"] if wanted else [])]
     if kind in ("float", "double"):
         size = 4 if kind == "float" else 8
+        if not wanted:
+            return [f"p += {size}"]
         return [f"{variable} = {kind}(b, p)[0]; p += {size}"]
     if kind == "enum":
         names[f"s{number}"] = tuple(node["symbols"])
         lines = ["n = b[p]; p += 1", "if n & 129: n, p = varint(b, p - 1, 32, True)"]
         return [*lines, f"{variable} = s{number}[n >> 1]"]
     if kind == "fixed":
-        return [f"q = p + {int(node['size'])}", f"{variable} = b[p:q]", "p = q"]
+        size = int(node["size"])
+        return [f"{variable} = b[p:p + {size}]; p += {size}"] if wanted else [f"p += {size}"]
     return None
 
 

@@ -12,7 +12,7 @@ import fastavro
 import fastavro.schema
 
 from anomaly_app import conversions as c
-from anomaly_app.floats import to_single
+from anomaly_app.floats import printed_single, to_single
 from anomaly_app.formats.misfit import Convert, array_of, map_of, misfit, part, row_of
 from anomaly_app.formats.values import refuse
 from anomaly_app.schema import APPROXIMATE, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind, units_per_second
@@ -150,7 +150,7 @@ def reader(schema: AvroSchema, node: Node, type_: DataType, name: str) -> Conver
     if kind in ("float", "double") and wanted in APPROXIMATE:
         if kind == "double" and wanted is Kind.FLOAT:
             raise mismatch(node, type_, name)
-        return to_single if wanted is Kind.FLOAT else None
+        return printed_single if wanted is Kind.FLOAT else None
     return _nested_reader(schema, kind, node, type_, name)
 
 

@@ -385,7 +385,8 @@ class _JobBinder:
             return [query]
         found = []
         for number, part in enumerate(parts, 1):
-            fingerprint = hashlib.blake2b(f"{name} {number}".encode(), digest_size=8).hexdigest()
+            given = " ".join(part.node.names) if part is not parts[-1] else ""  # its state holds these, and no others
+            fingerprint = hashlib.blake2b(f"{name} {number} {given}".encode(), digest_size=8).hexdigest()
             for one in part.scans:
                 if isinstance(one, Exchange):
                     self._sources[one.table] = Source(one.table, one.source, "", Format(""))

@@ -7,7 +7,7 @@ it gave before, and the rows are recognised by their numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from anomaly_app.plan.distribution import conflict
 from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import Calc, Node, Scan, ValuesRows, walk
 from anomaly_app.plan.predict_node import Predict
-from anomaly_app.plan.pruning import row_time
+from anomaly_app.plan.pruning import needed_columns, row_time
 from anomaly_app.schema import Schema
 
 
@@ -88,16 +88,26 @@ def _cut(result: Node, time_of_result: str | None, name: str, found: list[Fragme
         time = own if own is not None else _other_time(edge)
         if edge is result or edge.updating or time is None or edge.proctimes:
             return False
-        if not _cut(edge, time if own is None else None, name, found):
+        given = _narrowed(edge, needed_columns(result)[id(edge)] | {time})
+        if not _cut(given, time if own is None else None, name, found):
             return False
         number = len(found)
         exchange = Exchange(
-            columns=edge.columns, rowtimes=edge.rowtimes, window=edge.window, span=edge.span, text=edge.text,
-            table=table_of(name, number), source=Schema(edge.columns, time), number=number,
+            columns=given.columns, rowtimes=given.rowtimes, window=given.window, span=edge.span, text=edge.text,
+            table=table_of(name, number), source=Schema(given.columns, time), number=number,
         )  # fmt: skip
         result = _with(result, {id(edge): exchange})
     found.append(Fragment(len(found) + 1, result, time_of_result))
     return True
+
+
+def _narrowed(edge: Node, needed: Set[str]) -> Node:
+    """A projection without the columns that nobody above it reads: what is below need not read or keep them either."""
+    if not isinstance(edge, Calc) or edge.window is not None:
+        return edge
+    kept = [place for place, name in enumerate(edge.names) if name in needed]
+    columns, items = tuple(edge.columns[place] for place in kept), tuple(edge.items[place] for place in kept)
+    return replace(edge, columns=columns, items=items, rowtimes=edge.rowtimes & {column.name for column in columns})
 
 
 def _other_time(edge: Node) -> str | None:

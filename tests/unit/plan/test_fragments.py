@@ -21,6 +21,9 @@ RISES = "MATCH_RECOGNIZE (PARTITION BY {} ORDER BY {} MEASURES A.v AS x PATTERN 
 PAIRS = """(SELECT a.store, a.ts, b.v FROM a JOIN b ON a.id = b.id
     AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' MINUTE)"""
 
+BY_ROW = """(SELECT a.id, a.store, b.region, b.v, a.ts FROM a JOIN b ON a.id = b.id
+    AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' MINUTE)"""
+
 
 def cut(sql: str) -> list[list[tuple[str, ...] | None]]:
     """By what the tables, or rows, of each fragment are keyed."""
@@ -52,6 +55,16 @@ def cut(sql: str) -> list[list[tuple[str, ...] | None]]:
 )
 def test_where_a_plan_is_cut(sql: str, keys: list[list[tuple[str, ...] | None]]) -> None:
     assert cut(sql) == keys
+
+
+def test_a_fragment_reads_and_gives_only_what_is_read_of_it() -> None:
+    sql = f"SELECT * FROM (SELECT id, UPPER(store) AS u, region, v, ts FROM {BY_ROW}) {RISES.format('u', 'ts')}"
+    below, above = bind_text(sql, TABLES).factory.fragments()
+    assert list(below.node.names) == ["u", "v", "ts"]
+    assert {table: set(names) for table, names in below.physical.reads.items()} == {
+        "a": {"id", "store", "ts"}, "b": {"id", "v"}
+    }  # fmt: skip
+    assert [set(names) for names in above.physical.reads.values()] == [{"u", "v", "ts"}]
 
 
 def test_explain_shows_the_fragments() -> None:
