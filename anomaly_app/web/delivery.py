@@ -269,7 +269,11 @@ def _check_length(name: str, text: str, most: int) -> None:
 
 
 def _form_page(title: str, text: str, *, button: str = "", status: int = 200) -> web.Response:
-    form = f'<form method="post"><button type="submit">{html.escape(button)}</button></form>' if button else ""
+    form = (
+        f'<form method="post"><button type="submit" class="main">{html.escape(button)}</button></form>'
+        if button
+        else ""
+    )
     document = f"""<!doctype html>
 <html lang="en">
 <head>
