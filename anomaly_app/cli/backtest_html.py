@@ -22,11 +22,11 @@ body {
   background: var(--ground); color: var(--ink); overflow-wrap: anywhere;
 }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; overflow-wrap: normal; }
 table { border-collapse: collapse; }
 td, th { padding: .25rem 1.2rem .25rem 0; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid var(--line); color: var(--soft); font-weight: 500; white-space: nowrap; }
-.n { text-align: right; font-variant-numeric: tabular-nums; }
+.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 details { border-top: 1px solid var(--line); padding: .3rem 0; } summary { cursor: pointer; }
 details table { margin: .3rem 0 .6rem; } details td:first-child { color: var(--soft); }
 .quiet { color: var(--soft); }
@@ -34,8 +34,9 @@ details table { margin: .3rem 0 .6rem; } details td:first-child { color: var(--s
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin-bottom: .5rem; }
 .key i { display: inline-block; width: .8rem; height: .8rem; margin-right: .4rem; border-radius: 2px; }
 .bars { display: grid; grid-template-columns: fit-content(40%) 1fr; gap: .35rem 1rem; align-items: center; }
-.bar { display: flex; align-items: center; }
-.bar i { height: 1.2rem; } .bar span { margin-left: .5rem; font-variant-numeric: tabular-nums; }
+.bar { display: flex; align-items: center; padding-right: 4rem; } /* of the number behind the longest */
+.bar i { flex: none; height: 1.2rem; }
+.bar span { margin-left: .5rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
 summary:focus-visible, .scroll:focus-visible { outline: 2px solid #3b6fb6; outline-offset: 2px; }
 @media (max-width: 40rem) { body { margin: 1rem auto; } }
 """
@@ -56,13 +57,14 @@ def page(told: Mapping[str, Any]) -> str:
         f"<title>{title}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{title}</h1>",
         f"<p>{told['total']:,} alerts of {records['read']:,} records ({counts}).</p>",
-        _parameters(told["parameters"]),
     ]  # fmt: skip
     if told["days"]:
         parts += ["<h2>By day</h2>", _bars(told["days"], "day"), f"<h2>By {escape(told['by'])}</h2>"]
         parts.append(_bars(told["groups"], "value"))
     if "truth" in told:
         parts += ["<h2>Against what is true</h2>", _truth(told["truth"])]
+    if told["parameters"]:
+        parts += ["<h2>Parameters</h2>", _parameters(told["parameters"])]
     if "against" in told:
         parts += _against(told)
     for rule, alerts in samples_of(told["alerts"], SAMPLES).items():
@@ -90,9 +92,8 @@ def _bars(entries: Sequence[Mapping[str, Any]], row: str) -> str:
     bars = []
     for value, counts in rows:
         name = escape(value or "–")
-        # A tenth is left to the number behind the longest bar.
         pieces = "".join(
-            f'<i style="width: {count / most * 90:.2f}%; background: {_colour(place)}" '
+            f'<i style="width: {count / most:.2%}; background: {_colour(place)}" '
             f'title="{name}, {escape(rules[place])}: {count:,}"></i>'
             for place, count in enumerate(counts)
             if count

@@ -20,9 +20,9 @@ page.on("request", (request) => seen.requests.push(request.url()));
 
 const commands = {
   open: async ({ url }) => void (await page.goto(url)),
-  look: async ({ width, height, colorScheme }) => {
+  look: async ({ width, height, colorScheme, reducedMotion = null }) => {
     await page.setViewportSize({ width, height });
-    await page.emulateMedia({ colorScheme });
+    await page.emulateMedia({ colorScheme, reducedMotion });
   },
   wait: ({ selector, text, state, timeout = 10000 }) =>
     page.locator(selector).filter({ hasText: text }).first().waitFor({ state, timeout }),
