@@ -48,7 +48,9 @@ class AlertBuilder:
         self._source = plan.source.topic
         self._explainer = Explainer(plan, query)
         self._type = factory.alert_type
-        self._key = _converters(factory.key)
+        self._about = query.about
+        about = factory.key if query.about is None else [factory.output[place] for place in query.about]
+        self._key = _converters(about)
         self._payload = _converters(factory.output)
         told = plan.evidence(query)
         self._all = _Told.of(told, [c for c in told.columns if told is not plan.layout or c.name in factory.reads])
@@ -74,7 +76,7 @@ class AlertBuilder:
             job=self._job.name,
             version=self._job.version,
             query=self._query,
-            key=_convert(self._key, finding.key),
+            key=_convert(self._key, finding.key if self._about is None else [finding.values[n] for n in self._about]),
             type=self._type,
             severity=severity_of(output, finding.score),
             score=finding.score if score is None else score,

@@ -34,6 +34,10 @@ COMMANDS = (
 """Modules beside this one, in the order of the help; each has a function, or a group of commands, of its own name."""
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, where the command has none of its own."""
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         from anomaly_app import __version__
@@ -81,4 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AnomalyError as error:
         print(f"anomaly: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"anomaly: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # while the command was imported; later ones end it by themselves
+        return INTERRUPTED
     return 0

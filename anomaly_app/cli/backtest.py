@@ -67,11 +67,17 @@ def backtest(
     from anomaly_app.alerts.truth import judge, read_truth
     from anomaly_app.cli.backtest_html import page
     from anomaly_app.cli.backtest_report import document, show
+    from anomaly_app.errors import DataError
 
     if (begin is None) == (not table):
         raise typer.BadParameter("give the rows with --table, or --from a time in the topics of the job")
     if end is not None and begin is None:
         raise typer.BadParameter("--to needs --from")
+    # What is wrong with files is told before a run that may be long.
+    for path in (html, alerts):
+        if path is not None and not path.parent.is_dir():
+            raise DataError(f"{path}: there is no folder {path.parent}")
+    incidents = None if truth is None else read_truth(truth.read_bytes().splitlines(), str(truth))
     run = _Runner(load(config, None, {"kafka.bootstrap_servers": broker}), _paths(table or ()), _range(begin, end))
     own, theirs = given_parameters(set), given_parameters(against_set)
     outcome = run.of(jobs, own)
@@ -79,8 +85,7 @@ def backtest(
     if against is not None or theirs:
         other = run.of(jobs, own | theirs) if against is None else run.of([against], theirs)
     scores, untold = None, Counter[str]()
-    if truth is not None:
-        incidents = read_truth(truth.read_bytes().splitlines(), str(truth))
+    if incidents is not None:
         known = [one for one in incidents if not one.type or one.type in outcome.queries or one.type in outcome.text]
         untold.update(one.type for one in incidents if one not in known)
         scores = judge(outcome.alerts, known)

@@ -9,17 +9,36 @@ from typing import Any
 from anomaly_app.cli.backtest_report import samples_of, share, table_of
 
 COLOURS = ("#3b6fb6", "#c4622d", "#4d8f57", "#8a5fa8", "#a88a2d", "#5f6a75")
+"""Of the bars of the rules: each is told apart from the ground of both schemes."""
 SAMPLES = 20
-BAR_WIDTH, BAR_HEIGHT, LABEL = 560, 20, 170
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1c2733; }
+:root { color-scheme: light dark; --ground: #fff; --ink: #1c2733; --soft: #566572; --line: #c9d1d8; }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #141a21; --ink: #dfe6ee; --soft: #9aa8b5; --line: #3a4550; }
+}
+body {
+  font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+  background: var(--ground); color: var(--ink); overflow-wrap: anywhere;
+}
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
-th { border-bottom: 1px solid #9aa7b4; } .n { text-align: right; font-variant-numeric: tabular-nums; }
-details { margin: .2rem 0; } summary { cursor: pointer; } .quiet { color: #5b6b7a; }
-svg text { font: 13px system-ui, sans-serif; fill: #1c2733; }
-@media (prefers-color-scheme: dark) { body, svg text { color: #dfe6ee; fill: #dfe6ee; background: #141a21; } }
+.scroll { overflow-x: auto; overflow-wrap: normal; }
+table { border-collapse: collapse; }
+td, th { padding: .25rem 1.2rem .25rem 0; text-align: left; vertical-align: top; }
+th { border-bottom: 1px solid var(--line); color: var(--soft); font-weight: 500; white-space: nowrap; }
+.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+details { border-top: 1px solid var(--line); padding: .3rem 0; } summary { cursor: pointer; }
+details table { margin: .3rem 0 .6rem; } details td:first-child { color: var(--soft); }
+.quiet { color: var(--soft); }
+.severity { font-weight: 600; }
+.key { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin-bottom: .5rem; }
+.key i { display: inline-block; width: .8rem; height: .8rem; margin-right: .4rem; border-radius: 2px; }
+.bars { display: grid; grid-template-columns: fit-content(40%) 1fr; gap: .35rem 1rem; align-items: center; }
+.bar { display: flex; align-items: center; padding-right: 4rem; } /* of the number behind the longest */
+.bar i { flex: none; height: 1.2rem; }
+.bar span { margin-left: .5rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
+summary:focus-visible, .scroll:focus-visible { outline: 2px solid #3b6fb6; outline-offset: 2px; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } }
 """
 
 
@@ -34,16 +53,18 @@ def page(told: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{what}: {records[what]:,}" for what in ("unreadable", "late", "ahead"))
     parts = [
         "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{title}</h1>",
         f"<p>{told['total']:,} alerts of {records['read']:,} records ({counts}).</p>",
-        _parameters(told["parameters"]),
     ]  # fmt: skip
     if told["days"]:
         parts += ["<h2>By day</h2>", _bars(told["days"], "day"), f"<h2>By {escape(told['by'])}</h2>"]
         parts.append(_bars(told["groups"], "value"))
     if "truth" in told:
         parts += ["<h2>Against what is true</h2>", _truth(told["truth"])]
+    if told["parameters"]:
+        parts += ["<h2>Parameters</h2>", _parameters(told["parameters"])]
     if "against" in told:
         parts += _against(told)
     for rule, alerts in samples_of(told["alerts"], SAMPLES).items():
@@ -53,33 +74,32 @@ def page(told: Mapping[str, Any]) -> str:
 
 def _parameters(parameters: Mapping[str, str]) -> str:
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in parameters.items())
-    return f"<table><tr><th>Parameter</th><th>Value</th></tr>{rows}</table>" if rows else ""
+    return _table("<th>Parameter</th><th>Value</th>", rows) if rows else ""
+
+
+def _table(head: str, rows: str) -> str:
+    """One that scrolls by itself where it is too wide, also by the keyboard."""
+    return f'<div class="scroll" tabindex="0"><table><tr>{head}</tr>{rows}</table></div>'
 
 
 def _bars(entries: Sequence[Mapping[str, Any]], row: str) -> str:
     """A bar for each value, with a piece for each rule."""
     rules, rows = table_of(entries, row)
     most = max(sum(counts) for _, counts in rows)
-    height = (len(rows) + 1) * (BAR_HEIGHT + 6)
-    pieces = []
-    for place, rule in enumerate(rules):
-        left = LABEL + place * 190
-        pieces.append(f'<rect x="{left}" y="3" width="12" height="12" fill="{_colour(place)}"/>')
-        pieces.append(f'<text x="{left + 18}" y="14">{escape(rule)}</text>')
-    for number, (value, counts) in enumerate(rows, 1):
-        y, x = number * (BAR_HEIGHT + 6), float(LABEL)
-        pieces.append(f'<text x="0" y="{y + 14}">{escape(value or "–")}</text>')
-        for place, count in enumerate(counts):
-            length = count / most * BAR_WIDTH
-            told = f"{escape(value)}, {escape(rules[place])}: {count:,}"
-            pieces.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{length:.1f}" height="{BAR_HEIGHT}" fill="{_colour(place)}">'
-                f"<title>{told}</title></rect>"
-            )
-            x += length
-        pieces.append(f'<text x="{x + 6:.1f}" y="{y + 14}">{sum(counts):,}</text>')
-    width = max(LABEL + BAR_WIDTH + 70, LABEL + len(rules) * 190)
-    return f'<svg role="img" width="{width}" height="{height}" viewBox="0 0 {width} {height}">{"".join(pieces)}</svg>'
+    key = "".join(
+        f'<span><i style="background: {_colour(place)}"></i>{escape(rule)}</span>' for place, rule in enumerate(rules)
+    )
+    bars = []
+    for value, counts in rows:
+        name = escape(value or "–")
+        pieces = "".join(
+            f'<i style="width: {count / most:.2%}; background: {_colour(place)}" '
+            f'title="{name}, {escape(rules[place])}: {count:,}"></i>'
+            for place, count in enumerate(counts)
+            if count
+        )
+        bars.append(f'<div>{name}</div><div class="bar">{pieces}<span>{sum(counts):,}</span></div>')
+    return f'<div class="key">{key}</div><div class="bars">{"".join(bars)}</div>'
 
 
 def _colour(place: int) -> str:
@@ -87,8 +107,8 @@ def _colour(place: int) -> str:
 
 
 def _truth(truth: Mapping[str, Mapping[str, Any]]) -> str:
-    head = "".join(
-        f"<th>{name}</th>" for name in ("Rule", "Precision", "Recall", "Right", "Alerts", "Found", "Incidents")
+    head = "<th>Rule</th>" + "".join(
+        f'<th class="n">{name}</th>' for name in ("Precision", "Recall", "Right", "Alerts", "Found", "Incidents")
     )
     rows = "".join(
         f"<tr><td>{escape(rule)}</td>"
@@ -97,7 +117,7 @@ def _truth(truth: Mapping[str, Mapping[str, Any]]) -> str:
         + "</tr>"
         for rule, score in truth.items()
     )
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    return _table(head, rows)
 
 
 def _against(told: Mapping[str, Any]) -> list[str]:
@@ -120,6 +140,7 @@ def _alert(alert: Mapping[str, Any]) -> str:
         for name, value in alert["payload"].items()
     )
     return (
-        f"<details><summary>{escape(alert['event_time'])} {escape(alert['severity'])}: {escape(line)}</summary>"
+        f"<details><summary>{escape(alert['event_time'])} "
+        f'<span class="severity">{escape(alert["severity"])}</span>: {escape(line)}</summary>'
         f'<p class="quiet">{escape(alert["explanation"])}</p><table>{cells}</table></details>'
     )

@@ -26,7 +26,7 @@ def demo(
     broker: Annotated[
         str | None, typer.Option(help="A Kafka without login as host:port, in place of the embedded one.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Of the status page; 0 for any that is free.")] = 6066,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the status page; 0 for any that is free.")] = 6066,
 ) -> None:
     """Generate records and print what is found: broker, registry, worker, delivery and pages, all on this machine.
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
@@ -26,6 +27,8 @@ topic = "{alerts}"
 [delivery]
 name = "{name}"
 port = {port}
+link = "http://127.0.0.1:{port}/"
+signing_key = "{key}"
 hold = "1m"
 silence_topic = "{name}-silences"
 ack_topic = "{name}-acks"
@@ -42,13 +45,14 @@ group_interval = "20s"
 name = "demo"
 [[delivery.receivers.webhook]]
 url = "{inbox}"
+text = "{{{{ acknowledge }}}}"
 """
 """Few notifications of many alerts: what a team's chat would get."""
 
 
 async def start_delivery(
     stack: contextlib.AsyncExitStack, servers: str, alerts: str, name: str, group_by: Sequence[str], port: int,
-    stop: Callable[[asyncio.subprocess.Process], Coroutine[Any, Any, None]],
+    stop: Callable[[asyncio.subprocess.Process], Coroutine[Any, Any, None]], told: Callable[[str, str], None],
 ) -> asyncio.subprocess.Process:  # fmt: skip
     """Start ``anomaly deliver``.
 
@@ -60,12 +64,15 @@ async def start_delivery(
         group_by: labels by which alerts are told together.
         port: of its page.
         stop: ends a process in order.
+        told: is given the title of each notification, and the link to acknowledge it ("" for none).
     """
-    inbox = await stack.enter_async_context(_inbox())
+    inbox = await stack.enter_async_context(_inbox(told))
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="anomaly-demo-", ignore_cleanup_errors=True))
     config = Path(folder, "delivery.toml")
     labels = json.dumps(list(group_by))
-    text = SETTINGS.format(servers=servers, alerts=alerts, name=name, group_by=labels, port=port, inbox=inbox)
+    text = SETTINGS.format(
+        servers=servers, alerts=alerts, name=name, group_by=labels, port=port, inbox=inbox, key=secrets.token_hex(16)
+    )
     await asyncio.to_thread(config.write_text, text)
     delivery = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "anomaly_app.testing.guard"),
@@ -80,11 +87,12 @@ async def start_delivery(
 
 
 @contextlib.asynccontextmanager
-async def _inbox() -> Any:
-    """The address of somebody who takes every notification and says nothing."""
+async def _inbox(told: Callable[[str, str], None]) -> Any:
+    """The address of somebody who takes every notification."""
 
     async def take(request: web.Request) -> web.Response:
-        await request.read()
+        said = (await request.json())["commonAnnotations"]
+        told(said["title"], said["text"])
         return web.Response()
 
     app = web.Application()

@@ -65,6 +65,7 @@ class DemoRun:
         self.app_id = f"anomaly-demo-{uuid.uuid4().hex[:8]}"
         self.sent = self.alerts = 0
         self._problem: BaseException | None = None
+        self._link_shown = False
 
     async def run(self) -> int:
         """Everything, from the start to Ctrl-C or the end of the records; the exit status."""
@@ -124,7 +125,7 @@ class DemoRun:
         if self.records is None:
             delivery_port = _usable_port(0 if any_port or self.port == DELIVERY_PORT else DELIVERY_PORT)
             await start_delivery(
-                stack, servers, ALERTS, f"{self.app_id}-delivery", self.scene.group_by, delivery_port, _stop
+                stack, servers, ALERTS, f"{self.app_id}-delivery", self.scene.group_by, delivery_port, _stop, self._told
             )
         ended = asyncio.create_task(worker.wait())
         tasks: list[asyncio.Task[Any]] = [ended, asyncio.create_task(self._print_alerts(consumer))]
@@ -263,6 +264,13 @@ class DemoRun:
             line = Text(f"{alert.severity} ", style=COLORS[alert.severity])
             line.append(self.scene.show(alert), style="default")
             self.console.print(line)
+
+    def _told(self, title: str, link: str) -> None:
+        """A line for each notification; the link to acknowledge, which is long, once."""
+        self.console.print(Text(f"told: {title}", style="bold"))
+        if link and not self._link_shown:
+            self._link_shown = True
+            self.console.print(Text(f"acknowledge this one: {link}", style="dim"))
 
     async def _printed(self, consumer: AIOKafkaConsumer) -> None:
         """Wait until every alert is printed."""

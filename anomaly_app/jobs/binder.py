@@ -20,7 +20,7 @@ from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
 from anomaly_app.jobs.model import Alerts, Format, Job, Plan, Query, Sink, Source, version_of
 from anomaly_app.jobs.planning import free_name, plans_of
 from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
-from anomaly_app.jobs.said import ALERTS, Settings
+from anomaly_app.jobs.said import ALERT_KEY, ALERTS, Settings
 from anomaly_app.jobs.sinks import check_changes, filled_by, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
@@ -373,7 +373,9 @@ class _JobBinder:
         alerts = self._alerts(factory, statement)
         fingerprint = self._fingerprint(statement, node, sources, factory.physical.reads)
         mark = self._mark(factory, statement) if alerts is Alerts.MARKED else None
-        self.queries += self._fragments(Query(self._name(sink), factory, sink, fingerprint, alerts, mark=mark))
+        about = self._about(factory, statement) if alerts is not Alerts.NONE else None
+        query = Query(self._name(sink), factory, sink, fingerprint, alerts, mark=mark, about=about)
+        self.queries += self._fragments(query)
 
     def _fragments(self, query: Query) -> list[Query]:
         """A query as those that it is cut into, the last of which gives its result."""
@@ -410,16 +412,26 @@ class _JobBinder:
 
     def _mark(self, factory: PlannedQuery, statement: QueryTree | Insert) -> int:
         """Place of the column that says which rows are alerts."""
-        name, output = self.settings.marked_by, factory.output
-        place = next((number for number, column in enumerate(output) if column.name == name), None)
-        if place is None:
-            problem = f"SET '{ALERTS}' = 'where {name}': the rows have no column {name!r}"
-            problem += nearest(name, [column.name for column in output])
-            raise SqlValidationError(problem, self.text, *statement.span)
-        if output[place].type.kind is not Kind.BOOLEAN:
-            problem = f"SET '{ALERTS}' = 'where {name}': {name} is {output[place].type}, and must be a BOOLEAN"
+        name = self.settings.marked_by
+        setting = f"SET '{ALERTS}' = 'where {name}'"
+        place = self._place(factory, statement, name, setting)
+        if factory.output[place].type.kind is not Kind.BOOLEAN:
+            problem = f"{setting}: {name} is {factory.output[place].type}, and must be a BOOLEAN"
             raise SqlValidationError(problem, self.text, *statement.span)
         return place
+
+    def _about(self, factory: PlannedQuery, statement: QueryTree | Insert) -> tuple[int, ...] | None:
+        """Places of the columns that are the key of the alerts; None for the usual key."""
+        names = self.settings.about
+        setting = f"SET '{ALERT_KEY}' = '{', '.join(names)}'"
+        return tuple(self._place(factory, statement, name, setting) for name in names) or None
+
+    def _place(self, factory: PlannedQuery, statement: QueryTree | Insert, name: str, setting: str) -> int:
+        names = [column.name for column in factory.output]
+        if name not in names:
+            problem = f"{setting}: the rows have no column {name!r}{nearest(name, names)}"
+            raise SqlValidationError(problem, self.text, *statement.span)
+        return names.index(name)
 
     def _no_alerts(self, node: Node, statement: QueryTree | Insert, said: str) -> Alerts:
         """An alert cannot be taken back."""

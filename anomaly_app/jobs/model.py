@@ -165,6 +165,7 @@ class Query:
         passes: name of the table that its rows are for another fragment; "" for those of the query's result.
         whole: the query, of the fragment that gives its result; None if it is not cut.
         mark: place in a row of the BOOLEAN column that makes it an alert, of ``MARKED``.
+        about: places in a row of the columns that are the key of its alert; None for the key of the factory.
     """
 
     name: str
@@ -175,6 +176,7 @@ class Query:
     passes: str = ""
     whole: PlannedQuery | None = None
     mark: int | None = None
+    about: tuple[int, ...] | None = None
 
     def tells(self, finding: Finding) -> bool:
         """Whether a finding is an alert."""

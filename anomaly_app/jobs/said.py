@@ -16,6 +16,10 @@ ALERTS = "anomaly.alerts"
 """Which rows of the statements behind it are alerts: ``all``, ``none``, ``auto``, the default, or ``where`` and the
 name of a BOOLEAN column of theirs."""
 
+ALERT_KEY = "anomaly.alerts.key"
+"""Columns of the rows of the statements behind it, with commas: what their alerts are about. Delivery tells alerts
+apart by their key; without this it is that of the pattern, the detector or the windows, and a selection has none."""
+
 DETACH = "anomaly.jobs.detach"
 """Of the shell: jobs outlive it. In a job file it changes nothing."""
 
@@ -35,6 +39,7 @@ class Settings:
         ttl_ms: after which the state of a silent key is dropped, in event time; None to keep it.
         alerts: which rows are alerts: ``all``, ``none``, ``auto`` or ``where``.
         marked_by: name of the column that says so for each row, of ``where``; "" else.
+        about: names of the columns that are the key of alerts; () for the usual key.
         of_flink: options that change nothing here, but what Flink refuses.
     """
 
@@ -43,6 +48,7 @@ class Settings:
         self.said: dict[str, str] = {}
         self.ttl_ms: int | None = None
         self.alerts, self.marked_by = "auto", ""
+        self.about: tuple[str, ...] = ()
         self.of_flink: dict[str, str] = {}
 
     def take(self, setting: SetOption | Reset) -> bool:
@@ -59,9 +65,11 @@ class Settings:
             self.of_flink.pop(key, None)
             if key == ALERTS:
                 self.alerts, self.marked_by = "auto", ""
+            elif key == ALERT_KEY:
+                self.about = ()
             elif key == STATE_TTL:
                 self.ttl_ms = None
-        return reset.key is None or reset.key in (ALERTS, STATE_TTL, *OF_FLINK_ONLY)
+        return reset.key is None or reset.key in (ALERTS, ALERT_KEY, STATE_TTL, *OF_FLINK_ONLY)
 
     def _take(self, setting: SetOption) -> bool:
         if setting.key == ALERTS:
@@ -71,10 +79,13 @@ class Settings:
                 problem = f"'{ALERTS}' is '{setting.value}': it must be 'all', 'none', 'auto' or 'where', and a column"
                 raise SqlValidationError(problem, self.text, *setting.span)
             return True
+        if setting.key == ALERT_KEY:
+            self.about = tuple(dict.fromkeys(filter(None, (name.strip(" `") for name in setting.value.split(",")))))
+            return True
         if setting.key == DETACH:
             return True
         if setting.key.startswith(_OWN):
-            problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS, DETACH])}"
+            problem = f"unknown option '{setting.key}'{nearest(setting.key, [ALERTS, ALERT_KEY, DETACH])}"
             raise SqlValidationError(problem, self.text, *setting.span)
         if setting.key in OF_FLINK_ONLY:
             self.of_flink[setting.key] = setting.value

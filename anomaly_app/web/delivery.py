@@ -197,7 +197,7 @@ class DeliveryHandlers:
         """A page with a button: programs that look at links before people do acknowledge nothing."""
         wrong = self._check_link(request)
         if wrong:
-            return _form_page("This link cannot be used", wrong, status=403)
+            return _form_page("This link cannot be used", f"{wrong[0].upper()}{wrong[1:]}.", status=403)
         known = next((ack for ack in self._status.acks(10_000) if ack.alert == request.match_info["id"]), None)
         if known is not None:
             return _form_page("Acknowledged", f"by {known.by}; there is nothing left to do here.")
@@ -211,7 +211,7 @@ class DeliveryHandlers:
         """What the button does; the signature of the link is what allows it."""
         wrong = self._check_link(request)
         if wrong:
-            return _form_page("This link cannot be used", wrong, status=403)
+            return _form_page("This link cannot be used", f"{wrong[0].upper()}{wrong[1:]}.", status=403)
         by = request.query.get("by", "")
         await self._store(Ack(alert=request.match_info["id"], by=by, at_ms=self._now_ms()))
         return _form_page("Acknowledged", "Thank you. Whoever waits for an answer is told.")
@@ -269,7 +269,11 @@ def _check_length(name: str, text: str, most: int) -> None:
 
 
 def _form_page(title: str, text: str, *, button: str = "", status: int = 200) -> web.Response:
-    form = f'<form method="post"><button type="submit">{html.escape(button)}</button></form>' if button else ""
+    form = (
+        f'<form method="post"><button type="submit" class="main">{html.escape(button)}</button></form>'
+        if button
+        else ""
+    )
     document = f"""<!doctype html>
 <html lang="en">
 <head>

@@ -5,96 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from fake_worker import FakeWorker, make_alert, make_graph, make_partition
+from real_browser import Browser, start
 
 from anomaly_app.web import WebServer, serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ROOT / ".cache" / "browser"
-PLAYWRIGHT = "playwright-core@1.65.1"
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
-
-
-class Browser:
-    """A browser with one page, driven over pipes."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def answer(self) -> Any:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(30):
-            line = await self.process.stdout.readline()
-        assert line, "the browser has gone"
-        answer = json.loads(line)
-        assert "error" not in answer, answer["error"]
-        return answer["result"]
-
-    async def do(self, command: str, **options: Any) -> Any:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"command": command, **options}).encode() + b"\n")
-        await self.process.stdin.drain()
-        return await self.answer()
-
-    async def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        try:
-            async with asyncio.timeout(10):
-                await self.process.wait()
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
-
-
-async def install() -> None:
-    """Playwright without a browser of its own, once; the registry gets three chances."""
-    if (PACKAGES / "node_modules" / "playwright-core" / "package.json").exists():
-        return
-    PACKAGES.mkdir(parents=True, exist_ok=True)
-    said = b""
-    for pause in (2, 5, 0):
-        command = ["npm", "install", "--prefix", str(PACKAGES), "--no-audit", "--no-fund", PLAYWRIGHT]
-        npm = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        said, _ = await npm.communicate()
-        if npm.returncode == 0:
-            return
-        await asyncio.sleep(pause)
-    pytest.fail(f"npm cannot install {PLAYWRIGHT}: {said.decode(errors='replace')}")
 
 
 @pytest.fixture
 async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    for program in ("node", "npm", "chromium"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    await install()
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        str(Path(__file__).with_name("browser.mjs")),
-        str(PACKAGES),
-        str(shutil.which("chromium")),
-        str(tmp_path / "profile"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    browser = Browser(process)
-    try:
-        assert await browser.answer() == "ready"
+    async with start(tmp_path / "profile") as browser:
         yield browser
-    finally:
-        await browser.close()
 
 
 @pytest.fixture

@@ -142,6 +142,7 @@ WINDOW
 
 -- Every payment goes to the topic, and is an alert where the column says so.
 SET 'anomaly.alerts' = 'where is_fraud';
+SET 'anomaly.alerts.key' = 'card1';
 INSERT INTO scored_payments
 SELECT
     TransactionID, card1, TransactionAmt AS amount, score, ${payments.threshold} AS threshold,

@@ -63,6 +63,7 @@ FROM security_events
 WHERE (${retail.gate.any_event} OR UPPER(eventType) = 'GATE')
     AND (NOT ${retail.gate.alarm_only} OR eventData.alarm IS TRUE);
 
+SET 'anomaly.alerts.key' = 'storeId, employId';
 INSERT INTO anomaly_alerts
 SELECT
     MD5(CONCAT_WS('|', 'SECURITY_CORRELATION', storeId, message, CAST(ts AS STRING))) AS alertId,

@@ -153,6 +153,7 @@ FROM refunds_by_cashier
 WHERE high = 1 AND highs = ${retail.refund.count};
 
 SET 'anomaly.alerts' = 'all';
+SET 'anomaly.alerts.key' = 'storeId, employId';
 INSERT INTO anomaly_alerts
 SELECT
     MD5(CONCAT_WS('|', 'REFUND_PATTERN', storeId, employId, message, CAST(ts AS STRING))) AS alertId,

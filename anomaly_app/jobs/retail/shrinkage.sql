@@ -74,6 +74,8 @@ FROM (
 WHERE counted;
 
 SET 'anomaly.alerts' = 'all';
+-- The message names the article: each is told.
+SET 'anomaly.alerts.key' = 'storeId, message';
 INSERT INTO anomaly_alerts
 SELECT
     MD5(CONCAT_WS('|', 'SHRINKAGE', storeId, message, CAST(ts AS STRING))) AS alertId,

@@ -40,6 +40,9 @@ function until(ms) {
 }
 
 function paintRows(name, rows) {
+  // Cards on a phone have no head: each cell knows what it is.
+  const heads = [...$(name).closest("table").querySelectorAll("th")].map((head) => head.textContent);
+  for (const one of rows) [...one.cells].forEach((shown, place) => { shown.dataset.name = heads[place]; });
   $(name).replaceChildren(...rows);
   const table = $(`${name.replace(/s$/, "")}-table`);
   if (table) table.hidden = rows.length === 0;
@@ -54,16 +57,16 @@ const STATES = { closed: "up", open: "left alone for a while", half_open: "tryin
 function receiverRow(way) {
   const state = way.up ? "up" : way.breaker === "closed" ? "failing" : STATES[way.breaker];
   return row(
-    cell(way.receiver, "strong"), cell(way.name.split("/").slice(1).join(" ") + (way.streaming ? ", every alert" : "")),
+    cell(way.receiver, "strong"), cell(way.name.split("/").slice(1).join(" ") + (way.streaming ? ", every alert" : ""), "whole"),
     cell(state, way.up ? "good" : "bad"), cell(count(way.outstanding), way.outstanding > 0 ? "n some" : "n"),
-    cell(count(way.sent), "n"), cell(count(way.failed), way.failed > 0 ? "n some" : "n"), cell(at(way.sent_ms)),
+    cell(count(way.sent), "n"), cell(count(way.failed), way.failed > 0 ? "n some" : "n"), cell(at(way.sent_ms), "whole"),
     cell(way.problem || "–", "wrap"),
   );
 }
 
 function groupRow(group) {
   return row(
-    cell(labels(group.labels), "wrap strong"), cell(group.receiver || "nobody"), cell(count(group.firing), "n"),
+    cell(labels(group.labels), "wrap strong"), cell(group.receiver || "nobody", "whole"), cell(count(group.firing), "n"),
     cell(count(group.alerts - group.firing), "n"), cell(at(group.told_ms)), cell(until(group.next_ms)),
   );
 }
@@ -73,8 +76,8 @@ const SILENCE_STATES = { pending: "not yet", active: "active", ending_soon: "end
 function silenceRow(silence) {
   const shown = cell(SILENCE_STATES[silence.state], silence.state === "ending_soon" ? "some" : "");
   return row(
-    shown, cell(silence.matchers.join(", "), "wrap strong"), cell(at(Date.parse(silence.ends_at))),
-    cell(silence.created_by, "wrap"), cell(silence.comment, "wrap"), cell(silence.id),
+    cell(silence.matchers.join(", "), "wrap strong"), shown, cell(at(Date.parse(silence.ends_at))),
+    cell(silence.created_by, "wrap"), cell(silence.comment, "wrap"), cell(silence.id, "whole"),
   );
 }
 
@@ -82,7 +85,7 @@ const REASONS = { new: "new alerts", repeat: "still there", resolved: "over", di
 
 function toldRow(told) {
   return row(
-    cell(at(told.at_ms)), cell(told.way), cell(labels(told.group_labels), "wrap"), cell(REASONS[told.reason] ?? told.reason),
+    cell(at(told.at_ms)), cell(told.way, "whole"), cell(labels(told.group_labels), "wrap strong"), cell(REASONS[told.reason] ?? told.reason),
     cell(count(told.alerts), "n"),
     told.fate === "sent" ? cell("sent", "good") : cell(`given up: ${told.problem}`, "bad wrap"),
   );
@@ -111,8 +114,8 @@ function paint(status) {
   paintRows("groups", status.groups.map(groupRow));
   paintRows("silences", status.silences.map(silenceRow));
   paintRows("told", status.notifications.map(toldRow));
-  paintRows("acks", status.acks.map((ack) => row(cell(at(ack.at_ms)), cell(ack.by, "wrap"), cell(ack.alert), cell(ack.comment ?? "", "wrap"))));
-  paintRows("archives", status.archives.map((one) => row(cell(one.name), cell(count(one.files), "n"), cell(count(one.records), "n"), cell(count(one.pending_bytes), "n"), cell(one.problem || "–", "wrap"))));
+  paintRows("acks", status.acks.map((ack) => row(cell(at(ack.at_ms)), cell(ack.by, "wrap strong"), cell(ack.alert, "wrap"), cell(ack.comment ?? "", "wrap"))));
+  paintRows("archives", status.archives.map((one) => row(cell(one.name, "strong"), cell(count(one.files), "n"), cell(count(one.records), "n"), cell(count(one.pending_bytes), "n"), cell(one.problem || "–", "wrap"))));
 }
 
 function lost() {

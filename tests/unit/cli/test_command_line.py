@@ -70,3 +70,43 @@ def test_ctrl_c_ends_with_status_130(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
     monkeypatch.setattr(config, "load", interrupt)
     assert main(["config"]) == 130
+
+
+def test_a_file_that_cannot_be_read_or_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "retail", "--records", "5", "--output", "file/retail"]) == 2
+    assert capsys.readouterr().err == "anomaly: file/retail: Not a directory\n"
+    Path("rule.sql").write_text("SELECT 1 AS one")
+    backtest = ["backtest", "rule.sql", "--table", "t=file"]
+    for option in ("--html", "--alerts"):
+        assert main([*backtest, option, "nowhere/told"]) == 2
+        assert capsys.readouterr().err == "anomaly: nowhere/told: there is no folder nowhere\n"
+
+
+def test_an_error_of_the_system_that_names_no_file_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(commands: object) -> None:
+        raise OSError("of a fault")
+
+    monkeypatch.setattr("anomaly_app.cli.create_app", fails)
+    with pytest.raises(OSError, match="of a fault"):
+        main(["config"])
+
+
+def test_ctrl_c_while_a_command_is_imported_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(commands: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anomaly_app.cli.create_app", interrupted)
+    assert main(["config"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_of_the_demo_is_one_that_exists(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--port", port]) == 2
+    assert "Invalid value for '--port'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Alerts
@@ -48,6 +49,22 @@ def test_a_column_that_cannot_say_it_is_an_error(said: str, problem: str) -> Non
     text = f"{TABLES} SET 'anomaly.alerts' = '{said}'; INSERT INTO judged SELECT qty, qty > 9 FROM sales"
     with pytest.raises(SqlValidationError, match=problem):
         bind_job(text, name="j")
+
+
+def test_columns_tell_alerts_apart() -> None:
+    text = f"{TABLES} SET 'anomaly.alerts' = 'all'; SET 'anomaly.alerts.key' = 'large, `qty`'; {{}}"
+    insert = "INSERT INTO judged SELECT qty, qty > 9 AS large FROM sales"
+    job = bind_job(text.format(insert), name="j")
+    [plan] = job.plans
+    builder = AlertBuilder(job, plan, plan.queries[0])
+    made = builder.build(finding(10, True), partition=0, offset=0, detected_ms=0)
+    assert made.key == {"large": True, "qty": 10}
+    [usual] = bind_job(text.format(f"RESET 'anomaly.alerts.key'; {insert}"), name="j").plans[0].queries
+    assert usual.about is None
+    with pytest.raises(
+        SqlValidationError, match=r"'anomaly\.alerts\.key' = 'larg': the rows have no column 'larg'; did"
+    ):
+        bind_job(f"{TABLES} SET 'anomaly.alerts' = 'all'; SET 'anomaly.alerts.key' = 'larg'; {insert}", name="j")
 
 
 def test_rows_that_are_taken_back_cannot_be_alerts() -> None:

@@ -239,7 +239,7 @@ async def test_a_link_of_another_alert_person_time_or_key_is_refused(client: Cli
         for method in ("GET", "POST"):
             answer = await client.request(method, link)
             assert answer.status == 403 and "cannot be used" in await answer.text()
-    assert "this link was good until" in await (await client.get(old)).text()
+    assert "This link was good until" in await (await client.get(old)).text()
     assert not status.acked
 
 

@@ -1,4 +1,4 @@
-// Drives Chromium for test_page.py: one JSON command a line on stdin, one JSON answer a line on stdout.
+// Drives Chromium for real_browser.py: one JSON command a line on stdin, one JSON answer a line on stdout.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
@@ -20,16 +20,18 @@ page.on("request", (request) => seen.requests.push(request.url()));
 
 const commands = {
   open: async ({ url }) => void (await page.goto(url)),
-  look: async ({ width, height, colorScheme }) => {
+  look: async ({ width, height, colorScheme, reducedMotion = null }) => {
     await page.setViewportSize({ width, height });
-    await page.emulateMedia({ colorScheme });
+    await page.emulateMedia({ colorScheme, reducedMotion });
   },
   wait: ({ selector, text, state, timeout = 10000 }) =>
     page.locator(selector).filter({ hasText: text }).first().waitFor({ state, timeout }),
   text: ({ selector }) => page.locator(selector).allInnerTexts(),
   click: ({ selector }) => page.locator(selector).first().click(),
+  press: ({ key }) => page.keyboard.press(key),
+  offline: ({ offline }) => context.setOffline(offline),
   evaluate: ({ script }) => page.evaluate(script),
-  screenshot: async ({ path }) => void (await page.screenshot({ path, fullPage: true })),
+  screenshot: async ({ path, fullPage = true }) => void (await page.screenshot({ path, fullPage })),
   seen: () => seen,
 };
 
