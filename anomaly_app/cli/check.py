@@ -66,7 +66,7 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
         return report | {
             "error": {"code": "file", "problem": f"cannot be read: {error}", "text": f"cannot be read: {error}"}
         }
-    warnings = [*([replaced] if replaced else []), *job.warnings, *_missing(job)]
+    warnings = [*([replaced] if replaced else []), *job.warnings, *_missing(job), *_nameless(job)]
     refused = list(job.refused_by_flink)
     return report | {
         "ok": True,
@@ -83,6 +83,18 @@ def _missing(job: Job) -> list[str]:
 
     files = [lookup.source for lookup in job.lookups if isinstance(lookup.source, FileSource)]
     return [f"table {file.name}: there is no file {file.table.path} here" for file in files if not file.table.exists]
+
+
+def _nameless(job: Job) -> list[str]:
+    """Selections of whose alerts nobody can say what they are about."""
+    return [
+        f"the alerts of {query.name} have no key: to delivery they are one that comes again and again. "
+        "SET 'anomaly.alerts.key' = '…' in front of it names the columns that they are about"
+        for plan in job.plans
+        for query in plan.queries
+        if query.alerts.value != "none" and query.planned.alert_type == "selection"
+        if query.about is None and not query.planned.key
+    ]
 
 
 def _queries(job: Job) -> list[dict[str, Any]]:

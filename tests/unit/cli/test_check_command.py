@@ -80,3 +80,22 @@ def test_tables_of_two_clusters_are_an_error_without_a_setting(
     out = capsys.readouterr().out
     assert "other-cluster" in out and "my-cluster" in out and "set kafka.bootstrap_servers" in out
     assert main(["check", str(job), "--set", "kafka.bootstrap_servers=ours:9092"]) == 0
+
+
+SELECTION = """
+CREATE TABLE sales (user_id STRING, qty INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH (
+    'connector' = 'kafka', 'topic' = 'sales', 'format' = 'json', 'scan.startup.mode' = 'earliest-offset');
+{said}SELECT user_id, qty FROM sales WHERE qty > 9;
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "warned"), [("", True), ("SET 'anomaly.alerts.key' = 'user_id';\n", False)], ids=["no key", "with its key"]
+)
+def test_a_selection_whose_alerts_are_all_one_to_delivery_is_warned_of(
+    said: str, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "large.sql"
+    file.write_text(SELECTION.format(said=said), "utf-8")
+    assert main(["check", str(file)]) == 0
+    assert ("have no key: to delivery they are one" in capsys.readouterr().out) is warned
