@@ -103,7 +103,8 @@ def generate(
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} should be one of {', '.join(FORMATS)}", param_hint="--format")
     generator = GENERATORS[stream](usual_rarity(stream) if rare is None else rare)
-    stamped = generator.records(seed, records, _start_ms(start, records, rate), rate or 100.0)
+    begin = None if start is None else _start_ms(start, records, rate)
+    stamped = _stamped(generator, seed, records, begin, rate)
     if output is not None:
         _to_file(generator, stamped, records, output)
         return
@@ -114,6 +115,14 @@ def generate(
     from anomaly_app.cli.generate_kafka import to_kafka
 
     asyncio.run(to_kafka(stamped, records, encode, [topic], partitions, rate > 0, loaded))
+
+
+def _stamped(
+    generator: Generator, seed: int, records: int | None, start_ms: int | None, rate: float
+) -> Iterator[Generated]:
+    """Records; those of now begin when the first is asked for, and not before Kafka is reached."""
+    begin = _start_ms(None, records, rate) if start_ms is None else start_ms
+    yield from generator.records(seed, records, begin, rate or 100.0)
 
 
 def _start_ms(start: str | None, records: int | None, rate: float, gap_ms: int = 10, behind_ms: int = 0) -> int:
