@@ -103,8 +103,8 @@ def generate(
     if format not in FORMATS:
         raise typer.BadParameter(f"{format!r} should be one of {', '.join(FORMATS)}", param_hint="--format")
     generator = GENERATORS[stream](usual_rarity(stream) if rare is None else rare)
-    begin = None if start is None else _start_ms(start, records, rate)
-    stamped = _stamped(generator, seed, records, begin, rate)
+    said = None if start is None else _start_ms(start, records, rate)
+    stamped = _stamped(generator, seed, records, said, rate)
     if output is not None:
         _to_file(generator, stamped, records, output)
         return

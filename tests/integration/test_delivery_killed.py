@@ -120,6 +120,7 @@ def arrived(kept: Kept) -> dict[str, int]:
 
 
 def check(run: DeliveryRun, kept: Kept, process: WorkerProcess, alerts: int) -> None:
+    process.wait_ready(90)  # all may have arrived before it begins, and it could not end in order
     deadline = time.monotonic() + 150
     while set(arrived(kept).values()) != {alerts} and time.monotonic() < deadline:
         time.sleep(1)
