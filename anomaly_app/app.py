@@ -284,7 +284,7 @@ def _give_up() -> None:
     os._exit(1)
 
 
-class _Page(Service):  # type: ignore[misc]
+class _Page(Service):  # type: ignore[misc]  # mode has no types
     """Stands for the web server, so that Faust starts none of its own."""
 
 

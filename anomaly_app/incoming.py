@@ -238,7 +238,7 @@ def _column_function(computed: Computed) -> Callable[..., list[Any]]:
     loop = f"{', '.join(reads.values())}, in zip({', '.join(columns)})" if reads else "_ in range(count)"
     value = computed.source(reads, names)
     exec(f"def column({', '.join(['count', *columns])}):\n    return [{value} for {loop}]", names)
-    return names["column"]  # type: ignore[no-any-return]
+    return names["column"]  # type: ignore[no-any-return]  # generated code
 
 
 def without(chunk: Chunk, wrong: Mapping[int, str], show: Callable[[int], tuple[Any, ...]]) -> Chunk:

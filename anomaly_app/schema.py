@@ -156,11 +156,11 @@ def python_type(type_: DataType) -> Any:
     elif kind is Kind.BYTES:
         inner = bytes
     elif kind is Kind.ARRAY and type_.element is not None:
-        inner = list[python_type(type_.element)]  # type: ignore[misc]
+        inner = list[python_type(type_.element)]  # type: ignore[misc]  # a type made at run time
     elif kind is Kind.MAP and type_.element is not None and type_.key is not None:
-        inner = dict[python_type(type_.key), python_type(type_.element)]  # type: ignore[misc]
+        inner = dict[python_type(type_.key), python_type(type_.element)]  # type: ignore[misc]  # a type made at run time
     elif kind is Kind.ROW:
-        inner = tuple[tuple(python_type(field) for _, field in type_.fields)]  # type: ignore[misc]
+        inner = tuple[tuple(python_type(field) for _, field in type_.fields)]  # type: ignore[misc]  # a type made at run time
     else:
         inner = int
     return inner | None

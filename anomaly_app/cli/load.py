@@ -115,6 +115,7 @@ def _rows(
     read = [_nullable(column) if fill else column for column, fill in zip(wanted, empty, strict=True)]
     place = next((number for number, column in enumerate(sink.columns) if column.name == now), None)
     seconds = table.values(gaps) if gaps else None
+    at: float | None = None
     before: float | None = None
     for chunk in table.chunks(read, CHUNK_ROWS):
         rejected += [(table.place(one.number), one.reason) for one in chunk.rejected]
@@ -126,9 +127,11 @@ def _rows(
             if seconds is not None:
                 try:
                     at = float(seconds[position])
-                except (TypeError, ValueError):
-                    at = before or 0.0
-                wait, before = max(0.0, at - at if before is None else at - before) / speed, at
+                except (TypeError, ValueError):  # its row has no gap in front
+                    at = before
+                if at is not None and before is not None:
+                    wait = max(0.0, at - before) / speed
+                before = at
             yield LoadRow(position + 1, row, wait)
 
 

@@ -123,7 +123,7 @@ class Kernel:
         Returns:
             The state behind the last point, and the outputs, one point after another.
         """
-        return self._scalar(state, inputs, table)  # type: ignore[no-any-return]
+        return self._scalar(state, inputs, table)  # type: ignore[no-any-return]  # generated code
 
     def many_series(self, state: Floats, inputs: Floats) -> Floats:
         """Run one point of each of many series through their states, which change in place.
@@ -218,7 +218,7 @@ class Kernel:
         names: dict[str, Any] = {name: table.tolist() for name, table in self._trace.tables.items()}
         names["sqrt"] = math.sqrt
         exec(compile(source, "<kernel over floats>", "exec"), names)
-        return names["run"]  # type: ignore[no-any-return]
+        return names["run"]  # type: ignore[no-any-return]  # generated code
 
     def _make_vector(self) -> tuple[Callable[..., None], int, int, list[float]]:
         """The function, how many number and truth buffers it needs, and the numbers to be given as arrays."""

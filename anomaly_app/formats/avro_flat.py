@@ -43,7 +43,7 @@ def flat_reader(schema: AvroSchema, wanted: Sequence[str], header: int) -> Reade
     places = [list(schema.fields()).index(name) for name in wanted]
     lines += [f"return ({''.join(f'v{place}, ' for place in places)})"]
     exec("def read(b):\n" + "".join(f"    {line}\n" for line in lines), names)
-    return names["read"]  # type: ignore[no-any-return]
+    return names["read"]  # type: ignore[no-any-return]  # generated code
 
 
 def _field(schema: AvroSchema, node: Node, number: int, wanted: bool, names: dict[str, Any]) -> list[str] | None:

@@ -218,7 +218,7 @@ class RecordDecoder:
     def _decode_all(self, records: Sequence[Record], arrival_ms: int) -> list[Row]:
         keys: Any = repeat(())
         if self._key is not None:
-            keys = self._key.decode_all([record.key for record in records])  # type: ignore[misc]
+            keys = self._key.decode_all([record.key for record in records])  # type: ignore[misc]  # None fails: one by one then
         values: Any
         if self._events is not None:
             numbers, values = self._events.decode_all([record.value for record in records])
@@ -227,7 +227,7 @@ class RecordDecoder:
         elif self._deletes:
             values = self._with_nothing([record.value for record in records])
         else:
-            values = self._value.decode_all([record.value for record in records])  # type: ignore[misc]
+            values = self._value.decode_all([record.value for record in records])  # type: ignore[misc]  # None fails: one by one then
         rows = self._rows(records, values, keys, arrival_ms)
         if self._deletes:
             if any(_bad_time(row) for row in rows):
@@ -466,7 +466,7 @@ class _Places:
             f"    return [({', '.join(parts)}) for m, v, k in zip(records, values, keys)]"
         )
         exec(source, names)
-        return names["rows"]  # type: ignore[no-any-return]
+        return names["rows"]  # type: ignore[no-any-return]  # generated code
 
     def _place(self, column: Column, names: dict[str, Any], done: dict[str, str]) -> str:
         if column.name in self._known:

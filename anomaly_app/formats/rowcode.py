@@ -35,4 +35,4 @@ def rows_function(
             parts.append(f"None if (v := {place}) is None else f{number}(v)")
     source = f"def rows(records):\n    return [({''.join(part + ', ' for part in parts)}) for {ROW} in records]"
     exec(source, namespace)
-    return namespace["rows"]  # type: ignore[no-any-return]
+    return namespace["rows"]  # type: ignore[no-any-return]  # generated code

@@ -177,11 +177,11 @@ class _Rewriter:
 
     def condition(self, node: ast.expr) -> ast.expr:
         """An expression of which only the truth counts."""
-        return self._simple(self._split(self._about_row(node), True))  # type: ignore[no-any-return]
+        return self._simple(self._split(self._about_row(node), True))  # type: ignore[no-any-return]  # ast.NodeTransformer
 
     def expression(self, node: ast.expr) -> ast.expr:
         """An expression."""
-        return self._simple(self._split(self._about_row(node), False))  # type: ignore[no-any-return]
+        return self._simple(self._split(self._about_row(node), False))  # type: ignore[no-any-return]  # ast.NodeTransformer
 
     def _about_row(self, node: ast.expr) -> ast.expr:
         """``a`` is the row itself in DEFINE."""

@@ -165,7 +165,7 @@ class KeyCodec:
         types = tuple(python_type(column.type) for column in columns)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
-            tuple[types] if types else tuple[()]  # type: ignore[valid-type]
+            tuple[types] if types else tuple[()]  # type: ignore[valid-type]  # a type made at run time
         )
 
     def encode(self, values: tuple[Any, ...]) -> bytes:

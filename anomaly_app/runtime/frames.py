@@ -165,7 +165,7 @@ class FrameCodec:
 
 
 def _rows_decoder(types: Sequence[Any]) -> Any:
-    row = tuple[(int, int, *types)]  # type: ignore[valid-type]
+    row = tuple[(int, int, *types)]  # type: ignore[valid-type]  # a type made at run time
     return msgspec.msgpack.Decoder(list[row])
 
 

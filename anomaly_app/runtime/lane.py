@@ -50,7 +50,7 @@ class Batch:
     dropped: bool = False
 
 
-class _BatchSchema(faust.Schema):  # type: ignore[misc]
+class _BatchSchema(faust.Schema):  # type: ignore[misc]  # Faust has no types
     """Passes the batch through: decoding is the runtime's, a batch at a time."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
@@ -60,7 +60,7 @@ class _BatchSchema(faust.Schema):  # type: ignore[misc]
         return decode
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust has no types
     """Builds the consumer with a short fetch wait, and with the group id and isolation level of the settings."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -98,7 +98,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return end
 
 
-class LaneConsumer(driver.Consumer):  # type: ignore[misc]
+class LaneConsumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types
     """A consumer that yields slices for the topics of the lane and single messages for all others."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -257,7 +257,7 @@ class _Event:
         self.message = message
 
 
-class _Producer(driver.Producer):  # type: ignore[misc]
+class _Producer(driver.Producer):  # type: ignore[misc]  # Faust has no types
     """Idempotent: a batch that is sent again after a lost answer is stored once, in order."""
 
     def _settings_extra(self) -> Mapping[str, Any]:
@@ -269,12 +269,12 @@ class _Producer(driver.Producer):  # type: ignore[misc]
             await super().on_start()
 
 
-class _Transport(driver.Transport):  # type: ignore[misc]
+class _Transport(driver.Transport):  # type: ignore[misc]  # Faust has no types
     Consumer = LaneConsumer
     Producer = _Producer
 
 
-class LaneApp(faust.App):  # type: ignore[misc]
+class LaneApp(faust.App):  # type: ignore[misc]  # Faust has no types
     """A Faust application whose :meth:`lane_topic` topics come as batches.
 
     Args:

@@ -169,7 +169,7 @@ class KeyedSeries:
             known = set(_NOTHING if key in begun_again else before)
             for place, detector in enumerate(self._detectors if number is not None else ()):
                 head = place.to_bytes(2, "big")
-                for entry, value in detector.changes(number):  # type: ignore[arg-type]
+                for entry, value in detector.changes(number):  # type: ignore[arg-type]  # of None there are no detectors
                     yield _model_key(head, name, entry), value
                     (known.discard if value is None else known.add)(head + entry)
             for gone in before - known if key in begun_again else ():
