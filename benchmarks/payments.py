@@ -49,7 +49,8 @@ from anomaly_app.jobs.joint_task import JointSlot, JointTask
 from anomaly_app.jobs.model import Plan
 from anomaly_app.operators import Layout
 from anomaly_app.testing.kafka import ApacheKafka
-from anomaly_app.testing.worker import free_port, read
+from anomaly_app.testing.ports import free_port
+from anomaly_app.testing.worker import read
 from benchmarks.end_to_end import PARTITIONS, pin
 from benchmarks.retail import PRODUCER, bounded, create, jobs_of
 

@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from anomaly_app.errors import AnomalyError, RegistryError
 from anomaly_app.testing.maven import Artifact, cache_directory, fetch
+from anomaly_app.testing.ports import free_port
 from anomaly_app.testing.registry import PREFIX
 
 VERSION = "2.6.13.Final"
@@ -141,7 +142,7 @@ def _answers(url: str) -> bool:
 
 def _free_port(port: int) -> int:
     try:
-        with socket.create_server(("127.0.0.1", port)) as server:
+        with socket.create_server(("127.0.0.1", port or free_port())) as server:
             return int(server.getsockname()[1])
     except OSError as error:
         raise RegistryError(f"Apicurio cannot listen on port {port}: {error.strerror}") from error

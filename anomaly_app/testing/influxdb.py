@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from anomaly_app.testing.program import Program, ProgramError, free_port
+from anomaly_app.testing.ports import free_port
+from anomaly_app.testing.program import Program, ProgramError
 
 
 class InfluxDB(Program):

@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from typing import Any, NoReturn, Self
 
 from anomaly_app.errors import AnomalyError, BrokerError
 from anomaly_app.testing.maven import Artifact, cache_directory, fetch
+from anomaly_app.testing.ports import free_port
 
 LOG4J = "2.25.1"
 ARTIFACTS = (
@@ -73,9 +72,6 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d %p %m (%c)%n
 """
 
-BELOW_EPHEMERAL = range(15_000, 30_000)
-"""Ports that systems do not give to outgoing connections."""
-
 
 class ApacheKafka:
     """One Kafka node with a temporary log directory; use it as a context manager.
@@ -107,7 +103,7 @@ class ApacheKafka:
         self._jars = fetch("kafka", ARTIFACTS)
         self._detached = detached
         self._process: subprocess.Popen[bytes] | None = None
-        free = _free_ports(3)
+        free = [free_port() for _ in range(3)]
         self.port = port or free[0]
         self._internal = f"127.0.0.1:{free[1]}"
         self.directory = Path(tempfile.mkdtemp(prefix="anomaly-kafka-"))
@@ -255,21 +251,6 @@ class ApacheKafka:
 
     def _fail(self, problem: str) -> NoReturn:
         raise BrokerError(f"Kafka {problem}:\n{self._log.read_text('utf-8', 'replace')[-2_000:]}")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody uses, nor is given for an outgoing connection while a broker starts again on its own."""
-    found: list[int] = []
-    for port in random.sample(BELOW_EPHEMERAL, 500):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise BrokerError("no free port was found between 15000 and 30000")
 
 
 def _running(file: Path) -> dict[str, Any] | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,11 +18,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from anomaly_app.errors import AnomalyError
+from anomaly_app.testing.ports import free_port
 
 START_S = 60.0
 STOP_S = 15.0
-BELOW_EPHEMERAL = range(15_000, 30_000)
-"""Ports that systems do not give to outgoing connections: one stays free while its program is down."""
 
 
 class ProgramError(AnomalyError):
@@ -194,15 +191,3 @@ class Program(ABC):
         self._process.stdin.close()
         self._process.wait()
         self._process = None
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now, nor is given for an outgoing connection."""
-    for port in random.sample(BELOW_EPHEMERAL, 500):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise ProgramError("no free port was found between 15000 and 30000")

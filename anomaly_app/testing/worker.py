@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
+
+from anomaly_app.testing.ports import free_port
 
 
 class Sent(NamedTuple):
@@ -145,10 +146,3 @@ async def read(bootstrap_servers: str, topic: str) -> list[Any]:
                 for batch in (await consumer.getmany(place, timeout_ms=1000)).values():
                     records += batch
     return sorted(records, key=lambda record: (record.partition, record.offset))
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

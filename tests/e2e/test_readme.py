@@ -19,7 +19,8 @@ from typed_commands import Background, blocks_of, commands_of, environment, get,
 from anomaly_app.cli import main
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.maven import missing_tools
-from anomaly_app.testing.worker import free_port, read
+from anomaly_app.testing.ports import free_port
+from anomaly_app.testing.worker import read
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

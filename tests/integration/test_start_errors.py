@@ -19,7 +19,7 @@ from sales_run import JOB, PLAIN, SELECT, WITHIN
 
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.kafka import ApacheKafka
-from anomaly_app.testing.worker import free_port
+from anomaly_app.testing.ports import free_port
 
 SOON_S = 15.0
 

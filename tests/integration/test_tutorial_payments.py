@@ -14,7 +14,8 @@ import pytest
 from typed_commands import Background, blocks_of, commands_of, environment, get, shell
 
 from anomaly_app.testing.broker import EmbeddedBroker
-from anomaly_app.testing.worker import free_port, read
+from anomaly_app.testing.ports import free_port
+from anomaly_app.testing.worker import read
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial-payments.md").read_text("utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 
-from anomaly_app.testing.program import free_port
+from anomaly_app.testing.ports import free_port
 
 
 class Mailbox:
