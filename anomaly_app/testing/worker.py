@@ -77,7 +77,7 @@ class WorkerProcess:
         except OSError:
             return None
 
-    def wait_ready(self, timeout_s: float = 40.0) -> None:
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until it processes rows; raises ``AssertionError`` with its output if it does not."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.process.poll() is None:

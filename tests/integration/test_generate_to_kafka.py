@@ -67,7 +67,7 @@ def test_the_rate_is_kept_and_ctrl_c_ends_it(broker: EmbeddedBroker, tmp_path: P
     options = ["--topic", "paced", "--format", "csv", "--rate", "200", "--broker", broker.bootstrap_servers]
     arguments = command("sales", *options)
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(4)
+        asyncio.run(read(broker.bootstrap_servers, "paced", 400))
         os.kill(process.pid, signal.SIGINT)
         try:
             line = process.communicate(timeout=20)[1]
@@ -76,7 +76,7 @@ def test_the_rate_is_kept_and_ctrl_c_ends_it(broker: EmbeddedBroker, tmp_path: P
     assert process.returncode == 130, line
     count, seconds = int(line.split()[0].replace(",", "")), float(line.split()[-2])
     assert "Traceback" not in line
-    assert seconds > 0.5 and abs(count / seconds - 200) < 40
+    assert count >= 400 and abs(count / seconds - 200) < 40
 
 
 def test_no_broker_is_an_error_within_seconds(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_no_broker_is_an_error_within_seconds(tmp_path: Path) -> None:
         port = closed.getsockname()[1]
     began = time.monotonic()
     done = run("sales", "--format", "json", "--records", "1", "--broker", f"127.0.0.1:{port}", cwd=tmp_path)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 30
     assert done.returncode == 2
     assert f"127.0.0.1:{port}" in done.stderr and "Traceback" not in done.stderr
 

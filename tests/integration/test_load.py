@@ -84,8 +84,10 @@ async def test_a_load_that_is_killed_goes_on_where_it_stopped(
     slow = command(folder, broker, registry, "killed", "--gaps", "TransactionDT", "--speed", "60")
     for _ in range(2):
         running = await asyncio.create_subprocess_exec(*slow, stderr=asyncio.subprocess.DEVNULL)
-        await asyncio.sleep(3.0)
-        assert running.returncode is None
+        there = len(await read(broker.bootstrap_servers, "killed"))
+        while len(await read(broker.bootstrap_servers, "killed")) == there:
+            assert running.returncode is None
+            await asyncio.sleep(0.2)
         running.kill()
         await running.wait()
     before = len(await read(broker.bootstrap_servers, "killed"))

@@ -76,7 +76,7 @@ def more_alarms(broker: EmbeddedBroker, topic: str, than: int) -> bool:
     return len(alarms(broker, topic)) > than
 
 
-def until(done: Callable[[], Any], worker: WorkerProcess, what: str, timeout_s: float = 30.0) -> None:
+def until(done: Callable[[], Any], worker: WorkerProcess, what: str, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not done():
         assert time.monotonic() < deadline and worker.process.poll() is None, f"no {what}:\n{worker.output}"

@@ -63,7 +63,7 @@ def test_the_worker_waits_for_a_registry_that_is_away(embedded: Broker, tmp_path
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_kafka_goes_away_and_comes_back(tmp_path: Path) -> None:
     problem = missing_tools()
     if problem:
@@ -93,7 +93,7 @@ def test_kafka_goes_away_and_comes_back(tmp_path: Path) -> None:
             kafka.kill()
             begin = time.monotonic()
             assert worker.stop() in (0, 1), worker.output
-            assert time.monotonic() - begin < 15
+            assert time.monotonic() - begin < 30
         kafka.start()
         run.finish()
         assert run.read("late") == []
@@ -111,7 +111,7 @@ def test_sigterm_in_the_middle_of_work(embedded: Broker, tmp_path: Path) -> None
         lag = worker.get("/api/status")["lag"]
         begin = time.monotonic()
         assert worker.stop() == 0, worker.output
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 20
         assert lag > 0, "it was not in the middle"
         assert "Traceback" not in worker.output
     run.finish()

@@ -117,7 +117,7 @@ def _alerts(body: Any) -> Sequence[Any]:
     return body if isinstance(body, list) else body.get("alerts", [body])
 
 
-def until(condition: Callable[[], Any], process: WorkerProcess | None, what: str, timeout_s: float = 40.0) -> None:
+def until(condition: Callable[[], Any], process: WorkerProcess | None, what: str, timeout_s: float = 60.0) -> None:
     """Wait for it; raises ``AssertionError`` with the output of the process if it does not come."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -167,7 +167,7 @@ class Run:
         return [json.loads(record.value) for record in self.read("alerts")]
 
 
-def until(ready: Callable[[], Any], worker: WorkerProcess, what: str, timeout_s: float = 30) -> None:
+def until(ready: Callable[[], Any], worker: WorkerProcess, what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not ready():
         assert worker.process.poll() is None, f"the worker ended:\n{worker.output}"
