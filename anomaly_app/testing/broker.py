@@ -8,6 +8,7 @@ It keeps records in memory only, gives every topic four partitions, and knows a 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import subprocess
 import sys
@@ -20,6 +21,9 @@ PARTITIONS = 4
 """Partitions of every topic of the mock cluster."""
 START_S = 10.0
 """How long a start may take; it is under a second on an idle machine."""
+REBALANCE_DELAY_MS = 100
+"""How long a group without members waits for others behind the first one. librdkafka's own three seconds are what each
+start of each worker and delivery would last longer; 0 means for ever."""
 
 
 class EmbeddedBroker:
@@ -109,21 +113,45 @@ def serve(topics: list[str]) -> None:
     """Run the mock cluster until standard input ends; each line there names topics to create."""
     from confluent_kafka import KafkaException, Producer
 
-    producer: Any = Producer(
-        {"bootstrap.servers": "ignored", "test.mock.num.brokers": 1, "log_level": 0, "error_cb": lambda error: None}
-    )
+    servers = _mock_cluster()
+    producer: Any = Producer({"bootstrap.servers": servers, "log_level": 0, "error_cb": lambda error: None})
     try:
-        cluster = producer.list_topics(timeout=START_S)
         for topic in topics:
             producer.list_topics(topic, timeout=START_S)
-        broker = next(iter(cluster.brokers.values()))
-        print(f"{broker.host}:{broker.port}", flush=True)
+        print(servers, flush=True)
         for line in sys.stdin:
             for topic in line.split():
                 producer.list_topics(topic, timeout=START_S)
             print("ok", flush=True)
     except KafkaException as error:
         print(f"error {error.args[0]}", flush=True)
+
+
+def _mock_cluster() -> str:
+    """Where it listens, in this process until that ends.
+
+    confluent-kafka starts one as well, but gives no access to it: librdkafka, which comes with it, is asked itself.
+    """
+    from confluent_kafka import cimpl
+
+    library = ctypes.CDLL(cimpl.__file__)  # finds what that is linked to, too
+
+    def of(name: str, result: Any, *arguments: Any) -> Any:
+        function = getattr(library, f"rd_kafka_{name}")
+        function.restype, function.argtypes = result, arguments
+        return function
+
+    pointer, text, number, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
+    configuration = of("conf_new", pointer)()
+    reason = ctypes.create_string_buffer(512)
+    # Else it warns that it has no servers, which is so.
+    of("conf_set", number, pointer, text, text, text, size)(configuration, b"log_level", b"0", reason, len(reason))
+    handle = of("new", pointer, number, pointer, text, size)(0, configuration, reason, len(reason))
+    cluster = of("mock_cluster_new", pointer, pointer, number)(handle, 1) if handle else None
+    if not cluster:
+        raise BrokerError(f"librdkafka makes no mock cluster: {reason.value.decode()}")
+    of("mock_group_initial_rebalance_delay_ms", None, pointer, ctypes.c_int32)(cluster, REBALANCE_DELAY_MS)
+    return str(of("mock_cluster_bootstraps", text, pointer)(cluster).decode())
 
 
 if __name__ == "__main__":
