@@ -21,9 +21,10 @@ PARTITIONS = 4
 """Partitions of every topic of the mock cluster."""
 START_S = 10.0
 """How long a start may take; it is under a second on an idle machine."""
-REBALANCE_DELAY_MS = 100
-"""How long a group without members waits for others behind the first one. librdkafka's own three seconds are what each
-start of each worker and delivery would last longer; 0 means for ever."""
+REBALANCE_DELAY_MS = 3_000
+"""How long a group without members waits for others behind the first one, unless told otherwise."""
+ALONE_MS = 100
+"""Enough for groups of one member."""
 
 
 class EmbeddedBroker:
@@ -34,6 +35,9 @@ class EmbeddedBroker:
 
     Args:
         topics: topics to create at once.
+        rebalance_delay_ms: how long a group without members waits for others behind the first one: :data:`ALONE_MS`
+            where members come one by one. Of members that come at the same moment, shortly after each other, the mock
+            cluster may refuse one.
 
     Raises:
         BrokerError: ``confluent-kafka`` is not installed, or the child does not start.
@@ -47,11 +51,11 @@ class EmbeddedBroker:
     bootstrap_servers: str
     """Where it listens, host:port."""
 
-    def __init__(self, *topics: str) -> None:
+    def __init__(self, *topics: str, rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> None:
         if importlib.util.find_spec("confluent_kafka") is None:
             raise BrokerError("the embedded broker needs confluent-kafka: install anomaly-app[demo]")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "anomaly_app.testing.broker", *topics],
+            [sys.executable, "-m", "anomaly_app.testing.broker", str(rebalance_delay_ms), *topics],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -109,11 +113,11 @@ class EmbeddedBroker:
         return line
 
 
-def serve(topics: list[str]) -> None:
+def serve(topics: list[str], rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> None:
     """Run the mock cluster until standard input ends; each line there names topics to create."""
     from confluent_kafka import KafkaException, Producer
 
-    servers = _mock_cluster()
+    servers = _mock_cluster(rebalance_delay_ms)
     producer: Any = Producer({"bootstrap.servers": servers, "log_level": 0, "error_cb": lambda error: None})
     try:
         for topic in topics:
@@ -127,7 +131,7 @@ def serve(topics: list[str]) -> None:
         print(f"error {error.args[0]}", flush=True)
 
 
-def _mock_cluster() -> str:
+def _mock_cluster(rebalance_delay_ms: int) -> str:
     """Where it listens, in this process until that ends.
 
     confluent-kafka starts one as well, but gives no access to it: librdkafka, which comes with it, is asked itself.
@@ -150,10 +154,10 @@ def _mock_cluster() -> str:
     cluster = of("mock_cluster_new", pointer, pointer, number)(handle, 1) if handle else None
     if not cluster:
         raise BrokerError(f"librdkafka makes no mock cluster: {reason.value.decode()}")
-    of("mock_group_initial_rebalance_delay_ms", None, pointer, ctypes.c_int32)(cluster, REBALANCE_DELAY_MS)
+    of("mock_group_initial_rebalance_delay_ms", None, pointer, ctypes.c_int32)(cluster, rebalance_delay_ms)
     return str(of("mock_cluster_bootstraps", text, pointer)(cluster).decode())
 
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        serve(sys.argv[1:])
+        serve(sys.argv[2:], int(sys.argv[1]))

@@ -19,7 +19,7 @@ from delivery_run import DeliveryRun, alerts_of, ask, told_ids, until
 
 from anomaly_app.alerts import encode
 from anomaly_app.delivery.acks import ack_link
-from anomaly_app.testing.broker import EmbeddedBroker
+from anomaly_app.testing.broker import ALONE_MS, EmbeddedBroker
 from anomaly_app.testing.receivers import DIE, HALF, HANG, TAKE, FailingReceiver, error, in_thread
 from anomaly_app.testing.worker import WorkerProcess
 
@@ -46,7 +46,7 @@ timeout = "2s"
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
+    with EmbeddedBroker(rebalance_delay_ms=ALONE_MS) as broker:
         yield broker
 
 
