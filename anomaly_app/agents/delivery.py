@@ -93,6 +93,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._lease = Lease(loaded.settings.kafka.session_timeout_s)
         self._eldest = eldest()
         self._assigned = False
+        self._woken = asyncio.Event()
         self._trouble = ""
         self._fates: Counter[str] = Counter()
         self._response_fates: Counter[str] = Counter()
@@ -178,6 +179,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     def stop(self) -> None:
         """Let :meth:`run` end in order."""
         self._stopping.set()
+        self._woken.set()
         if self._active is not None:
             self._active.end()
 
@@ -191,8 +193,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         while not self._stopping.is_set():
             _check(follow)
             if not self._assigned:
-                # Nothing is assigned: this only says that the process lives.
-                await consumer.getmany(timeout_ms=STANDBY_MS)
+                await self._stand_by(consumer)
                 office.notes.changed()
                 continue
             problem = await renew(lease, consumer, {place: office.state.end})
@@ -202,6 +203,21 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 continue
             self._trouble = ""
             await self._deliver(office, consumer, lease, follow)
+
+    async def _stand_by(self, consumer: Any) -> None:
+        """Wait for partitions or the end, for a while: reading nothing says that the process lives.
+
+        In a task: while the group gives its partitions anew aiokafka lets who reads wait.
+        """
+        reading = asyncio.ensure_future(consumer.getmany(timeout_ms=STANDBY_MS))
+        waking = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait([reading, waking], return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
+        finally:
+            await cancel([reading, waking])
+        self._woken.clear()
 
     async def _deliver(self, office: Office, consumer: Any, lease: Lease, follow: Sequence[asyncio.Task[None]]) -> None:
         """Be active until the partitions go, or the process is stopped."""
@@ -239,6 +255,7 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Go on, if everything was assigned; nothing is read before the state says from where."""
         self._assigned = bool(assigned)
+        self._woken.set()
 
     # --- what the page and its API ask ----------------------------------------------------------------
 

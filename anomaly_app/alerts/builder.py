@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -22,15 +21,6 @@ from anomaly_app.upstreams import feed_of, partition_of
 
 MOST_ROWS = 20
 """Rows that an alert carries; of a longer match the first and the last ones, half of each."""
-
-MOST_BYTES = 100_000
-"""Of an encoded alert; a larger one is to be shortened. The worker keeps many, and brokers refuse what is larger."""
-LONGEST_TEXT = 1_000
-"""Characters of a text in a shortened alert."""
-MOST_ELEMENTS = 50
-"""And elements of an array, map or row."""
-
-_encoder = msgspec.json.Encoder()
 
 
 class AlertBuilder:
@@ -135,33 +125,6 @@ class _Told:
     @classmethod
     def of(cls, layout: Layout, columns: Sequence[Column]) -> _Told:
         return cls(_converters(columns), [layout.index(c.name) for c in columns], COLUMNS + len(layout.columns))
-
-
-def encode(alert: Alert) -> bytes:
-    """The alert as a JSON object in UTF-8."""
-    return _encoder.encode(alert)
-
-
-def shorten(alert: Alert) -> Alert:
-    """The alert with long texts and arrays cut; without its rows, if it is still too large then."""
-    short = msgspec.structs.replace(
-        alert,
-        key=_short(alert.key),
-        explanation=_short(alert.explanation),
-        payload=_short(alert.payload),
-        rows=[msgspec.structs.replace(row, values=_short(row.values)) for row in alert.rows],
-    )
-    return short if len(encode(short)) <= MOST_BYTES else msgspec.structs.replace(short, rows=[])
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…"
-    if isinstance(value, list | tuple):
-        return [_short(element) for element in value[:MOST_ELEMENTS]]
-    if isinstance(value, dict):
-        return {_short(name): _short(element) for name, element in islice(value.items(), MOST_ELEMENTS)}
-    return value
 
 
 def _converters(columns: Sequence[Column]) -> list[tuple[str, Converter | None]]:

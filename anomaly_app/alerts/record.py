@@ -8,6 +8,9 @@ import msgspec
 
 Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
 
+SILENCE, SILENCE_OVER = "silence", "silence_over"
+"""Types of the alerts of a source to which nothing comes, and to which records come again."""
+
 
 class AlertSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where the last row of a finding stands.

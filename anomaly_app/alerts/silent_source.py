@@ -11,14 +11,11 @@ from collections.abc import Sequence
 import msgspec
 
 from anomaly_app.alerts.identity import alert_id
-from anomaly_app.alerts.record import Alert, AlertSource
+from anomaly_app.alerts.record import SILENCE, SILENCE_OVER, Alert, AlertSource
 from anomaly_app.alerts.values import iso_time
 from anomaly_app.errors import StateError
 from anomaly_app.jobs.model import Job, Source
 from anomaly_app.words import duration
-
-SILENCE, SILENCE_OVER = "silence", "silence_over"
-"""Types of the two alerts."""
 
 NOWHERE = -1
 """Partition and offset of an alert that no row caused."""

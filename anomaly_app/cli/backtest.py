@@ -63,7 +63,7 @@ def backtest(
 
     Example: anomaly backtest refunds.sql --table pos=pos.jsonl --table staff=shifts.jsonl --against mine.sql
     """
-    from anomaly_app.alerts.builder import encode
+    from anomaly_app.alerts.encoding import encode
     from anomaly_app.alerts.truth import judge, read_truth
     from anomaly_app.cli.backtest_html import page
     from anomaly_app.cli.backtest_report import document, show

@@ -34,7 +34,7 @@ from anomaly_app.generators import Generated
 from anomaly_app.generators.encode import RegistryAccess
 from anomaly_app.runtime.topics import FOREVER, NeededTopic, TopicAdmin
 from anomaly_app.settings import PREFIX, load_settings
-from anomaly_app.testing.broker import EmbeddedBroker
+from anomaly_app.testing.broker import ALONE_MS, EmbeddedBroker
 from anomaly_app.testing.registry import RegistryServer
 
 ALERTS = "anomaly.alerts"
@@ -97,7 +97,7 @@ class DemoRun:
         servers = self.broker
         if servers is None:
             topics = (*self.scene.topics, *self.scene.outputs, ALERTS)
-            servers = stack.enter_context(EmbeddedBroker(*topics)).bootstrap_servers
+            servers = stack.enter_context(EmbeddedBroker(*topics, rebalance_delay_ms=ALONE_MS)).bootstrap_servers
         settings = {"kafka.bootstrap_servers": servers}
         # Settings of the user, such as other jobs, are for other workers.
         async with TopicAdmin(load_settings(settings, config_file=os.devnull, environ={})) as admin:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from anomaly_app.alerts.silent_source import SILENCE, SILENCE_OVER
+from anomaly_app.alerts.record import SILENCE, SILENCE_OVER
 from anomaly_app.delivery.decision import Decision
 from anomaly_app.delivery.labels import LEVELS
 

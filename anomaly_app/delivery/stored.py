@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from anomaly_app.alerts import Alert, encode
-from anomaly_app.alerts.builder import shorten
+from anomaly_app.alerts.encoding import shorten
 from anomaly_app.delivery.groups import Group
 from anomaly_app.delivery.labels import label_of
 from anomaly_app.delivery.members import Counted, Hidden, Member

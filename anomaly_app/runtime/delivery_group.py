@@ -20,6 +20,8 @@ from anomaly_app.errors import BrokerError
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.settings import LoadedSettings
 
+HEARTBEAT_MS = 1_000
+"""At most between two words to the group: by its answer who stands by learns that the active one has left."""
 LEASE = 0.8
 """Part of the session time-out for which an answer of the group counts."""
 
@@ -128,7 +130,7 @@ def group_consumer(loaded: LoadedSettings, group: str, assignor: type[Eldest]) -
         auto_offset_reset="earliest",
         isolation_level=loaded.settings.kafka.isolation_level or "read_uncommitted",
         session_timeout_ms=session_ms,
-        heartbeat_interval_ms=session_ms // 4,
+        heartbeat_interval_ms=min(session_ms // 4, HEARTBEAT_MS),
         rebalance_timeout_ms=session_ms,
         max_poll_records=None,
         fetch_max_wait_ms=100,

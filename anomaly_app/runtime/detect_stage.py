@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from anomaly_app.alerts.builder import MOST_BYTES, encode as encode_alert, shorten
+from anomaly_app.alerts.encoding import MOST_BYTES, encode as encode_alert, shorten
 from anomaly_app.errors import EvaluationError
 from anomaly_app.graph.vertices import place_in_source, row_number
 from anomaly_app.jobs.joint_task import JointTask

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from anomaly_app.alerts.builder import LONGEST_TEXT, encode as encode_alert
+from anomaly_app.alerts.encoding import LONGEST_TEXT, encode as encode_alert
 from anomaly_app.alerts.record import Alert
 from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.jobs.checkpoint import Checkpoint

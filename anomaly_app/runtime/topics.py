@@ -8,17 +8,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError, for_code
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerError, BrokerRefusal
-from anomaly_app.jobs.model import Source
 from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, bootstrap_servers, client_options
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.settings import LoadedSettings
+
+if TYPE_CHECKING:  # delivery has topics, but no SQL
+    from anomaly_app.jobs.model import Source
 
 CHANGELOG = {"cleanup.policy": "compact"}
 """State by key: the last value of each key is kept."""

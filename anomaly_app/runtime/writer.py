@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import StateError
 from anomaly_app.runtime.outgoing import ID_HEADER, Outgoing
-from anomaly_app.tables.state import Entries
+
+if TYPE_CHECKING:  # delivery writes entries, but has no tables
+    from anomaly_app.tables.state import Entries
 
 MOST_ONCE = 100_000
 """Late rows and dead letters whose ids are remembered, for other plans that read the same topic."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anomaly_app.alerts import Alert
-from anomaly_app.alerts.silent_source import SILENCE, SILENCE_OVER
+from anomaly_app.alerts.record import SILENCE, SILENCE_OVER
 
 COLUMNS = ("recommended_actions", "recommended_action", "action", "actions")
 """Output columns by which a rule says it: a text, whose lines are steps, or an array of texts."""

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from anomaly_app.alerts.silent_source import SILENCE, SILENCE_OVER
+from anomaly_app.alerts.record import SILENCE, SILENCE_OVER
 from anomaly_app.alerts.values import iso_time
 from anomaly_app.delivery.labels import labels_of
 from anomaly_app.delivery.notification import Incoming

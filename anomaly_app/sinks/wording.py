@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomaly_app.alerts import Alert, UsedRow
+from anomaly_app.alerts.record import SILENCE, SILENCE_OVER
 from anomaly_app.alerts.severity import score_of
-from anomaly_app.alerts.silent_source import SILENCE, SILENCE_OVER
 from anomaly_app.alerts.values import iso_time, plain
 from anomaly_app.delivery.notification import Told
 from anomaly_app.sinks.deviation import Deviation, deviation_of, number

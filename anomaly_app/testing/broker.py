@@ -8,6 +8,7 @@ It keeps records in memory only, gives every topic four partitions, and knows a 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import subprocess
 import sys
@@ -20,6 +21,10 @@ PARTITIONS = 4
 """Partitions of every topic of the mock cluster."""
 START_S = 10.0
 """How long a start may take; it is under a second on an idle machine."""
+REBALANCE_DELAY_MS = 3_000
+"""How long a group without members waits for others behind the first one, unless told otherwise."""
+ALONE_MS = 100
+"""Enough for groups of one member."""
 
 
 class EmbeddedBroker:
@@ -30,6 +35,9 @@ class EmbeddedBroker:
 
     Args:
         topics: topics to create at once.
+        rebalance_delay_ms: how long a group without members waits for others behind the first one: :data:`ALONE_MS`
+            where members come one by one. Of members that come at the same moment, shortly after each other, the mock
+            cluster may refuse one.
 
     Raises:
         BrokerError: ``confluent-kafka`` is not installed, or the child does not start.
@@ -43,11 +51,11 @@ class EmbeddedBroker:
     bootstrap_servers: str
     """Where it listens, host:port."""
 
-    def __init__(self, *topics: str) -> None:
+    def __init__(self, *topics: str, rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> None:
         if importlib.util.find_spec("confluent_kafka") is None:
             raise BrokerError("the embedded broker needs confluent-kafka: install anomaly-app[demo]")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "anomaly_app.testing.broker", *topics],
+            [sys.executable, "-m", "anomaly_app.testing.broker", str(rebalance_delay_ms), *topics],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -105,19 +113,16 @@ class EmbeddedBroker:
         return line
 
 
-def serve(topics: list[str]) -> None:
+def serve(topics: list[str], rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> None:
     """Run the mock cluster until standard input ends; each line there names topics to create."""
     from confluent_kafka import KafkaException, Producer
 
-    producer: Any = Producer(
-        {"bootstrap.servers": "ignored", "test.mock.num.brokers": 1, "log_level": 0, "error_cb": lambda error: None}
-    )
+    servers = _mock_cluster(rebalance_delay_ms)
+    producer: Any = Producer({"bootstrap.servers": servers, "log_level": 0, "error_cb": lambda error: None})
     try:
-        cluster = producer.list_topics(timeout=START_S)
         for topic in topics:
             producer.list_topics(topic, timeout=START_S)
-        broker = next(iter(cluster.brokers.values()))
-        print(f"{broker.host}:{broker.port}", flush=True)
+        print(servers, flush=True)
         for line in sys.stdin:
             for topic in line.split():
                 producer.list_topics(topic, timeout=START_S)
@@ -126,6 +131,33 @@ def serve(topics: list[str]) -> None:
         print(f"error {error.args[0]}", flush=True)
 
 
+def _mock_cluster(rebalance_delay_ms: int) -> str:
+    """Where it listens, in this process until that ends.
+
+    confluent-kafka starts one as well, but gives no access to it: librdkafka, which comes with it, is asked itself.
+    """
+    from confluent_kafka import cimpl
+
+    library = ctypes.CDLL(cimpl.__file__)  # finds what that is linked to, too
+
+    def of(name: str, result: Any, *arguments: Any) -> Any:
+        function = getattr(library, f"rd_kafka_{name}")
+        function.restype, function.argtypes = result, arguments
+        return function
+
+    pointer, text, number, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
+    configuration = of("conf_new", pointer)()
+    reason = ctypes.create_string_buffer(512)
+    # Else it warns that it has no servers, which is so.
+    of("conf_set", number, pointer, text, text, text, size)(configuration, b"log_level", b"0", reason, len(reason))
+    handle = of("new", pointer, number, pointer, text, size)(0, configuration, reason, len(reason))
+    cluster = of("mock_cluster_new", pointer, pointer, number)(handle, 1) if handle else None
+    if not cluster:
+        raise BrokerError(f"librdkafka makes no mock cluster: {reason.value.decode()}")
+    of("mock_group_initial_rebalance_delay_ms", None, pointer, ctypes.c_int32)(cluster, rebalance_delay_ms)
+    return str(of("mock_cluster_bootstraps", text, pointer)(cluster).decode())
+
+
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        serve(sys.argv[1:])
+        serve(sys.argv[2:], int(sys.argv[1]))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from delivery_run import DeliveryRun, alerts_of, ask, until
 
-from anomaly_app.testing.broker import EmbeddedBroker
+from anomaly_app.testing.broker import ALONE_MS, EmbeddedBroker
 from anomaly_app.testing.receivers import DIE, FailingReceiver, error, in_thread
 
 pytestmark = pytest.mark.timeout(120)
@@ -51,7 +51,7 @@ escalate = "lead"
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
+    with EmbeddedBroker(rebalance_delay_ms=ALONE_MS) as broker:
         yield broker
 
 

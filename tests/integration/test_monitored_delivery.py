@@ -15,7 +15,7 @@ from mail_server import mail_server
 from monitoring_programs import alertmanager, influxdb
 
 from anomaly_app.testing.alertmanager import Alertmanager
-from anomaly_app.testing.broker import EmbeddedBroker
+from anomaly_app.testing.broker import ALONE_MS, EmbeddedBroker
 from anomaly_app.testing.influxdb import InfluxDB
 from anomaly_app.testing.prometheus import Prometheus
 from anomaly_app.testing.worker import WorkerProcess
@@ -61,7 +61,7 @@ def test_alerts_arrive_everywhere_and_the_dashboards_show_it(
     if problem := Prometheus.missing():
         pytest.skip(problem)
     influxdb.execute("DROP DATABASE alerts; CREATE DATABASE alerts")
-    with EmbeddedBroker() as broker, mail_server() as mailbox:
+    with EmbeddedBroker(rebalance_delay_ms=ALONE_MS) as broker, mail_server() as mailbox:
         settings = replaced(
             {
                 'startup = "earliest"\n': "",

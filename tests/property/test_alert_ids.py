@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from hypothesis import given, strategies as st
 
-from anomaly_app.alerts import Alert, AlertBuilder
+from anomaly_app.alerts import Alert
+from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.jobs.binder import bind_job
 
 SQL = """

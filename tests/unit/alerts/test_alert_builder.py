@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from anomaly_app.alerts import AlertBuilder, encode
+from anomaly_app.alerts import encode
+from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.jobs.model import Format, Job, Plan, Query, Source

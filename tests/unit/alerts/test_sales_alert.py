@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from anomaly_app.alerts import AlertBuilder
+from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.jobs.binder import bind_job
 
 START = 1_752_156_415_000  # 2025-07-10 14:06:55

@@ -57,8 +57,10 @@ def test_a_text_is_read_or_refused(text: str, found: list[tuple[str, str, str]] 
         ('severity="critical', 'expected a value (an empty one is "") at character 10 (a " without its end?)'),
         ('{severity="critical"', "expected , or } at its end"),
         ('a=~"("', "is no regular expression"),
-        ('a=~"[[:alpha:]]"', "is no regular expression"),
-        (r'a=~"\pL"', "is no regular expression"),
+        ('a=~"(?=x)y"', "there is no look-around and no back reference"),
+        (r'a=~"(x)\1"', "is no regular expression"),
+        ('a=~"(x{1000}){1000}"', "is no regular expression"),
+        ('a=~"x.\udcff"', "is no regular expression"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, problem: str) -> None:
@@ -80,6 +82,13 @@ def test_what_is_wrong_is_said(text: str, problem: str) -> None:
         ("a=~b|c", {"a": "bc"}, False),
         ("a!~b|c", {"a": "c"}, False),
         ("a=~b.*", {"a": "b\n"}, False),
+        ('a=~"[[:alpha:]]+"', {"a": "bc"}, True),
+        (r'a=~"\pL+"', {"a": "bü"}, True),
+        ("a=~büro.*", {"a": "büro 7"}, True),
+        ("a=~.*x", {"a": "\udcff x"}, True),
+        # 2 to the power of 60 steps for an engine that goes back.
+        ('a=~"(b+)+c"', {"a": "b" * 60}, False),
+        ('a!~"(b|b)*c"', {"a": "b" * 60}, True),
     ],
 )
 def test_a_matcher_holds(matcher: str, labels: dict[str, str], holds: bool) -> None:

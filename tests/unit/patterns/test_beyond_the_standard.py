@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anomaly_app import EvaluationError, LimitError, Rows, query
-from anomaly_app.alerts import AlertBuilder
+from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.operators import MAX_WATERMARK
 from anomaly_app.patterns.explain import explain_rule

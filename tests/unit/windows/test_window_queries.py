@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from anomaly_app import Rows, SqlError, query
-from anomaly_app.alerts import AlertBuilder
+from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.operators import MAX_WATERMARK
 from anomaly_app.schema import DOUBLE, STRING, Column, Origin, Schema
