@@ -52,9 +52,11 @@ class Candidate:
         self.fields = fields(model, plan)
         self.index = {name: number for number, name in enumerate(self.fields)}
         self.observe, self.miss = kernels(model, plan)
+        self.has_season = bool(plan.season_weight)
+        """Whether a place of a season is an input of the kernels."""
         self._train, _ = kernels(model, replace(plan, update_rows=1, path=0))
 
-    def fit(self, values: Floats, place: Integers, points: Integers, season: Floats) -> Fitted:
+    def fit(self, values: Floats, place: Integers, points: Integers, season: Floats, runs: int = 2) -> Fitted:
         """Estimate the model from its training, twice: the first time tells the variance to start from.
 
         Args:
@@ -62,19 +64,20 @@ class Candidate:
             place: of each value in its season, the same shape.
             points: places of the season of each series, 1 without.
             season: what each place adds, shape (places, series).
+            runs: 1 where the points are so many that it hardly matters where the variance starts.
         """
         count, series = values.shape
-        plain = values - season[place, np.arange(series)] if self.plan.season_weight else values
+        plain = values - season[place, np.arange(series)] if self.has_season else values
         base, unit = _scale(plain, self.model.differences)
         season = season / unit
         if self.model.name == "ewma":
             state, table, followed = self._sample(plain, base, unit), season, np.zeros(series)
             self._set_usual(state, values)
         else:
-            state, table = self._twice(plain, values, place, base, unit, season)
+            state, table = self._runs(runs, plain, values, place, base, unit, season)
             followed = np.full(series, 2 * self.plan.season_weight)
         counted = np.full(series, float(count))
-        if self.plan.season_weight:
+        if self.has_season:
             # The profile was made from the same c points per place: their errors have (1 - 1/c) of the variance, later
             # ones (1 + 1/c). Those of a place sum up to 0, so following one makes the next one larger.
             visits = np.maximum(count / _places(place), 1.5)
@@ -87,13 +90,13 @@ class Candidate:
         state[self.index["n"]] = np.minimum(counted, self.plan.memory)
         return Fitted(state, self._criterion(state), table)
 
-    def _twice(
-        self, plain: Floats, values: Floats, place: Integers, base: Floats, unit: Floats, season: Floats
+    def _runs(
+        self, runs: int, plain: Floats, values: Floats, place: Integers, base: Floats, unit: Floats, season: Floats
     ) -> tuple[Floats, Floats]:
-        """States and seasons behind the training, run from the variance that a first run has found."""
+        """States and seasons behind the training; a second run starts from the variance that the first has found."""
         v = np.ones(values.shape[1])
         first = self.model.differences
-        for _ in range(2):
+        for _ in range(runs):
             start = self._start(plain, base, unit)
             start[self.index["v"]] = v
             self._set_usual(start, values)
@@ -137,7 +140,7 @@ class Candidate:
         columns = np.arange(values.shape[1])
         if len(columns) >= MANY:
             for row, at in zip(values, place, strict=True):
-                if self.plan.season_weight:
+                if self.has_season:
                     out = self._train.many_series(state, np.stack([row, season[at, columns]]))
                     season[at, columns] = out[len(OUTPUTS)]
                 else:
@@ -145,7 +148,7 @@ class Candidate:
             return state, season
         for column in columns:
             inputs, table = [values[:, column].tolist()], None
-            if self.plan.season_weight:
+            if self.has_season:
                 inputs.append(place[:, column].tolist())
                 table = season[:, column].tolist()
             state[:, column], _ = self._train.one_series(state[:, column].tolist(), inputs, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -19,6 +20,8 @@ from anomaly_app.forecasting.step import Plan
 from anomaly_app.schema import BOOLEAN, DOUBLE, TIMESTAMP_3, DataType, Kind
 from anomaly_app.wishes import WISHES, as_wished, wish
 
+MEMORY = 512
+"""Points of history that count if nothing else is said, or two seasons if that is more."""
 GRID = ((0, 0, 0), (1, 0, 0), (2, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1))
 """Orders that are tried if none is given: noise, short memory, waves, smoothing, and both differenced."""
 MOST_TERMS = 6
@@ -69,7 +72,7 @@ FORECAST_OPTIONS = (
     _percentage("upperBoundConfidencePercentage", None, "the same for the upper bound alone"),
     _percentage("lowerBoundConfidencePercentage", None, "the same for the lower bound alone"),
     _whole("minTrainingSize", 128, "points before the first verdict", 3, 100_000),
-    _whole("maxTrainingSize", 512, "points of history that count", 8, 1_000_000),
+    _whole("maxTrainingSize", None, f"points of history that count; {MEMORY}, or 2 m if that is more", 8, 1_000_000),
     _whole("evalWindowSize", 5, "one-step errors in rmse", 1, 64),
     _whole("updateInterval", 1, "points between updates of the coefficients", 1, 1_000_000),
     Option("enableStl", bool, False, "take a season off first"),
@@ -93,9 +96,15 @@ def _refuse(name: str, problem: str) -> None:
     raise OptionError(name, problem)
 
 
+def _memory(options: Mapping[str, Any]) -> int:
+    """Points of history that count."""
+    given = options["maxTrainingSize"]
+    return max(MEMORY, 2 * (options["m"] or 0)) if given is None else int(given)
+
+
 def _check_season(options: Mapping[str, Any]) -> None:
     """Season options fit the model and the training."""
-    m, model, training = options["m"], options["model"], options["minTrainingSize"]
+    m, model, memory = options["m"], options["model"], _memory(options)
     if model == "holt-winters":
         if m is None:
             _refuse("m", "model 'holt-winters' needs option 'm', the points of a season")
@@ -105,9 +114,11 @@ def _check_season(options: Mapping[str, Any]) -> None:
         for name in ("m", "seasonMs"):
             if options[name] is not None:
                 _refuse(name, f"option {name!r} needs 'enableStl' VALUE TRUE or 'model' VALUE 'holt-winters'")
-    if m is not None and training < 2 * m:
-        problem = f"option 'm' is {m}: minTrainingSize must be two seasons, {2 * m}, or more; it is {training}"
-        _refuse("m", problem)
+    if m is not None and memory < 2 * m:
+        _refuse(
+            "maxTrainingSize",
+            f"option 'maxTrainingSize' is {memory}: with option 'm' {m} it must be two seasons, {2 * m}, or more",
+        )
     if options["seasonMs"] is not None:
         if m is None:
             _refuse("seasonMs", "option 'seasonMs' needs option 'm', the points of a season")
@@ -117,7 +128,7 @@ def _check_season(options: Mapping[str, Any]) -> None:
 
 def _check(options: Mapping[str, Any]) -> None:
     """Options go together."""
-    training, memory, model = options["minTrainingSize"], options["maxTrainingSize"], options["model"]
+    training, memory, model = options["minTrainingSize"], _memory(options), options["model"]
     if training > memory:
         problem = f"option 'minTrainingSize' is {training}, more than maxTrainingSize, {memory}"
         _refuse("minTrainingSize", problem)
@@ -138,13 +149,18 @@ def _check(options: Mapping[str, Any]) -> None:
     _check_season(options)
 
 
-def _orders(options: Mapping[str, Any]) -> list[tuple[int, ...]]:
-    """Orders to try: those of the grid that agree with the given ones, else the given ones with small others."""
+def _orders(options: Mapping[str, Any], training: int) -> list[tuple[int, ...]]:
+    """Orders to try: those of the grid that agree with the given ones, else the given ones with small others.
+
+    Args:
+        options: checked ones.
+        training: points to choose by.
+    """
     given = (options["p"], options["d"], options["q"])
     small = [(value,) if value is not None else range(2) for value in given]
     fitting = [order for order in GRID if all(g is None or g == o for g, o in zip(given, order, strict=True))]
     orders: list[tuple[int, ...]] = [*fitting] or [*product(*small)]
-    affordable = options["minTrainingSize"] / POINTS_PER_COEFFICIENT
+    affordable = training / POINTS_PER_COEFFICIENT
     return [order for order in orders if sum(order) + 1 <= affordable] or [min(orders, key=sum)]
 
 
@@ -199,11 +215,12 @@ def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDete
         anomaly_app.errors.OptionError: option 'minTrainingSize' is 600, more than maxTrainingSize, 512
     """
     _check(options)
-    memory, name, training = Memory(options["maxTrainingSize"]), options["model"], options["minTrainingSize"]
-    season, weight = None, 0.0
+    memory, name, training = Memory(_memory(options)), options["model"], options["minTrainingSize"]
+    season, weight, visits = None, 0.0, None
     if name == "holt-winters" or options["enableStl"]:
         points = options["m"]
-        season = Season(points, options["seasonMs"], points or max(training // 3, 1))
+        visits = 2 * points if points and training < 2 * points else None
+        season = Season(points, options["seasonMs"], points or max(training // 3, 1), visits)
         weight = HOLT_SEASON_WEIGHT if name == "holt-winters" else SEASON_WEIGHT
     plan = Plan(
         lower=_tail(options, "lowerBoundConfidencePercentage"),
@@ -217,8 +234,15 @@ def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDete
         season_weight=weight,
         path=path,
     )
-    orders = _orders(options) if name == "arima" else [(options["m"] or 1,)]
-    return ForecastDetector([candidate(name, order, plan) for order in orders], training, season)
+
+    def candidates(points: int, season: int, plan: Plan) -> list[Candidate]:
+        orders = _orders(options, points) if name == "arima" else [(season,)]
+        return [candidate(name, order, plan) for order in orders]
+
+    if visits is None:
+        return ForecastDetector(candidates(training, options["m"] or 1, plan), training, season)
+    first = candidates(training, 1, replace(plan, season_weight=0.0))
+    return ForecastDetector(first, training, season, candidates(visits, options["m"], plan))
 
 
 def _create_detect(options: Mapping[str, Any], names: Sequence[str]) -> Detector:

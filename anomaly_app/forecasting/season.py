@@ -62,7 +62,7 @@ def period(values: Floats) -> Integers:
     return np.where(np.isfinite(best), first, 1)
 
 
-def profile(values: Floats, place: Integers, points: Integers, size: int) -> Floats:
+def profile(values: Floats, place: Integers, points: Integers, size: int, repeated: bool = False) -> Floats:
     """What each place of a season adds to the series, on average; shape (size, series).
 
     The trend, a moving average over one season, is taken off first, and values far from the rest count as far as
@@ -73,6 +73,8 @@ def profile(values: Floats, place: Integers, points: Integers, size: int) -> Flo
         place: of each value in its season, the same shape.
         points: of the season of each series, shape (series,).
         size: places to make room for.
+        repeated: a place that is beyond the four deviations at each of its visits, two at least, counts as far as the
+            least of them: what is there every night is no outlier.
 
     Source: Cleveland, Cleveland, McRae and Terpenning, "STL", Journal of Official Statistics 6 (1990).
     """
@@ -88,15 +90,31 @@ def profile(values: Floats, place: Integers, points: Integers, size: int) -> Flo
         rest[:, chosen] = part - means[inside]
     centre = np.median(rest, axis=0)
     spread = 1.4826 * np.median(np.abs(rest - centre), axis=0)
+    beyond = _repeated(rest, place, size, centre - 4 * spread, centre + 4 * spread) if repeated else None
     rest = np.where(spread > 0, np.clip(rest, centre - 4 * spread, centre + 4 * spread), rest)
     totals, counts, columns = np.zeros((size, series)), np.zeros((size, series)), np.arange(series)
     for row in range(count):
         totals[place[row], columns] += rest[row]
         counts[place[row], columns] += 1.0
     means = np.divide(totals, counts, out=np.zeros_like(totals), where=counts > 0)
+    if beyond is not None:
+        means = np.where(np.isnan(beyond), means, beyond)
     level = _sum(np.where(counts > 0, means, 0.0)) / np.maximum(_sum((counts > 0).astype(np.float64)), 1.0)
     means = np.where((counts > 0) & (points > 1), means - level, 0.0)
     return means
+
+
+def _repeated(rest: Floats, place: Integers, size: int, low: Floats, high: Floats) -> Floats:
+    """For each place that is beyond a limit at each of two visits or more the value nearest to it, else NaN."""
+    shape = size, rest.shape[1]
+    least, most, counts = np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape)
+    columns = np.arange(shape[1])
+    for at, row in zip(place, rest, strict=True):
+        least[at, columns] = np.minimum(least[at, columns], row)
+        most[at, columns] = np.maximum(most[at, columns], row)
+        counts[at, columns] += 1.0
+    above, below = (counts > 1) & (least > high), (counts > 1) & (most < low)
+    return np.where(above, least, np.where(below, most, np.nan))
 
 
 def _sum(values: Floats) -> Floats:

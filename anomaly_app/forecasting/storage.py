@@ -47,6 +47,7 @@ class Storage:
         self._changed = np.zeros(0, dtype=np.bool_)
         self._written = np.zeros(0, dtype=np.int64)
         self._stored: dict[int, int] = {}
+        self._replaced: set[int] = set()
 
     def grow(self, series: int) -> None:
         """Make room."""
@@ -71,6 +72,16 @@ class Storage:
         if len(self.table):
             self.wrote(series, np.arange(0, len(self.table), self.block))
 
+    def held(self, series: int) -> int:
+        """Points of the training of a series."""
+        training = self.training.get(series)
+        return 0 if training is None else len(training[0])
+
+    def replace(self, series: int, values: array[float], times: array[int]) -> None:
+        """Give a series another training, which is written as a whole."""
+        self.training[series] = values, times
+        self._replaced.add(series)
+
     def changes(self, series: int) -> Entries:
         """Entries put or deleted since the last call."""
         return list(self._changes(series))
@@ -87,18 +98,19 @@ class Storage:
                     part = self.table[number * self.block : (number + 1) * self.block, series]
                     yield _TABLE + number.to_bytes(1, "big"), part.tobytes()
         stored, training = self._stored.get(series, 0), self.training.get(series)
-        if training is not None:
-            values, times = training
-            if stored < len(values):
-                self._stored[series] = len(values)
-                for start in range(stored - stored % TRAINING_BLOCK, len(values), TRAINING_BLOCK):
-                    end = start + TRAINING_BLOCK
-                    name = _TRAINING + (start // TRAINING_BLOCK).to_bytes(2, "big")
-                    yield name, values[start:end].tobytes() + times[start:end].tobytes()
-        elif stored:
-            del self._stored[series]
-            for number in range(-(-stored // TRAINING_BLOCK)):
-                yield _TRAINING + number.to_bytes(2, "big"), None
+        values, times = training if training is not None else (array("d"), array("q"))
+        whole = series in self._replaced
+        if whole or stored != len(values):
+            self._replaced.discard(series)
+            self._stored[series] = len(values)
+            kept = 0 if whole else min(stored - stored % TRAINING_BLOCK, len(values))
+            for start in range(kept, len(values), TRAINING_BLOCK):
+                end = start + TRAINING_BLOCK
+                yield _training_name(start), values[start:end].tobytes() + times[start:end].tobytes()
+            for start in range(-(-len(values) // TRAINING_BLOCK) * TRAINING_BLOCK, stored, TRAINING_BLOCK):
+                yield _training_name(start), None
+            if not len(values):
+                del self._stored[series]
 
     def restore(self, series: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Give a fresh series its entries."""
@@ -129,3 +141,8 @@ class Storage:
         self._written[series] = 0
         self.training.pop(series, None)
         self._stored.pop(series, None)
+        self._replaced.discard(series)
+
+
+def _training_name(start: int) -> bytes:
+    return _TRAINING + (start // TRAINING_BLOCK).to_bytes(2, "big")

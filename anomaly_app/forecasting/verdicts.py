@@ -19,6 +19,28 @@ RMSE, AIC = 6, 7
 """Places in a result row."""
 
 
+@dataclass(frozen=True, slots=True)
+class SeasonNote:
+    """How far a season is that is taken up behind the training.
+
+    Args:
+        points: of the season.
+        needed: points that are seen before it is taken up.
+        waiting: how many of them were seen before each point that was judged; 0 where the season counts.
+    """
+
+    points: int
+    needed: int
+    waiting: Floats
+
+    def words(self, number: int) -> str:
+        """What an explanation says of the season when a point was judged."""
+        waiting = int(self.waiting[number])
+        if not waiting:
+            return f" with its season of {self.points} points"
+        return f" without its season of {self.points} points, for which {waiting} of {self.needed} have been seen,"
+
+
 @dataclass(slots=True)
 class ForecastVerdicts:
     """What a forecasting model says of some points.
@@ -30,6 +52,7 @@ class ForecastVerdicts:
         results: the outputs of :mod:`anomaly_app.forecasting.step`, shape (outputs, n); NaN in the training.
         models: which candidate each series has now, counted from 1.
         steps: usual distance of the points of each series, in ms.
+        season: of models that take a season up behind the training.
     """
 
     candidates: Sequence[Candidate]
@@ -38,6 +61,7 @@ class ForecastVerdicts:
     results: Floats
     models: Floats
     steps: Floats
+    season: SeasonNote | None = None
 
     def values(self) -> list[Any]:
         """ROW(timestamp, actual_value, forecast_value, lower_bound, upper_bound, is_anomaly, rmse, aic).
@@ -118,7 +142,8 @@ class ForecastVerdicts:
         if not self.judged()[number]:
             return "no verdict: the value is missing, or the model has too few points yet"
         name = self.candidates[int(self.models[number]) - 1].model.name
-        expected = f"the {name} forecast is {forecast:.6g}, expected were {lower:.6g} to {upper:.6g}"
+        season = self.season.words(number) if self.season else ""
+        expected = f"the {name} forecast{season} is {forecast:.6g}, expected were {lower:.6g} to {upper:.6g}"
         if x > upper:
             return f"{x:.6g} is above {upper:.6g}: {expected}"
         if x < lower:

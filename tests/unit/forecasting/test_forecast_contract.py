@@ -33,6 +33,26 @@ CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"minTrainingSize": 48, "model": "holt-winters", "m": 24, "evalWindowSize": 12},
         ["x"],
     ),
+    "season later than the training": (
+        "ML_DETECT_ANOMALIES",
+        {"minTrainingSize": 16, "enableStl": True, "m": 24, "seasonMs": 86_400_000, "interval": "t"},
+        ["x"],
+    ),
+    "holt-winters, season later": (
+        "ML_DETECT_ANOMALIES",
+        {"minTrainingSize": 20, "model": "holt-winters", "m": 24, "seasonMs": 86_400_000},
+        ["x"],
+    ),
+    "dense points, season later": (
+        "ML_DETECT_ANOMALIES",
+        {"minTrainingSize": 10, "model": "ewma", "enableStl": True, "m": 12, "seasonMs": 86_400_000},
+        ["x"],
+    ),
+    "forecast, season later": (
+        "ML_FORECAST",
+        {"minTrainingSize": 20, "horizon": 2, "enableStl": True, "m": 12, "p": 1, "d": 0, "q": 0},
+        ["x"],
+    ),
     "forecast": ("ML_FORECAST", {**SHORT, "horizon": 3, "p": 1, "d": 1, "q": 1}, ["x"]),
     "seasonal forecast": ("ML_FORECAST", {**SHORT, "horizon": 2, "model": "holt-winters", "m": 12}, ["x"]),
     "robust": ("ML_DETECT_ANOMALIES_ROBUST", {"window": 50}, ["x"]),

@@ -262,7 +262,10 @@ def test_many_series_trained_at_once_are_as_if_trained_alone(name: str, options:
         ({"p": 3, "d": 1, "q": 1, "minTrainingSize": 7}, "the orders p, d and q need 8 or more"),
         ({"d": 3}, "expected a whole number from 0 to 2"),
         ({"m": 24}, "'m' needs 'enableStl' VALUE TRUE or 'model' VALUE 'holt-winters'"),
-        ({"enableStl": True, "m": 100}, "two seasons, 200, or more; it is 128"),
+        (
+            {"enableStl": True, "m": 100, "maxTrainingSize": 199},
+            "'maxTrainingSize' is 199: with option 'm' 100 it must be two seasons, 200, or more",
+        ),
         ({"model": "holt-winters"}, "needs option 'm'"),
         ({"model": "holt-winters", "m": 24, "enableStl": True}, "enableStl must be FALSE"),
         ({"model": "ewma", "p": 1}, "'p' is one of model 'arima', but the model is 'ewma'"),
