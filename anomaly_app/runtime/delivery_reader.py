@@ -52,10 +52,13 @@ class Reader:
         loaded: the settings.
         topics: numbers of partitions by topic.
         group: under which positions are committed.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
         most: records at a time.
     """
 
-    def __init__(self, loaded: LoadedSettings, topics: Mapping[str, int], group: str, most: int = 2_000) -> None:
+    def __init__(
+        self, loaded: LoadedSettings, topics: Mapping[str, int], group: str, fetch_wait_ms: int, most: int = 2_000
+    ) -> None:
         self._loaded, self._most = loaded, most
         self._places = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
         self._consumer = AIOKafkaConsumer(
@@ -64,7 +67,7 @@ class Reader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level=loaded.settings.kafka.isolation_level or "read_uncommitted",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=fetch_wait_ms,
             # Each reader holds at most so much ahead.
             fetch_max_bytes=1_000_000,
             max_partition_fetch_bytes=250_000,
