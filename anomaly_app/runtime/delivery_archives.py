@@ -60,6 +60,7 @@ class ArchiveReader:
         await self._until_done(self._open)
         await self._reader.start()
         while not self._stopping:
+            await self._reader.grow()
             records = [_record(record) for record in await self._reader.take(PATIENCE_MS)]
             await self._until_done(lambda: self._take(records, time.time_ns() // 1_000_000))  # noqa: B023 (it is awaited)
             await self._commit()

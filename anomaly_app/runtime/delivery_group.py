@@ -17,7 +17,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from aiokafka.errors import KafkaError
 
 from anomaly_app.errors import BrokerError
-from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.connection import METADATA_MS, client_options
 from anomaly_app.settings import LoadedSettings
 
 HEARTBEAT_MS = 1_000
@@ -135,6 +135,7 @@ def group_consumer(loaded: LoadedSettings, group: str, assignor: type[Eldest], f
         rebalance_timeout_ms=session_ms,
         max_poll_records=None,
         fetch_max_wait_ms=fetch_wait_ms,
+        metadata_max_age_ms=METADATA_MS,
     )
 
 
