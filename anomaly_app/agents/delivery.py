@@ -36,7 +36,7 @@ from anomaly_app.delivery.silence_request import SilenceRequest
 from anomaly_app.delivery.status import ArchiveStatus, GroupStatus, SilenceStatus, State, ToldStatus, WayStatus
 from anomaly_app.errors import BrokerError
 from anomaly_app.runtime.cancel import cancel
-from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.connection import FETCH_WAIT_MS, MOCK_FETCH_WAIT_MS, client_options
 from anomaly_app.runtime.delivery_active import Active, Office
 from anomaly_app.runtime.delivery_group import Lease, LeaseLost, eldest, group_consumer, renew
 from anomaly_app.runtime.delivery_metrics import DeliveryMetrics
@@ -133,7 +133,8 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             stack.push_async_callback(self._calls.close)
             for stream in self._streams:
                 stack.push_async_callback(stream.close)
-            notes = Notes(loaded, producer, partitions)
+            wait_ms = FETCH_WAIT_MS if compacts else MOCK_FETCH_WAIT_MS
+            notes = Notes(loaded, producer, partitions, wait_ms)
             stack.push_async_callback(notes.close)
             await notes.start()
             follow = [asyncio.create_task(work) for work in notes.works()]
@@ -152,13 +153,14 @@ class DeliveryProcess(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 undelivered=Undelivered(producer, delivery.dead_letter_topic, self._metrics),
                 metrics=self._metrics,
                 recent=self._recent,
+                fetch_wait_ms=wait_ms,
             )
             while not self._stopping.is_set():
                 await self._be_member(self._office, follow)
 
     async def _be_member(self, office: Office, follow: Sequence[asyncio.Task[None]]) -> None:
         """Belong to the group until the process is stopped, or the group cannot be used any more."""
-        consumer = group_consumer(self._loaded, self._loaded.settings.delivery.name, self._eldest)
+        consumer = group_consumer(self._loaded, self._loaded.settings.delivery.name, self._eldest, office.fetch_wait_ms)
         self._state, self._assigned = "standby", False
         try:
             await consumer.start()

@@ -13,7 +13,7 @@ from anomaly_app.alerts import Alert, encode
 from anomaly_app.alerts.values import iso_time
 from anomaly_app.cli.output import note, print_json
 from anomaly_app.delivery.dispatcher import Dispatcher
-from anomaly_app.delivery.explain import Explanation, describe, explain as explain_alert
+from anomaly_app.delivery.explain import Explanation, describe, explain as explain_alert, steps_text
 from anomaly_app.delivery.notification import Incoming
 from anomaly_app.delivery.response_rules import compile_rules
 from anomaly_app.delivery.routes import RouteTree
@@ -43,8 +43,7 @@ def check(loaded: LoadedSettings) -> None:
     for line in describe(tree):
         print(line)
     for rule in rules:
-        steps = ", then ".join(step.name for step in rule.steps)
-        print(f"response {rule.name}: {', '.join(map(str, rule.matchers))}: {steps}{' (dry run)' * rule.dry_run}")
+        print(f"response {rule.name}: {', '.join(map(str, rule.matchers))}: {steps_text(rule)}")
     for archive in loaded.settings.delivery.archive:
         topics = ", ".join(archive.topics) or loaded.settings.alerts.topic
         print(
@@ -66,6 +65,7 @@ def explain(loaded: LoadedSettings, given: str, as_json: bool) -> None:
         BrokerError: an id is given, and no broker answers.
     """
     tree = RouteTree.compile(loaded)
+    rules = compile_rules(loaded, tree.receivers)
     incoming = _read_file(loaded, given)
     known = Known({}, [])
     try:
@@ -83,7 +83,7 @@ def explain(loaded: LoadedSettings, given: str, as_json: bool) -> None:
     dispatcher = Dispatcher(tree, loaded.settings.delivery, known.entries)
     for silence in known.silences:
         dispatcher.put_silence(silence)
-    found = explain_alert(dispatcher, incoming.alert, incoming.tenant, time.time_ns() // 1_000_000)
+    found = explain_alert(dispatcher, incoming.alert, incoming.tenant, time.time_ns() // 1_000_000, rules)
     if as_json:
         print_json(_document(found))
         return
@@ -122,5 +122,6 @@ def _document(found: Explanation) -> dict[str, object]:
         ],
         "streams": found.streams,
         "silences": [silence.id for silence in found.silences],
+        "responses": [rule.name for rule in found.responses],
         "fate": found.decision.fate,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from anomaly_app.alerts import Alert
@@ -13,6 +13,7 @@ from anomaly_app.delivery.groups import Group
 from anomaly_app.delivery.inhibition import Inhibition
 from anomaly_app.delivery.matchers import matches
 from anomaly_app.delivery.members import Hidden
+from anomaly_app.delivery.response_rules import Rule
 from anomaly_app.delivery.routes import Route, RouteTree
 from anomaly_app.delivery.silences import Silence
 from anomaly_app.words import duration
@@ -64,6 +65,7 @@ class Explanation:
         silences: that match, at whatever time.
         held: rules that hold it back, and until when; None if no source is there now.
         holds: rules by which it holds back others.
+        responses: rules that begin a run.
         now_ms: in ms since 1970.
     """
 
@@ -74,6 +76,7 @@ class Explanation:
     silences: tuple[Silence, ...]
     held: list[tuple[Inhibition, int | None]]
     holds: list[Inhibition]
+    responses: list[Rule]
     now_ms: int
 
     def lines(self) -> Iterator[str]:
@@ -101,9 +104,17 @@ class Explanation:
             when = "not told" if each.at_ms is None else f"told at {_time(each.at_ms)}"
             labels = ", ".join(f'{name}="{value}"' for name, value in each.place.labels.items()) or "no labels"
             yield f"{each.place.way.name} (group {{{labels}}}): {when}: {each.why}"
+        for rule_ in self.responses:
+            held = rule_.heed_silences and any(silence.active(self.now_ms) for silence in self.silences)
+            yield f"response {rule_.name}: {'not begun while it is silenced' if held else steps_text(rule_)}"
 
 
-def explain(dispatcher: Dispatcher, alert: Alert, tenant: str, now_ms: int) -> Explanation:
+def steps_text(rule: Rule) -> str:
+    """The steps of a response on one line."""
+    return ", then ".join(step.name for step in rule.steps) + " (dry run)" * rule.dry_run
+
+
+def explain(dispatcher: Dispatcher, alert: Alert, tenant: str, now_ms: int, rules: Sequence[Rule] = ()) -> Explanation:
     """What would become of an alert, and why; nothing is changed by it.
 
     Args:
@@ -111,13 +122,14 @@ def explain(dispatcher: Dispatcher, alert: Alert, tenant: str, now_ms: int) -> E
         alert: the record.
         tenant: of its header, or of the settings; "" for none.
         now_ms: now, in ms since 1970.
+        rules: of responses.
     """
     decision = dispatcher.decide(alert, tenant)
-    rules = {rule.id: rule for rule in dispatcher.tree.inhibitions}
+    inhibitions = {rule.id: rule for rule in dispatcher.tree.inhibitions}
     held: list[tuple[Inhibition, int | None]] = []
     for part in decision.targets:
         found = dispatcher.sources.holding((part,), now_ms)
-        held.append((rules[part.rule], None if found is None else found[1]))
+        held.append((inhibitions[part.rule], None if found is None else found[1]))
     routes = dispatcher.tree.routes_of(decision.labels)
     receivers = [route.receiver for route in routes if route.receiver is not None]
     return Explanation(
@@ -127,7 +139,8 @@ def explain(dispatcher: Dispatcher, alert: Alert, tenant: str, now_ms: int) -> E
         streams=list(dict.fromkeys(name for receiver in receivers for name in receiver.streams)),
         silences=decision.silences(dispatcher.silences),
         held=held,
-        holds=[rules[part.rule] for part in decision.sources],
+        holds=[inhibitions[part.rule] for part in decision.sources],
+        responses=[rule for rule in rules if matches(rule.matchers, decision.labels)],
         now_ms=now_ms,
     )
 

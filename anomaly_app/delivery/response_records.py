@@ -12,7 +12,7 @@ from anomaly_app.delivery.notification import Notification
 
 Phase: TypeAlias = Literal["calling", "waiting", "ended"]
 Event: TypeAlias = Literal[
-    "started", "refused", "begun", "done", "failed", "dry_run", "acknowledged", "timed_out", "ended"
+    "started", "refused", "silenced", "begun", "done", "failed", "dry_run", "acknowledged", "timed_out", "ended"
 ]
 
 

@@ -50,6 +50,7 @@ class Rule:
         steps: in their order.
         dry_run: steps are written down and not done.
         max_per_hour: runs; more are refused.
+        heed_silences: silenced alerts begin none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Rule:
     steps: tuple[Step, ...]
     dry_run: bool
     max_per_hour: int
+    heed_silences: bool = False
 
     @property
     def shape(self) -> str:
@@ -88,6 +90,7 @@ def compile_rules(loaded: LoadedSettings, receivers: Mapping[str, Receiver]) -> 
                 _steps(loaded, place, rule, receivers),
                 rule.dry_run,
                 rule.max_per_hour,
+                rule.heed_silences,
             )
         )
     return tuple(rules)

@@ -37,6 +37,7 @@ from anomaly_app.delivery.response_records import (
     run_id,
 )
 from anomaly_app.delivery.response_rules import Rule, Step, note_of
+from anomaly_app.delivery.silences import Silences
 from anomaly_app.words import duration
 
 PREFIX = b"response/"
@@ -62,15 +63,20 @@ class Responses:
     Args:
         rules: of the settings.
         entries: as they were stored; those of others are passed over.
+        silences: as the dispatcher knows them; for rules that heed them.
 
     Attributes:
         positions: next offset, by partition of the topic of the alerts, behind what was taken.
         requests: calls that are to be made, by id.
         outbox: notifications that are to be sent, by id.
-        fates: what became of alerts that a rule matches: ``started``, ``refused``, ``repeated``.
+        fates: what became of alerts that a rule matches: ``started``, ``refused``, ``repeated``,
+            ``silenced``.
     """
 
-    def __init__(self, rules: Sequence[Rule], entries: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], entries: Mapping[bytes, bytes] | None = None, silences: Silences | None = None
+    ) -> None:
+        self._silences = silences or Silences()
         self.positions: dict[int, int] = {}
         self.requests: dict[str, ResponseRequest] = {}
         self.outbox: dict[str, ResponseDelivery] = {}
@@ -103,7 +109,7 @@ class Responses:
             labels = labels_of(item.alert, item.tenant)
             for rule in self._rules.values():
                 if matches(rule.matchers, labels):
-                    self._start(rule, item, now_ms)
+                    self._start(rule, item, labels, now_ms)
 
     def acknowledge(self, alert_id: str, by: str, now_ms: int) -> None:
         """Somebody has seen an alert; saying it again changes nothing.
@@ -194,7 +200,7 @@ class Responses:
 
     # --- runs ---------------------------------------------------------------------------------------------
 
-    def _start(self, rule: Rule, item: Incoming, now_ms: int) -> None:
+    def _start(self, rule: Rule, item: Incoming, labels: Mapping[str, str], now_ms: int) -> None:
         id_ = run_id(rule.name, item.alert.id)
         if id_ in self._runs:
             self.fates["repeated"] += 1
@@ -202,6 +208,13 @@ class Responses:
         run = Run(
             rule.name, rule.shape, item.alert.id, item.alert.job, rule.dry_run, now_ms, item.raw, item.tenant
         )  # fmt: skip
+        if rule.heed_silences:
+            found = [silence for silence in self._silences.matching(labels) if silence.active(now_ms)]
+            if found:
+                self.fates["silenced"] += 1
+                by = ", ".join(f"silence {silence.id} of {silence.created_by}" for silence in found)
+                self._write(run, "silenced", now_ms, detail=by)
+                return
         starts = self._starts[rule.name]
         while starts and starts[0] <= now_ms - HOUR_MS:
             starts.popleft()

@@ -11,6 +11,12 @@ from anomaly_app.settings import LOCAL_BROKER, LoadedSettings, split_servers
 
 CONNECT_TIMEOUT_MS = 8_000
 """A wrong address is an error within seconds, not minutes."""
+FETCH_WAIT_MS = 500
+"""How long a broker keeps a fetch to which it has nothing to say; it answers as soon as it has."""
+METADATA_MS = 30_000
+"""How soon a reader of delivery sees a partition that was added to a topic."""
+MOCK_FETCH_WAIT_MS = 100
+"""The same of the mock cluster, which answers at the end of that time only, and may be asked to create topics."""
 
 
 def bootstrap_servers(loaded: LoadedSettings) -> list[str]:

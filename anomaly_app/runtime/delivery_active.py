@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 STEP_MS = 100
 """How often something is decided, and stored, while nothing comes."""
+TURN_S = 0.05
+"""From turn to turn at least while alerts come: each turn is a write to the state, of much or little."""
 MOST_AT_ONCE = 5_000
 RENEW_S = 1.0
 TIDY_S = 30.0
@@ -80,6 +82,7 @@ class Office:
         undelivered: takes what is given up.
         metrics: counts.
         recent: the latest notifications.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
     """
 
     loaded: LoadedSettings
@@ -95,6 +98,7 @@ class Office:
     undelivered: Undelivered
     metrics: DeliveryMetrics
     recent: deque[ToldStatus]
+    fetch_wait_ms: int
 
     @property
     def alerts_topic(self) -> str:
@@ -118,13 +122,22 @@ class Active:
         self._places = sorted(place for place in consumer.assignment() if place.topic == office.alerts_topic)
         topic = {office.alerts_topic: len(self._places)}
         self.streams = [
-            StreamReader(office.loaded, topic, sender, self._belongs(sender), office.undelivered, lease.check)
+            StreamReader(
+                office.loaded,
+                topic,
+                sender,
+                self._belongs(sender),
+                office.undelivered,
+                lease.check,
+                office.fetch_wait_ms,
+            )
             for sender in office.streams
         ]
         self.archives = [
             ArchiveReader(
                 office.loaded, archive,
                 {name: {**office.partitions, **topic}[name] for name in archive.topics or topic}, lease.check,
+                office.fetch_wait_ms,
             )
             for archive in office.loaded.settings.delivery.archive
         ]  # fmt: skip
@@ -184,8 +197,8 @@ class Active:
         entries = await office.state.read()
         own = entries.pop(POSITIONS_KEY, None)
         of_responses = {key: entries.pop(key) for key in list(entries) if key.startswith(PREFIX)}
-        self.responses = responses = Responses(office.rules, of_responses)
         dispatcher = Dispatcher(office.tree, office.loaded.settings.delivery, entries)
+        self.responses = responses = Responses(office.rules, of_responses, dispatcher.silences)
         for gone in dispatcher.withdrawn:
             problem = "its sink is no more in the settings"
             await office.undelivered.notification(gone.sink, gone.notification, problem, gone.since_ms)
@@ -233,6 +246,7 @@ class Active:
         office = self._office
         while not self._ending.is_set():
             records = await self._take()
+            begun = time.monotonic()
             self._lease.check()
             alerts, others = read_alerts(records, office.loaded.settings.delivery.tenant)
             for record, reason in others:
@@ -252,6 +266,8 @@ class Active:
             self._send_new(reversed(dispatcher.outbox.values()))
             self._send_new(reversed(self.responses.outbox.values()))
             self._desk.put(self.responses.requests)
+            if records and (left_s := begun + TURN_S - time.monotonic()) > 0:
+                await asyncio.sleep(left_s)
 
     async def _take(self) -> list[Any]:
         """The next records of the alerts; none when this is to end.

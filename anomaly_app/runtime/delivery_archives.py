@@ -34,16 +34,19 @@ class ArchiveReader:
         settings: of the archive.
         topics: numbers of partitions of its topics.
         check: raises when this process may not write any more.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
     """
 
     def __init__(
-        self, loaded: LoadedSettings, settings: ArchiveSettings, topics: Mapping[str, int], check: Callable[[], None]
-    ) -> None:
+        self, loaded: LoadedSettings, settings: ArchiveSettings, topics: Mapping[str, int], check: Callable[[], None],
+        fetch_wait_ms: int,
+    ) -> None:  # fmt: skip
         self.name, self.problem = settings.name, ""
         self.archive: Archive | None = None
         self._settings, self._check = settings, check
         self._alerts_topic = loaded.settings.alerts.topic
-        self._reader = Reader(loaded, topics, f"{loaded.settings.delivery.name}-archive-{settings.name}")
+        group = f"{loaded.settings.delivery.name}-archive-{settings.name}"
+        self._reader = Reader(loaded, topics, group, fetch_wait_ms)
         self._work: asyncio.Future[Any] | None = None
         self._chance = random.Random()
         self._stopping = False
@@ -57,6 +60,7 @@ class ArchiveReader:
         await self._until_done(self._open)
         await self._reader.start()
         while not self._stopping:
+            await self._reader.grow()
             records = [_record(record) for record in await self._reader.take(PATIENCE_MS)]
             await self._until_done(lambda: self._take(records, time.time_ns() // 1_000_000))  # noqa: B023 (it is awaited)
             await self._commit()

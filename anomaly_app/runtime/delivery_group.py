@@ -17,7 +17,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from aiokafka.errors import KafkaError
 
 from anomaly_app.errors import BrokerError
-from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.connection import METADATA_MS, client_options
 from anomaly_app.settings import LoadedSettings
 
 HEARTBEAT_MS = 1_000
@@ -113,13 +113,14 @@ def eldest() -> type[Eldest]:
     return made
 
 
-def group_consumer(loaded: LoadedSettings, group: str, assignor: type[Eldest]) -> AIOKafkaConsumer:
+def group_consumer(loaded: LoadedSettings, group: str, assignor: type[Eldest], fetch_wait_ms: int) -> AIOKafkaConsumer:
     """A consumer of a group whose eldest member has all partitions; not started.
 
     Args:
         loaded: the settings.
         group: its name.
         assignor: of this process.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
     """
     session_ms = int(loaded.settings.kafka.session_timeout_s * 1_000)
     return AIOKafkaConsumer(
@@ -133,7 +134,8 @@ def group_consumer(loaded: LoadedSettings, group: str, assignor: type[Eldest]) -
         heartbeat_interval_ms=min(session_ms // 4, HEARTBEAT_MS),
         rebalance_timeout_ms=session_ms,
         max_poll_records=None,
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=fetch_wait_ms,
+        metadata_max_age_ms=METADATA_MS,
     )
 
 

@@ -20,7 +20,7 @@ from anomaly_app.delivery.silences import Silence, decode_silence, encode_silenc
 from anomaly_app.delivery.status import SilenceStatus
 from anomaly_app.errors import BrokerError
 from anomaly_app.runtime.cancel import cancel
-from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.connection import MOCK_FETCH_WAIT_MS, client_options
 from anomaly_app.runtime.delivery_state import Followed
 from anomaly_app.runtime.delivery_topics import ACKS
 from anomaly_app.runtime.refusals import refusal
@@ -46,9 +46,12 @@ class Notes:
         loaded: the settings.
         producer: a started aiokafka producer.
         partitions: of both topics.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
     """
 
-    def __init__(self, loaded: LoadedSettings, producer: Any, partitions: Mapping[str, int]) -> None:
+    def __init__(
+        self, loaded: LoadedSettings, producer: Any, partitions: Mapping[str, int], fetch_wait_ms: int
+    ) -> None:
         delivery = loaded.settings.delivery
         self._producer = producer
         self.silences: dict[str, Silence] = {}
@@ -58,9 +61,11 @@ class Notes:
         self._silence_topic, self._ack_topic = delivery.silence_topic, delivery.ack_topic
         self._topics = {
             self._silence_topic: Followed(
-                loaded, self._silence_topic, partitions[self._silence_topic], self._take_silence
+                loaded, self._silence_topic, partitions[self._silence_topic], self._take_silence, fetch_wait_ms
             ),
-            self._ack_topic: Followed(loaded, self._ack_topic, partitions[self._ack_topic], self._take_ack),
+            self._ack_topic: Followed(
+                loaded, self._ack_topic, partitions[self._ack_topic], self._take_ack, fetch_wait_ms
+            ),
         }
 
     async def start(self) -> None:
@@ -206,7 +211,7 @@ async def silences_of(loaded: LoadedSettings) -> AsyncIterator[Notes]:
     async with TopicAdmin(loaded) as admin:
         partitions = await admin.ensure(needed)
     producer = AIOKafkaProducer(**client_options(loaded), acks="all")
-    notes = Notes(loaded, producer, partitions)
+    notes = Notes(loaded, producer, partitions, MOCK_FETCH_WAIT_MS)
     follow: list[asyncio.Task[None]] = []
     try:
         await producer.start()

@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from anomaly_app.alerts import Alert
 from anomaly_app.delivery.notification import Incoming
-from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.connection import METADATA_MS, client_options
 from anomaly_app.runtime.kafka_sink import TENANT_HEADER
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.settings import LoadedSettings
@@ -52,11 +52,15 @@ class Reader:
         loaded: the settings.
         topics: numbers of partitions by topic.
         group: under which positions are committed.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
         most: records at a time.
     """
 
-    def __init__(self, loaded: LoadedSettings, topics: Mapping[str, int], group: str, most: int = 2_000) -> None:
+    def __init__(
+        self, loaded: LoadedSettings, topics: Mapping[str, int], group: str, fetch_wait_ms: int, most: int = 2_000
+    ) -> None:
         self._loaded, self._most = loaded, most
+        self._topics = list(topics)
         self._places = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
         self._consumer = AIOKafkaConsumer(
             **client_options(loaded),
@@ -64,7 +68,8 @@ class Reader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level=loaded.settings.kafka.isolation_level or "read_uncommitted",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=fetch_wait_ms,
+            metadata_max_age_ms=METADATA_MS,
             # Each reader holds at most so much ahead.
             fetch_max_bytes=1_000_000,
             max_partition_fetch_bytes=250_000,
@@ -89,6 +94,25 @@ class Reader:
             # Else a crash before the first commit would skip what came meanwhile.
             await self._consumer.commit(begin_here)
         self._committed = {place: begin_here.get(place, committed[place]) for place in self._places}
+
+    async def grow(self) -> None:
+        """Take on partitions that were added, from their beginning; the others go on where they are."""
+        added = [
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+            if TopicPartition(topic, number) not in self._committed
+        ]
+        if not added:
+            return
+        begins = await self._consumer.beginning_offsets(added)
+        positions = await self.positions() | {place: int(begins[place]) for place in added}
+        self._places += added
+        self._consumer.assign(self._places)
+        for place, offset in positions.items():
+            self._consumer.seek(place, offset)
+        # Not committed yet: who begins reads what was added later from its beginning.
+        self._committed |= {place: positions[place] for place in added}
 
     async def take(self, timeout_ms: int, most: int = 0) -> list[Any]:
         """The next records, by partition in their order; none if none come in that time."""

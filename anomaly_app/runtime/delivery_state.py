@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerError
-from anomaly_app.runtime.connection import client_options
+from anomaly_app.runtime.connection import MOCK_FETCH_WAIT_MS, client_options
 from anomaly_app.runtime.writer import OutputWriter, read_ranges
 from anomaly_app.settings import LoadedSettings
 
@@ -50,7 +50,7 @@ class StateTopic:
             await asyncio.wait([self._writing])
         entries: dict[bytes, bytes] = {}
         place = TopicPartition(self.topic, 0)
-        async with _consumer(self._loaded) as consumer:
+        async with _consumer(self._loaded, MOCK_FETCH_WAIT_MS) as consumer:
             begin = (await consumer.beginning_offsets([place]))[place]
             end = (await consumer.end_offsets([place]))[place]
             async for record in read_ranges(consumer, self.topic, {0: (int(begin), int(end))}):
@@ -86,22 +86,24 @@ class Followed:
         topic: its name.
         partitions: how many it has.
         take: called with key and value of each record; the value is None for what is gone.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
     """
 
     def __init__(
-        self, loaded: LoadedSettings, topic: str, partitions: int, take: Callable[[bytes, bytes | None], None]
-    ) -> None:
+        self, loaded: LoadedSettings, topic: str, partitions: int, take: Callable[[bytes, bytes | None], None],
+        fetch_wait_ms: int,
+    ) -> None:  # fmt: skip
         self.topic, self._take = topic, take
         self._places = [TopicPartition(topic, number) for number in range(partitions)]
-        self._consumer = _consumer(loaded)
+        self._consumer = _consumer(loaded, fetch_wait_ms)
         self._moved = asyncio.Condition()
 
     async def start(self) -> None:
         """Read what is there."""
         await self._consumer.start()
+        ends = await self._consumer.end_offsets(self._places)  # first: behind a fetch it would wait
         self._consumer.assign(self._places)
         await self._consumer.seek_to_beginning()
-        ends = await self._consumer.end_offsets(self._places)
         while not await self._has_reached(ends):
             await self._step(200)
 
@@ -161,7 +163,8 @@ def _put(entries: dict[bytes, bytes], key: bytes | None, value: bytes | None) ->
         entries[key] = value
 
 
-def _consumer(loaded: LoadedSettings) -> AIOKafkaConsumer:
+def _consumer(loaded: LoadedSettings, fetch_wait_ms: int) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
-        **client_options(loaded), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
-    )
+        **client_options(loaded), enable_auto_commit=False, auto_offset_reset="earliest",
+        fetch_max_wait_ms=fetch_wait_ms,
+    )  # fmt: skip

@@ -30,18 +30,19 @@ class StreamReader:
         belongs: whether an alert is the receiver's.
         undelivered: takes what is given up.
         check: raises when this process may not send any more.
+        fetch_wait_ms: how long the broker keeps a fetch to which it has nothing to say.
     """
 
     def __init__(
         self, loaded: LoadedSettings, topics: Mapping[str, int], sender: StreamSender,
-        belongs: Callable[[Incoming], bool], undelivered: Undelivered, check: Callable[[], None],
+        belongs: Callable[[Incoming], bool], undelivered: Undelivered, check: Callable[[], None], fetch_wait_ms: int,
     ) -> None:  # fmt: skip
         self.sender = sender
         self._tenant = loaded.settings.delivery.tenant
         self._belongs, self._undelivered, self._check = belongs, undelivered, check
         self._most = max(1, min(sender.batch_size, MOST_AT_ONCE))
         group = f"{loaded.settings.delivery.name}-{sender.name.replace('/', '-')}"
-        self._reader = Reader(loaded, topics, group, self._most)
+        self._reader = Reader(loaded, topics, group, fetch_wait_ms, self._most)
         self._ticked = 0.0
         self._stopping = False
 

@@ -293,6 +293,9 @@ class ResponseRule(Section):
     """Steps are written down and not done."""
     max_per_hour: int = Field(default=60, ge=1)
     """Runs; more are refused and counted."""
+    heed_silences: bool = False
+    """Alerts that are silenced begin no run. By default they do: who silences wants to hear nothing, and does not mean
+    that a stolen card may be used."""
 
 
 class DeliverySettings(WithSecrets):

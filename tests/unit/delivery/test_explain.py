@@ -7,6 +7,8 @@ from pathlib import Path
 from delivering import MINUTE, START, Play, alert, incoming, load, receiver
 
 from anomaly_app.delivery.explain import describe, explain
+from anomaly_app.delivery.matchers import parse_matchers
+from anomaly_app.delivery.response_rules import Rule, Step
 from anomaly_app.delivery.silences import Silence
 
 TEXT = (
@@ -125,3 +127,26 @@ def test_what_is_known_is_explained(tmp_path: Path) -> None:
     assert "silence 7 (user_id=ann): until 2026-01-05 08:10:00 UTC, which is soon; bo: x" in list(
         explain(play.dispatcher, alert(9), "", play.now).lines()
     )
+
+
+def test_responses_are_told(tmp_path: Path) -> None:
+    steps = (Step("http", "freeze the account"), Step("notify", "notify", "ops", ("ops/webhook/0",)))
+    rules = [
+        Rule("freeze", parse_matchers("job=sales"), steps, dry_run=True, max_per_hour=1),
+        Rule("polite", parse_matchers("job=sales"), steps, dry_run=False, max_per_hour=1, heed_silences=True),
+        Rule("other", parse_matchers("job=other"), steps, dry_run=False, max_per_hour=1),
+    ]
+    play = Play(load(TEXT, tmp_path))
+    found = explain(play.dispatcher, alert(1), "", START, rules)
+    assert list(found.lines())[-2:] == [
+        "response freeze: freeze the account, then notify (dry run)",
+        "response polite: freeze the account, then notify",
+    ]
+    silence = Silence(
+        id="s", matchers=("job=sales",), starts_ms=START, ends_ms=START + MINUTE, created_by="bo", comment="x"
+    )
+    play.dispatcher.put_silence(silence)
+    assert list(explain(play.dispatcher, alert(1), "", START, rules).lines())[-2:] == [
+        "response freeze: freeze the account, then notify (dry run)",
+        "response polite: not begun while it is silenced",
+    ]

@@ -8,6 +8,7 @@ from response_runs import HTTP, LEAD, OPS, WAIT, Kept, incoming, rule
 
 from anomaly_app.delivery.response_records import ResponseRecord
 from anomaly_app.delivery.responses import KEPT_MS, PREFIX, Responses
+from anomaly_app.delivery.silences import Silence, Silences
 
 FREEZE = rule(HTTP, OPS, WAIT, LEAD)
 
@@ -203,3 +204,34 @@ def test_tenants_are_matched() -> None:
     responses = Responses([rule(OPS, matchers='tenant=~"eu-.*"')])
     responses.take([incoming(0, tenant="eu-1"), incoming(1, tenant="us-1")], 0)
     assert {delivery.notification.alerts[0].alert.id for delivery in responses.outbox.values()} == {"a0"}
+
+
+def silenced_until_1_000() -> Silences:
+    silences = Silences()
+    silences.put(
+        Silence(id="s1", matchers=("userId=user0",), starts_ms=0, ends_ms=1_000, created_by="bo", comment="moves house")
+    )
+    return silences
+
+
+def test_a_silence_holds_back_only_the_rules_that_heed_it() -> None:
+    silences = silenced_until_1_000()
+    rules = [rule(OPS, name="freeze"), rule(OPS, name="polite", heed_silences=True)]
+    responses = Responses(rules, {}, silences)
+    responses.take([incoming(0), incoming(1)], 999)
+    began = [(record.rule, record.alert) for record in responses.records() if record.event == "started"]
+    assert began == [("freeze", "a0"), ("freeze", "a1"), ("polite", "a1")]
+    assert responses.fates == {"started": 3, "silenced": 1}
+    responses.take([incoming(2), incoming(0, offset=3)], 1_000)
+    assert [record.event for record in responses.records() if record.alert == "a0" and record.rule == "polite"] == [
+        "started", "begun", "ended",
+    ], "the silence is over"  # fmt: skip
+
+
+def test_what_a_silence_held_back_is_written_down() -> None:
+    silences = silenced_until_1_000()
+    responses = Responses([rule(OPS, heed_silences=True)], {}, silences)
+    responses.take([incoming(0)], 5)
+    (record,) = responses.records()
+    assert (record.event, record.detail) == ("silenced", "silence s1 of bo")
+    assert responses.outbox == {} and responses.positions == {0: 1}
