@@ -11,6 +11,7 @@ from typing import Any
 import fastavro
 
 from anomaly_app.errors import DecodeError, RegistryError
+from anomaly_app.floats import printed_single
 from anomaly_app.formats.avro_flat import Reader, flat_reader
 from anomaly_app.formats.avro_types import AvroSchema, Mismatch, reader
 from anomaly_app.formats.avro_writers import derive, writer
@@ -88,7 +89,9 @@ class AvroDecoder:
     def _reader(self, schema: AvroSchema, *, naming: bool = False) -> Reader:
         """``naming`` makes errors tell the field, at the cost of a call for each value."""
         fields = schema.fields()
+        is_flat = not naming and flat_reader(schema, (), HEADER) is not None
         fetched: list[str] = []
+        singles: set[str] = set()
         places: list[str] = []
         converts: list[Convert | None] = []
         names: dict[str, Any] = {}
@@ -105,10 +108,13 @@ class AvroDecoder:
             if not column.type.nullable and schema.may_be_null(fields[name]["type"]):
                 names[f"n{number}"] = _present(name)
                 place = f"n{number}({place})"
+            if convert is printed_single and is_flat:
+                singles.add(name)
+                convert = None
             fetched.append(name)
             places.append(place)
             converts.append(convert if convert is None or not naming else _named(name, convert))
-        fetch = flat_reader(schema, fetched, HEADER) or _general_reader(schema, fetched)
+        fetch = flat_reader(schema, fetched, HEADER, singles) or _general_reader(schema, fetched)
         if places == [f"r[{number}]" for number in range(len(places))] and not any(converts):
             return fetch
         rows = rows_function(places, converts, names)

@@ -70,8 +70,9 @@ class _Predicting(Vertex):
 
     def _answered(self, rows: Sequence[Row], answers: Sequence[Answer]) -> list[Row]:
         """Rows with their answers; those without are reported, or get NULLs."""
-        width, plan = self.width, self.plan
-        found: list[Row] = []
+        plan = self.plan
+        kept: list[Row] = []
+        values: list[Values] = []
         for row, answer in zip(rows, answers, strict=True):
             if type(answer) is Failure:
                 if not plan.options.gives_nulls:
@@ -80,8 +81,17 @@ class _Predicting(Vertex):
                 self.counters.add("predictions_null")
                 answer = plan.nothing
             assert isinstance(answer, tuple)
-            found.append(row + answer if len(row) == width else row[:width] + answer + row[width:])
-        return found
+            kept.append(row)
+            values.append(answer)
+        return self._with(kept, values)
+
+    def _with(self, rows: Sequence[Row], values: Sequence[Values]) -> list[Row]:
+        """Rows with what the model gives for them: behind their columns."""
+        width = self.width
+        return [
+            row + own if len(row) == width else row[:width] + own + row[width:]
+            for row, own in zip(rows, values, strict=True)
+        ]
 
 
 class ScoreRows(_Predicting):
@@ -95,25 +105,25 @@ class ScoreRows(_Predicting):
             part, values, failed = self._given(rows[first : first + BATCH_ROWS])
             for error, row in failed:
                 self.fail(error, row)
-            found += self._answered(part, self._score(values))
+            found += self._scored(part, values)
         return Flow(found, watermark)
 
-    def _score(self, values: Sequence[Values]) -> Sequence[Answer]:
+    def _scored(self, rows: Sequence[Row], values: Sequence[Values]) -> list[Row]:
         stats, model = self.plan.model.stats, self.plan.model.asked
         assert isinstance(model, LocalModel)
         if not values:
-            return ()
+            return []
         try:
-            answers: Sequence[Answer] = model.score(values)
+            answers = model.score(values)
         except DataError as error:
             if len(values) > 1:
-                return [answer for one in values for answer in self._score([one])]
+                return [found for row, one in zip(rows, values, strict=True) for found in self._scored([row], [one])]
             stats.errors += 1
             stats.problem = str(error)
-            return [Failure(error)]
+            return self._answered(rows, [Failure(error)])
         stats.calls += 1
         stats.rows += len(values)
-        return answers
+        return self._with(rows, answers)
 
 
 class AskRemote(_Predicting, Asking):

@@ -27,8 +27,17 @@ class Project:
 
     def process(self, rows: Sequence[Row], watermark: int, arrivals: Arrivals | None = None) -> list[Finding]:
         """Output rows of the rows that the conditions let pass."""
-        findings = []
         apply = self._apply
+        try:
+            given = [apply(row) for row in rows]
+        except FAILURES:
+            return self._one_by_one(rows)
+        return [
+            Finding((), row[TIME], values, row) for row, values in zip(rows, given, strict=True) if values is not None
+        ]
+
+    def _one_by_one(self, rows: Sequence[Row]) -> list[Finding]:
+        findings, apply = list[Finding](), self._apply
         for row in rows:
             try:
                 values = apply(row)

@@ -363,8 +363,8 @@ def _meet(node: IntervalJoin, pairs: Pairs, place: int) -> Meet:
         "def meet(entries, reached, own, other, first_new, out, fail):",
         "    others, append = other.index, out.append",
         f"    plain = len(entries[0][2]) == {COLUMNS + len(layout.columns)}",
-        *["    alone, stored, fresh = own.alone, own.stored, own.fresh"] * outer,
-        *["    their_alone, their_stored, their_fresh = other.alone, other.stored, other.fresh"] * others_outer,
+        *["    alone = own.alone"] * outer,
+        *["    their_alone, their_stored, their_met = other.alone, other.stored, other.met.append"] * others_outer,
         f"    for time, {'number' if outer else '_'}, {mine} in entries:",
         *["        met = False"] * outer,
     ]
@@ -375,7 +375,7 @@ def _meet(node: IntervalJoin, pairs: Pairs, place: int) -> Meet:
         "    if found[0][0] < first or found[-1][0] > last:",
         f"        place = {left}(found, (first,))",
         f"        found = found[place:{left}(found, (last + 1,), place)]",
-        f"    for {'at' if others_outer else '_'}, their, {their} in found:",
+        f"    for _, their, {their} in found:",
         *_indented(pairs.other_way(place), 2),
     ]
     if condition:
@@ -387,7 +387,7 @@ def _meet(node: IntervalJoin, pairs: Pairs, place: int) -> Meet:
     if others_outer:
         find += [
             "        if their in their_alone:", "            their_alone.discard(their)",
-            "            if their < their_stored:", f"                their_fresh.append((at, their, {their}))",
+            "            if their < their_stored:", "                their_met(their)",
         ]  # fmt: skip
     find += _indented(pairs.give(env, failed), 2)
     lines += [f"        if not ({is_null}):", *_indented(find, 3)] if is_null else _indented(find, 2)

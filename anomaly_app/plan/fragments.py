@@ -65,7 +65,11 @@ def fragments(result: Node, name: str = "") -> Sequence[Fragment]:
     if any(map(_hangs_on_more, walk(result))):
         return [Fragment(1, result)]
     found: list[Fragment] = []
-    return found if _cut(result, None, name, found) else [Fragment(1, result)]
+    if not _cut(result, None, name, found):
+        return [Fragment(1, result)]
+    # What is behind the last exchange is given to nobody who would count it.
+    passing = [node for one in found[:-1] for node in walk(one.node)]
+    return [Fragment(1, result)] if any(map(_may_differ, passing)) else found
 
 
 def table_of(name: str, number: int) -> str:
@@ -76,8 +80,12 @@ def table_of(name: str, number: int) -> str:
 def _hangs_on_more(node: Node) -> bool:
     """Whether rows of a node hang on more than the rows that it is given, in their order."""
     timeless = isinstance(node, Scan) and bool(node.proctimes)
-    remote = isinstance(node, Predict) and node.model.remote is not None  # which may fail on other rows the next time
-    return timeless or remote or isinstance(node, (LookupJoin, ValuesRows))
+    return timeless or isinstance(node, (LookupJoin, ValuesRows))
+
+
+def _may_differ(node: Node) -> bool:
+    """Whether a node asks a model at an address, which may answer otherwise, or fail on other rows, the next time."""
+    return isinstance(node, Predict) and node.model.remote is not None
 
 
 def _cut(result: Node, time_of_result: str | None, name: str, found: list[Fragment]) -> bool:
@@ -118,14 +126,25 @@ def _other_time(edge: Node) -> str | None:
 
 
 def _up(node: Node, result: Node) -> Node:
-    """The last filter or projection that stands above a node alone: it goes with the node, since rows become fewer."""
+    """The last filter or projection that stands above a node alone: it goes with the node, since rows become fewer.
+
+    A model in a file that stands between goes with them: it is given many columns, and few stay behind it.
+    """
     users: dict[int, list[Node]] = {}
     for one in walk(result):
         for below in one.inputs:
             users.setdefault(id(below), []).append(one)
-    while len(own := users.get(id(node), [])) == 1 and isinstance(own[0], Calc):
-        node = own[0]
+    above = node
+    while len(own := users.get(id(above), [])) == 1 and _takes_rows(own[0]):
+        above = own[0]
+        if isinstance(above, Calc):
+            node = above
     return node
+
+
+def _takes_rows(node: Node) -> bool:
+    """Whether a node takes rows one by one, and gives the same for them in a replay."""
+    return isinstance(node, Calc) or (isinstance(node, Predict) and not _may_differ(node))
 
 
 def _with(result: Node, others: Mapping[int, Node]) -> Node:

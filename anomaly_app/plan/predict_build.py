@@ -25,8 +25,10 @@ def build(builder: Builder, node: Predict) -> Built:
     env = Environment()
     codes = row_codes(layout)
     args: Callable[[Row], Values]
-    if len(node.args) > 1 and all(arg.bare is not None for arg in node.args):
-        args = itemgetter(*(layout.index(arg.bare or "") for arg in node.args))
+    places = [layout.index(arg.bare) for arg in node.args if arg.bare is not None]
+    if len(places) > 1 and len(places) == len(node.args):
+        side_by_side = places == list(range(places[0], places[0] + len(places)))
+        args = itemgetter(slice(places[0], places[-1] + 1)) if side_by_side else itemgetter(*places)
     else:
         values = "".join(f"{arg.compile(codes.__getitem__, env).source}, " for arg in node.args)
         args = env.function("args", f"def args(row):\n    return ({values})")

@@ -2,7 +2,8 @@
 
 What a fragment gives is a function of the frames that it reads, step by step; so its rows have the same numbers when it
 gives them again after a crash, and the next fragment drops those that it has seen. The rows of a step have no order of
-their own: they are numbered in the order of their bytes.
+their own: they are numbered by time and by where the last row stands that they are made of, and those of one place in
+the order of their bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ _PLACE = (Column("$root", BIGINT), Column("$offset", BIGINT))
 """Behind the columns: where the last row of a table stands that a row was made of."""
 
 _encode = msgspec.msgpack.Encoder().encode
+
+_stands = itemgetter(0, 2)
+"""Of a row as (time, values, place)."""
+
+
+def _stands_and_is(row: tuple[int, tuple[Any, ...], tuple[int, int]]) -> tuple[int, tuple[int, int], bytes]:
+    """The same, and its values where several rows stand in one place."""
+    time, values, place = row
+    return time, place, _encode(values)
 
 
 class ExchangeCodec:
@@ -105,7 +115,9 @@ class Outlet:
             (finding.time, self._picked(finding.values), place) for finding, place in zip(findings, places, strict=True)
         ]
         if len(rows) > 1:
-            rows.sort(key=_encode)
+            rows.sort(key=_stands)
+            if len({_stands(row) for row in rows}) < len(rows):
+                rows.sort(key=_stands_and_is)
         before = self._reached
         for time, values, place in rows:
             row = (time, self.number, *values, *place)

@@ -150,12 +150,12 @@ SELECT
     CONCAT_WS('; ',
         CASE
             WHEN n < 4 THEN 'a card of which little is known'
-            WHEN ABS(TransactionAmt - amountUsual) > 3 * amountSpread
+            WHEN ABS(amountUsual - TransactionAmt) > 3 * amountSpread
             THEN CONCAT('amount ', CAST(CAST(TransactionAmt AS DECIMAL(20, 2)) AS STRING),
                 ', usually about ', CAST(CAST(amountUsual AS DECIMAL(20, 2)) AS STRING))
         END,
         CASE
-            WHEN n >= 4 AND C1 - countUsual > 3 * countSpread
+            WHEN n >= 4 AND countUsual + 3 * countSpread < C1
             THEN CONCAT(CAST(CAST(C1 AS INT) AS STRING), ' payments lately')
         END,
         CASE

@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 
 from anomaly_app.errors import DecodeError, RegistryError
 from anomaly_app.floats import to_single
+from anomaly_app.formats import avro_flat
 from anomaly_app.formats.avro import AvroDecoder, AvroEncoder
 from anomaly_app.formats.avro_flat import flat_reader
 from anomaly_app.formats.avro_types import AvroSchema, Mismatch
@@ -251,6 +252,8 @@ FLAT = {
     "ns": (["null", "string"], st.none() | st.text(st.characters(codec="utf-8"))),
     "nl": (["long", "null"], st.none() | st.integers(-(2**63), 2**63 - 1)),
     "ne": (["null", "E"], st.none() | st.sampled_from(ENUM["symbols"])),
+    "nf": (["null", "float"], st.none() | st.floats(width=32, allow_nan=False)),
+    "nd": (["double", "null"], st.none() | st.floats(allow_nan=False)),
 }
 FLAT_SCHEMA = AvroSchema.of_type(record(*(field(name, type_) for name, (type_, _) in FLAT.items())))
 
@@ -267,6 +270,39 @@ def test_the_generated_reader_of_flat_records_reads_what_fastavro_reads(value: A
         read_flat(payload[:cut])
     with pytest.raises(DecodeError, match="1 bytes are left"):
         read_flat(payload + b"x")
+
+
+@given(st.none() | st.floats(width=32))
+def test_floats_are_read_in_the_memory_form_of_the_column(value: float | None) -> None:
+    schema = AvroSchema.of_type(record(field("f", ["null", "float"]), field("g", ["float", "null"])))
+    payload = written(schema.plain, {"f": value, "g": value})
+    exact = None if value is None else to_single(value)
+    read_flat = flat_reader(schema, ["f", "g"], 5, {"f"})
+    assert read_flat is not None
+    for _ in range(2):  # what was met before too
+        assert repr(read_flat(payload)) == repr((exact, value))
+    decoder = AvroDecoder(columns(f="FLOAT", g="DOUBLE"), AvroOptions(), Memory())
+    assert repr(decoder.reader(schema.text, 1)(payload)) == repr((exact, value))
+
+
+def test_floats_that_are_remembered_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(avro_flat, "MOST_SINGLES", 10)
+    monkeypatch.setattr(avro_flat, "_SINGLES", avro_flat._Singles())
+    schema = AvroSchema.of_type(record(field("f", "float")))
+    read_flat = flat_reader(schema, ["f"], 5, {"f"})
+    assert read_flat is not None
+    found = [read_flat(written(schema.plain, {"f": n / 8})) for n in range(100)]
+    assert found == [(n / 8,) for n in range(100)]
+    assert len(avro_flat._SINGLES) <= 10
+
+
+@pytest.mark.parametrize("wanted", [["c"], []])
+def test_an_impossible_branch_is_told_as_such(wanted: list[str]) -> None:
+    decoder = AvroDecoder(columns(**dict.fromkeys(wanted, "FLOAT")), AvroOptions(), Memory())
+    text = json.dumps(record(field("c", ["null", "float"])))
+    decoder._readers[b"\0\0\0\0\1"] = decoder.reader(text, 1)
+    with pytest.raises(DecodeError, match="schema 1: a length, number or branch is impossible"):
+        decoder.decode_one(b"\0\0\0\0\1\4\0\0\0\0")
 
 
 @given(st.binary(max_size=60))

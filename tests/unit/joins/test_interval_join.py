@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from random import Random
+
 import pytest
 
 from anomaly_app import LimitError, Rows, SqlError, query
+from anomaly_app.graph.interval_join import IntervalJoinRows
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
-from anomaly_app.operators import MAX_WATERMARK
+from anomaly_app.operators import MAX_WATERMARK, Row
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan.join_nodes import IntervalJoin
 from anomaly_app.plan.nodes import walk
@@ -153,11 +157,83 @@ def test_rows_are_let_go_as_the_watermark_passes() -> None:
     entries.update(join.changes())
     # With the watermark at 90 s: of the left those from 87 s on, of the right those from 88 s on, or a little more.
     assert [finding.values for finding in found] == [(n, None) for n in range(87)]
-    assert 25 <= len(entries) <= 27
+    held = [
+        kept.stretches.due for vertex in join.vertices if isinstance(vertex, IntervalJoinRows) for kept in vertex.kept
+    ]
+    assert 25 <= sum(len(rows) for due in held for rows in due.values()) <= 27
+    assert len(entries) == 2, "one entry for the rows of each side"
     join.step([Flow([], MAX_WATERMARK), Flow([], MAX_WATERMARK)])
     gone = dict(join.changes())
     assert gone.keys() == entries.keys()
     assert set(gone.values()) == {None}
+
+
+def crashing(sql: str, steps: list[list[Flow]], crash_at: Callable[[int], bool]) -> tuple[list[object], int]:
+    """What a join gives whose process ends behind some steps, and how many entries were written."""
+    join, stored, written, found = operator(sql), dict[bytes, bytes](), 0, list[object]()
+    for number, flows in enumerate(steps):
+        found += [finding.values for finding in join.step(flows)]
+        for key, value in join.changes():
+            written += 1
+            if value is None:
+                del stored[key]
+            else:
+                stored[key] = value
+        if crash_at(number):
+            join = operator(sql)
+            join.restore(stored.items())
+            join.resume_inputs([flow.watermark for flow in flows])
+    return found, written
+
+
+@pytest.mark.parametrize("kind", ["", "LEFT", "RIGHT", "FULL"])
+def test_rows_in_blocks_are_held_and_let_go_as_if_each_stood_alone(kind: str) -> None:
+    sql = f"SELECT a.id, b.id AS d FROM {NEAR.format(kind)}"
+    draw = Random(3)
+    steps: list[list[Flow]] = []
+    position = 0
+    for second in range(0, 120, 2):
+        sides: list[list[Row]] = [[], []]
+        for side in sides:
+            for _ in range(draw.randrange(4)):
+                position += 1
+                time = 1_000 * second + draw.randrange(-500, 4_000)
+                side.append((time, position, position, draw.choice(["a", "b", "c", None])))
+        steps.append([Flow(side, 1_000 * second) for side in sides])
+    plain, _ = crashing(sql, [*steps, [Flow([], MAX_WATERMARK)] * 2], lambda number: False)
+    assert len(plain) > 50
+    for every in (1, 3):
+        found, _ = crashing(sql, [*steps, [Flow([], MAX_WATERMARK)] * 2], lambda number, n=every: number % n == 0)
+        assert found == plain
+
+
+def test_what_is_written_does_not_grow_with_the_number_of_rows() -> None:
+    def steps(rows: int) -> list[list[Flow]]:
+        made = []
+        for n in range(40):
+            left = [(1_000 * n + k, 2_000 * n + k, k, f"k{n}-{k}") for k in range(rows)]
+            right = [(1_000 * n + k, 2_000 * n + rows + k, k, f"k{n - 1}-{k}") for k in range(rows)]
+            made.append([Flow(left, 1_000 * n), Flow(right, 1_000 * n)])
+        return made
+
+    sql = f"SELECT a.id, b.id AS d FROM {NEAR.format('LEFT')}"
+    (few, written), (many, written_of_many) = (crashing(sql, steps(rows), lambda number: False) for rows in (2, 200))
+    assert len(many) == 100 * len(few)
+    assert written == written_of_many < 6 * 40
+
+
+def test_blocks_are_no_larger_than_a_record_may_be() -> None:
+    join = operator(f"SELECT a.id, a.k, b.id AS d FROM {NEAR.format('LEFT')}")
+    rows = [(1_000, n, n, "x" * 40_000 + str(n)) for n in range(7)] + [(1_000, 9, 9, "y" * 300_000)]
+    join.step([Flow(rows, 0), Flow([], 0)])
+    entries = dict(join.changes())
+    sizes = [len(value) for value in entries.values() if value is not None]
+    assert len(sizes) == 5 and max(sizes) < 301_000 and sorted(sizes)[-2] < 100_000
+    again = operator(f"SELECT a.id, a.k, b.id AS d FROM {NEAR.format('LEFT')}")
+    again.restore((key, value) for key, value in entries.items() if value is not None)
+    again.resume_inputs([0, 0])
+    found = again.step([Flow([], MAX_WATERMARK), Flow([], MAX_WATERMARK)])
+    assert sorted(finding.values[0] for finding in found) == [0, 1, 2, 3, 4, 5, 6, 9]
 
 
 def test_a_key_with_too_many_rows_is_counted_and_told_once() -> None:

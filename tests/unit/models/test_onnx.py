@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from anomaly_app.errors import DataError, SqlValidationError
 from anomaly_app.graph import predict as predict_module
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
-from anomaly_app.models.onnx import OnnxModel
+from anomaly_app.models.onnx import OnnxModel, _matrix, _reals
 from anomaly_app.rows import batches_of, schema_of
 
 INPUT = "INPUT (amount FLOAT, distance FLOAT, hour FLOAT, code STRING, browser STRING)"
@@ -355,3 +356,33 @@ def test_a_model_is_loaded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         run_bound(bound, {"v": table}, sql)
     assert len(loads) == 1
     assert isinstance(bound.factory.node.inputs[0].model.asked, OnnxModel)  # type: ignore[attr-defined]
+
+
+ODD = [
+    1e39,
+    -1e39,
+    1e-46,
+    3.4028235677973366e38,
+    math.nan,
+    math.inf,
+    -0.0,
+    0.1,
+    16_777_217.0,
+    None,
+    2**53 + 1,
+    -(2**63),
+    5,
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_become_tensors_as_numpy_makes_them(dtype: Any) -> None:
+    with np.errstate(over="ignore"):
+        wanted = np.array([math.nan if value is None else float(value) for value in ODD]).astype(dtype)
+    rows = [tuple(ODD[place:] + ODD[:place]) for place in range(len(ODD))]
+    known = [value for value in ODD if value is not None]
+    assert _reals(ODD, dtype).tobytes() == wanted.tobytes()
+    assert _matrix(len(ODD), dtype)((), rows)[0].tobytes() == wanted.tobytes()
+    assert (
+        _matrix(len(known), dtype)((), [tuple(known)] * 2)[1].tobytes() == np.delete(wanted, ODD.index(None)).tobytes()
+    )

@@ -8,6 +8,7 @@ from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.plan.explain import explain_plan, explain_text
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_type
+from tests.support.onnx_models import matrix_model
 
 COLUMNS = [("id", "INT"), ("store", "STRING"), ("region", "STRING"), ("v", "INT"), ("ts", "TIMESTAMP(3)")]
 TABLES = {
@@ -65,6 +66,41 @@ def test_a_fragment_reads_and_gives_only_what_is_read_of_it() -> None:
         "a": {"id", "store", "ts"}, "b": {"id", "v"}
     }  # fmt: skip
     assert [set(names) for names in above.physical.reads.values()] == [{"u", "v", "ts"}]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two models of the same columns: one in a file, one at an address."""
+    path = matrix_model(tmp_path_factory.mktemp("models") / "m.onnx", 2)
+    columns = "INPUT (v FLOAT, w FLOAT) OUTPUT (label INT, score DOUBLE) WITH ("
+    output = "'onnx.output' = 'label, probabilities[1]'"
+    return (
+        f"CREATE MODEL here {columns} 'provider' = 'onnx', 'onnx.path' = '{path}', {output}); "
+        f"CREATE MODEL there {columns} 'provider' = 'azureml', 'endpoint' = 'http://x:1/score'); "
+    )
+
+
+SCORED = """(SELECT store, ts, score FROM (SELECT a.id, a.store, b.v, a.v AS w, a.ts FROM a JOIN b ON a.id = b.id
+    AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' MINUTE), LATERAL TABLE(ML_PREDICT('{}', v, w)))"""
+SCORES_RISE = RISES.replace("v", "score")
+
+
+def test_few_columns_stay_behind_a_model_in_a_file_and_so_it_is_asked_in_front_of_the_exchange(models: str) -> None:
+    sql = f"{models} SELECT * FROM {SCORED.format('here')} {SCORES_RISE.format('store', 'ts')}"
+    below, above = bind_text(sql, TABLES).factory.fragments()
+    assert [model.title for model in below.models] == ["here$1"] and not above.models
+    assert list(below.node.names) == ["store", "ts", "score"]
+
+
+def test_a_model_at_an_address_is_asked_behind_the_last_exchange_or_nothing_is_cut(models: str) -> None:
+    sql = f"{models} SELECT * FROM {SCORED.format('there')} {SCORES_RISE.format('store', 'ts')}"
+    below, above = bind_text(sql, TABLES).factory.fragments()
+    assert [model.title for model in above.models] == ["there$1"] and not below.models
+    assert set(below.node.names) == {"store", "v", "w", "ts"}
+    in_front = SCORED.format("there").replace("FROM a JOIN", "FROM (SELECT id, store, v, ts FROM (SELECT id, store, "
+        "v, ts FROM a), LATERAL TABLE(ML_PREDICT('there', v, v))) a JOIN")  # fmt: skip
+    parts = bind_text(f"{models} SELECT * FROM {in_front} {SCORES_RISE.format('store', 'ts')}", TABLES)
+    assert len(parts.factory.fragments()) == 1
 
 
 def test_explain_shows_the_fragments() -> None:
