@@ -94,7 +94,7 @@ class Topic(Protocol):
 
 
 class SourceLike(Topic, Protocol):
-    """A :class:`anomaly_app.jobs.model.Source`."""
+    """A :class:`anomaly_app.jobs.topic_tables.Source`."""
 
     @property
     def schema(self) -> Schema:
@@ -106,7 +106,7 @@ class SourceLike(Topic, Protocol):
 
 
 class SinkLike(Topic, Protocol):
-    """A :class:`anomaly_app.jobs.model.Sink`."""
+    """A :class:`anomaly_app.jobs.topic_tables.Sink`."""
 
     @property
     def upsert(self) -> bool:

@@ -17,13 +17,14 @@ from anomaly_app.jobs.ctas import as_two
 from anomaly_app.jobs.define import DEFINITIONS, Definition, define, in_order
 from anomaly_app.jobs.files import bind_file, is_file
 from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
-from anomaly_app.jobs.model import Alerts, Format, Job, Plan, Query, Sink, Source, version_of
+from anomaly_app.jobs.model import Alerts, Job, Plan, Query, version_of
 from anomaly_app.jobs.planning import free_name, plans_of
 from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
 from anomaly_app.jobs.said import ALERT_KEY, ALERTS, Settings
 from anomaly_app.jobs.sinks import check_changes, filled_by, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
+from anomaly_app.jobs.topic_tables import Format, Sink, Source
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.rule import Limits

@@ -15,7 +15,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, Kaf
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerError, BrokerRefusal
-from anomaly_app.jobs.model import Source
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.runtime.connection import CONNECT_TIMEOUT_MS, bootstrap_servers, client_options
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.settings import LoadedSettings
