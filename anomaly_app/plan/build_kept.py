@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anomaly_app.changes import CHANGE_COLUMN
+from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.join_side import SidePlan, has_null
 from anomaly_app.graph.regular_join import RegularJoinPlan, RegularJoinRows
@@ -14,21 +15,48 @@ from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.built import Built
 from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
 from anomaly_app.plan.node import Node
-from anomaly_app.plan.regular_join import refuse_every_pair
 from anomaly_app.plan.stateful import key_of, layout_column
+from anomaly_app.plan.uniqueness import most_rows
 from anomaly_app.schema import APPROXIMATE, CHANGE, NAN, Column
 
 if TYPE_CHECKING:
     from anomaly_app.plan.physical import Builder
 
+FEW_ROWS = 1_000
+"""A side that has no more rows may be joined without any equality."""
+
 
 def build_kept(builder: Builder, node: KeptJoin) -> Built:
     """The vertex of a join; raises ``SqlValidationError`` if every row would meet every other."""
-    refuse_every_pair(node)
+    _refuse_every_pair(node)
     if isinstance(node, SemiJoin):
         return _semi(builder, node)
     assert isinstance(node, RegularJoin)
     return _regular(builder, node)
+
+
+def _refuse_every_pair(node: KeptJoin) -> None:
+    """Raise for a join without any equality, unless one side has few rows: every row would meet every other.
+
+    Raises:
+        SqlValidationError: it is such a join.
+    """
+    if isinstance(node, SemiJoin) and (node.member is not None or node.condition is None):
+        return
+    if node.keys or any((most := most_rows(side)) is not None and most <= FEW_ROWS for side in node.inputs):
+        return
+    if isinstance(node, SemiJoin):
+        problem = (
+            "EXISTS with a condition, and IN, need an equality with the query around them, as in WHERE b.id = a.id: "
+            "without one every row would meet all rows of the subquery, on one worker"
+        )
+    else:
+        problem = (
+            "a join needs an equality of a column of each side, as in ON a.id = b.id: without one every row would meet "
+            "all rows of the other side, on one worker. A side of few rows needs none, such as (SELECT MAX(v) FROM t), "
+            "or one with LIMIT"
+        )
+    raise SqlValidationError(problem, node.text, *node.span)
 
 
 def _regular(builder: Builder, node: RegularJoin) -> Built:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan.aggregate_calls import checked_aggregate, unfit_key
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.groups import Aggregate, Copies
 from anomaly_app.plan.nodes import AggregateCall, Calc, Node, Union
 from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.queries import SetOperation
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
 
 def distinct_rows(node: Node, span: Span, text: str) -> Aggregate:
@@ -30,11 +27,11 @@ def distinct_rows(node: Node, span: Span, text: str) -> Aggregate:
 
 
 def _side_counts(
-    analyzer: Analyzer, union: Node, columns: Sequence[Column], side: Column, tree: SetOperation
+    context: Context, union: Node, columns: Sequence[Column], side: Column, tree: SetOperation
 ) -> Aggregate:
     """Each row once, and behind its columns how often it is there on either side."""
     _check_columns(tree.kind, columns, tree.span, tree.text)
-    scope = Scope(tree.text, names_of(union.columns), analyzer.dialect)
+    scope = Scope(tree.text, names_of(union.columns), context.dialect)
     calls: list[AggregateCall] = []
     counts: list[Column] = []
     for number in range(2):
@@ -57,7 +54,7 @@ def _check_columns(what: str, columns: Sequence[Column], span: Span, text: str) 
             raise SqlValidationError(f"{what} of column {column.name}: {problem}", text, *span)
 
 
-def counted(analyzer: Analyzer, sides: Sequence[Node], tree: SetOperation) -> Node:
+def counted(context: Context, sides: Sequence[Node], tree: SetOperation) -> Node:
     """INTERSECT and EXCEPT, also with ALL: how often a row is there on either side says how often it is given."""
     text, span, names = tree.text, tree.span, sides[0].names
     whole = DataType(Kind.INT, nullable=False)
@@ -65,8 +62,8 @@ def counted(analyzer: Analyzer, sides: Sequence[Node], tree: SetOperation) -> No
     marked: list[Node] = []
     for number, node in enumerate(sides):
         items = (
-            *_identity(node, analyzer),
-            Scope(text, (), analyzer.dialect).expression(n.Literal(span, number, whole)),
+            *_identity(node, context),
+            Scope(text, (), context.dialect).expression(n.Literal(span, number, whole)),
         )
         marked.append(
             Calc(
@@ -82,14 +79,14 @@ def counted(analyzer: Analyzer, sides: Sequence[Node], tree: SetOperation) -> No
         columns=(*columns, side), updating=next((one.updating for one in sides if one.updating), ""), span=span,
         text=text, branches=tuple(marked),
     )  # fmt: skip
-    groups = _side_counts(analyzer, union, columns, side, tree)
+    groups = _side_counts(context, union, columns, side, tree)
     first, second = (Exact.to(span, column) for column in groups.columns[len(columns) :])
     zero = n.Literal(span, 0, whole)
-    scope = Scope(text, names_of(groups.columns), analyzer.dialect)
+    scope = Scope(text, names_of(groups.columns), context.dialect)
     if not tree.all:
         other = n.Binary(span, ">" if tree.kind == "INTERSECT" else "=", second, zero)
         condition = scope.expression(n.Binary(span, "AND", n.Binary(span, ">", first, zero), other))
-        return _picked(analyzer, groups, columns, condition)
+        return _picked(context, groups, columns, condition)
     less = n.Binary(span, "<", first, second)
     if tree.kind == "INTERSECT":
         often = scope.expression(n.Case(span, None, ((less, first),), second))
@@ -98,23 +95,23 @@ def counted(analyzer: Analyzer, sides: Sequence[Node], tree: SetOperation) -> No
     count = Column(free_name("$often", names), often.type)
     calc = Calc(
         columns=(*columns, count), updating=groups.updating, span=span, text=text, input=groups, condition=None,
-        items=(*_identity(groups, analyzer)[: len(columns)], often),
+        items=(*_identity(groups, context)[: len(columns)], often),
     )  # fmt: skip
     copies = Copies(
         columns=calc.columns, updating=groups.updating, span=span, text=text, input=calc, count=count.name
     )  # fmt: skip
-    return _picked(analyzer, copies, columns, None)
+    return _picked(context, copies, columns, None)
 
 
-def _picked(analyzer: Analyzer, node: Node, columns: tuple[Column, ...], condition: Expression | None) -> Node:
+def _picked(context: Context, node: Node, columns: tuple[Column, ...], condition: Expression | None) -> Node:
     """The first columns of a node."""
     return Calc(
         columns=columns, updating=node.updating, span=node.span, text=node.text, input=node, condition=condition,
-        items=_identity(node, analyzer)[: len(columns)],
+        items=_identity(node, context)[: len(columns)],
     )  # fmt: skip
 
 
-def _identity(node: Node, analyzer: Analyzer) -> tuple[Expression, ...]:
+def _identity(node: Node, context: Context) -> tuple[Expression, ...]:
     """The columns of a node as expressions over it."""
-    scope = Scope(node.text, names_of(node.columns), analyzer.dialect)
+    scope = Scope(node.text, names_of(node.columns), context.dialect)
     return tuple(scope.expression(Exact.to(node.span, column)) for column in node.columns)

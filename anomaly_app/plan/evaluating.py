@@ -12,6 +12,7 @@ from anomaly_app.models.judge import CLASSES, NUMBERS
 from anomaly_app.models.model import Model, Task
 from anomaly_app.operators import COLUMNS, Layout
 from anomaly_app.plan.built import Built
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.evaluate_node import Evaluate
 from anomaly_app.plan.predicting import over_model
 from anomaly_app.plan.relation import Relation
@@ -19,7 +20,6 @@ from anomaly_app.schema import APPROXIMATE, BIGINT, DOUBLE, INT, TEXTS, WHOLE_NU
 from anomaly_app.sql.queries import Predict, Select
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
     from anomaly_app.plan.physical import Builder
 
 NAME = "ML_EVALUATE"
@@ -44,11 +44,11 @@ def call_of(select: Select) -> n.Call | None:
     return call
 
 
-def evaluated(analyzer: Analyzer, relation: Relation, call: n.Call) -> Evaluate:
+def evaluated(context: Context, relation: Relation, call: n.Call) -> Evaluate:
     """How good the versions of a model are, a row for each.
 
     Args:
-        analyzer: whose models.
+        context: whose models.
         relation: the rows.
         call: the model, what is true, and what the model is given.
 
@@ -64,12 +64,12 @@ def evaluated(analyzer: Analyzer, relation: Relation, call: n.Call) -> Evaluate:
         raise SqlValidationError(problem, text, *call.span)
     named, label_tree, *args = call.args
     config = args.pop() if args and isinstance(args[-1], n.Call) and args[-1].name == "MAP" else None
-    models = _models(analyzer, named, text)
-    label = analyzer.scope(relation).expression(label_tree)
+    models = _models(context, named, text)
+    label = context.scope(relation).expression(label_tree)
     given: list[tuple[str, ...]] = []
     for model in models:
         predict = Predict(call.span, (), named.span, tuple(args), config, None)
-        node = over_model(analyzer, relation, predict, model, text)
+        node = over_model(context, relation, predict, model, text)
         # A row on which a version fails is counted, and no reason to stop.
         node = replace(node, options=replace(node.options, error_handling="null"))
         given.append(node.given)
@@ -83,16 +83,16 @@ def evaluated(analyzer: Analyzer, relation: Relation, call: n.Call) -> Evaluate:
     )  # fmt: skip
 
 
-def _models(analyzer: Analyzer, named: n.Node, text: str) -> list[Model]:
+def _models(context: Context, named: n.Node, text: str) -> list[Model]:
     if isinstance(named, n.Literal) and isinstance(named.value, str):
         path = tuple(part.strip().strip("`") for part in named.value.split("."))
     elif isinstance(named, n.ColumnRef):
         path = named.parts
     else:
         raise SqlValidationError(f"the first argument of {NAME} is the name of a model", text, *named.span)
-    models = analyzer.catalog.models_of(path)
+    models = context.catalog.models_of(path)
     if not models:
-        raise SqlValidationError(analyzer.catalog.unknown_model(path), text, *named.span)
+        raise SqlValidationError(context.catalog.unknown_model(path), text, *named.span)
     return models
 
 

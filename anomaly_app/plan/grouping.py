@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.aggregate_calls import GROUPING, checked_aggregate, has_aggregates, is_aggregate, unfit_key
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.groups import Aggregate, GroupingRows
 from anomaly_app.plan.nodes import (
     WINDOW_END,
@@ -29,34 +30,31 @@ from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.queries import Select, SelectItem
 from anomaly_app.windows.assign import Sessions
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
-
 Replaced = Callable[[n.Node], n.Node]
 
 
 def grouped(
-    analyzer: Analyzer, select: Select, items: Sequence[SelectItem], relation: Relation
+    context: Context, select: Select, items: Sequence[SelectItem], relation: Relation
 ) -> tuple[Relation, Replaced]:
     """The groups of a SELECT, and what makes expressions over them of expressions over its FROM.
 
     Raises:
         SqlValidationError: the groups are not those of a window, a name is no key, an aggregate is not defined.
     """
-    return _Grouping(analyzer, select, items, relation).grouped()
+    return _Grouping(context, select, items, relation).grouped()
 
 
 class _Grouping:
-    def __init__(self, analyzer: Analyzer, select: Select, items: Sequence[SelectItem], relation: Relation) -> None:
-        self.analyzer, self.select, self.text = analyzer, select, relation.text
+    def __init__(self, context: Context, select: Select, items: Sequence[SelectItem], relation: Relation) -> None:
+        self.context, self.select, self.text = context, select, relation.text
         self.trees = [item.expr for item in items]
         if select.having is not None:
             self.trees.append(select.having)
         if select.qualify is not None:
             self.trees.append(select.qualify)
         self.old = [item for item in select.group_by if is_old_window(item)]
-        self.relation = with_old_window(analyzer, select, relation, self.old)
-        self.scope = analyzer.scope(self.relation)
+        self.relation = with_old_window(context, select, relation, self.old)
+        self.scope = context.scope(self.relation)
         self.known: dict[Any, Column] = {}
         """Keys and aggregates by the shape of their expression: the columns that they are behind the groups."""
         self.window: WindowColumns | None = None
@@ -74,7 +72,7 @@ class _Grouping:
         self.window = self.relation.node.window if keys is not None else None
         if keys is None:
             keys = self.select.group_by
-        relation, names = self.analyzer.with_columns(self.relation, keys)
+        relation, names = self.context.with_columns(self.relation, keys)
         self._check_keys(keys, names, relation)
         for tree in self.trees:
             self._collect(tree)
@@ -85,7 +83,7 @@ class _Grouping:
             node = self._changing(relation, names)
         grouped = replace(relation, node=node, names=names_of(node.columns))
         if self.select.having is not None:
-            grouped = self.analyzer.filtered(grouped, self._over_groups(self.select.having), "HAVING")
+            grouped = self.context.filtered(grouped, self._over_groups(self.select.having), "HAVING")
         return grouped, self._over_groups
 
     def _aggregate(
@@ -121,7 +119,7 @@ class _Grouping:
         node = self._groups(relation, [names[place] for place in members], [self.keys[p] for p in members], window)
         if self.select.grouping_sets is None:
             return node
-        scope = Scope(self.text, names_of(node.columns), self.analyzer.dialect)
+        scope = Scope(self.text, names_of(node.columns), self.context.dialect)
         items: list[Expression] = []
         columns: list[Column] = []
         for place, key in enumerate(self.keys):
@@ -149,7 +147,7 @@ class _Grouping:
         node = relation.node
         reads = {name for call in self.aggregates for one in (call.value, call.condition) if one for name in one.reads}
         about_edges = window.start in reads or window.end in reads or window.time in reads
-        pushed = None if about_edges else below_windows(node, self.text, self.analyzer.dialect)
+        pushed = None if about_edges else below_windows(node, self.text, self.context.dialect)
         if pushed is not None and pushed[0].updating:
             pushed = None  # each row brings its windows: so it can be taken out of those that are open
         if pushed is not None:

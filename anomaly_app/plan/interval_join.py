@@ -10,25 +10,26 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.type_parser import INTERVAL_MILLIS
 from anomaly_app.expressions.typed import Code, Environment
+from anomaly_app.plan.conditions import conjuncts
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.join_nodes import IntervalJoin
-from anomaly_app.plan.join_sides import Keyed, Sides, conjuncts
+from anomaly_app.plan.join_sides import Keyed, Sides
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import TIMESTAMPS, Kind
 from anomaly_app.sql.queries import FromItem, Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
     from anomaly_app.plan.node import Node
     from anomaly_app.plan.relation import Relation
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
 
 
-def interval_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:
+def interval_joined(context: Context, join: Join, text: str) -> Relation | None:
     """The rows of a join that bounds how far apart two times are; None if it does not.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         join: the whole join.
         text: the whole text, for errors.
 
@@ -37,16 +38,16 @@ def interval_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | Non
     """
     if join.condition is None or join.kind not in ("INNER", "LEFT", "RIGHT", "FULL"):
         return None
-    left, right = analyzer.item(join.left, text), analyzer.item(join.right, text)
+    left, right = context.item(join.left, text), context.item(join.right, text)
     sides = Sides.of(left.node, right.node)
     names = sides.names(left, right)
-    scope = Scope(text, names, analyzer.dialect)
+    scope = Scope(text, names, context.dialect)
     found = _interval(conjuncts(join.condition), scope, sides)
     if found is None:
         return None
     times, interval, rest = found
     _refuse(sides, times, join, text)
-    keyed = Keyed.of(analyzer, left, right, rest)
+    keyed = Keyed.of(context, left, right, rest)
     node = IntervalJoin(
         **common(keyed, join.kind, text), span=join.span, left=keyed.left.node, right=keyed.right.node,
         keys=keyed.keys, null_equal=keyed.null_equal, condition=keyed.condition, times=times,

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import common_type
+from anomaly_app.plan.conditions import conjunction
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.node import Node
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
     from anomaly_app.plan.relation import Relation
 
 _TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
@@ -94,14 +95,14 @@ class Keyed:
     rest: tuple[n.Node, ...]
 
     @classmethod
-    def of(cls, analyzer: Analyzer, left: Relation, right: Relation, conditions: Sequence[n.Node]) -> Keyed:
+    def of(cls, context: Context, left: Relation, right: Relation, conditions: Sequence[n.Node]) -> Keyed:
         """Split conditions that must all hold.
 
         An equality (or IS NOT DISTINCT FROM) of something of the left with something of the right is a key: columns, or
         expressions, brought to one type as a comparison does.
 
         Args:
-            analyzer: whose dialect.
+            context: whose dialect.
             left: one input.
             right: the other.
             conditions: over the columns of both, by the names that they have behind the join.
@@ -110,7 +111,7 @@ class Keyed:
             SqlValidationError: a condition means nothing.
         """
         text = left.text
-        scope = Scope(text, Sides.of(left.node, right.node).names(left, right), analyzer.dialect)
+        scope = Scope(text, Sides.of(left.node, right.node).names(left, right), context.dialect)
         found: list[tuple[n.Node, n.Node, bool]] = []
         rest: list[n.Node] = []
         sides = Sides.of(left.node, right.node)
@@ -127,10 +128,10 @@ class Keyed:
         for _ in found:
             called.append(free_name("$key", taken))
             taken.add(called[-1])
-        left, mine = analyzer.with_columns(left, [one for one, _, _ in found], called)
-        right, theirs = analyzer.with_columns(right, [one for _, one, _ in found], called)
+        left, mine = context.with_columns(left, [one for one, _, _ in found], called)
+        right, theirs = context.with_columns(right, [one for _, one, _ in found], called)
         sides = Sides.of(left.node, right.node)
-        scope = Scope(text, sides.names(left, right), analyzer.dialect)
+        scope = Scope(text, sides.names(left, right), context.dialect)
         nulls = tuple(null_equal for _, _, null_equal in found)
         return cls(left, right, sides, scope, tuple(zip(mine, theirs, strict=True)), nulls, tuple(rest))
 
@@ -244,27 +245,6 @@ class Parts:
             else:
                 rest.append(part)
         return cls(tuple(keys), conjunction(rest))
-
-
-def conjuncts(node: n.Node) -> list[n.Node]:
-    """What AND puts together, from left to right."""
-    found: list[n.Node] = []
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, n.Binary) and one.op == "AND":
-            waiting += [one.right, one.left]
-        else:
-            found.append(one)
-    return found
-
-
-def conjunction(parts: Sequence[n.Node]) -> n.Node | None:
-    """Conditions put together by AND; None for none."""
-    rest: n.Node | None = None
-    for part in parts:
-        rest = part if rest is None else n.Binary(part.span, "AND", rest, part)
-    return rest
 
 
 def equal_in_memory(a: DataType, b: DataType) -> bool:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.aggregate_calls import is_aggregate
-from anomaly_app.plan.join_sides import conjunction, conjuncts
-from anomaly_app.plan.regular_join import has_queries
+from anomaly_app.plan.conditions import conjunction, conjuncts, has_queries
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.scope import Scope
 from anomaly_app.sql.queries import FromItem, Join, Predict, Select, Subquery, TableRef, Unnest
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
-
-def with_where(analyzer: Analyzer, select: Select) -> Select:
+def with_where(context: Context, select: Select) -> Select:
     """A SELECT whose inner joins have what WHERE says of them: FROM a, b WHERE a.k = b.k is a join by k."""
     if select.where is None or not isinstance(select.table, Join) or select.match is not None:
         return select
@@ -26,13 +22,13 @@ def with_where(analyzer: Analyzer, select: Select) -> Select:
     joined = [part for part in parts if _is_plain(part)]
     if not joined:
         return select
-    relation = analyzer.item(select.table, select.text)
-    known = [part for part in joined if _resolves(part, analyzer.scope(relation))]
-    select = replace(select, table=_without_nulls(analyzer, select.table, known, select.text))
+    relation = context.item(select.table, select.text)
+    known = [part for part in joined if _resolves(part, context.scope(relation))]
+    select = replace(select, table=_without_nulls(context, select.table, known, select.text))
     assert isinstance(select.table, Join)
     if select.table.kind not in ("INNER", "CROSS"):
         return select
-    table, left_over = _placed(analyzer, select.table, known, select.text)
+    table, left_over = _placed(context, select.table, known, select.text)
     moved = {id(part) for part in known} - {id(part) for part in left_over}
     if not moved:
         return select
@@ -40,9 +36,7 @@ def with_where(analyzer: Analyzer, select: Select) -> Select:
     return replace(select, table=table, where=where)
 
 
-def _placed(
-    analyzer: Analyzer, item: FromItem, conditions: Sequence[n.Node], text: str
-) -> tuple[FromItem, list[n.Node]]:
+def _placed(context: Context, item: FromItem, conditions: Sequence[n.Node], text: str) -> tuple[FromItem, list[n.Node]]:
     """An item whose inner joins have these conditions, each as far below as its names are known, and those left."""
     if not isinstance(item, Join) or item.kind not in ("INNER", "CROSS") or item.using or item.natural:
         return item, list(conditions)
@@ -50,9 +44,9 @@ def _placed(
     sides = []
     for side in (item.left, item.right):
         if isinstance(side, Join):
-            scope = analyzer.scope(analyzer.item(side, text))
+            scope = context.scope(context.item(side, text))
             below = [part for part in waiting if _resolves(part, scope)]
-            side, left_over = _placed(analyzer, side, below, text)
+            side, left_over = _placed(context, side, below, text)
             gone = {id(part) for part in below} - {id(part) for part in left_over}
             waiting = [part for part in waiting if id(part) not in gone]
         sides.append(side)
@@ -71,11 +65,11 @@ def _is_no_table(item: FromItem) -> bool:
     return isinstance(item, Unnest) or (isinstance(item, (TableRef, Subquery)) and item.as_of is not None)
 
 
-def _without_nulls(analyzer: Analyzer, join: Join, conditions: Sequence[n.Node], text: str) -> Join:
+def _without_nulls(context: Context, join: Join, conditions: Sequence[n.Node], text: str) -> Join:
     """An outer join that knows if a condition leaves out the NULLs of rows that meet none."""
     if join.kind not in ("LEFT", "RIGHT", "FULL") or _is_no_table(join.right):
         return join
-    left, right = (analyzer.scope(analyzer.item(side, text)) for side in (join.left, join.right))
+    left, right = (context.scope(context.item(side, text)) for side in (join.left, join.right))
     # Rows of the left that meet none have NULLs on the right.
     no_left = any(_rejects_nulls(part, right, left) for part in conditions)
     no_right = any(_rejects_nulls(part, left, right) for part in conditions)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.plan.join_sides import Parts, Sides, conjuncts
+from anomaly_app.plan.conditions import conjuncts, has_queries
+from anomaly_app.plan.context import Context
+from anomaly_app.plan.join_sides import Parts, Sides
 from anomaly_app.plan.nodes import WindowColumns, WindowJoin
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Scope, names_of
 from anomaly_app.schema import Column
 from anomaly_app.sql.queries import Join, Select
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
-
-def window_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:
+def window_joined(context: Context, join: Join, text: str) -> Relation | None:
     """The rows of a join of two relations with windows; None if it is no join of equal windows.
 
     Raises:
@@ -28,10 +26,10 @@ def window_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:
     """
     if join.condition is None or join.kind not in ("INNER", "LEFT", "RIGHT", "FULL"):
         return None
-    left, right = analyzer.item(join.left, text), analyzer.item(join.right, text)
+    left, right = context.item(join.left, text), context.item(join.right, text)
     sides = Sides.of(left.node, right.node)
     names = sides.names(left, right)
-    scope = Scope(text, names, analyzer.dialect)
+    scope = Scope(text, names, context.dialect)
     found = _condition(conjuncts(join.condition), scope, sides)
     if found is None:
         return None
@@ -40,7 +38,7 @@ def window_joined(analyzer: Analyzer, join: Join, text: str) -> Relation | None:
     return replace(left, node=node, names=tuple(replace(name, column=by_name[name.column.name]) for name in names))
 
 
-def window_filtered(analyzer: Analyzer, relation: Relation, condition: n.Node) -> tuple[Relation, n.Node | None]:
+def window_filtered(context: Context, relation: Relation, condition: n.Node) -> tuple[Relation, n.Node | None]:
     """A relation without the rows that [NOT] IN and [NOT] EXISTS about rows of the same window leave out.
 
     Returns:
@@ -53,7 +51,7 @@ def window_filtered(analyzer: Analyzer, relation: Relation, condition: n.Node) -
             negated, inner = not negated, inner.operand
         joined = None
         if isinstance(inner, (n.InQuery, n.Exists)) and isinstance(inner.query, Select):
-            joined = _semi_joined(analyzer, relation, inner, negated)
+            joined = _semi_joined(context, relation, inner, negated)
         if joined is not None:
             relation = joined
         else:
@@ -112,7 +110,7 @@ def _node(kind: str, sides: Sides, found: _Condition, span: Span, text: str) -> 
 # --- IN and EXISTS --------------------------------------------------------------------------------------
 
 
-def _semi_joined(analyzer: Analyzer, relation: Relation, test: n.InQuery | n.Exists, negated: bool) -> Relation | None:
+def _semi_joined(context: Context, relation: Relation, test: n.InQuery | n.Exists, negated: bool) -> Relation | None:
     """Rows for which a query about the same window gives one; None if it is about something else."""
     select: Select = test.query
     if select.group_by or select.having or select.distinct or select.qualify or select.grouping_sets is not None:
@@ -120,10 +118,10 @@ def _semi_joined(analyzer: Analyzer, relation: Relation, test: n.InQuery | n.Exi
     window = relation.node.window
     if window is None or window.start is None or window.end is None or select.table is None:
         return None
-    inner = analyzer.source(select)
+    inner = context.source(select)
     sides = Sides.of(relation.node, inner.node)
-    scope = Scope(relation.text, names_of(sides.columns), analyzer.dialect)
-    inside, outside = analyzer.scope(inner), analyzer.scope(relation)
+    scope = Scope(relation.text, names_of(sides.columns), context.dialect)
+    inside, outside = context.scope(inner), context.scope(relation)
 
     def resolved(part: n.Node) -> n.Node:
         if not isinstance(part, n.ColumnRef):
@@ -138,10 +136,9 @@ def _semi_joined(analyzer: Analyzer, relation: Relation, test: n.InQuery | n.Exi
     parts = [n.rewritten(part, resolved) for part in (conjuncts(select.where) if select.where is not None else ())]
     if isinstance(test, n.InQuery):
         negated = negated != test.negated
-        parts.append(_member(analyzer, test, select, inner, outside, resolved, negated))
-    for part in parts:
-        if any(isinstance(one, (n.InQuery, n.Exists, n.ScalarQuery)) for one in n.walk(part)):
-            return None
+        parts.append(_member(context, test, select, inner, outside, resolved, negated))
+    if any(map(has_queries, parts)):
+        return None
     found = _condition(parts, scope, sides)
     if found is None:
         return None
@@ -149,11 +146,11 @@ def _semi_joined(analyzer: Analyzer, relation: Relation, test: n.InQuery | n.Exi
 
 
 def _member(
-    analyzer: Analyzer, test: n.InQuery, select: Select, inner: Relation, outside: Scope,
+    context: Context, test: n.InQuery, select: Select, inner: Relation, outside: Scope,
     resolved: Callable[[n.Node], n.Node], negated: bool,
 ) -> n.Node:  # fmt: skip
     """That the operand is the value that the query gives; for NOT IN, that it is not known to be another one."""
-    items = analyzer.starred(select, inner)
+    items = context.starred(select, inner)
     if len(items) != 1:
         problem = f"IN (SELECT …) compares one value; this query has {len(items)} columns"
         raise SqlValidationError(problem, select.text, *select.span)

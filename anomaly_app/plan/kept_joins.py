@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anomaly_app.plan.join_sides import conjuncts
+from anomaly_app.plan.conditions import conjuncts
 from anomaly_app.plan.node import Node
 from anomaly_app.words import duration
 

@@ -11,7 +11,9 @@ from anomaly_app.expressions.comparisons import comparable
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.lookup import LookupTable
-from anomaly_app.plan.join_sides import Sides, conjunction, conjuncts
+from anomaly_app.plan.conditions import conjunction, conjuncts
+from anomaly_app.plan.context import Context
+from anomaly_app.plan.join_sides import Sides
 from anomaly_app.plan.lookup_node import LookupJoin, LookupKey
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
 from anomaly_app.plan.scope import Expression, Scope
@@ -19,19 +21,18 @@ from anomaly_app.schema import TEXTS, Changelog, DataType, Kind
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
     from anomaly_app.plan.relation import Relation
 
 _NO_KEYS = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW, Kind.NULL})
 
 
 def looked_up(
-    analyzer: Analyzer, join: Join, left: Relation, right: TableRef | Subquery, as_of: n.Node, text: str
+    context: Context, join: Join, left: Relation, right: TableRef | Subquery, as_of: n.Node, text: str
 ) -> Relation:
     """The rows of a join with the latest rows of a table.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         join: the whole join.
         left: its left side.
         right: the table.
@@ -52,17 +53,17 @@ def looked_up(
     if node.updating:
         problem = f"a lookup join needs rows that are not taken back: {node.updating}"
         raise SqlValidationError(problem, text, *join.span)
-    table = analyzer.item(replace(right, as_of=None), text)
+    table = context.item(replace(right, as_of=None), text)
     scan, chain = _table_below(table.node, right.span, text)
     sides = Sides.of(node, table.node)
     names = sides.names(left, table)
-    scope = Scope(text, names, analyzer.dialect)
+    scope = Scope(text, names, context.dialect)
     keys, condition = _split(join.condition, scope, frozenset(sides.theirs.values()), scan.table, join, text)
     kind = "LEFT" if join.kind == "LEFT" else "INNER"
     joined = LookupJoin(
         columns=sides.joined_columns(kind), rowtimes=node.rowtimes, proctimes=node.proctimes, window=node.window,
         span=join.span, text=text, kind=kind, input=node,
-        table=analyzer.lookups.setdefault(scan.table, LookupTable(scan.table, scan.source)), scan=scan, chain=chain,
+        table=context.lookups.setdefault(scan.table, LookupTable(scan.table, scan.source)), scan=scan, chain=chain,
         keys=keys, condition=condition, theirs=sides.theirs, as_of_call=isinstance(as_of, n.Call),
     )  # fmt: skip
     by_name = {column.name: column for column in joined.columns}

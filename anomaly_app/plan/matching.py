@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.clause import check_clause
 from anomaly_app.patterns.measures import compile_measures
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.nodes import Match, Node
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Name, Scope
 from anomaly_app.sql.row_pattern import MatchRecognize
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
-
-def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> Relation:
+def matched(context: Context, relation: Relation, clause: MatchRecognize) -> Relation:
     """The matches of a row pattern in the rows of a relation.
 
     Raises:
@@ -29,11 +26,11 @@ def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> R
     if node.updating:
         problem = f"MATCH_RECOGNIZE needs rows that are not taken back: {node.updating}"
         raise SqlValidationError(problem, text, *clause.span)
-    relation, clause = _with_fields(analyzer, relation, clause)
+    relation, clause = _with_fields(context, relation, clause)
     node = relation.node
     time = _time(node, relation, clause)
     schema = node.schema(time)
-    checked = check_clause(clause, schema, text, analyzer.dialect)
+    checked = check_clause(clause, schema, text, context.dialect)
     measures = compile_measures(checked, Layout(schema.columns))
     times = {measure.name: measure.expr.name for measure in clause.measures if isinstance(measure.expr, n.Call)}
     match = Match(
@@ -46,15 +43,15 @@ def matched(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> R
     return Relation(match, tuple(Name(qualifiers, column.name, column) for column in match.columns), text)
 
 
-def _with_fields(analyzer: Analyzer, relation: Relation, clause: MatchRecognize) -> tuple[Relation, MatchRecognize]:
+def _with_fields(context: Context, relation: Relation, clause: MatchRecognize) -> tuple[Relation, MatchRecognize]:
     """Fields in PARTITION BY and ORDER BY as columns of their own, called as the fields are."""
-    scope = analyzer.scope(relation)
+    scope = context.scope(relation)
     trees = [*clause.partition_by, *(item.expr for item in clause.order_by)]
     fields = [tree for tree in trees if isinstance(tree, n.ColumnRef) and _is_field(tree, scope)]
     if not fields:
         return relation, clause
     called = [tree.parts[-1] for tree in fields]
-    relation, names = analyzer.with_columns(relation, fields, called)
+    relation, names = context.with_columns(relation, fields, called)
     columns = {id(tree): n.ColumnRef(tree.span, (name,)) for tree, name in zip(fields, names, strict=True)}
     partition_by = tuple(columns.get(id(tree), tree) for tree in clause.partition_by)
     order_by = tuple(replace(item, expr=columns.get(id(item.expr), item.expr)) for item in clause.order_by)

@@ -6,7 +6,7 @@ within a node. Nodes compare by identity: a view or a name of WITH that is used 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -85,6 +85,19 @@ class Node:
     @cached_property
     def _by_name(self) -> dict[str, Column]:
         return {column.name: column for column in self.columns}
+
+    def moved_window(self, names: Mapping[str, str]) -> WindowColumns | None:
+        """The edges of windows behind a projection; None if it leaves out all of them.
+
+        Args:
+            names: what columns that stay as they are are called behind it.
+        """
+        if self.window is None:
+            return None
+        window = self.window
+        edges = (names.get(name) if name is not None else None for name in (window.start, window.end, window.time))
+        start, end, time = edges
+        return WindowColumns(start, end, time, window.windows) if start or end or time else None
 
     def schema(self, rowtime: str | None = None) -> Schema:
         """The node as a table for operators that know of one time attribute only.

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.windowing import assigned
 from anomaly_app.schema import Kind
 from anomaly_app.sql.queries import Select
 from anomaly_app.sql.windows import WindowFunction
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
 _KINDS = ("TUMBLE", "HOP", "SESSION")
 _EDGE = re.compile("(TUMBLE|HOP|SESSION)_(START|END|ROWTIME|PROCTIME)")
@@ -33,11 +30,11 @@ def is_old_edge(node: n.Node) -> bool:
     return isinstance(node, n.Call) and _EDGE.fullmatch(node.name) is not None
 
 
-def with_old_window(analyzer: Analyzer, select: Select, relation: Relation, windows: Sequence[n.Node]) -> Relation:
+def with_old_window(context: Context, select: Select, relation: Relation, windows: Sequence[n.Node]) -> Relation:
     """A relation with the windows that a table function would have given it.
 
     Args:
-        analyzer: whose query it is.
+        context: whose query it is.
         select: the query.
         relation: what it is about.
         windows: those in its GROUP BY.
@@ -63,7 +60,7 @@ def with_old_window(analyzer: Analyzer, select: Select, relation: Relation, wind
         raise _fail(item, problem, relation.text)
     step = intervals[0] if item.name == "HOP" else None
     function = WindowFunction(item.span, item.name, time, intervals[-1], step, in_group_by=True)
-    return assigned(analyzer, relation, function)
+    return assigned(context, relation, function)
 
 
 def old_edge(call: n.Call, windows: Sequence[n.Node], text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
@@ -14,6 +14,8 @@ from anomaly_app.expressions.parser import parse_expression
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.plan import detecting
 from anomaly_app.plan.aggregate_calls import OF_SOME, checked_aggregate
+from anomaly_app.plan.conditions import conjuncts
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.nodes import (
     MAX_RANK,
     AggregateCall,
@@ -30,9 +32,6 @@ from anomaly_app.plan.scope import Exact, Scope, free_name, names_of
 from anomaly_app.plan.windowing import why_no_time
 from anomaly_app.schema import BIGINT, Column, Kind
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
-
 NUMBERINGS = ("ROW_NUMBER", "RANK", "DENSE_RANK")
 OFFSETS = ("LAG", "LEAD")
 _FRAME = re.compile(
@@ -46,7 +45,7 @@ def has_calls(node: n.Node) -> bool:
 
 
 def with_calls(
-    analyzer: Analyzer, relation: Relation, trees: Sequence[n.Node]
+    context: Context, relation: Relation, trees: Sequence[n.Node]
 ) -> tuple[Relation, Callable[[n.Node], n.Node]]:
     """A relation that has the results of all calls with OVER as columns, and what replaces the calls by these.
 
@@ -74,11 +73,11 @@ def with_calls(
             raise SqlValidationError(detecting.no_window_function(call), relation.text, *call.span)
     for key, group in groups.items():
         if key == "detectors":
-            relation = _detect(analyzer, relation, group, known)
+            relation = _detect(context, relation, group, known)
         elif group[0].name in NUMBERINGS:
-            relation = _number(analyzer, relation, group[0], known)
+            relation = _number(context, relation, group[0], known)
         else:
-            relation = _over(analyzer, relation, group, known)
+            relation = _over(context, relation, group, known)
 
     def replaced(tree: n.Node) -> n.Node:
         def change(part: n.Node) -> n.Node:
@@ -95,11 +94,11 @@ def with_calls(
 # --- aggregates -----------------------------------------------------------------------------------------
 
 
-def _over(analyzer: Analyzer, relation: Relation, calls: Sequence[n.Call], known: dict[Any, Column]) -> Relation:
+def _over(context: Context, relation: Relation, calls: Sequence[n.Call], known: dict[Any, Column]) -> Relation:
     window = calls[0].over
     assert window is not None
-    relation, keys = analyzer.with_columns(relation, window.partition_by)
-    node, scope = relation.node, analyzer.scope(relation)
+    relation, keys = context.with_columns(relation, window.partition_by)
+    node, scope = relation.node, context.scope(relation)
     _insert_only(node, calls[0], scope, f"{calls[0].name} … OVER")
     time = _order_by_time(node, window, scope, calls[0].name)
     frame = _frame(window, scope) if calls[0].name not in OFFSETS else Frame(rows=True, preceding=None)
@@ -195,8 +194,8 @@ def _insert_only(node: Node, call: n.Call, scope: Scope, what: str) -> None:
 # --- detectors --------------------------------------------------------------------------------------------
 
 
-def _detect(analyzer: Analyzer, relation: Relation, calls: Sequence[n.Call], known: dict[Any, Column]) -> Relation:
-    node, scope = relation.node, analyzer.scope(relation)
+def _detect(context: Context, relation: Relation, calls: Sequence[n.Call], known: dict[Any, Column]) -> Relation:
+    node, scope = relation.node, context.scope(relation)
     _insert_only(node, calls[0], scope, calls[0].name)
     checked = detecting.checked(calls, node, scope)
     columns = list(node.columns)
@@ -215,7 +214,7 @@ def _detect(analyzer: Analyzer, relation: Relation, calls: Sequence[n.Call], kno
 # --- ROW_NUMBER ---------------------------------------------------------------------------------------------
 
 
-def _number(analyzer: Analyzer, relation: Relation, call: n.Call, known: dict[Any, Column]) -> Relation:
+def _number(context: Context, relation: Relation, call: n.Call, known: dict[Any, Column]) -> Relation:
     """ROW_NUMBER() without a bound yet: a condition around may give it one."""
     window, text = call.over, relation.text
     assert window is not None
@@ -226,7 +225,7 @@ def _number(analyzer: Analyzer, relation: Relation, call: n.Call, known: dict[An
     if not window.order_by:
         raise SqlValidationError("ROW_NUMBER() needs ORDER BY in its OVER", text, *window.span)
     trees = [*window.partition_by, *(item.expr for item in window.order_by)]
-    relation, names = analyzer.with_columns(relation, trees)
+    relation, names = context.with_columns(relation, trees)
     node = relation.node
     keys, ordered = names[: len(window.partition_by)], names[len(window.partition_by) :]
     order = tuple(
@@ -268,7 +267,7 @@ def bounded(node: Node, condition: n.Node, scope: Scope) -> tuple[Node, n.Node |
 
     None if the condition bounds none.
     """
-    parts = list(_conjuncts(condition))
+    parts = conjuncts(condition)
     for part in parts:
         bound = _bound(part, scope)
         if bound is None:
@@ -282,12 +281,6 @@ def bounded(node: Node, condition: n.Node, scope: Scope) -> tuple[Node, n.Node |
             again = bounded(ranked, rest, scope) if rest is not None else None
             return again if again is not None else (ranked, rest)
     return None
-
-
-def _conjuncts(node: n.Node) -> Sequence[n.Node]:
-    if isinstance(node, n.Binary) and node.op == "AND":
-        return [*_conjuncts(node.left), *_conjuncts(node.right)]
-    return [node]
 
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}

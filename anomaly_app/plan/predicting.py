@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import OptionError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.models.model import Model
 from anomaly_app.models.options import NAMES, CallOptions, call_options, plain
 from anomaly_app.patterns.clause import nearest
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.predict_node import Predict as PredictNode
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Expression, Name, Scope, free_name
 from anomaly_app.schema import NUMBERS, TEXTS, Column, DataType, Kind
 from anomaly_app.sql.queries import Join, Predict
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
-
-def predicted(analyzer: Analyzer, predict: Predict, text: str) -> Relation:
+def predicted(context: Context, predict: Predict, text: str) -> Relation:
     """The rows of a table with what a model gives for them.
 
     Raises:
@@ -31,15 +28,15 @@ def predicted(analyzer: Analyzer, predict: Predict, text: str) -> Relation:
     if predict.data is None:
         problem = "ML_PREDICT with values stands behind a table: FROM t, LATERAL TABLE(ML_PREDICT('model', t.a, …))"
         raise SqlValidationError(problem, text, *predict.span)
-    relation = _over(analyzer, analyzer.item(predict.data, text), predict, text)
+    relation = _over(context, context.item(predict.data, text), predict, text)
     node = relation.node
     if predict.columns:
-        node = analyzer.renamed(node, predict.columns, predict.span, text)
+        node = context.renamed(node, predict.columns, predict.span, text)
     qualifiers = frozenset({predict.alias.upper()} if predict.alias else ())
     return Relation(node, tuple(Name(qualifiers, column.name, column) for column in node.columns), text)
 
 
-def predicted_beside(analyzer: Analyzer, join: Join, predict: Predict, text: str) -> Relation:
+def predicted_beside(context: Context, join: Join, predict: Predict, text: str) -> Relation:
     """The rows of the left side of a join with what a model gives for each; errors as of :func:`predicted`."""
     if join.kind not in ("CROSS", "INNER", "LEFT"):
         problem = f"{join.kind} JOIN with ML_PREDICT is not possible: a comma, CROSS JOIN or LEFT JOIN … ON TRUE is"
@@ -49,16 +46,16 @@ def predicted_beside(analyzer: Analyzer, join: Join, predict: Predict, text: str
     if join.using or join.natural or not is_true:
         problem = "ML_PREDICT takes ON TRUE only: put conditions into WHERE"
         raise SqlValidationError(problem, text, *predict.span)
-    return _over(analyzer, analyzer.item(join.left, text), predict, text)
+    return _over(context, context.item(join.left, text), predict, text)
 
 
 def over_model(
-    analyzer: Analyzer, relation: Relation, predict: Predict, model: Model, text: str
+    context: Context, relation: Relation, predict: Predict, model: Model, text: str
 ) -> PredictNode:  # fmt: skip
     """The rows of a relation with what a model gives for them.
 
     Args:
-        analyzer: whose scopes.
+        context: whose scopes.
         relation: the rows.
         predict: what the model is given, and how it is called.
         model: that is asked.
@@ -67,7 +64,7 @@ def over_model(
     Raises:
         SqlValidationError: the model is given something else than it takes.
     """
-    node, scope = relation.node, analyzer.scope(relation)
+    node, scope = relation.node, context.scope(relation)
     args, options = _args(model, predict, scope), _options(model, predict, scope)
     taken = list(node.names)
     wanted = predict.columns if predict.data is None and predict.columns else tuple(c.name for c in model.outputs)
@@ -86,15 +83,15 @@ def over_model(
     )  # fmt: skip
 
 
-def _over(analyzer: Analyzer, relation: Relation, predict: Predict, text: str) -> Relation:
+def _over(context: Context, relation: Relation, predict: Predict, text: str) -> Relation:
     node = relation.node
     if node.updating:
         problem = f"ML_PREDICT needs rows that are not taken back: {node.updating}"
         raise SqlValidationError(problem, text, *predict.span)
-    model = analyzer.catalog.model(predict.model)
+    model = context.catalog.model(predict.model)
     if model is None:
-        raise SqlValidationError(analyzer.catalog.unknown_model(predict.model), text, *predict.model_span)
-    made = over_model(analyzer, relation, predict, model, text)
+        raise SqlValidationError(context.catalog.unknown_model(predict.model), text, *predict.model_span)
+    made = over_model(context, relation, predict, model, text)
     own = [made.column(name) for name in made.given]
     # With an alias they are told from columns of the table by it; else a name that is there already gets a number.
     qualifiers = frozenset({predict.alias.upper()} if predict.alias else ())

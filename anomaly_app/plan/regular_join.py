@@ -5,36 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.plan.join_sides import Keyed, Sides, conjuncts
-from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
+from anomaly_app.plan.conditions import conjuncts, has_queries
+from anomaly_app.plan.context import Context
+from anomaly_app.plan.join_sides import Keyed, Sides
+from anomaly_app.plan.kept_joins import RegularJoin
 from anomaly_app.plan.nodes import Calc
 from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
-from anomaly_app.plan.uniqueness import most_rows
 from anomaly_app.schema import Column
 from anomaly_app.sql.queries import Join
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
-
-FEW_ROWS = 1_000
-"""A side that has no more rows may be joined without any equality."""
 
 _JOIN = re.compile(r",|(?:[A-Z]+\s+)*JOIN", re.IGNORECASE)
 
 
-def regular_joined(analyzer: Analyzer, join: Join, text: str) -> Relation:
+def regular_joined(context: Context, join: Join, text: str) -> Relation:
     """The rows of a join, whatever their time.
 
     Raises:
         SqlValidationError: the condition means nothing.
     """
-    left, right = analyzer.item(join.left, text), analyzer.item(join.right, text)
+    left, right = context.item(join.left, text), context.item(join.right, text)
     merged = _merged(join, left, right, text)
     conditions = conjuncts(join.condition) if join.condition is not None else []
     if merged:
@@ -47,8 +41,8 @@ def regular_joined(analyzer: Analyzer, join: Join, text: str) -> Relation:
     asking = [part for part in conditions if has_queries(part)]
     if asking and join.kind in ("INNER", "CROSS"):
         conditions = [part for part in conditions if not has_queries(part)]
-    left, right, conditions = _pushed(analyzer, kind, left, right, conditions)
-    keyed = Keyed.of(analyzer, left, right, conditions)
+    left, right, conditions = _pushed(context, kind, left, right, conditions)
+    keyed = Keyed.of(context, left, right, conditions)
     node = joined_node(kind, keyed.sides, keyed.keys, keyed.null_equal, keyed.condition, _place(join, text), text)
     if kind != join.kind:  # the types are those of the join as it is written
         node = replace(node, columns=keyed.sides.joined_columns(join.kind))
@@ -58,11 +52,9 @@ def regular_joined(analyzer: Analyzer, join: Join, text: str) -> Relation:
     )
     relation = Relation(node, names, text)
     if asking and join.kind in ("INNER", "CROSS"):
-        from anomaly_app.plan.subqueries import filtered
-
         for part in asking:
-            relation = filtered(analyzer, relation, part, "ON")
-    return _with_merged(analyzer, kind, relation, merged, keyed.sides) if merged else relation
+            relation = context.filtered(relation, part, "ON")
+    return _with_merged(context, kind, relation, merged, keyed.sides) if merged else relation
 
 
 def _kind(join: Join) -> str:
@@ -106,39 +98,15 @@ def _place(join: Join, text: str) -> Span:
     return join.span if words is None else Span(*words.span())
 
 
-def refuse_every_pair(node: KeptJoin) -> None:
-    """Raise for a join without any equality, unless one side has few rows: every row would meet every other.
-
-    Raises:
-        SqlValidationError: it is such a join.
-    """
-    if isinstance(node, SemiJoin) and (node.member is not None or node.condition is None):
-        return
-    if node.keys or any((most := most_rows(side)) is not None and most <= FEW_ROWS for side in node.inputs):
-        return
-    if isinstance(node, SemiJoin):
-        problem = (
-            "EXISTS with a condition, and IN, need an equality with the query around them, as in WHERE b.id = a.id: "
-            "without one every row would meet all rows of the subquery, on one worker"
-        )
-    else:
-        problem = (
-            "a join needs an equality of a column of each side, as in ON a.id = b.id: without one every row would meet "
-            "all rows of the other side, on one worker. A side of few rows needs none, such as (SELECT MAX(v) FROM t), "
-            "or one with LIMIT"
-        )
-    raise SqlValidationError(problem, node.text, *node.span)
-
-
 # --- conditions on one side ---------------------------------------------------------------------------------
 
 
 def _pushed(
-    analyzer: Analyzer, kind: str, left: Relation, right: Relation, conditions: Sequence[n.Node]
+    context: Context, kind: str, left: Relation, right: Relation, conditions: Sequence[n.Node]
 ) -> tuple[Relation, Relation, list[n.Node]]:
     """The sides without rows that meet none anyway, and the conditions that are left."""
     sides = Sides.of(left.node, right.node)
-    scope = Scope(left.text, sides.names(left, right), analyzer.dialect)
+    scope = Scope(left.text, sides.names(left, right), context.dialect)
     own, others = set(sides.left.names), {column.name for column in sides.renamed.values()}
     mine: list[n.Node] = []
     theirs: list[n.Node] = []
@@ -154,15 +122,10 @@ def _pushed(
         else:
             rest.append(condition)
     for condition in mine:
-        left = analyzer.filtered(left, condition, "ON")
+        left = context.filtered(left, condition, "ON")
     for condition in theirs:
-        right = analyzer.filtered(right, condition, "ON")
+        right = context.filtered(right, condition, "ON")
     return left, right, rest
-
-
-def has_queries(tree: n.Node) -> bool:
-    """Whether an expression has a query in it."""
-    return any(isinstance(part, (n.InQuery, n.Exists, n.ScalarQuery)) for part in n.walk(tree))
 
 
 # --- USING and NATURAL --------------------------------------------------------------------------------------
@@ -190,15 +153,15 @@ def _merged(join: Join, left: Relation, right: Relation, text: str) -> list[tupl
 
 
 def _with_merged(
-    analyzer: Analyzer, kind: str, relation: Relation, merged: Sequence[tuple[Name, Name]], sides: Sides
+    context: Context, kind: str, relation: Relation, merged: Sequence[tuple[Name, Name]], sides: Sides
 ) -> Relation:
     """A join whose equal columns have one name, in front of the others; that of each side takes the table's name."""
     node = relation.node
     pairs = [(node.column(mine.column.name), node.column(sides.theirs[other.column.name])) for mine, other in merged]
     if kind == "FULL":
-        scope = analyzer.scope(relation)
+        scope = context.scope(relation)
         columns = list(node.columns)
-        items = list(identity(node, relation.text, analyzer.dialect))
+        items = list(identity(node, relation.text, context.dialect))
         ones: list[Column] = []
         for mine, other in pairs:
             both = n.Call(node.span, "COALESCE", (Exact.to(node.span, mine), Exact.to(node.span, other)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan import grouping
+from anomaly_app.plan.context import Context
+from anomaly_app.plan.inside import Inside, Outer, is_of
 from anomaly_app.plan.join_sides import Keyed, Sides
 from anomaly_app.plan.nodes import Calc, Node
 from anomaly_app.plan.regular_join import joined_node
@@ -16,18 +17,14 @@ from anomaly_app.plan.scope import Exact
 from anomaly_app.plan.semi_join import over_pair
 from anomaly_app.plan.uniqueness import is_unique_by, most_rows
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
-    from anomaly_app.plan.subqueries import Inside, Outer
-
 
 def joined(
-    analyzer: Analyzer, relation: Relation, query: n.ScalarQuery, inside: Inside, outer: Outer
+    context: Context, relation: Relation, query: n.ScalarQuery, inside: Inside, outer: Outer
 ) -> tuple[Relation, n.Node]:
     """A relation whose rows have the value of a query, and the value as an expression over it; NULL for no row.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         relation: whose rows.
         query: as it stands in the expression.
         inside: its query.
@@ -41,25 +38,23 @@ def joined(
         raise SqlValidationError(problem, relation.text, *query.span)
     inner, (item,) = inside.relation, inside.items
     sides = Sides.of(relation.node, inner.node)
-    links = [n.rewritten(link, over_pair(analyzer, inner, sides, outer)) for link in inside.links]
-    keyed = Keyed.of(analyzer, relation, inner, links)
+    links = [n.rewritten(link, over_pair(context, inner, sides, outer)) for link in inside.links]
+    keyed = Keyed.of(context, relation, inner, links)
     if inside.aggregates:
-        return _of_groups(analyzer, keyed, query, inside)
+        return _of_groups(context, keyed, query, inside)
     if most_rows(inner.node) not in (0, 1) and not is_unique_by(keyed.right.node, [theirs for _, theirs in keyed.keys]):
         problem = "a query as a value must give one row: take an aggregate such as MAX(v), or the last row by LIMIT 1"
         raise SqlValidationError(problem, relation.text, *query.span)
-    from anomaly_app.plan.subqueries import is_of
-
-    if not is_of(item, analyzer.scope(keyed.right)):
+    if not is_of(item, context.scope(keyed.right)):
         problem = "the value of a query is made of its own columns: compute with those around it outside of it"
         raise SqlValidationError(problem, relation.text, *item.span)
-    right, (name,) = analyzer.with_columns(keyed.right, [item], ["$value"])
+    right, (name,) = context.with_columns(keyed.right, [item], ["$value"])
     sides = Sides.of(keyed.left.node, right.node)
     node = joined_node("LEFT", sides, keyed.keys, keyed.null_equal, keyed.condition, query.span, relation.text)
     return replace(keyed.left, node=node), Exact.to(query.span, node.column(sides.theirs[name]))
 
 
-def _of_groups(analyzer: Analyzer, keyed: Keyed, query: n.ScalarQuery, inside: Inside) -> tuple[Relation, n.Node]:
+def _of_groups(context: Context, keyed: Keyed, query: n.ScalarQuery, inside: Inside) -> tuple[Relation, n.Node]:
     """The aggregate of the rows that belong to each row: one group for each value of what ties the queries."""
     select, text = inside.select, keyed.left.text
     assert select is not None
@@ -70,16 +65,16 @@ def _of_groups(analyzer: Analyzer, keyed: Keyed, query: n.ScalarQuery, inside: I
         problem = "a query as a value must give one row: this one has groups"
         raise SqlValidationError(problem, text, *select.group_by[0].span)
     refs = tuple(Exact.to(query.span, keyed.right.node.column(theirs)) for _, theirs in keyed.keys)
-    items = analyzer.starred(select, keyed.right)
+    items = context.starred(select, keyed.right)
     groups = replace(
         select, items=tuple(items), group_by=tuple({ref.column.name: ref for ref in refs}.values()), where=None,
         distinct=False,
     )  # fmt: skip
-    grouped, replaced = grouping.grouped(analyzer, groups, items, keyed.right)
+    grouped, replaced = grouping.grouped(context, groups, items, keyed.right)
     value = replaced(items[0].expr)
     counts = _counts(grouped.node)
     if select.having is not None:  # no group, no value
-        grouped, (name,) = analyzer.with_columns(grouped, [value], ["$value"])
+        grouped, (name,) = context.with_columns(grouped, [value], ["$value"])
         value, counts = Exact.to(query.span, grouped.node.column(name)), frozenset()
     keys = []
     for (mine, _), ref in zip(keyed.keys, refs, strict=True):
@@ -88,7 +83,7 @@ def _of_groups(analyzer: Analyzer, keyed: Keyed, query: n.ScalarQuery, inside: I
         keys.append((mine, key.column.name))
     sides = Sides.of(keyed.left.node, grouped.node)
     node = joined_node("LEFT", sides, tuple(keys), keyed.null_equal, None, query.span, text)
-    theirs, scope = sides.theirs, analyzer.scope(grouped)
+    theirs, scope = sides.theirs, context.scope(grouped)
 
     def behind(part: n.Node) -> n.Node:
         if not isinstance(part, n.ColumnRef):
@@ -101,7 +96,7 @@ def _of_groups(analyzer: Analyzer, keyed: Keyed, query: n.ScalarQuery, inside: I
 
     relation = replace(keyed.left, node=node)
     value = n.rewritten(value, behind)
-    relation, (name,) = analyzer.with_columns(relation, [value], ["$value"])
+    relation, (name,) = context.with_columns(relation, [value], ["$value"])
     column = relation.node.column(name)
     return relation, Exact.to(query.span, replace(column, type=column.type.with_nullable(True)))
 

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.plan.context import Context
+from anomaly_app.plan.inside import Inside, Outer, Test
 from anomaly_app.plan.join_sides import Keyed, Sides, as_key, key_type, with_fields
 from anomaly_app.plan.kept_joins import SemiJoin
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, free_name
 from anomaly_app.schema import Column, DataType, Kind
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
-    from anomaly_app.plan.subqueries import Inside, Outer, Test
 
-
-def tested(analyzer: Analyzer, relation: Relation, test: Test, negated: bool, inside: Inside, outer: Outer) -> Relation:
+def tested(context: Context, relation: Relation, test: Test, negated: bool, inside: Inside, outer: Outer) -> Relation:
     """Rows of a relation for which [NOT] IN or [NOT] EXISTS is true.
 
     Args:
-        analyzer: whose dialect.
+        context: whose dialect.
         relation: whose rows.
         test: what is asked.
         negated: NOT stands before it.
@@ -35,12 +32,12 @@ def tested(analyzer: Analyzer, relation: Relation, test: Test, negated: bool, in
     """
     if isinstance(test, n.InQuery):
         negated = negated != test.negated
-    return _joined(analyzer, relation, test, "ANTI" if negated else "SEMI", inside, outer)[0]
+    return _joined(context, relation, test, "ANTI" if negated else "SEMI", inside, outer)[0]
 
 
-def marked(analyzer: Analyzer, relation: Relation, test: Test, inside: Inside, outer: Outer) -> tuple[Relation, n.Node]:
+def marked(context: Context, relation: Relation, test: Test, inside: Inside, outer: Outer) -> tuple[Relation, n.Node]:
     """A relation that has the answer of [NOT] IN or [NOT] EXISTS as a column, and the answer as an expression."""
-    joined, mark = _joined(analyzer, relation, test, "MARK", inside, outer)
+    joined, mark = _joined(context, relation, test, "MARK", inside, outer)
     assert mark is not None
     answer: n.Node = Exact.to(test.span, mark)
     if isinstance(test, n.InQuery) and test.negated:
@@ -49,7 +46,7 @@ def marked(analyzer: Analyzer, relation: Relation, test: Test, inside: Inside, o
 
 
 def _joined(
-    analyzer: Analyzer, relation: Relation, test: Test, kind: str, inside: Inside, outer: Outer
+    context: Context, relation: Relation, test: Test, kind: str, inside: Inside, outer: Outer
 ) -> tuple[Relation, Column | None]:
     if inside.aggregates:
         problem = (
@@ -59,12 +56,12 @@ def _joined(
         raise SqlValidationError(problem, relation.text, *test.span)
     inner, member = inside.relation, None
     sides = Sides.of(relation.node, inner.node)
-    links = [n.rewritten(link, over_pair(analyzer, inner, sides, outer)) for link in inside.links]
+    links = [n.rewritten(link, over_pair(context, inner, sides, outer)) for link in inside.links]
     if isinstance(test, n.InQuery):
         pairs = [(_over(operand, outer), item) for operand, item in _compared(test, inside, relation.text)]
-        may_be_null = any(_may_be_null(analyzer, relation, operand, inner, item) for operand, item in pairs)
+        may_be_null = any(_may_be_null(context, relation, operand, inner, item) for operand, item in pairs)
         if kind == "SEMI" or not may_be_null:
-            moved = over_pair(analyzer, inner, sides, outer)
+            moved = over_pair(context, inner, sides, outer)
             links += [n.Binary(test.span, "=", operand, n.rewritten(item, moved)) for operand, item in pairs]
         elif len(pairs) > 1:
             problem = (
@@ -73,8 +70,8 @@ def _joined(
             )
             raise SqlValidationError(problem, relation.text, *test.span)
         else:
-            relation, inner, member = _members(analyzer, relation, *pairs[0], inner, test)
-    keyed = Keyed.of(analyzer, relation, inner, links)
+            relation, inner, member = _members(context, relation, *pairs[0], inner, test)
+    keyed = Keyed.of(context, relation, inner, links)
     node = _node(kind, keyed, member, test)
     joined = replace(keyed.left, node=node)
     return joined, node.column(node.mark) if node.mark else None
@@ -96,9 +93,9 @@ def _over(operand: n.Node, outer: Outer) -> n.Node:
     return n.rewritten(operand, lambda part: outer(part) if isinstance(part, n.ColumnRef) else part)
 
 
-def over_pair(analyzer: Analyzer, inner: Relation, sides: Sides, outer: Outer) -> Callable[[n.Node], n.Node]:
+def over_pair(context: Context, inner: Relation, sides: Sides, outer: Outer) -> Callable[[n.Node], n.Node]:
     """What makes references of a query inside an expression those to columns of the pair of both queries."""
-    scope = analyzer.scope(inner)
+    scope = context.scope(inner)
 
     def moved(part: n.Node) -> n.Node:
         if not isinstance(part, n.ColumnRef):
@@ -112,24 +109,24 @@ def over_pair(analyzer: Analyzer, inner: Relation, sides: Sides, outer: Outer) -
     return moved
 
 
-def _may_be_null(analyzer: Analyzer, relation: Relation, operand: n.Node, inner: Relation, item: n.Node) -> bool:
-    mine = analyzer.scope(relation).expression(operand).type.nullable
-    return mine or analyzer.scope(inner).expression(item).type.nullable
+def _may_be_null(context: Context, relation: Relation, operand: n.Node, inner: Relation, item: n.Node) -> bool:
+    mine = context.scope(relation).expression(operand).type.nullable
+    return mine or context.scope(inner).expression(item).type.nullable
 
 
 def _members(
-    analyzer: Analyzer, relation: Relation, operand: n.Node, item: n.Node, inner: Relation, test: n.InQuery
+    context: Context, relation: Relation, operand: n.Node, item: n.Node, inner: Relation, test: n.InQuery
 ) -> tuple[Relation, Relation, tuple[str, str]]:
     """Both sides with the values that IN compares as columns of one type."""
-    a = analyzer.scope(relation).expression(operand)
-    b = analyzer.scope(inner).expression(item)
+    a = context.scope(relation).expression(operand)
+    b = context.scope(inner).expression(item)
     target = key_type(a.type, b.type)
     if target is None:
         problem = f"IN: {a.type.with_nullable(True)} cannot be looked for among {b.type.with_nullable(True)}"
         raise SqlValidationError(problem, relation.text, *test.span)
     name = free_name("$member", [*relation.node.names, *inner.node.names])
-    relation, (mine,) = analyzer.with_columns(relation, [as_key(operand, a.type, *target)], [name])
-    inner, (theirs,) = analyzer.with_columns(inner, [as_key(item, b.type, *target)], [name])
+    relation, (mine,) = context.with_columns(relation, [as_key(operand, a.type, *target)], [name])
+    inner, (theirs,) = context.with_columns(inner, [as_key(item, b.type, *target)], [name])
     return relation, inner, (mine, theirs)
 
 

@@ -4,44 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan import grouping
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.distinct import counted, distinct_rows
 from anomaly_app.plan.nodes import Calc, Limit, Node, Rank, Sort, SortColumn, Union, ValuesRows
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Expression, Scope, names_of
-from anomaly_app.plan.windowing import moved
 from anomaly_app.schema import Column, DataType
 from anomaly_app.sql.queries import Ordered, Select, SelectItem, SetOperation, Values
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
-
-def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
+def set_operation(context: Context, tree: SetOperation) -> Node:
     """UNION, INTERSECT and EXCEPT, also with ALL; raises ``SqlValidationError`` if their sides do not go together."""
-    left, right = analyzer.query(tree.left), analyzer.query(tree.right)
+    left, right = context.query(tree.left), context.query(tree.right)
     if len(left.columns) != len(right.columns):
         problem = f"{tree.kind} of {len(left.columns)} and {len(right.columns)} columns: both sides need as many"
-        raise analyzer.fail(tree, tree.right.span, problem)
+        raise context.fail(tree, tree.right.span, problem)
     types: list[DataType] = []
     for a, b in zip(left.columns, right.columns, strict=True):
         type_ = common_type([a.type, b.type])
         if type_ is None:
             shown = f"{a.name} is {a.type.with_nullable(True)} on the left, {b.type.with_nullable(True)} on the right"
-            raise analyzer.fail(tree, tree.right.span, f"{tree.kind}: {shown}, and they have no common type")
+            raise context.fail(tree, tree.right.span, f"{tree.kind}: {shown}, and they have no common type")
         types.append(type_)
     if tree.kind != "UNION":
-        sides = [_converted(analyzer, side, left.names, types, tree) for side in (left, right)]
-        return counted(analyzer, sides, tree)
+        sides = [_converted(context, side, left.names, types, tree) for side in (left, right)]
+        return counted(context, sides, tree)
     branches: list[Node] = []
     for side in (left, right):
-        branch = _converted(analyzer, side, left.names, types, tree)
+        branch = _converted(context, side, left.names, types, tree)
         branches += branch.branches if isinstance(branch, Union) else (branch,)
     window = branches[0].window
     if any(branch.window != window for branch in branches):
@@ -56,16 +52,14 @@ def set_operation(analyzer: Analyzer, tree: SetOperation) -> Node:
     return union if tree.all else distinct_rows(union, tree.span, tree.text)
 
 
-def _converted(
-    analyzer: Analyzer, node: Node, names: tuple[str, ...], types: list[DataType], tree: SetOperation
-) -> Node:
+def _converted(context: Context, node: Node, names: tuple[str, ...], types: list[DataType], tree: SetOperation) -> Node:
     """A branch with the names and types of the whole; a time attribute that is converted is none any more."""
     same_types = all(
         c.type.with_nullable(True) == t.with_nullable(True) for c, t in zip(node.columns, types, strict=True)
     )
     if same_types and node.names == names:
         return node
-    scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
+    scope = Scope(tree.text, names_of(node.columns), context.dialect)
     items: list[Expression] = []
     for column, type_ in zip(node.columns, types, strict=True):
         ref: n.Node = Exact.to(tree.span, column)
@@ -78,25 +72,25 @@ def _converted(
         columns=columns,
         rowtimes=frozenset(new[name] for name in node.rowtimes if name in new),
         proctimes=frozenset(new[name] for name in node.proctimes if name in new),
-        updating=node.updating, window=moved(node.window, new), span=tree.span, text=tree.text, input=node,
+        updating=node.updating, window=node.moved_window(new), span=tree.span, text=tree.text, input=node,
         condition=None, items=tuple(items),
     )  # fmt: skip
 
 
-def values(analyzer: Analyzer, tree: Values) -> Node:
+def values(context: Context, tree: Values) -> Node:
     """VALUES; raises ``SqlValidationError`` if its rows do not go together."""
-    scope = Scope(tree.text, (), analyzer.dialect)
+    scope = Scope(tree.text, (), context.dialect)
     rows = [[scope.expression(item) for item in row] for row in tree.rows]
     width = len(rows[0])
     for row, trees in zip(rows, tree.rows, strict=True):
         if len(row) != width:
-            raise analyzer.fail(tree, trees[0].span, f"this row has {len(row)} values, the first one {width}")
+            raise context.fail(tree, trees[0].span, f"this row has {len(row)} values, the first one {width}")
     columns: list[Column] = []
     for place in range(width):
         type_ = common_type(row[place].type for row in rows)
         if type_ is None:
             shown = ", ".join(str(row[place].type.with_nullable(True)) for row in rows)
-            raise analyzer.fail(tree, tree.rows[0][place].span, f"the values of a column have no common type: {shown}")
+            raise context.fail(tree, tree.rows[0][place].span, f"the values of a column have no common type: {shown}")
         columns.append(Column(f"EXPR${place}", type_))
     converted = tuple(
         tuple(
@@ -114,7 +108,7 @@ def one_row(text: str, span: Span) -> Node:
     return ValuesRows(columns=(), span=span, text=text, rows=((),))
 
 
-def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
+def distinct(context: Context, select: Select, node: Node) -> Node:
     """SELECT DISTINCT: of rows that carry the edges of their windows, each window gives its own when it is over."""
     window = node.window
     if window is None or window.start is None or window.end is None:
@@ -123,31 +117,31 @@ def distinct(analyzer: Analyzer, select: Select, node: Node) -> Node:
     items = tuple(SelectItem(ref, ref.column.name, select.span) for ref in refs)
     groups = replace(select, items=items, group_by=refs, where=None, having=None, qualify=None, distinct=False)
     relation = Relation(node, names_of(node.columns), select.text)
-    relation, replaced = grouping.grouped(analyzer, groups, items, relation)
-    return analyzer.projected(relation, items, replaced, groups)
+    relation, replaced = grouping.grouped(context, groups, items, relation)
+    return context.projected(relation, items, replaced, groups)
 
 
-def ordered(analyzer: Analyzer, tree: Ordered) -> Node:
+def ordered(context: Context, tree: Ordered) -> Node:
     """ORDER BY and LIMIT."""
-    node = analyzer.query(tree.query)
+    node = context.query(tree.query)
     if tree.order_by:
-        hidden = _hidden(analyzer, tree, node)
+        hidden = _hidden(context, tree, node)
         if hidden is not None:
-            return _first_columns(analyzer, hidden, _sorted(analyzer, hidden, analyzer.query(hidden.query)), node)
-        return _sorted(analyzer, tree, node)
+            return _first_columns(context, hidden, _sorted(context, hidden, context.query(hidden.query)), node)
+        return _sorted(context, tree, node)
     if tree.limit is None and not tree.offset:
         return node
     if node.updating and tree.limit is not None:
         return _first_rows(tree, node, ())
     if node.updating:
-        raise analyzer.fail(tree, tree.span, f"OFFSET without LIMIT, of rows that are taken back: {node.updating}")
+        raise context.fail(tree, tree.span, f"OFFSET without LIMIT, of rows that are taken back: {node.updating}")
     return Limit(
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         window=node.window, span=tree.span, text=tree.text, input=node, offset=tree.offset, count=tree.limit,
     )  # fmt: skip
 
 
-def _hidden(analyzer: Analyzer, tree: Ordered, node: Node) -> Ordered | None:
+def _hidden(context: Context, tree: Ordered, node: Node) -> Ordered | None:
     """The query with further columns that it is ordered by, which are not in its SELECT list; None if all are."""
     select = tree.query
     if not isinstance(select, Select) or select.distinct:
@@ -167,13 +161,13 @@ def _hidden(analyzer: Analyzer, tree: Ordered, node: Node) -> Ordered | None:
     return replace(tree, query=replace(select, items=tuple(items)), order_by=tuple(order_by))
 
 
-def _first_columns(analyzer: Analyzer, tree: Ordered, node: Node, wanted: Node) -> Node:
+def _first_columns(context: Context, tree: Ordered, node: Node, wanted: Node) -> Node:
     """A sorted node with the columns of another one, which are its first."""
     assert isinstance(tree.query, Select)
     relation = Relation(node, names_of(node.columns), tree.text)
     columns = node.columns[: len(wanted.columns)]
     items = [SelectItem(Exact.to(tree.span, column), column.name, tree.span) for column in columns]
-    return analyzer.projected(relation, items, lambda item: item, tree.query)
+    return context.projected(relation, items, lambda item: item, tree.query)
 
 
 def _first_rows(tree: Ordered, node: Node, columns: Sequence[SortColumn]) -> Node:
@@ -191,8 +185,8 @@ def _first_rows(tree: Ordered, node: Node, columns: Sequence[SortColumn]) -> Nod
     )  # fmt: skip
 
 
-def _sorted(analyzer: Analyzer, tree: Ordered, node: Node) -> Node:
-    scope = Scope(tree.text, names_of(node.columns), analyzer.dialect)
+def _sorted(context: Context, tree: Ordered, node: Node) -> Node:
+    scope = Scope(tree.text, names_of(node.columns), context.dialect)
     columns: list[SortColumn] = []
     for item in tree.order_by:
         bare = scope.expression(item.expr).bare if not isinstance(item.expr, n.Literal) else None

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan import join_where, scalar, semi_join
-from anomaly_app.plan.aggregate_calls import has_aggregates
-from anomaly_app.plan.join_sides import conjunction, conjuncts, with_fields
-from anomaly_app.plan.regular_join import has_queries
+from anomaly_app.plan.conditions import conjunction, conjuncts, has_queries
+from anomaly_app.plan.context import Context
+from anomaly_app.plan.inside import Inside, Outer, Test, is_of
+from anomaly_app.plan.join_sides import with_fields
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Scope, names_of
 from anomaly_app.sql.queries import QueryTree, Select
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
-
 MAX_DEPTH = 30
 """Queries inside expressions inside each other at most."""
 
-Outer: TypeAlias = Callable[[n.Node], n.Node]
-"""From a reference of a query inside an expression to the column of the query around it; raises if there is none."""
 
-Test: TypeAlias = n.InQuery | n.Exists
-
-
-def filtered(analyzer: Analyzer, relation: Relation, condition: n.Node, what: str) -> Relation:
+def filtered(context: Context, relation: Relation, condition: n.Node, what: str) -> Relation:
     """A relation with a condition that has queries in it.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         relation: whose rows.
         condition: the condition.
         what: what it is called in errors.
@@ -43,19 +35,19 @@ def filtered(analyzer: Analyzer, relation: Relation, condition: n.Node, what: st
     parts = conjuncts(condition)
     plain = conjunction([part for part in parts if not has_queries(part)])
     if plain is not None:
-        relation = analyzer.filtered(relation, plain, what)
+        relation = context.filtered(relation, plain, what)
     for part in parts:
         if not has_queries(part):
             continue
         negated, inner = False, part
         while isinstance(inner, n.Unary) and inner.op == "NOT":
             negated, inner = not negated, inner.operand
-        values = Values(analyzer, relation)
+        values = Values(context, relation)
         if isinstance(inner, (n.InQuery, n.Exists)) and not _operand_asks(inner):
             relation = values.tested(inner, negated)
         else:
             left = values.replaced(part)
-            relation = analyzer.filtered(values.relation, left, what)
+            relation = context.filtered(values.relation, left, what)
     return relation
 
 
@@ -64,19 +56,19 @@ def _operand_asks(test: Test) -> bool:
 
 
 def valued(
-    analyzer: Analyzer, relation: Relation, trees: Sequence[n.Node], replaced: Callable[[n.Node], n.Node]
+    context: Context, relation: Relation, trees: Sequence[n.Node], replaced: Callable[[n.Node], n.Node]
 ) -> tuple[Relation, Callable[[n.Node], n.Node]]:
     """A relation that has what queries inside expressions give as columns, and what replaces the queries by these.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         relation: whose rows.
         trees: the expressions.
         replaced: what has replaced parts of expressions so far, such as aggregates.
     """
     if not any(map(has_queries, trees)):
         return relation, replaced
-    values = Values(analyzer, relation, replaced)
+    values = Values(context, relation, replaced)
     made = {id(tree): values.replaced(replaced(tree)) for tree in trees}
     return values.relation, lambda tree: made[id(tree)] if id(tree) in made else replaced(tree)
 
@@ -85,7 +77,7 @@ class Values:
     """Joins a relation with the queries of expressions, one after the other.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         relation: whose rows.
         replaced: from an expression of the query to one over the relation, such as over its groups.
 
@@ -94,15 +86,15 @@ class Values:
     """
 
     def __init__(
-        self, analyzer: Analyzer, relation: Relation, replaced: Callable[[n.Node], n.Node] | None = None
+        self, context: Context, relation: Relation, replaced: Callable[[n.Node], n.Node] | None = None
     ) -> None:
-        self.analyzer, self.relation = analyzer, relation
+        self.context, self.relation = context, relation
         self._replaced = replaced or (lambda tree: tree)
 
     def tested(self, test: Test, negated: bool) -> Relation:
         """Rows for which [NOT] IN or [NOT] EXISTS is true."""
         inside = self._inside(test.query, test)
-        return semi_join.tested(self.analyzer, self.relation, test, negated, inside, self._outer)
+        return semi_join.tested(self.context, self.relation, test, negated, inside, self._outer)
 
     def replaced(self, tree: n.Node) -> n.Node:
         """An expression over the relation, with columns in place of its queries."""
@@ -111,11 +103,11 @@ class Values:
     def _value(self, part: n.Node) -> n.Node:
         if isinstance(part, n.ScalarQuery):
             inside = self._inside(part.query, part)
-            self.relation, value = scalar.joined(self.analyzer, self.relation, part, inside, self._outer)
+            self.relation, value = scalar.joined(self.context, self.relation, part, inside, self._outer)
             return value
         if isinstance(part, (n.InQuery, n.Exists)):
             inside = self._inside(part.query, part)
-            self.relation, value = semi_join.marked(self.analyzer, self.relation, part, inside, self._outer)
+            self.relation, value = semi_join.marked(self.context, self.relation, part, inside, self._outer)
             return value
         return part
 
@@ -124,73 +116,48 @@ class Values:
         new = self._replaced(part)
         if not isinstance(new, n.ColumnRef):
             return new
-        column, fields = self.analyzer.scope(self.relation).resolve(new)
+        column, fields = self.context.scope(self.relation).resolve(new)
         return with_fields(Exact.to(part.span, column), fields)
 
     def _inside(self, query: QueryTree, place: n.Node) -> Inside:
-        analyzer = self.analyzer
-        if analyzer.inside >= MAX_DEPTH:
+        context = self.context
+        if context.inside >= MAX_DEPTH:
             problem = f"queries inside expressions are nested more than {MAX_DEPTH} levels deep"
             raise SqlValidationError(problem, query.text, *place.span)
-        analyzer.inside += 1
+        context.inside += 1
         try:
-            return _opened(analyzer, query, self._outer)
+            return _opened(context, query, self._outer)
         finally:
-            analyzer.inside -= 1
+            context.inside -= 1
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """A query inside an expression.
-
-    Args:
-        relation: its rows: all of it if nothing ties it to the query around, else what stands in its FROM, filtered.
-        items: the values of its columns.
-        links: conditions that read the query around, too; () if it stands by itself.
-        select: the query that stands around the relation; None if the relation is all.
-    """
-
-    relation: Relation
-    items: tuple[n.Node, ...]
-    links: tuple[n.Node, ...] = ()
-    select: Select | None = None
-
-    @property
-    def aggregates(self) -> bool:
-        """Whether it is about groups of the relation's rows."""
-        select = self.select
-        if select is None:
-            return False
-        return bool(select.group_by) or select.having is not None or any(map(has_aggregates, self.items))
-
-
-def _opened(analyzer: Analyzer, query: QueryTree, outer: Outer) -> Inside:
-    tied = _tied(analyzer, query) if isinstance(query, Select) and query.table is not None else None
+def _opened(context: Context, query: QueryTree, outer: Outer) -> Inside:
+    tied = _tied(context, query) if isinstance(query, Select) and query.table is not None else None
     if tied is None:
-        node = analyzer.query(query)
+        node = context.query(query)
         items: tuple[n.Node, ...] = tuple(Exact.to(query.span, column) for column in node.columns)
         return Inside(Relation(node, names_of(node.columns), query.text), items)
     select, inner, own, links = tied
-    inside = analyzer.scope(inner)
+    inside = context.scope(inner)
     for link in links:
         _check(link, inside, outer)
     if own is not None:
-        inner = analyzer.filtered(inner, own, "WHERE")
+        inner = context.filtered(inner, own, "WHERE")
     if select.qualify is not None or select.window is not None or select.match is not None:
         problem = "a subquery that reads columns of the query around it is a plain one: put the rest into its FROM"
         raise SqlValidationError(problem, query.text, *select.span)
-    items = tuple(item.expr for item in analyzer.starred(select, inner))
+    items = tuple(item.expr for item in context.starred(select, inner))
     return Inside(inner, items, links, select)
 
 
 _Tied: TypeAlias = "tuple[Select, Relation, n.Node | None, tuple[n.Node, ...]]"
 
 
-def _tied(analyzer: Analyzer, query: Select) -> _Tied | None:
+def _tied(context: Context, query: Select) -> _Tied | None:
     """A query taken apart that reads columns of the one around it: its FROM, its own conditions, and the others."""
-    select = join_where.with_where(analyzer, query)
-    inner = analyzer.source(select)
-    inside = analyzer.scope(inner)
+    select = join_where.with_where(context, query)
+    inner = context.source(select)
+    inside = context.scope(inner)
     own: list[n.Node] = []
     links: list[n.Node] = []
     for part in conjuncts(select.where) if select.where is not None else ():
@@ -198,17 +165,6 @@ def _tied(analyzer: Analyzer, query: Select) -> _Tied | None:
     if not links and all(is_of(item.expr, inside) for item in select.items):
         return None
     return select, inner, conjunction(own), tuple(links)
-
-
-def is_of(tree: n.Node, scope: Scope) -> bool:
-    """Whether all columns that an expression reads are of a scope."""
-    try:
-        for part in n.walk(tree):
-            if isinstance(part, n.ColumnRef):
-                scope.resolve(part)
-    except SqlValidationError:
-        return False
-    return True
 
 
 def _check(link: n.Node, inside: Scope, outer: Outer) -> None:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.plan.conditions import conjunction, conjuncts
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.interval_join import behind, called, common
 from anomaly_app.plan.join_nodes import TemporalJoin
-from anomaly_app.plan.join_sides import Keyed, Sides, conjunction, conjuncts
+from anomaly_app.plan.join_sides import Keyed, Sides
 from anomaly_app.plan.node import Node
 from anomaly_app.plan.nodes import Calc, Normalize, Rank, Scan
 from anomaly_app.plan.scope import Scope
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
     from anomaly_app.plan.relation import Relation
 
 _WAYS = (
@@ -27,12 +28,12 @@ _WAYS = (
 
 
 def temporally_joined(
-    analyzer: Analyzer, join: Join, left: Relation, right: TableRef | Subquery, time: str, text: str
+    context: Context, join: Join, left: Relation, right: TableRef | Subquery, time: str, text: str
 ) -> Relation:
     """The rows of a join with the versions that a table had at a time of the left side.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         join: the whole join.
         left: its left side.
         right: the table.
@@ -49,13 +50,13 @@ def temporally_joined(
     if left.node.updating:
         problem = f"a temporal join needs rows that are not taken back: {left.node.updating}"
         raise SqlValidationError(problem, text, *join.span)
-    table = analyzer.item(replace(right, as_of=None), text)
+    table = context.item(replace(right, as_of=None), text)
     versions = _versions(table.node, right, text)
     if join.condition is None:
         word = "USING" if join.using else "NATURAL" if join.natural else "a join without ON"
         problem = f"{word} with FOR SYSTEM_TIME AS OF is not supported: write ON and the columns that are equal"
         raise SqlValidationError(problem, text, *right.span)
-    keyed, rest = _keyed(analyzer, left, table, conjuncts(join.condition), versions)
+    keyed, rest = _keyed(context, left, table, conjuncts(join.condition), versions)
     keys = tuple((mine, str(versions.base(theirs))) for mine, theirs in keyed.keys)
     missing = [key for key in versions.keys if key not in [theirs for _, theirs in keys]]
     if missing:
@@ -136,11 +137,11 @@ def _name(right: TableRef | Subquery) -> str:
 
 
 def _keyed(
-    analyzer: Analyzer, left: Relation, table: Relation, conditions: Sequence[n.Node], versions: _Versions
+    context: Context, left: Relation, table: Relation, conditions: Sequence[n.Node], versions: _Versions
 ) -> tuple[Keyed, n.Node | None]:
     """The join by the key of the versions, and what else must hold."""
     sides = Sides.of(left.node, table.node)
-    scope = Scope(left.text, sides.names(left, table), analyzer.dialect)
+    scope = Scope(left.text, sides.names(left, table), context.dialect)
     keys = {column.name: name for name, column in sides.renamed.items() if versions.base(name) in versions.keys}
     taken: set[str] = set()
     equal: list[n.Node] = []
@@ -153,9 +154,9 @@ def _keyed(
         else:
             taken.add(str(versions.base(keys[name])))
             equal.append(part)
-    keyed = Keyed.of(analyzer, left, table, equal)
+    keyed = Keyed.of(context, left, table, equal)
     if keyed.right.node is not table.node or keyed.rest:  # an expression became the key, or none did
-        keyed = Keyed.of(analyzer, left, table, [])
+        keyed = Keyed.of(context, left, table, [])
         rest = list(conditions)
     return keyed, conjunction(rest)
 

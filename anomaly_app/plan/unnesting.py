@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.nodes import UnnestRows
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Name, free_name
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.queries import Join, Unnest
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
 
-
-def unnested(analyzer: Analyzer, join: Join, text: str) -> Relation:
+def unnested(context: Context, join: Join, text: str) -> Relation:
     """A relation whose rows come once for each element of one of their arrays or maps.
 
     Raises:
@@ -32,8 +29,8 @@ def unnested(analyzer: Analyzer, join: Join, text: str) -> Relation:
     condition = join.condition
     if join.using or join.natural or not (condition is None or _is_true(condition)):
         raise SqlValidationError("UNNEST takes ON TRUE only: put conditions into WHERE", text, *unnest.span)
-    relation = analyzer.item(join.left, text)
-    scope, node = analyzer.scope(relation), relation.node
+    relation = context.item(join.left, text)
+    scope, node = context.scope(relation), relation.node
     value = scope.expression(unnest.expr)
     columns, spread, pairs = _columns(value.type, unnest, text)
     if unnest.ordinality:

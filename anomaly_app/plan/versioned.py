@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan import lookup, temporal_join, windowing
+from anomaly_app.plan.context import Context
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
     from anomaly_app.plan.relation import Relation
 
 
-def joined(analyzer: Analyzer, join: Join, right: TableRef | Subquery, as_of: n.Node, text: str) -> Relation:
+def joined(context: Context, join: Join, right: TableRef | Subquery, as_of: n.Node, text: str) -> Relation:
     """The rows of a join with a table as it stood at a time of the left side.
 
     Args:
-        analyzer: whose tables.
+        context: whose tables.
         join: the whole join.
         right: its right side.
         as_of: the time that it is asked for.
@@ -27,15 +27,15 @@ def joined(analyzer: Analyzer, join: Join, right: TableRef | Subquery, as_of: n.
     Raises:
         SqlValidationError: the time is no time attribute of the left side, or the join makes no sense.
     """
-    left = analyzer.item(join.left, text)
+    left = context.item(join.left, text)
     if isinstance(as_of, n.Call) and as_of.name == "PROCTIME" and not as_of.args:
-        return lookup.looked_up(analyzer, join, left, right, as_of, text)
+        return lookup.looked_up(context, join, left, right, as_of, text)
     if isinstance(as_of, n.ColumnRef):
-        column, fields = analyzer.scope(left).resolve(as_of)
+        column, fields = context.scope(left).resolve(as_of)
         if not fields and column.name in left.node.proctimes:
-            return lookup.looked_up(analyzer, join, left, right, as_of, text)
+            return lookup.looked_up(context, join, left, right, as_of, text)
         if not fields and column.name in left.node.rowtimes:
-            return temporal_join.temporally_joined(analyzer, join, left, right, column.name, text)
+            return temporal_join.temporally_joined(context, join, left, right, column.name, text)
     times = [name for name in left.node.names if name in left.node.proctimes | left.node.rowtimes]
     have = f"here {' or '.join(times)}" if times else windowing.why_no_time(left.node)
     problem = (

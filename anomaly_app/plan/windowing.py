@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.plan.context import Context
 from anomaly_app.plan.nodes import WINDOW_END, WINDOW_START, WINDOW_TIME, Calc, Node, WindowAssign, WindowColumns, walk
 from anomaly_app.plan.relation import Relation, bare
 from anomaly_app.plan.scope import Name, Scope, free_name, names_of
@@ -16,21 +15,18 @@ from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.windows import WindowFunction
 from anomaly_app.windows.assign import Grid, Sessions
 
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis import Analyzer
-
 EDGE = DataType(Kind.TIMESTAMP, 3, nullable=False)
 """Type of window_start and window_end, over TIMESTAMP_LTZ too."""
 
 
-def assigned(analyzer: Analyzer, relation: Relation, function: WindowFunction) -> Relation:
+def assigned(context: Context, relation: Relation, function: WindowFunction) -> Relation:
     """A relation with the windows of its rows.
 
     Raises:
         SqlValidationError: the column is no time attribute, or the lengths make no windows.
     """
     node, text = relation.node, relation.text
-    scope = analyzer.scope(relation)
+    scope = context.scope(relation)
     time = time_attribute(scope, node, function.time)
     windows = windows_of(function, text)
     if node.updating and time not in node.rowtimes:
@@ -116,16 +112,6 @@ def _millis(literal: n.Literal, what: str, text: str, least: int | None = 1) -> 
     if problem:
         raise SqlValidationError(problem, text, *literal.span)
     return int(literal.value)
-
-
-def moved(window: WindowColumns | None, names: Mapping[str, str]) -> WindowColumns | None:
-    """Edges of windows behind a projection; ``names`` says what columns that stay as they are are called now."""
-    if window is None:
-        return None
-    start, end, time = (
-        names.get(name) if name is not None else None for name in (window.start, window.end, window.time)
-    )
-    return WindowColumns(start, end, time, window.windows) if start or end or time else None
 
 
 def below_windows(node: Node, text: str, dialect: Dialect) -> tuple[Node, WindowAssign] | None:
