@@ -30,12 +30,9 @@ from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis import Analyzer
-from anomaly_app.plan.evaluate_node import Evaluate
-from anomaly_app.plan.fragments import Exchange, table_of
-from anomaly_app.plan.materialize import Materialize, materialized
-from anomaly_app.plan.nodes import Calc, Node, Scan, walk
-from anomaly_app.plan.physical import table_layout
-from anomaly_app.plan.predict_node import Predict
+from anomaly_app.plan.fragments import table_of
+from anomaly_app.plan.nodes import Calc, Evaluate, Exchange, Materialize, Node, Predict, Scan, materialized, walk
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.schema import Changelog, Kind, Origin, Schema
 from anomaly_app.sql import parse_statements

@@ -6,20 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
-from anomaly_app.plan.join_nodes import TimedJoin
-from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin
-from anomaly_app.plan.lookup_node import LookupJoin
-from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
+    Aggregate,
     Calc,
+    Copies,
     Detect,
+    GroupingRows,
+    KeptJoin,
+    LookupJoin,
     Match,
+    Materialize,
     Node,
     Normalize,
     Over,
+    Predict,
     Rank,
+    RegularJoin,
     Scan,
+    TimedJoin,
     Union,
     UnnestRows,
     WindowAggregate,
@@ -27,7 +31,6 @@ from anomaly_app.plan.nodes import (
     WindowJoin,
     walk,
 )
-from anomaly_app.plan.predict_node import Predict
 from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, DataType, Kind
 from anomaly_app.windows.assign import Sessions
 

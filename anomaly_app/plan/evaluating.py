@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.graph.evaluate import EvaluatePlan, EvaluateRows, Judged
 from anomaly_app.models.judge import CLASSES, NUMBERS
 from anomaly_app.models.model import Model, Task
-from anomaly_app.operators import COLUMNS, Layout
-from anomaly_app.plan.built import Built
 from anomaly_app.plan.context import Context
-from anomaly_app.plan.evaluate_node import Evaluate
+from anomaly_app.plan.nodes import Evaluate
 from anomaly_app.plan.predicting import over_model
 from anomaly_app.plan.relation import Relation
 from anomaly_app.schema import APPROXIMATE, BIGINT, DOUBLE, INT, TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
 from anomaly_app.sql.queries import Predict, Select
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder
+    pass
 
 NAME = "ML_EVALUATE"
 
@@ -112,35 +109,3 @@ def _task(model: Model, label: DataType, tree: n.Node, text: str) -> Task:
         problem = f"what is true is a class or a number, and this is {label.with_nullable(True)}"
         raise SqlValidationError(problem, text, *tree.span)
     return task
-
-
-def build(builder: Builder, node: Evaluate) -> Built:
-    """The vertex."""
-    from anomaly_app.expressions.typed import Environment
-    from anomaly_app.plan.calculation import row_codes
-
-    below = builder.node(node.input)
-    env = Environment()
-    label = node.label.compile(row_codes(below.layout).__getitem__, env).source
-    label_of = env.function("label_of", f"def label_of(row):\n    return {label}")
-    judged = [
-        Judged(model.version, *_places(model, given, below.layout, node.task))
-        for model, given in zip(node.models, node.given, strict=True)
-    ]
-    plan = EvaluatePlan(label_of, tuple(judged), node.task is Task.REGRESSION, COLUMNS + len(below.layout.columns))
-    builder.bounded_only = True
-    vertex = builder.add(lambda: EvaluateRows(plan), [below], node.title)
-    return Built(vertex, Layout(node.columns), True, None, False)
-
-
-def _places(model: Model, given: tuple[str, ...], layout: Layout, task: Task) -> tuple[int, int | None]:
-    """Where the answer stands in a row, and where its score does, if there is one."""
-    columns = list(zip(given, model.outputs, strict=True))
-    scored = APPROXIMATE | {Kind.ARRAY}
-    classes = [name for name, column in columns if column.type.kind not in scored | {Kind.MAP}]
-    scores = [name for name, column in columns if column.type.kind in scored]
-    if task is Task.REGRESSION:
-        numbers = [name for name, column in columns if column.type.kind in WHOLE_NUMBERS | APPROXIMATE]
-        return layout.index((numbers or [given[0]])[0]), None
-    score = layout.index(scores[0]) if scores else None
-    return layout.index((classes or scores or [given[0]])[0]), score

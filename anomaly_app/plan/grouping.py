@@ -10,13 +10,14 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.aggregate_calls import GROUPING, checked_aggregate, has_aggregates, is_aggregate, unfit_key
 from anomaly_app.plan.context import Context
-from anomaly_app.plan.groups import Aggregate, GroupingRows
 from anomaly_app.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
     WINDOW_TIME,
+    Aggregate,
     AggregateCall,
     Calc,
+    GroupingRows,
     Node,
     Union,
     WindowAggregate,

@@ -10,7 +10,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan.conditions import conjunction
 from anomaly_app.plan.context import Context
-from anomaly_app.plan.node import Node
+from anomaly_app.plan.nodes import Node
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
 

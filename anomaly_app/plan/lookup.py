@@ -14,8 +14,7 @@ from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.plan.conditions import conjunction, conjuncts
 from anomaly_app.plan.context import Context
 from anomaly_app.plan.join_sides import Sides
-from anomaly_app.plan.lookup_node import LookupJoin, LookupKey
-from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
+from anomaly_app.plan.nodes import Calc, LookupJoin, LookupKey, Node, Normalize, Scan
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import TEXTS, Changelog, DataType, Kind
 from anomaly_app.sql.queries import Join, Subquery, TableRef

@@ -16,17 +16,7 @@ from anomaly_app.plan import detecting
 from anomaly_app.plan.aggregate_calls import OF_SOME, checked_aggregate
 from anomaly_app.plan.conditions import conjuncts
 from anomaly_app.plan.context import Context
-from anomaly_app.plan.nodes import (
-    MAX_RANK,
-    AggregateCall,
-    Calc,
-    Detect,
-    Frame,
-    Node,
-    Over,
-    Rank,
-    SortColumn,
-)
+from anomaly_app.plan.nodes import MAX_RANK, AggregateCall, Calc, Detect, Frame, Node, Over, Rank, SortColumn
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Scope, free_name, names_of
 from anomaly_app.plan.windowing import why_no_time

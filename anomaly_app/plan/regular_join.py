@@ -12,8 +12,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan.conditions import conjuncts, has_queries
 from anomaly_app.plan.context import Context
 from anomaly_app.plan.join_sides import Keyed, Sides
-from anomaly_app.plan.kept_joins import RegularJoin
-from anomaly_app.plan.nodes import Calc
+from anomaly_app.plan.nodes import Calc, RegularJoin
 from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import Column

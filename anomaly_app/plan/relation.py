@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.plan.node import NOWHERE, Node
+from anomaly_app.plan.nodes import NOWHERE, Node
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, names_of
 from anomaly_app.schema import Column
 

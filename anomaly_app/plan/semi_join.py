@@ -10,7 +10,7 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.context import Context
 from anomaly_app.plan.inside import Inside, Outer, Test
 from anomaly_app.plan.join_sides import Keyed, Sides, as_key, key_type, with_fields
-from anomaly_app.plan.kept_joins import SemiJoin
+from anomaly_app.plan.nodes import SemiJoin
 from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, free_name
 from anomaly_app.schema import Column, DataType, Kind

@@ -11,10 +11,8 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.conditions import conjunction, conjuncts
 from anomaly_app.plan.context import Context
 from anomaly_app.plan.interval_join import behind, called, common
-from anomaly_app.plan.join_nodes import TemporalJoin
 from anomaly_app.plan.join_sides import Keyed, Sides
-from anomaly_app.plan.node import Node
-from anomaly_app.plan.nodes import Calc, Normalize, Rank, Scan
+from anomaly_app.plan.nodes import Calc, Node, Normalize, Rank, Scan, TemporalJoin
 from anomaly_app.plan.scope import Scope
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 

@@ -22,7 +22,7 @@ from anomaly_app.jobs.lookups import Lookup
 from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.models.client import answer_all
 from anomaly_app.operators import MIN_WATERMARK, TIME, Finding
-from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options

@@ -21,8 +21,7 @@ from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.topic_tables import Sink, Source
 from anomaly_app.operators import Finding
 from anomaly_app.patterns.rule import Limits
-from anomaly_app.plan.evaluate_node import Evaluate
-from anomaly_app.plan.nodes import walk
+from anomaly_app.plan.nodes import Evaluate, walk
 from anomaly_app.rows import Rows
 from anomaly_app.runtime.changed import Printer
 from anomaly_app.runtime.insert import write_rows

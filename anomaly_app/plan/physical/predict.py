@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.typed import Environment
 from anomaly_app.graph.predict import AskRemote, PredictPlan, ScoreRows
 from anomaly_app.models.model import Values
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan.built import Built
-from anomaly_app.plan.calculation import row_codes
-from anomaly_app.plan.predict_node import Predict
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder
+from anomaly_app.plan.nodes import Predict
+from anomaly_app.plan.physical.builder import Builder
+from anomaly_app.plan.physical.built import Built
+from anomaly_app.plan.physical.calculation import row_codes
 
 
-def build(builder: Builder, node: Predict) -> Built:
+def predict(builder: Builder, node: Predict) -> Built:
     """The vertex of a model's predictions."""
     below = builder.node(node.input)
     layout, width = below.layout, COLUMNS + len(below.layout.columns)

@@ -1,172 +1,16 @@
-"""Logical nodes: one class for each relational idea, with what follows from it derived once.
-
-All of them can be imported from here; what they share stands in :mod:`anomaly_app.plan.node`.
-"""
+"""Logical nodes to which the order of their input's rows matters: patterns, detectors, OVER, ranks, ORDER BY, LIMIT."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from anomaly_app.plan.node import NOWHERE, WINDOW_END, WINDOW_START, WINDOW_TIME, Node, WindowColumns, walk
-from anomaly_app.plan.window_nodes import AggregateCall, WindowAggregate, WindowAssign, WindowJoin
-from anomaly_app.schema import Schema
-
-if TYPE_CHECKING:
-    from anomaly_app.patterns.clause import CheckedClause
-    from anomaly_app.plan.scope import Expression
-    from anomaly_app.sql.row_pattern import MatchRecognize
-    from anomaly_app.windows.over import DetectorCall
-
-__all__ = [
-    "NOWHERE",
-    "WINDOW_END",
-    "WINDOW_START",
-    "WINDOW_TIME",
-    "AggregateCall",
-    "Calc",
-    "Detect",
-    "Frame",
-    "Limit",
-    "Match",
-    "Node",
-    "Over",
-    "Rank",
-    "Scan",
-    "Sort",
-    "SortColumn",
-    "Union",
-    "UnnestRows",
-    "ValuesRows",
-    "WindowAggregate",
-    "WindowAssign",
-    "WindowColumns",
-    "WindowJoin",
-    "walk",
-]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Scan(Node):
-    """Rows of a table as they arrive."""
-
-    table: str
-    source: Schema
-
-    @property
-    def upsert_keys(self) -> Collection[frozenset[str]]:
-        """The primary key of a table whose rows come and go: what is written holds it."""
-        return (frozenset(self.source.primary_key),) if self.updating and self.source.primary_key else ()
-
-    @property
-    def title(self) -> str:
-        """Table and time."""
-        if self.source.rowtime is None:
-            return f"Scan {self.table}"
-        return f"Scan {self.table}, watermark {self.source.rowtime} - {self.source.watermark_delay_ms} ms"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Normalize(Node):
-    """Upserts to all changes: it keeps the last row of each key, and takes it back when another one comes.
-
-    Args:
-        input: whose rows are upserts.
-        keys: the primary key.
-    """
-
-    input: Node
-    keys: tuple[str, ...]
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """One."""
-        return (self.input,)
-
-    @property
-    def title(self) -> str:
-        """The key."""
-        return f"Last row by {', '.join(self.keys)}"
-
-    @property
-    def upsert_keys(self) -> Collection[frozenset[str]]:
-        """The primary key."""
-        return (frozenset(self.keys),)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ValuesRows(Node):
-    """Rows that are written out; constant source of each value."""
-
-    rows: tuple[tuple[Expression, ...], ...]
-
-    @property
-    def title(self) -> str:
-        """How many."""
-        return f"Values, {len(self.rows)} row{'s' * (len(self.rows) != 1)}"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Calc(Node):
-    """Conditions and expressions over the columns of one row: WHERE, and a SELECT list.
-
-    Args:
-        input: whose rows.
-        condition: rows for which it is not TRUE are left out; None for all.
-        items: an expression for each column; an expression that is a bare column of the input keeps what it is.
-    """
-
-    input: Node
-    condition: Expression | None
-    items: tuple[Expression, ...]
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """One."""
-        return (self.input,)
-
-    @property
-    def title(self) -> str:
-        """What it does."""
-        parts = [f"Filter {self.condition.words}"] if self.condition is not None else []
-        if any(item.bare != name for item, name in zip(self.items, self.names, strict=True)) or not parts:
-            parts.append("Project " + ", ".join(self.names))
-        return "; ".join(parts)
-
-    @property
-    def upsert_keys(self) -> Collection[frozenset[str]]:
-        """Those of the input that are still there."""
-        moved = {old: new for new, old in reversed(list(self.origins.items()))}
-        return [frozenset(moved[name] for name in key) for key in self.input.upsert_keys if key <= moved.keys()]
-
-    @property
-    def origins(self) -> Mapping[str, str]:
-        """Columns that are a column of the input as it is, and which."""
-        return {name: item.bare for name, item in zip(self.names, self.items, strict=True) if item.bare is not None}
-
-    def moved_to(self, name: str | None) -> str | None:
-        """The first column that is a column of the input as it is; None if none is, or for None."""
-        if name is None:
-            return None
-        return next((new for new, old in self.origins.items() if old == name), None)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Union(Node):
-    """UNION ALL: the rows of all inputs, column by column."""
-
-    branches: tuple[Node, ...]
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """All branches."""
-        return self.branches
-
-    @property
-    def title(self) -> str:
-        """UNION ALL."""
-        return f"Union of {len(self.branches)}"
+from anomaly_app.patterns.clause import CheckedClause
+from anomaly_app.plan.nodes.node import Node, WindowColumns
+from anomaly_app.plan.nodes.windows import AggregateCall
+from anomaly_app.plan.scope import Expression
+from anomaly_app.sql.row_pattern import MatchRecognize
+from anomaly_app.windows.over import DetectorCall
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -349,39 +193,6 @@ class Rank(Node):
         by = f" by {', '.join(self.keys)}" if self.keys else ""
         within = " within windows" if self.windowed else ""
         return f"Rank {self.first} to {self.last} in order of {order}{by}{within}"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class UnnestRows(Node):
-    """UNNEST: each row once for each element of an array or map.
-
-    Args:
-        input: whose rows.
-        value: the array or map.
-        width: number of columns of an element.
-        spread: an element is a ROW whose fields become columns.
-        pairs: the value is a map.
-        ordinality: the number of the element is a column, too.
-        outer: a row without elements comes once, with NULLs.
-    """
-
-    input: Node
-    value: Expression
-    width: int
-    spread: bool
-    pairs: bool
-    ordinality: bool
-    outer: bool
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """One."""
-        return (self.input,)
-
-    @property
-    def title(self) -> str:
-        """What is unnested."""
-        return f"Unnest {self.value.words}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from anomaly_app.changes import CHANGE_COLUMN
 from anomaly_app.errors import SqlValidationError
@@ -12,27 +12,15 @@ from anomaly_app.graph.join_side import SidePlan, has_null
 from anomaly_app.graph.regular_join import RegularJoinPlan, RegularJoinRows
 from anomaly_app.graph.semi_join import SemiJoinPlan, SemiJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan.built import Built
-from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin, SemiJoin
-from anomaly_app.plan.node import Node
-from anomaly_app.plan.stateful import key_of, layout_column
+from anomaly_app.plan.nodes import KeptJoin, RegularJoin, SemiJoin
+from anomaly_app.plan.physical.builder import Builder
+from anomaly_app.plan.physical.built import Built
+from anomaly_app.plan.physical.keys import join_key, layout_column
 from anomaly_app.plan.uniqueness import most_rows
-from anomaly_app.schema import APPROXIMATE, CHANGE, NAN, Column
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder
+from anomaly_app.schema import CHANGE
 
 FEW_ROWS = 1_000
 """A side that has no more rows may be joined without any equality."""
-
-
-def build_kept(builder: Builder, node: KeptJoin) -> Built:
-    """The vertex of a join; raises ``SqlValidationError`` if every row would meet every other."""
-    _refuse_every_pair(node)
-    if isinstance(node, SemiJoin):
-        return _semi(builder, node)
-    assert isinstance(node, RegularJoin)
-    return _regular(builder, node)
 
 
 def _refuse_every_pair(node: KeptJoin) -> None:
@@ -59,7 +47,9 @@ def _refuse_every_pair(node: KeptJoin) -> None:
     raise SqlValidationError(problem, node.text, *node.span)
 
 
-def _regular(builder: Builder, node: RegularJoin) -> Built:
+def regular(builder: Builder, node: RegularJoin) -> Built:
+    """The vertex of a regular join; raises ``SqlValidationError`` if every row would meet every other."""
+    _refuse_every_pair(node)
     builts = [builder.node(side) for side in node.inputs]
     outer = [node.kind in ("LEFT", "FULL"), node.kind in ("RIGHT", "FULL")]
     left, right = (side_plan(built, node, place, outer[place]) for place, built in enumerate(builts))
@@ -67,7 +57,7 @@ def _regular(builder: Builder, node: RegularJoin) -> Built:
     columns = [own[column.name] for column in builts[0].layout.columns if column.name != CHANGE]
     columns += [own[node.theirs[column.name]] for column in builts[1].layout.columns if column.name != CHANGE]
     some = {*builts[0].reads, *(node.theirs[name] for name in builts[1].reads if name != CHANGE)} - {CHANGE}
-    seen = seen_of(builder, node, columns)
+    seen = builder.seen(node, columns)
     plan = RegularJoinPlan(left, right, condition_of(node, builts), bool(node.updating), builder.ttl_ms, seen)
     vertex = builder.add(lambda: RegularJoinRows(plan), [built.vertex for built in builts], node.title)
     if node.updating:
@@ -76,7 +66,9 @@ def _regular(builder: Builder, node: RegularJoin) -> Built:
     return Built(vertex, Layout(tuple(columns)), False, None, False, frozenset(some))
 
 
-def _semi(builder: Builder, node: SemiJoin) -> Built:
+def semi(builder: Builder, node: SemiJoin) -> Built:
+    """The vertex of a semi or anti join; raises ``SqlValidationError`` if every row would meet every other."""
+    _refuse_every_pair(node)
     builts = [builder.node(side) for side in node.inputs]
     left, right = (
         side_plan(built, node, place, place == 0 and node.kind != "SEMI") for place, built in enumerate(builts)
@@ -91,19 +83,13 @@ def _semi(builder: Builder, node: SemiJoin) -> Built:
         some.add(node.mark)
     plan = SemiJoinPlan(
         node.kind, left, right, members, condition_of(node, builts), bool(node.updating), builder.ttl_ms,
-        seen_of(builder, node, columns),
+        builder.seen(node, columns),
     )  # fmt: skip
     vertex = builder.add(lambda: SemiJoinRows(plan), [built.vertex for built in builts], node.title)
     if node.updating:
         columns.append(CHANGE_COLUMN)
         some.add(CHANGE)
     return Built(vertex, Layout(tuple(columns)), False, None, False, frozenset(some))
-
-
-def seen_of(builder: Builder, node: Node, columns: Sequence[Column]) -> tuple[int, ...]:
-    """Indexes of those columns that somebody needs of a node."""
-    needs = builder.needs[id(node)]
-    return tuple(place for place, column in enumerate(columns, COLUMNS) if column.name in needs)
 
 
 def side_plan(built: Built, node: KeptJoin, place: int, outer: bool) -> SidePlan:
@@ -113,22 +99,6 @@ def side_plan(built: Built, node: KeptJoin, place: int, outer: bool) -> SidePlan
     keys = tuple(layout_column(layout, name) for name in names)
     meets_nothing = null_test(node.null_equal)
     return SidePlan(layout, built.reads, keys, join_key(layout, names), meets_nothing, change, outer)
-
-
-def join_key(layout: Layout, names: Sequence[str]) -> Callable[[Row], Any]:
-    """The key of a row; NaN is one value, as everywhere in Flink's keys."""
-    columns = [layout_column(layout, name) for name in names]
-    if not any(column.type.kind in APPROXIMATE for column in columns):
-        return key_of(layout, names)
-    env = Environment()
-    parts = []
-    for name, column in zip(names, columns, strict=True):
-        source = f"row[{layout.index(name)}]"
-        is_float = column.type.kind in APPROXIMATE
-        parts.append(f"({source} if {source} == {source} else {env.constant(NAN)})" if is_float else source)
-    key = parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
-    function: Callable[[Row], Any] = env.function("key", f"def key(row):\n    return {key}")
-    return function
 
 
 def null_test(null_equal: tuple[bool, ...]) -> Callable[[Any], bool] | None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from anomaly_app.graph.lookup import LookupTable
-from anomaly_app.plan.nodes import Calc, Node, Scan
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.scope import Expression
+from anomaly_app.plan.nodes.node import Node
+from anomaly_app.plan.nodes.rows import Calc, Scan
+from anomaly_app.plan.scope import Expression
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.comparisons import comparable
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.lookup import LookupIndex, match_number
 from anomaly_app.graph.vertices import Expand, Transform, origin_of
 from anomaly_app.operators import COLUMNS, Layout
-from anomaly_app.plan.built import Built
-from anomaly_app.plan.calculation import row_codes
-from anomaly_app.plan.lookup_node import LookupJoin
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder
+from anomaly_app.plan.nodes import LookupJoin
+from anomaly_app.plan.physical.builder import Builder
+from anomaly_app.plan.physical.built import Built
+from anomaly_app.plan.physical.calculation import row_codes
 
 
-def build(builder: Builder, node: LookupJoin) -> Built:
+def look_up(builder: Builder, node: LookupJoin) -> Built:
     """The vertex of a lookup join."""
     below = builder.node(node.input)
     width = COLUMNS + len(below.layout.columns)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from anomaly_app.plan.nodes import AggregateCall, Node
+from anomaly_app.plan.nodes.node import Node
+from anomaly_app.plan.nodes.windows import AggregateCall
 from anomaly_app.words import duration
 
 _OF_VALUES = frozenset({"ARRAY_AGG", "LISTAGG", "MEDIAN", "MAD"})
@@ -115,18 +116,3 @@ class Copies(Node):
     def title(self) -> str:
         """The column."""
         return f"As many copies as {self.count}"
-
-
-def reads(node: Node, wanted: set[str]) -> set[str] | None:
-    """Columns of its input that one of these nodes needs, so that it can give the wanted ones; None for others."""
-    if isinstance(node, Aggregate):
-        names = {*node.keys}
-        for call in node.aggregates:
-            for expression in (call.value, call.condition):
-                names |= expression.reads if expression is not None else set()
-        return names
-    if isinstance(node, GroupingRows):
-        return wanted & set(node.input.names) | {*node.keys}
-    if isinstance(node, Copies):
-        return wanted & set(node.input.names) | {node.count}
-    return None

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from anomaly_app.plan.conditions import conjuncts
-from anomaly_app.plan.node import Node
+from anomaly_app.plan.nodes.node import Node
+from anomaly_app.plan.scope import Expression
 from anomaly_app.words import duration
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.scope import Expression
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

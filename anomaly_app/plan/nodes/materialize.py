@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from anomaly_app.graph.materialize import LastOfKey, MaterializePlan
-from anomaly_app.plan.built import Built
-from anomaly_app.plan.node import Node
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder
+from anomaly_app.plan.nodes.node import Node
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,14 +47,3 @@ def materialized(node: Node, keys: Sequence[str]) -> Node:
         columns=node.columns, rowtimes=node.rowtimes, proctimes=node.proctimes, updating=node.updating,
         span=node.span, text=node.text, input=node, keys=tuple(dict.fromkeys(keys)),
     )  # fmt: skip
-
-
-def build(builder: Builder, node: Materialize) -> Built:
-    """Its vertex."""
-    from anomaly_app.plan.stateful import key_of, layout_column
-
-    below = builder.node(node.input)
-    columns = tuple(layout_column(below.layout, key) for key in node.keys)
-    plan = MaterializePlan(below.layout, below.reads, key_of(below.layout, node.keys), columns, builder.ttl_ms)
-    vertex = builder.add(lambda: LastOfKey(plan), [below.vertex], node.title)
-    return Built(vertex, below.layout, False, below.time, False, below.some)

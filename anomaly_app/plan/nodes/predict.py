@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from anomaly_app.models.model import Model
 from anomaly_app.models.options import CallOptions
-from anomaly_app.plan.node import Node
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.scope import Expression
+from anomaly_app.plan.nodes.node import Node
+from anomaly_app.plan.scope import Expression
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

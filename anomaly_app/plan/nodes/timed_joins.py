@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from anomaly_app.plan.nodes import Calc, Node
+from anomaly_app.plan.nodes.node import Node
+from anomaly_app.plan.nodes.rows import Calc
+from anomaly_app.plan.scope import Expression
 from anomaly_app.schema import Column
 from anomaly_app.words import duration
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.scope import Expression
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

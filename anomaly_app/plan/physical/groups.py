@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from anomaly_app.changes import with_change
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.aggregate import AggregatePlan, ChangingGroups
-from anomaly_app.graph.changing_windows import ChangingWindows, ChangingWindowsPlan
 from anomaly_app.graph.vertices import Expand, origin_of
-from anomaly_app.operators import COLUMNS, TIME, Layout, Row
+from anomaly_app.operators import COLUMNS, Layout, Row
 from anomaly_app.plan.aggregate_calls import add_to
-from anomaly_app.plan.built import Built
-from anomaly_app.plan.calculation import compile_calcs, row_codes
-from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
-from anomaly_app.plan.nodes import Calc, Node, WindowAggregate
-from anomaly_app.schema import APPROXIMATE, CHANGE, NAN
-from anomaly_app.windows.assign import Grid
+from anomaly_app.plan.nodes import Aggregate, Calc, Copies, GroupingRows, Node
+from anomaly_app.plan.physical.builder import Builder
+from anomaly_app.plan.physical.built import Built
+from anomaly_app.plan.physical.calculation import compile_calcs, row_codes
+from anomaly_app.plan.physical.keys import value_of_key
+from anomaly_app.schema import CHANGE
 from anomaly_app.windows.tallies import Tallies
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder
-
-
-def build(builder: Builder, node: Node) -> Built | None:
-    """The vertex of a node without projections of its own; None if it is not one of these."""
-    if isinstance(node, GroupingRows):
-        return _grouping_rows(builder, node)
-    return _copies(builder, node) if isinstance(node, Copies) else None
 
 
 def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Built:
@@ -43,7 +31,7 @@ def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Buil
     change = layout.index(CHANGE) if node.input.updating else None
     tallies = Tallies(env, builder.dialect, change=change, expires=builder.ttl_ms is not None)
     results = [add_to(tallies, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
-    keys = [_key(codes[name], env) for name in node.keys]
+    keys = [value_of_key(codes[name], env) for name in node.keys]
     single = len(keys) == 1
     key = keys[0] if single else f"({''.join(f'{one}, ' for one in keys)})"
     program = tallies.program(key)
@@ -67,35 +55,6 @@ def aggregated(builder: Builder, node: Aggregate, chain: Sequence[Calc]) -> Buil
     return Built(vertex, out, False, None, False)
 
 
-def changing_windows(builder: Builder, node: WindowAggregate) -> Built:
-    """The vertex of windows over rows that may be taken back."""
-    window, windows = node.attached, node.windows
-    assert window is not None and window.start is not None and window.end is not None and isinstance(windows, Grid)
-    below = builder.node(node.input)
-    # A row that is taken back has the time that it came with: only the watermark in front of it tells what is over.
-    builder.one_by_one = True
-    layout, env = below.layout, Environment()
-    codes, change = row_codes(layout), layout.index(CHANGE)
-    tallies = Tallies(env, builder.dialect, change=change)
-    results = [add_to(tallies, call, codes.__getitem__, env, builder.dialect) for call in node.aggregates]
-    keys = [codes[window.start].source, codes[window.end].source, *(_key(codes[name], env) for name in node.keys)]
-    program = tallies.program(f"({', '.join(keys)})")
-    values = [*(f"key[{place}]" for place in range(len(node.keys))), "start", "end", "end - 1"]
-    values += [code.source for code in results if code is not None]
-    lines = ["def finish(a, start, end, key):", *(f"    {line}" for line in tallies.results())]
-    finish = env.function("finish", "\n".join([*lines, f"    return ({', '.join(values)},)"]))
-    columns = tuple(node.input.column(name) for name in node.keys)
-
-    def last_end(row: Row) -> int:
-        return windows.last_end(windows.slice(row[TIME]))
-
-    plan = ChangingWindowsPlan(layout, change, layout.index(window.end), last_end, program, finish, columns)
-    builder.source["groups"] = program.source
-    vertex = builder.add(lambda: ChangingWindows(plan), [below], node.title)
-    assert node.window is not None
-    return Built(vertex, Layout(node.columns), True, node.window.time, False)
-
-
 def _result(given: Mapping[str, Code], chain: Sequence[Calc], wanted: Sequence[str], env: Environment) -> list[str]:
     """Statements that give the wanted columns behind conditions and projections."""
     codes = dict(given)
@@ -110,14 +69,8 @@ def _result(given: Mapping[str, Code], chain: Sequence[Calc], wanted: Sequence[s
     return [f"    return {env.constant(project)}({', '.join(code.source for code in given.values())})"]
 
 
-def _key(code: Code, env: Environment) -> str:
-    """Source of a value of a key: NaN is one value."""
-    if code.type.kind not in APPROXIMATE:
-        return code.source
-    return f"({code.source} if {code.source} == {code.source} else {env.constant(NAN)})"
-
-
-def _grouping_rows(builder: Builder, node: GroupingRows) -> Built:
+def grouping_rows(builder: Builder, node: GroupingRows) -> Built:
+    """The vertex that gives each row once for each grouping set."""
     below = builder.node(node.input)
     layout = below.layout
     width = COLUMNS + len(layout.columns)
@@ -143,7 +96,8 @@ def _grouping_rows(builder: Builder, node: GroupingRows) -> Built:
     return Built(vertex, result, below.in_order, below.time, False, below.with_(added))
 
 
-def _copies(builder: Builder, node: Copies) -> Built:
+def copies(builder: Builder, node: Copies) -> Built:
+    """The vertex that gives each row as often as it says."""
     below = builder.node(node.input)
     width = COLUMNS + len(below.layout.columns)
     count = below.layout.index(node.count)

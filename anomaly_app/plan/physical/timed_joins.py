@@ -5,44 +5,32 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions.typed import FAILURES, Code, Environment
 from anomaly_app.graph.found import Role
 from anomaly_app.graph.interval_join import Hold, IntervalJoinPlan, IntervalJoinRows, IntervalSide, Meet, stretch_of
 from anomaly_app.graph.temporal_join import Join, TemporalJoinPlan, TemporalJoinRows
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan.built import Built
-from anomaly_app.plan.calculation import compile_calcs, row_codes
-from anomaly_app.plan.join_nodes import IntervalJoin, TemporalJoin, TimedJoin
-from anomaly_app.plan.nodes import Calc, Detect, Limit, Match, Over, Rank, walk
+from anomaly_app.plan.nodes import Calc, Detect, IntervalJoin, Limit, Match, Over, Rank, TemporalJoin, TimedJoin, walk
+from anomaly_app.plan.physical.builder import Builder
+from anomaly_app.plan.physical.built import Built
+from anomaly_app.plan.physical.calculation import compile_calcs, row_codes
+from anomaly_app.plan.physical.keys import key_of, layout_column
 from anomaly_app.plan.pruning import is_stateless
-from anomaly_app.plan.stateful import key_of, layout_column
 from anomaly_app.schema import BIGINT, CHANGE
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.physical import Builder
-
 
 _BY_ORDER = (Match, Detect, Over, Rank, Limit)
 """Nodes whose result hangs on the order of rows of one time."""
 
 
-def build_join(builder: Builder, node: TimedJoin, chain: Sequence[Calc]) -> Built:
-    """The vertex of a join by time.
+def interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Built:
+    """The vertex of an interval join.
 
     Args:
         builder: of the graph.
         node: the join.
         chain: filters and projections above it, the innermost first, that its rows pass at once.
     """
-    if isinstance(node, IntervalJoin):
-        return _interval(builder, node, chain)
-    assert isinstance(node, TemporalJoin)
-    return _temporal(builder, node, chain)
-
-
-def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Built:
     sides = [builder.timed(builder.node(below), time) for below, time in zip(node.inputs, node.times, strict=True)]
     pairs = Pairs(node, sides, chain, builder.wanted(chain[-1] if chain else node))
     pairs.tell(builder)
@@ -64,7 +52,14 @@ def _interval(builder: Builder, node: IntervalJoin, chain: Sequence[Calc]) -> Bu
     return Built(vertex, pairs.layout, False, pairs.time, False)
 
 
-def _temporal(builder: Builder, node: TemporalJoin, chain: Sequence[Calc]) -> Built:
+def temporal(builder: Builder, node: TemporalJoin, chain: Sequence[Calc]) -> Built:
+    """The vertex of a temporal join.
+
+    Args:
+        builder: of the graph.
+        node: the join.
+        chain: filters and projections above it, the innermost first, that its rows pass at once.
+    """
     wanted = builder.wanted(chain[-1] if chain else node)
     left, right = (builder.timed(builder.node(b), time) for b, time in zip(node.inputs, node.times, strict=True))
     names = node.wanted(1, builder.needs[id(node)])

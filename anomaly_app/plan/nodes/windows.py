@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from anomaly_app.plan.node import Node, WindowColumns
+from anomaly_app.expressions import nodes as n
+from anomaly_app.plan.nodes.node import Node, WindowColumns
+from anomaly_app.plan.scope import Expression
 from anomaly_app.windows.assign import Grid, Sessions
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions import nodes as n
-    from anomaly_app.plan.scope import Expression
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

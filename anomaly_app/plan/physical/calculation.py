@@ -80,11 +80,6 @@ def _code(item: Expression, codes: Mapping[str, Code], env: Environment) -> Code
     return codes[item.bare] if item.bare is not None else item.compile(codes.__getitem__, env)
 
 
-def calc_layout(calc: Calc, needed: set[str]) -> Layout:
-    """The columns of a projection that somebody needs."""
-    return Layout(tuple(column for column in calc.columns if column.name in needed))
-
-
 def is_everything(chain: Sequence[Calc]) -> bool:
     """Whether projections give all columns of what is below as they are, in their order."""
     return all(
