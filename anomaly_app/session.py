@@ -16,7 +16,7 @@ from anomaly_app.jobs.ctas import as_two
 from anomaly_app.jobs.define import DEFINITIONS, define
 from anomaly_app.jobs.said import Settings
 from anomaly_app.jobs.show import OK, Told, describe, option, show
-from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.plan.explain import explain_text
 from anomaly_app.rows import Rows, as_rows, schema_of
 from anomaly_app.sql import parse_statements

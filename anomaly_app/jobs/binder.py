@@ -29,7 +29,7 @@ from anomaly_app.operators import Layout
 from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
-from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.plan.fragments import table_of
 from anomaly_app.plan.nodes import Calc, Evaluate, Exchange, Materialize, Node, Predict, Scan, materialized, walk
 from anomaly_app.plan.physical.layouts import table_layout

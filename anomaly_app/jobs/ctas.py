@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable, Insert
 
 

@@ -13,7 +13,7 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.jobs import model_show
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.schema import Column, DataType, Kind, Origin, Schema
 from anomaly_app.secrecy import MASK, is_secret
 from anomaly_app.sql.commands import Describe, Show

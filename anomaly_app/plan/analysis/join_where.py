@@ -8,8 +8,8 @@ from dataclasses import replace
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.aggregate_calls import is_aggregate
+from anomaly_app.plan.analysis.context import Context
 from anomaly_app.plan.conditions import conjunction, conjuncts, has_queries
-from anomaly_app.plan.context import Context
 from anomaly_app.plan.scope import Scope
 from anomaly_app.sql.queries import FromItem, Join, Predict, Select, Subquery, TableRef, Unnest
 

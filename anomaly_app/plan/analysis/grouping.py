@@ -9,7 +9,10 @@ from typing import Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.aggregate_calls import GROUPING, checked_aggregate, has_aggregates, is_aggregate, unfit_key
-from anomaly_app.plan.context import Context
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.old_windows import is_old_edge, is_old_window, old_edge, with_old_window
+from anomaly_app.plan.analysis.relation import Relation, bare
+from anomaly_app.plan.analysis.windowing import assignment, below_windows, edge_columns
 from anomaly_app.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
@@ -23,10 +26,7 @@ from anomaly_app.plan.nodes import (
     WindowAggregate,
     WindowColumns,
 )
-from anomaly_app.plan.old_windows import is_old_edge, is_old_window, old_edge, with_old_window
-from anomaly_app.plan.relation import Relation, bare
 from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
-from anomaly_app.plan.windowing import assignment, below_windows, edge_columns
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.queries import Select, SelectItem
 from anomaly_app.windows.assign import Sessions

@@ -15,9 +15,9 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan import detector_functions
+from anomaly_app.plan.analysis.windowing import why_no_time
 from anomaly_app.plan.nodes import Node
 from anomaly_app.plan.scope import Expression, Scope
-from anomaly_app.plan.windowing import why_no_time
 from anomaly_app.schema import NUMBERS, TEXTS, Kind
 from anomaly_app.windows.over import DetectorCall
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.plan.context import Context
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.relation import Relation, bare
 from anomaly_app.plan.nodes import WINDOW_END, WINDOW_START, WINDOW_TIME, Calc, Node, WindowAssign, WindowColumns, walk
-from anomaly_app.plan.relation import Relation, bare
 from anomaly_app.plan.scope import Name, Scope, free_name, names_of
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.windows import WindowFunction

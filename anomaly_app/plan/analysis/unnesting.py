@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.context import Context
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.nodes import UnnestRows
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Name, free_name
 from anomaly_app.schema import Column, DataType, Kind
 from anomaly_app.sql.queries import Join, Unnest

@@ -13,8 +13,8 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.models.model import Model
+from anomaly_app.plan.analysis.relation import Relation, identity
 from anomaly_app.plan.nodes import Calc, Node, Scan
-from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Exact, Expression, Scope, free_name
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql.queries import FromItem, QueryTree, Select, SelectItem
@@ -53,7 +53,7 @@ class Context(ABC):
     """The analysis of queries, as its steps see it.
 
     A query stands inside another one in FROM, in a condition and as a value. So a step that meets one asks for what it
-    means here, and knows nothing of the other steps: :class:`~anomaly_app.plan.analysis.Analyzer` puts them together.
+    means here, and knows nothing of the other steps: :class:`.analyzer.Analyzer` puts them together.
 
     Args:
         catalog: what names of tables mean.

@@ -9,7 +9,7 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.plan.aggregate_calls import checked_aggregate, unfit_key
-from anomaly_app.plan.context import Context
+from anomaly_app.plan.analysis.context import Context
 from anomaly_app.plan.nodes import Aggregate, AggregateCall, Calc, Copies, Node, Union
 from anomaly_app.plan.scope import Exact, Expression, Scope, free_name, names_of
 from anomaly_app.schema import Column, DataType, Kind

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.inside import Inside, Outer, Test
-from anomaly_app.plan.join_sides import Keyed, Sides, as_key, key_type, with_fields
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.inside import Inside, Outer, Test
+from anomaly_app.plan.analysis.join_sides import Keyed, Sides, as_key, key_type, with_fields
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.nodes import SemiJoin
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, free_name
 from anomaly_app.schema import Column, DataType, Kind
 

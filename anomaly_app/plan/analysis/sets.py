@@ -9,11 +9,11 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.refused import refusal
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import common_type
-from anomaly_app.plan import grouping
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.distinct import counted, distinct_rows
+from anomaly_app.plan.analysis import grouping
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.distinct import counted, distinct_rows
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.nodes import Calc, Limit, Node, Rank, Sort, SortColumn, Union, ValuesRows
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Expression, Scope, names_of
 from anomaly_app.schema import Column, DataType
 from anomaly_app.sql.queries import Ordered, Select, SelectItem, SetOperation, Values

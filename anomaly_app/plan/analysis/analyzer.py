@@ -9,12 +9,12 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan import (
+from anomaly_app.plan.aggregate_calls import has_aggregates, is_aggregate
+from anomaly_app.plan.analysis import (
     evaluating,
     grouping,
     interval_join,
     join_where,
-    joining,
     matching,
     over,
     predicting,
@@ -23,13 +23,13 @@ from anomaly_app.plan import (
     subqueries,
     unnesting,
     versioned,
+    window_join,
     windowing,
 )
-from anomaly_app.plan.aggregate_calls import has_aggregates, is_aggregate
+from anomaly_app.plan.analysis.context import Catalog, Context
+from anomaly_app.plan.analysis.relation import Relation, identity
 from anomaly_app.plan.conditions import has_queries
-from anomaly_app.plan.context import Catalog, Context
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Scan
-from anomaly_app.plan.relation import Relation, identity
 from anomaly_app.plan.scope import Name, Scope
 from anomaly_app.schema import Changelog, Schema
 from anomaly_app.sql.queries import (
@@ -181,7 +181,7 @@ class Analyzer(Context):
 
     def filtered(self, relation: Relation, condition: n.Node, what: str) -> Relation:
         """A relation with a condition; a bound on ROW_NUMBER() becomes one of the node that numbers."""
-        relation, left = joining.window_filtered(self, relation, condition)
+        relation, left = window_join.window_filtered(self, relation, condition)
         if left is None:
             return relation
         condition = left
@@ -245,7 +245,7 @@ class Analyzer(Context):
             return versioned.joined(self, item, item.right, item.right.as_of, text)
         if isinstance(item.right, Unnest):
             return unnesting.unnested(self, item, text)
-        for attempt in (joining.window_joined, interval_join.interval_joined):
+        for attempt in (window_join.window_joined, interval_join.interval_joined):
             joined = attempt(self, item, text)
             if joined is not None:
                 return joined

@@ -10,17 +10,17 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.type_parser import INTERVAL_MILLIS
 from anomaly_app.expressions.typed import Code, Environment
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.join_sides import Keyed, Sides
 from anomaly_app.plan.conditions import conjuncts
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.join_sides import Keyed, Sides
 from anomaly_app.plan.nodes import IntervalJoin
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import TIMESTAMPS, Kind
 from anomaly_app.sql.queries import FromItem, Join, Subquery, TableRef
 
 if TYPE_CHECKING:
+    from anomaly_app.plan.analysis.relation import Relation
     from anomaly_app.plan.nodes import Node
-    from anomaly_app.plan.relation import Relation
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
 

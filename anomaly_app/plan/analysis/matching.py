@@ -9,9 +9,9 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.clause import check_clause
 from anomaly_app.patterns.measures import compile_measures
-from anomaly_app.plan.context import Context
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.nodes import Match, Node
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Name, Scope
 from anomaly_app.sql.row_pattern import MatchRecognize
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.join_sides import Parts, Sides
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.conditions import conjuncts, has_queries
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.join_sides import Parts, Sides
 from anomaly_app.plan.nodes import WindowColumns, WindowJoin
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Scope, names_of
 from anomaly_app.schema import Column
 from anomaly_app.sql.queries import Join, Select

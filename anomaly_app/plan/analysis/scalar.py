@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan import grouping
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.inside import Inside, Outer, is_of
-from anomaly_app.plan.join_sides import Keyed, Sides
+from anomaly_app.plan.analysis import grouping
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.inside import Inside, Outer, is_of
+from anomaly_app.plan.analysis.join_sides import Keyed, Sides
+from anomaly_app.plan.analysis.regular_join import joined_node
+from anomaly_app.plan.analysis.relation import Relation
+from anomaly_app.plan.analysis.semi_join import over_pair
 from anomaly_app.plan.nodes import Calc, Node
-from anomaly_app.plan.regular_join import joined_node
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact
-from anomaly_app.plan.semi_join import over_pair
 from anomaly_app.plan.uniqueness import is_unique_by, most_rows
 
 

@@ -12,14 +12,14 @@ from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.parser import parse_expression
 from anomaly_app.expressions.refused import refusal
-from anomaly_app.plan import detecting
 from anomaly_app.plan.aggregate_calls import OF_SOME, checked_aggregate
+from anomaly_app.plan.analysis import detecting
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.relation import Relation
+from anomaly_app.plan.analysis.windowing import why_no_time
 from anomaly_app.plan.conditions import conjuncts
-from anomaly_app.plan.context import Context
 from anomaly_app.plan.nodes import MAX_RANK, AggregateCall, Calc, Detect, Frame, Node, Over, Rank, SortColumn
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Scope, free_name, names_of
-from anomaly_app.plan.windowing import why_no_time
 from anomaly_app.schema import BIGINT, Column, Kind
 
 NUMBERINGS = ("ROW_NUMBER", "RANK", "DENSE_RANK")

@@ -11,16 +11,16 @@ from anomaly_app.expressions.comparisons import comparable
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.lookup import LookupTable
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.join_sides import Sides
 from anomaly_app.plan.conditions import conjunction, conjuncts
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.join_sides import Sides
 from anomaly_app.plan.nodes import Calc, LookupJoin, LookupKey, Node, Normalize, Scan
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import TEXTS, Changelog, DataType, Kind
 from anomaly_app.sql.queries import Join, Subquery, TableRef
 
 if TYPE_CHECKING:
-    from anomaly_app.plan.relation import Relation
+    from anomaly_app.plan.analysis.relation import Relation
 
 _NO_KEYS = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW, Kind.NULL})
 

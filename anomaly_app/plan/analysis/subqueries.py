@@ -7,12 +7,12 @@ from typing import TypeAlias
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan import join_where, scalar, semi_join
+from anomaly_app.plan.analysis import join_where, scalar, semi_join
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.inside import Inside, Outer, Test, is_of
+from anomaly_app.plan.analysis.join_sides import with_fields
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.conditions import conjunction, conjuncts, has_queries
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.inside import Inside, Outer, Test, is_of
-from anomaly_app.plan.join_sides import with_fields
-from anomaly_app.plan.relation import Relation
 from anomaly_app.plan.scope import Exact, Scope, names_of
 from anomaly_app.sql.queries import QueryTree, Select
 

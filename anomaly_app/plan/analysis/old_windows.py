@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.context import Context
-from anomaly_app.plan.relation import Relation
-from anomaly_app.plan.windowing import assigned
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.relation import Relation
+from anomaly_app.plan.analysis.windowing import assigned
 from anomaly_app.schema import Kind
 from anomaly_app.sql.queries import Select
 from anomaly_app.sql.windows import WindowFunction

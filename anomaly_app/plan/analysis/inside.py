@@ -9,7 +9,7 @@ from typing import TypeAlias
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.aggregate_calls import has_aggregates
-from anomaly_app.plan.relation import Relation
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.scope import Scope
 from anomaly_app.sql.queries import Select
 

@@ -9,10 +9,10 @@ from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.models.judge import CLASSES, NUMBERS
 from anomaly_app.models.model import Model, Task
-from anomaly_app.plan.context import Context
+from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.predicting import over_model
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.nodes import Evaluate
-from anomaly_app.plan.predicting import over_model
-from anomaly_app.plan.relation import Relation
 from anomaly_app.schema import APPROXIMATE, BIGINT, DOUBLE, INT, TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
 from anomaly_app.sql.queries import Predict, Select
 
