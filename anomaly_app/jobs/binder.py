@@ -26,7 +26,6 @@ from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.jobs.topic_tables import Format, Sink, Source
 from anomaly_app.operators import Layout
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis.analyzer import Analyzer
@@ -40,6 +39,7 @@ from anomaly_app.sql.commands import TELLS, Describe, Explain, ListOptions, Rese
 from anomaly_app.sql.parameters import Parameter, substitute
 from anomaly_app.sql.queries import QueryTree
 from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
+from anomaly_app.words import nearest
 
 STATE_VERSION = 3
 """Part of every fingerprint: raised when operators store their state in another way."""

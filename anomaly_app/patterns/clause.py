@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -26,6 +25,7 @@ from anomaly_app.sql.row_pattern import (
     SkipTo,
     Variable,
 )
+from anomaly_app.words import nearest
 
 MAX_PERMUTED = 7
 """Elements of a PERMUTE: it is written out, and 7 make 5,040 orders."""
@@ -98,15 +98,6 @@ def find_column(schema: Schema, name: str, text: str, span: Span) -> Column:
         return column
     names = [column.name for column in schema.columns]
     raise SqlValidationError(f"unknown column {name!r}{nearest(name, names)}", text, *span)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean …?`` if one is near, else what there is."""
-    known = list(names)
-    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1)
-    if near:
-        return f"; did you mean {next(other for other in known if other.lower() == near[0])}?"
-    return f"; known: {', '.join(known[:20])}" if known else ""
 
 
 def check_clause(clause: MatchRecognize, schema: Schema, text: str, dialect: Dialect) -> CheckedClause:

@@ -8,7 +8,6 @@ from anomaly_app.errors import SqlValidationError, not_too_deep
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan.aggregate_calls import has_aggregates, is_aggregate
 from anomaly_app.plan.analysis import (
     evaluating,
@@ -46,6 +45,7 @@ from anomaly_app.sql.queries import (
     Values,
 )
 from anomaly_app.sql.statements import CreateView
+from anomaly_app.words import nearest
 
 MAX_DEPTH = 400
 """Views and subqueries inside each other at most: deeper is a mistake."""

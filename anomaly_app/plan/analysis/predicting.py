@@ -10,13 +10,13 @@ from anomaly_app.errors import OptionError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.models.model import Model
 from anomaly_app.models.options import NAMES, CallOptions, call_options, plain
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan.analysis.context import Context
 from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.nodes import Predict as PredictNode
 from anomaly_app.plan.scope import Expression, Name, Scope, free_name
 from anomaly_app.schema import NUMBERS, TEXTS, Column, DataType, Kind
 from anomaly_app.sql.queries import Join, Predict
+from anomaly_app.words import nearest
 
 
 def predicted(context: Context, predict: Predict, text: str) -> Relation:
