@@ -25,8 +25,8 @@ from anomaly_app.jobs.sinks import check_changes, filled_by, into_sink
 from anomaly_app.jobs.tables import bind_sink, bind_source
 from anomaly_app.jobs.task import TimeMode
 from anomaly_app.jobs.topic_tables import Format, Sink, Source
+from anomaly_app.limits import Limits
 from anomaly_app.operators import Layout
-from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan import growth
 from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.plan.fragments import table_of

@@ -86,6 +86,12 @@ class CheckedClause:
         """Whether a match gives one output row for each of its rows."""
         return self.rows_per_match is not RowsPerMatch.ONE
 
+    @property
+    def in_time_order(self) -> bool:
+        """Whether ORDER BY begins with the time attribute, ascending: rows come in order as the watermark moves."""
+        order, time = self.order_by, self.schema.rowtime or self.schema.proctime
+        return bool(order) and time is not None and order[0].column.name == time and not order[0].descending
+
     def column(self, name: str, span: Span) -> Column:
         """A column of the table by name; an error naming the nearest if there is none."""
         return find_column(self.schema, name, self.text, span)

@@ -9,9 +9,10 @@ from typing import Any
 from anomaly_app.errors import not_too_deep
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.operator import GraphOperator
+from anomaly_app.limits import Limits
 from anomaly_app.models.model import Model
 from anomaly_app.operators import Layout, Row
-from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan import describe
 from anomaly_app.plan.distribution import Spread, distribution
 from anomaly_app.plan.fragments import fragments

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
@@ -15,9 +14,6 @@ from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.nodes import Evaluate
 from anomaly_app.schema import APPROXIMATE, BIGINT, DOUBLE, INT, TEXTS, WHOLE_NUMBERS, Column, DataType, Kind
 from anomaly_app.sql.queries import Predict, Select
-
-if TYPE_CHECKING:
-    pass
 
 NAME = "ML_EVALUATE"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
@@ -12,15 +12,12 @@ from anomaly_app.expressions.type_parser import INTERVAL_MILLIS
 from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.plan.analysis.context import Context
 from anomaly_app.plan.analysis.join_sides import Keyed, Sides
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.conditions import conjuncts
-from anomaly_app.plan.nodes import IntervalJoin
+from anomaly_app.plan.nodes import IntervalJoin, Node
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import TIMESTAMPS, Kind
 from anomaly_app.sql.queries import FromItem, Join, Subquery, TableRef
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis.relation import Relation
-    from anomaly_app.plan.nodes import Node
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
 

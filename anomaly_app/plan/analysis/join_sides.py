@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import common_type
 from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.conditions import conjunction
 from anomaly_app.plan.nodes import Node
 from anomaly_app.plan.scope import Exact, Expression, Name, Scope, free_name
 from anomaly_app.schema import NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, Column, DataType, Kind
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis.relation import Relation
 
 _TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
 _KEYS = NUMBERS | TEXTS | _TIMES | {Kind.BOOLEAN, Kind.BYTES, Kind.INTERVAL_DAY, Kind.INTERVAL_YEAR}

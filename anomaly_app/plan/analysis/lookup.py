@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
@@ -13,14 +12,12 @@ from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.plan.analysis.context import Context
 from anomaly_app.plan.analysis.join_sides import Sides
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.conditions import conjunction, conjuncts
 from anomaly_app.plan.nodes import Calc, LookupJoin, LookupKey, Node, Normalize, Scan
 from anomaly_app.plan.scope import Expression, Scope
 from anomaly_app.schema import TEXTS, Changelog, DataType, Kind
 from anomaly_app.sql.queries import Join, Subquery, TableRef
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis.relation import Relation
 
 _NO_KEYS = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW, Kind.NULL})
 

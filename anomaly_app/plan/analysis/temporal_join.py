@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.analysis.context import Context
 from anomaly_app.plan.analysis.interval_join import behind, called, common
 from anomaly_app.plan.analysis.join_sides import Keyed, Sides
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.plan.conditions import conjunction, conjuncts
 from anomaly_app.plan.nodes import Calc, Node, Normalize, Rank, Scan, TemporalJoin
 from anomaly_app.plan.scope import Scope
 from anomaly_app.sql.queries import Join, Subquery, TableRef
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis.relation import Relation
 
 _WAYS = (
     "a table with a PRIMARY KEY and a WATERMARK, as of 'upsert-kafka', or a view that keeps the last row of each key: "

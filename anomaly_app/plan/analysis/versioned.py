@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.plan.analysis import lookup, temporal_join, windowing
 from anomaly_app.plan.analysis.context import Context
+from anomaly_app.plan.analysis.relation import Relation
 from anomaly_app.sql.queries import Join, Subquery, TableRef
-
-if TYPE_CHECKING:
-    from anomaly_app.plan.analysis.relation import Relation
 
 
 def joined(context: Context, join: Join, right: TableRef | Subquery, as_of: n.Node, text: str) -> Relation:

@@ -14,8 +14,9 @@ from anomaly_app.graph.operator import VertexPlan
 from anomaly_app.graph.order import Order, Retime
 from anomaly_app.graph.project import Project
 from anomaly_app.graph.vertices import Inner, Transform, Vertex, origin_of
+from anomaly_app.limits import Limits
 from anomaly_app.operators import COLUMNS, Layout
-from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, Union, ValuesRows, walk
 from anomaly_app.plan.physical.built import Built
 from anomaly_app.plan.physical.calculation import compile_calcs, row_codes

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.operator import GraphPlan
+from anomaly_app.limits import Limits
 from anomaly_app.operators import Layout
-from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan.nodes import (
     Aggregate,
     Calc,

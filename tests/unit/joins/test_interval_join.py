@@ -8,8 +8,8 @@ from anomaly_app import LimitError, Rows, SqlError, query
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK
-from anomaly_app.patterns.rule import Limits
 from anomaly_app.plan.nodes import IntervalJoin, walk
 from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, DataType, Kind, Schema
