@@ -10,7 +10,7 @@ from anomaly_app.batch import Result, run_bound
 from anomaly_app.errors import SqlError, SqlValidationError
 from anomaly_app.expressions.functions.python import PythonFunction
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.jobs.binder import BoundQuery, bind_query, dialect_of
+from anomaly_app.jobs.binder import BoundQuery, bind_query
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.ctas import as_two
 from anomaly_app.jobs.define import DEFINITIONS, define
@@ -60,7 +60,7 @@ class Session:
         parameters: Mapping[str, str] | None = None,
         connections: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        self._dialect: Dialect = dialect_of(dialect)
+        self._dialect: Dialect = Dialect.named(dialect)
         self._catalog, self._settings = Catalog(""), Settings("")
         self._catalog.models.given = connections or {}
         self._modules = tuple(function_modules)
