@@ -20,10 +20,10 @@ from anomaly_app.jobs.joint_task import JointTask
 from anomaly_app.jobs.task import Output, TimeMode
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Arrivals, Row
 from anomaly_app.runtime.detect_stage import DetectStage, shown_watermark
+from anomaly_app.runtime.exchange import Outlet
 from anomaly_app.runtime.feed import Feed
 from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, partition_of
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
-from anomaly_app.runtime.outlet import Outlet
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.stage import Flush, Stage
 from anomaly_app.schema import Changelog
