@@ -23,10 +23,11 @@ from mode import Service
 from anomaly_app.agents.lane import declare
 from anomaly_app.errors import AnomalyError, SettingsError, SqlError, StateError
 from anomaly_app.jobs.binder import bind_job
-from anomaly_app.jobs.model import Job, Source
+from anomaly_app.jobs.model import Job
 from anomaly_app.jobs.planning import with_roots
 from anomaly_app.jobs.precedence import settle
-from anomaly_app.patterns.rule import Limits
+from anomaly_app.jobs.topic_tables import Source
+from anomaly_app.limits import Limits
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import bootstrap_servers, faust_credentials
 from anomaly_app.runtime.feed import TableReader

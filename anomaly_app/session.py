@@ -10,13 +10,13 @@ from anomaly_app.batch import Result, run_bound
 from anomaly_app.errors import SqlError, SqlValidationError
 from anomaly_app.expressions.functions.python import PythonFunction
 from anomaly_app.expressions.typed import Dialect
-from anomaly_app.jobs.binder import BoundQuery, bind_query, dialect_of
+from anomaly_app.jobs.binder import BoundQuery, bind_query
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.ctas import as_two
 from anomaly_app.jobs.define import DEFINITIONS, define
 from anomaly_app.jobs.said import Settings
 from anomaly_app.jobs.show import OK, Told, describe, option, show
-from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.plan.explain import explain_text
 from anomaly_app.rows import Rows, as_rows, schema_of
 from anomaly_app.sql import parse_statements
@@ -60,7 +60,7 @@ class Session:
         parameters: Mapping[str, str] | None = None,
         connections: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        self._dialect: Dialect = dialect_of(dialect)
+        self._dialect: Dialect = Dialect.named(dialect)
         self._catalog, self._settings = Catalog(""), Settings("")
         self._catalog.models.given = connections or {}
         self._modules = tuple(function_modules)

@@ -1,6 +1,9 @@
-"""Lengths of time in words, and words as lengths of time."""
+"""Words for people: lengths of time, read and written, and what somebody may have meant by a name."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 _UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"), (1, "millisecond"))
 
@@ -51,3 +54,17 @@ _UNITS_MS = {
     "day": 86_400_000,
     "days": 86_400_000,
 }
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """``; did you mean …?`` if one is near, else what there is.
+
+    Example:
+        >>> nearest("amuont", ["user", "amount"]), nearest("x", ["user", "amount"])
+        ('; did you mean amount?', '; known: user, amount')
+    """
+    known = list(names)
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1)
+    if near:
+        return f"; did you mean {next(other for other in known if other.lower() == near[0])}?"
+    return f"; known: {', '.join(known[:20])}" if known else ""

@@ -28,7 +28,7 @@ import orjson
 
 from anomaly_app.formats.records import RecordDecoder, RecordEncoder
 from anomaly_app.formats.registry import Registry
-from anomaly_app.jobs.model import Format, Sink, Source
+from anomaly_app.jobs.topic_tables import Format, Sink, Source
 from anomaly_app.operators import Layout
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, Origin, Schema
 from anomaly_app.testing.registry import RegistryServer

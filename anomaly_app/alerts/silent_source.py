@@ -14,7 +14,8 @@ from anomaly_app.alerts.identity import alert_id
 from anomaly_app.alerts.record import SILENCE, SILENCE_OVER, Alert, AlertSource
 from anomaly_app.alerts.values import iso_time
 from anomaly_app.errors import StateError
-from anomaly_app.jobs.model import Job, Source
+from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.words import duration
 
 NOWHERE = -1
@@ -51,7 +52,7 @@ class SilenceWatch:
         StateError: ``remembered`` is unreadable.
 
     Example:
-        >>> from anomaly_app.jobs.model import Format
+        >>> from anomaly_app.jobs.topic_tables import Format
         >>> from anomaly_app.schema import Schema
         >>> watch = SilenceWatch(Job("j", "1", "", "", ()), Source("sales", Schema(()), "t", Format("json")), 60_000)
         >>> watch.observe([7, 4], 0), watch.observe([7, 4], 59_999)

@@ -12,7 +12,8 @@ from anomaly_app.errors import DataError
 
 if TYPE_CHECKING:
     from anomaly_app.cli.files import FileTable
-    from anomaly_app.jobs.model import Job, Source
+    from anomaly_app.jobs.model import Job
+    from anomaly_app.jobs.topic_tables import Source
     from anomaly_app.runtime.rehearsal import PlainRecord
 
 SLICES = 200
@@ -29,7 +30,7 @@ def over_files(job: Job) -> Job:
 
 
 def _as_json(source: Source) -> Source:
-    from anomaly_app.jobs.model import Format
+    from anomaly_app.jobs.topic_tables import Format
     from anomaly_app.schema import Origin
 
     columns = [column for column in source.schema.columns if column.origin in (Origin.VALUE, Origin.KEY)]

@@ -77,7 +77,7 @@ def bind(
         SqlError: the text is wrong.
     """
     from anomaly_app.jobs.binder import bind_job
-    from anomaly_app.patterns.rule import Limits
+    from anomaly_app.limits import Limits
 
     settings = loaded.settings
     return bind_job(

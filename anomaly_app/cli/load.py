@@ -16,7 +16,7 @@ from anomaly_app.cli.output import note, progress
 
 if TYPE_CHECKING:
     from anomaly_app.cli.files import FileTable
-    from anomaly_app.jobs.model import Sink
+    from anomaly_app.jobs.topic_tables import Sink
     from anomaly_app.runtime.loading import LoadRow
     from anomaly_app.schema import Column
 

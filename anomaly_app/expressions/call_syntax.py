@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from anomaly_app.expressions import nodes as n
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions.parser import ExpressionParser
-
+from anomaly_app.expressions.literals import LiteralParser
 
 DIFFERENCE, OVERLAPS = "- INTERVAL", "OVERLAPS ROW"
 """Names of the calls that ``(a - b) DAY`` and ``(a, b) OVERLAPS (c, d)`` become; nobody can write them as a call."""
@@ -31,15 +29,26 @@ class Inside(NamedTuple):
     json: n.JsonClauses | None = None
 
 
-Syntax = Callable[["ExpressionParser"], Inside]
+class CallParser(LiteralParser, ABC):
+    """Insides of calls, whose arguments are expressions: :class:`~anomaly_app.expressions.parser.ExpressionParser`."""
+
+    @abstractmethod
+    def expression(self) -> n.Node:
+        """Take an expression."""
+
+    @abstractmethod
+    def term(self) -> n.Node:
+        """Take a sum, or anything that binds closer."""
+
+    def inside_of(self, name: str) -> Inside:
+        """Take the inside of a call of the function ``name`` (upper case), up to the closing bracket."""
+        return SYNTAX.get(name, _plain)(self)
 
 
-def inside_of(name: str, parser: ExpressionParser) -> Inside:
-    """Take the inside of a call of the function ``name`` (upper case), up to the closing bracket."""
-    return SYNTAX.get(name, _plain)(parser)
+Syntax = Callable[[CallParser], Inside]
 
 
-def _plain(parser: ExpressionParser) -> Inside:
+def _plain(parser: CallParser) -> Inside:
     if parser.at(")"):
         return Inside([])
     distinct = parser.accept("DISTINCT")
@@ -48,19 +57,19 @@ def _plain(parser: ExpressionParser) -> Inside:
     return Inside(list(parser.listed(parser.expression)), distinct=distinct)
 
 
-def _extract(parser: ExpressionParser) -> Inside:
+def _extract(parser: CallParser) -> Inside:
     words = (parser.take().upper,)
     parser.expect("FROM")
     return Inside([parser.expression()], words)
 
 
-def _unit_first(parser: ExpressionParser) -> Inside:
+def _unit_first(parser: CallParser) -> Inside:
     words = (parser.take().upper,)
     parser.expect(",")
     return Inside(list(parser.listed(parser.expression)), words)
 
 
-def _trim(parser: ExpressionParser) -> Inside:
+def _trim(parser: CallParser) -> Inside:
     words = (parser.accept_any(("LEADING", "TRAILING", "BOTH")),)
     args: list[n.Node] = []
     if not parser.at("FROM"):
@@ -70,7 +79,7 @@ def _trim(parser: ExpressionParser) -> Inside:
     return Inside(args, words)
 
 
-def _position(parser: ExpressionParser) -> Inside:
+def _position(parser: CallParser) -> Inside:
     args = [parser.term()]
     if parser.accept("IN"):
         args.append(parser.expression())
@@ -79,7 +88,7 @@ def _position(parser: ExpressionParser) -> Inside:
     return Inside(args)
 
 
-def _from_for(parser: ExpressionParser) -> Inside:
+def _from_for(parser: CallParser) -> Inside:
     args = [parser.expression()]
     if parser.accept("PLACING"):
         args.append(parser.expression())
@@ -92,7 +101,7 @@ def _from_for(parser: ExpressionParser) -> Inside:
     return Inside(args)
 
 
-def _to_unit(parser: ExpressionParser) -> Inside:
+def _to_unit(parser: CallParser) -> Inside:
     args = [parser.expression()]
     words = (parser.take().upper,) if parser.accept("TO") else ()
     while parser.accept(","):
@@ -100,14 +109,14 @@ def _to_unit(parser: ExpressionParser) -> Inside:
     return Inside(args, words)
 
 
-def _on_null(parser: ExpressionParser) -> str:
+def _on_null(parser: CallParser) -> str:
     for word in ("NULL", "ABSENT"):
         if parser.accept(word, "ON", "NULL"):
             return word
     return ""
 
 
-def _json_members(parser: ExpressionParser) -> Inside:
+def _json_members(parser: CallParser) -> Inside:
     start = parser.token.span.start
     args: list[n.Node] = []
     while not parser.at(")"):
@@ -123,7 +132,7 @@ def _json_members(parser: ExpressionParser) -> Inside:
     return Inside(args, json=n.JsonClauses(parser.span_from(start), on_null=on_null))
 
 
-def _json_items(parser: ExpressionParser) -> Inside:
+def _json_items(parser: CallParser) -> Inside:
     start = parser.token.span.start
     nothing = parser.at(")") or parser.at("NULL", "ON", "NULL") or parser.at("ABSENT", "ON", "NULL")
     args = [] if nothing else list(parser.listed(parser.expression))
@@ -140,7 +149,7 @@ _WRAPPERS = {
 _BEHAVIOURS = (("NULL",), ("ERROR",), ("TRUE",), ("FALSE",), ("UNKNOWN",), ("EMPTY", "ARRAY"), ("EMPTY", "OBJECT"))
 
 
-def _json_path(parser: ExpressionParser) -> Inside:
+def _json_path(parser: CallParser) -> Inside:
     args = list(parser.listed(parser.expression)) if not parser.at(")") else []
     start = parser.token.span.start
     returning = parser.data_type() if parser.accept("RETURNING") else None

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from anomaly_app.expressions.tokens import Span
+from anomaly_app.expressions.typed import Code
 from anomaly_app.schema import DataType
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
-    from anomaly_app.expressions.typed import Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +182,8 @@ class Call(Node):
         filter: condition of ``FILTER (WHERE …)``.
         over: the window, if any.
         json: words of a JSON function.
-        entry: a function of the user's own that the name means; None for those that there always are.
+        entry: a function of the user's own that the name means, called with the compiler and the call; None for those
+            that there always are.
     """
 
     name: str
@@ -196,7 +194,7 @@ class Call(Node):
     filter: Node | None = None
     over: Window | None = None
     json: JsonClauses | None = None
-    entry: Callable[[ExpressionCompiler, Call], Code] | None = None
+    entry: Callable[..., Code] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import Any
 
 from anomaly_app.errors import SqlSyntaxError
 from anomaly_app.expressions import nodes as n
-from anomaly_app.expressions.call_syntax import DIFFERENCE, OVERLAPS, inside_of
-from anomaly_app.expressions.literals import LiteralParser
+from anomaly_app.expressions.call_syntax import DIFFERENCE, OVERLAPS, CallParser
 from anomaly_app.expressions.reader import RESERVED
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.schema import BOOLEAN, DataType, Kind
@@ -20,7 +19,7 @@ LONG_CHAIN = 50
 """Conditions in a row that stay one below the other."""
 
 
-class ExpressionParser(LiteralParser):
+class ExpressionParser(CallParser):
     """Expressions, by precedence: OR, AND, NOT, predicates, ``+ -`` and ``||``, ``* / %``, sign, postfix."""
 
     def at_query(self) -> bool:
@@ -344,7 +343,7 @@ class ExpressionParser(LiteralParser):
     def _call(self, start: int, semantics: str) -> n.Node:
         name = self.take().upper
         self.expect("(")
-        inside = inside_of(name, self)
+        inside = self.inside_of(name)
         self.expect(")")
         condition = None
         if self.accept("FILTER"):

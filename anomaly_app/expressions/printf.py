@@ -14,18 +14,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from anomaly_app.conversions import decimal_to_text
 from anomaly_app.errors import EvaluationError
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.text_values import characters, units
 from anomaly_app.expressions.typed import Code
 from anomaly_app.floats import float_to_text
 from anomaly_app.schema import APPROXIMATE, STRING, TEXTS, WHOLE_NUMBERS, Kind
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
 
 _SPECIFIER = re.compile(r"%(?:(\d+)\$|(<))?([-#+ 0,(]*)([1-9]\d*)?(?:\.(\d+))?([tT]?[a-zA-Z%])")
 _ROOM = decimal.Context(prec=1_200, rounding=decimal.ROUND_HALF_UP, Emin=-999_999, Emax=999_999)
@@ -234,7 +232,7 @@ def printf(pattern: str, *values: tuple[Any, int]) -> str | None:
     return "".join(texts)
 
 
-def compile_printf(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def compile_printf(compiler: Compiler, node: n.Call) -> Code:
     """Source of ``PRINTF(pattern, value, …)``."""
     if not node.args:
         raise compiler.fail(node, "PRINTF takes a pattern and values, as in PRINTF('%s: %.2f', name, share)")
@@ -283,7 +281,7 @@ def _call(name: str, part: Specifier, values: list[Code]) -> str:
     return f"{name}({code.source}, {_BITS.get(code.type.kind, 0)})"
 
 
-def _value(compiler: ExpressionCompiler, node: n.Node, parts: tuple[str | Specifier, ...], place: int) -> Code:
+def _value(compiler: Compiler, node: n.Node, parts: tuple[str | Specifier, ...], place: int) -> Code:
     code = compiler.value(node)
     if code.type.kind not in _TAKEN:
         raise compiler.fail(node, f"PRINTF shows no {code.type.with_nullable(True)} well: CAST it to STRING")

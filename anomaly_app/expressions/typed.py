@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from anomaly_app.errors import FAILURES as FAILURES
+from anomaly_app.errors import FAILURES as FAILURES, SqlValidationError
 from anomaly_app.schema import APPROXIMATE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
 
@@ -18,6 +18,14 @@ class Dialect(Enum):
 
     FLINK = "flink"
     STANDARD = "standard"
+
+    @classmethod
+    def named(cls, name: str) -> Dialect:
+        """The dialect of a name; raises ``SqlValidationError`` if there is none."""
+        try:
+            return cls(name)
+        except ValueError:
+            raise SqlValidationError(f"unknown dialect {name!r}: it must be 'flink' or 'standard'") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from anomaly_app.errors import FAILURES, DecodeError, IgnoredError, RegistryError
 from anomaly_app.formats.avro import AvroDecoder, AvroEncoder
@@ -12,109 +12,15 @@ from anomaly_app.formats.csv import CsvDecoder, CsvEncoder
 from anomaly_app.formats.debezium import METADATA as OF_EVENTS, DebeziumDecoder, DebeziumEncoder
 from anomaly_app.formats.json import JsonDecoder, JsonEncoder
 from anomaly_app.formats.options import AvroOptions, CsvOptions, DebeziumOptions, JsonOptions, parse_options
+from anomaly_app.formats.places import Places
 from anomaly_app.formats.raw import RawCodec
 from anomaly_app.formats.registry import Registry
+from anomaly_app.formats.topics import FormatSpec, Record, SinkLike, SourceLike
 from anomaly_app.operators import Layout, Row
-from anomaly_app.schema import CHANGE, Changelog, Column, Origin, Schema, units_per_second
+from anomaly_app.schema import Changelog, Column, Origin
 
 Decoder: TypeAlias = JsonDecoder | CsvDecoder | AvroDecoder | RawCodec
 Encoder: TypeAlias = JsonEncoder | CsvEncoder | AvroEncoder | RawCodec
-
-
-class Record(Protocol):
-    """A Kafka record."""
-
-    @property
-    def topic(self) -> str:
-        """Where it was read."""
-
-    @property
-    def partition(self) -> int:
-        """Where it was read."""
-
-    @property
-    def offset(self) -> int:
-        """Where it was read."""
-
-    @property
-    def timestamp(self) -> int:
-        """Milliseconds since 1970; -1 for none."""
-
-    @property
-    def timestamp_type(self) -> int | None:
-        """0 for the producer's, 1 for the broker's; anything else for none."""
-
-    @property
-    def headers(self) -> Iterable[tuple[str, bytes | None]] | None:
-        """Name and value of each."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The key as written."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The value as written; None for a tombstone."""
-
-
-class FormatSpec(Protocol):
-    """A format and its options, without their prefixes."""
-
-    @property
-    def name(self) -> str:
-        """Such as ``json``."""
-
-    @property
-    def options(self) -> Mapping[str, str]:
-        """Names without prefix, and values."""
-
-
-class Topic(Protocol):
-    """What sources and sinks have in common."""
-
-    @property
-    def topic(self) -> str:
-        """Name of the topic."""
-
-    @property
-    def value_format(self) -> FormatSpec:
-        """Format of the values."""
-
-    @property
-    def key_format(self) -> FormatSpec | None:
-        """Format of the keys."""
-
-    @property
-    def key_fields(self) -> tuple[str, ...]:
-        """Names of the columns in the key, in order."""
-
-    @property
-    def value_fields(self) -> tuple[str, ...]:
-        """Names of the columns in the value, in order."""
-
-
-class SourceLike(Topic, Protocol):
-    """A :class:`anomaly_app.jobs.model.Source`."""
-
-    @property
-    def schema(self) -> Schema:
-        """All columns of the table."""
-
-    @property
-    def skips_nulls(self) -> bool:
-        """Records without value are let go."""
-
-
-class SinkLike(Topic, Protocol):
-    """A :class:`anomaly_app.jobs.model.Sink`."""
-
-    @property
-    def upsert(self) -> bool:
-        """A record takes the place of the one with its key; one without value deletes it."""
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """Columns of a row, in order."""
 
 
 class Decoded(NamedTuple):
@@ -174,7 +80,7 @@ class RecordDecoder:
         self._skips = source.skips_nulls
         self._deletes = schema.changelog is Changelog.UPSERT
         self._nothing = (None,) * len(values)
-        places = _Places(schema, [*values, *around], keys)
+        places = Places(schema, [*values, *around], keys)
         self._rows = places.rows_function(layout.columns, rowtime)
         self._computed = {
             column.name: places.rows_function((column,), None)
@@ -369,14 +275,6 @@ class RecordEncoder:
         return key, self._value.encode(row)
 
 
-def avro_options(topic: Topic) -> AvroOptions | None:
-    """Options of the value's, or else of the key's, Avro format: they say where the registry is. None without Avro."""
-    for format_ in (topic.value_format, topic.key_format):
-        if format_ is not None and format_.name == "avro-confluent":
-            return AvroOptions.parse(format_.options)
-    return None
-
-
 def _named(sink: SinkLike, names: Iterable[str]) -> list[Column]:
     by_name = {column.name: column for column in sink.columns}
     return [by_name[name] for name in names]
@@ -413,76 +311,3 @@ def _need(registry: Registry | None) -> Registry:
     if registry is None:
         raise RegistryError("the format 'avro-confluent' needs a schema registry: set its option 'url' or registry.url")
     return registry
-
-
-_METADATA = {
-    "timestamp": "m.timestamp",
-    "partition": "m.partition",
-    "offset": "m.offset",
-    "topic": "m.topic",
-    "timestamp-type": "timestamp_type(m.timestamp_type)",
-    "headers": "{name: data for name, data in m.headers or ()}",
-}
-
-
-def _timestamp_type(number: int | None) -> str:
-    """Kafka's name of what the timestamp of a record tells."""
-    return {0: "CreateTime", 1: "LogAppendTime"}.get(-1 if number is None else number, "NoTimestampType")
-
-
-class _Places:
-    """Where columns stand in a record, as source: ``m`` is the record, ``v`` its decoded value, ``k`` its key.
-
-    Args:
-        schema: of the table.
-        values: the columns of ``v``.
-        keys: the columns of ``k``.
-    """
-
-    def __init__(self, schema: Schema, values: Sequence[Column], keys: Sequence[Column]) -> None:
-        self._schema = schema
-        self._known = {column.name: f"v[{number}]" for number, column in enumerate(values)}
-        self._known |= {column.name: f"k[{number}]" for number, column in enumerate(keys)}
-        self._deletes = schema.changelog is Changelog.UPSERT
-        # The last value of an event is what it changes.
-        self._known[CHANGE] = "(3 if m.value is None else 2)" if self._deletes else f"v[{len(values)}]"
-
-    def rows_function(
-        self, layout: Sequence[Column], rowtime: Column | None
-    ) -> Callable[[Iterable[Record], Iterable[Any], Iterable[Any], int], list[Row]]:
-        """A function from records, decoded values and decoded keys to rows; what is computed is so once a row."""
-        names: dict[str, Any] = {"timestamp_type": _timestamp_type}
-        done: dict[str, str] = {}
-        time = "now" if rowtime is None else self._place(rowtime, names, done)
-        if rowtime is not None and _per_ms(rowtime) > 1:
-            time = (
-                f"(None if (t := {time}) is None else t // {_per_ms(rowtime)})"
-                if self._deletes
-                else (f"({time}) // {_per_ms(rowtime)}")
-            )
-        parts = [time, "m.offset", *(self._place(column, names, done) for column in layout)]
-        source = (
-            "def rows(records, values, keys, now):\n"
-            f"    return [({', '.join(parts)}) for m, v, k in zip(records, values, keys)]"
-        )
-        exec(source, names)
-        return names["rows"]  # type: ignore[no-any-return]  # generated code
-
-    def _place(self, column: Column, names: dict[str, Any], done: dict[str, str]) -> str:
-        if column.name in self._known:
-            return self._known[column.name]
-        if column.origin is Origin.PROCTIME:
-            return "now"
-        if column.origin is Origin.COMPUTED:
-            if column.name in done:
-                return done[column.name]
-            done[column.name] = f"c{len(done)}"
-            computed = self._schema.computed[column.name]
-            inner = {source.name: self._place(source, names, done) for source in self._schema.sources([column])}
-            return f"({done[column.name]} := {computed.source(inner, names)})"
-        found = _METADATA[column.source_name]
-        return f"{found} * {_per_ms(column)}" if column.source_name == "timestamp" and _per_ms(column) > 1 else found
-
-
-def _per_ms(column: Column) -> int:
-    return units_per_second(column.type) // 1_000

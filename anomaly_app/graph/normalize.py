@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anomaly_app.changes import Change
+from anomaly_app.graph.one_row import OneRow
 from anomaly_app.graph.vertices import Flow, Vertex, origin_of
-from anomaly_app.keyed import KeyedState, ValueCodec
+from anomaly_app.keyed import KeyedState
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
-from anomaly_app.patterns.state import RowCodec
 from anomaly_app.schema import CHANGE, Column
 
 
@@ -31,35 +31,6 @@ class NormalizePlan:
     key_of: Callable[[Row], Any]
     keys: tuple[Column, ...]
     ttl_ms: int | None = None
-
-
-class OneRow(ValueCodec[Row]):
-    """A row as the value of a key.
-
-    Args:
-        layout: of the row.
-        reads: names of the columns that somebody needs: the others are not stored.
-    """
-
-    def __init__(self, layout: Layout, reads: Collection[str]) -> None:
-        self._rows = RowCodec(layout, reads)
-
-    def encode(self, value: Row) -> bytes:
-        """The row as bytes."""
-        return self._rows.encode(value)
-
-    def decode(self, data: bytes, parts: Mapping[int, bytes]) -> Row:
-        """And back."""
-        return self._rows.decode(data)
-
-    def used_at(self, value: Row) -> int:
-        """Its time."""
-        time: int = value[TIME]
-        return time
-
-    def was_used_at(self, data: bytes) -> int:
-        """The same, of stored bytes."""
-        return self.used_at(self._rows.decode(data))
 
 
 class LastRow(Vertex):

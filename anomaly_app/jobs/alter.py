@@ -9,9 +9,9 @@ from typing import Protocol, TypeVar
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.tokens import Span
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.sql.commands import Alter, Change, DropParts, RenameColumn, ResetOptions, SetOptions
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable
+from anomaly_app.words import nearest
 
 
 class _Placed(Protocol):

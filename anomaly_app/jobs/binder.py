@@ -1,50 +1,37 @@
-"""From SQL to what runs: names to tables, queries to operators, INSERTs to sinks."""
+"""From SQL to what runs: a query over rows in memory, and the queries of a job file."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.expressions.tokens import Span, tokenize
+from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.filesystem import FileTable
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.ctas import as_two
-from anomaly_app.jobs.define import DEFINITIONS, Definition, define, in_order
+from anomaly_app.jobs.define import DEFINITIONS, define, in_order
 from anomaly_app.jobs.files import bind_file, is_file
-from anomaly_app.jobs.lookups import Lookup, bind_lookups, lookup_joins
-from anomaly_app.jobs.model import Alerts, Format, Job, Plan, Query, Sink, Source, version_of
-from anomaly_app.jobs.planning import free_name, plans_of
-from anomaly_app.jobs.portability import refused_by_flink, unknown_to_flink
-from anomaly_app.jobs.said import ALERT_KEY, ALERTS, Settings
-from anomaly_app.jobs.sinks import check_changes, filled_by, into_sink
-from anomaly_app.jobs.tables import bind_sink, bind_source
+from anomaly_app.jobs.job_binder import JobBinder
+from anomaly_app.jobs.lookups import lookup_joins
+from anomaly_app.jobs.model import Job, version_of
+from anomaly_app.jobs.said import Settings
+from anomaly_app.jobs.sinks import into_sink
 from anomaly_app.jobs.task import TimeMode
+from anomaly_app.limits import Limits
 from anomaly_app.operators import Layout
-from anomaly_app.patterns.clause import nearest
-from anomaly_app.patterns.rule import Limits
-from anomaly_app.plan import growth
-from anomaly_app.plan.analysis import Analyzer
-from anomaly_app.plan.evaluate_node import Evaluate
-from anomaly_app.plan.fragments import Exchange, table_of
-from anomaly_app.plan.materialize import Materialize, materialized
-from anomaly_app.plan.nodes import Calc, Node, Scan, walk
-from anomaly_app.plan.physical import table_layout
-from anomaly_app.plan.predict_node import Predict
+from anomaly_app.plan.analysis.analyzer import Analyzer
+from anomaly_app.plan.nodes import Scan
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.plan.query import PlannedQuery
-from anomaly_app.schema import Changelog, Kind, Origin, Schema
+from anomaly_app.schema import Changelog, Origin, Schema
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.commands import TELLS, Describe, Explain, ListOptions, Reset, Show
 from anomaly_app.sql.parameters import Parameter, substitute
 from anomaly_app.sql.queries import QueryTree
-from anomaly_app.sql.statements import CreateTable, CreateView, Insert, SetOption
-
-STATE_VERSION = 3
-"""Part of every fingerprint: raised when operators store their state in another way."""
+from anomaly_app.sql.statements import CreateTable, Insert, SetOption
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +121,7 @@ def bind_text(
         [('b', 'INT')]
     """
     with substitute(sql, parameters).located() as text:
-        return _bind_text(text, schemas, dialect_of(dialect), limits, modules, changelogs or {}, connections or {})
+        return _bind_text(text, schemas, Dialect.named(dialect), limits, modules, changelogs or {}, connections or {})
 
 
 def _bind_text(
@@ -255,11 +242,11 @@ def bind_job(
     """
     made = substitute(text, parameters)
     with made.located() as known:
-        binder = _JobBinder(known, dialect_of(dialect), partitions or {}, bounded, limits, modules, connections or {})
+        binder = JobBinder(known, Dialect.named(dialect), partitions or {}, bounded, limits, modules, connections or {})
         return _bind_job(binder, name, path, made.parameters)
 
 
-def _bind_job(binder: _JobBinder, name: str, path: str, parameters: tuple[Parameter, ...]) -> Job:
+def _bind_job(binder: JobBinder, name: str, path: str, parameters: tuple[Parameter, ...]) -> Job:
     text, used = binder.text, {parameter.name for parameter in parameters}
     for statement in binder.statements:
         if isinstance(statement, (SetOption, Reset)):
@@ -293,227 +280,3 @@ def _bind_job(binder: _JobBinder, name: str, path: str, parameters: tuple[Parame
         tuple(binder.lookups),
         parameters,
     )
-
-
-class _JobBinder:
-    def __init__(
-        self,
-        text: str,
-        dialect: Dialect,
-        partitions: Mapping[str, int],
-        bounded: bool,
-        limits: Limits | None,
-        modules: Sequence[str],
-        connections: Mapping[str, Mapping[str, str]],
-    ) -> None:
-        self.text, self.dialect, self.partitions = text, dialect, partitions
-        self.bounded, self.limits, self.modules = bounded, limits, modules
-        self.warnings: list[str] = []
-        self.refusals: list[str] = []
-        self.settings = Settings(text)
-        self.statements = parse_statements(text)
-        self.catalog = Catalog(text)
-        self.catalog.models.given = connections
-        self.analyzer = Analyzer(self.catalog, dialect)
-        self.in_order = in_order(self.statements)
-        if not self.in_order:
-            for statement in self.statements:
-                if isinstance(statement, DEFINITIONS):
-                    define(statement, self.catalog, modules)
-            for view in self.catalog.views.values():
-                self.analyzer.query(view.query)  # a view that nobody uses must be right too
-        self._used: dict[str, CreateTable] = {}
-        self._sources: dict[str, Source] = {}
-        self._sinks: dict[str, Sink] = {}
-        self.queries: list[Query] = []
-        self._names: list[str] = []
-        self.lookups: list[Lookup] = []
-
-    def define(self, statement: Definition) -> None:
-        """A statement after which names may mean something else than before."""
-        define(statement, self.catalog, self.modules)
-        self.analyzer = Analyzer(self.catalog, self.dialect)
-        if isinstance(statement, CreateView):
-            view = self.catalog.view(statement.path)
-            assert view is not None, "it has just been made"
-            self.analyzer.query(view.query)  # a view that nobody uses must be right too
-
-    def add(self, tree: QueryTree, insert: Insert | None) -> None:
-        """Bind a query and note which rows it needs."""
-        node = self.analyzer.query(self.catalog.prepared(tree))
-        sink = self._sink(insert) if insert is not None else None
-        into = None
-        if insert is not None and sink is not None:
-            check_changes(node, sink, insert, self.text)
-            if sink.upsert:
-                node = materialized(node, filled_by(node.columns, insert, sink, self.text))
-            into = into_sink(node.columns, insert, sink.name, sink.columns, self.text), sink.columns
-            key = sink.key_fields if sink.upsert else ()
-            self.refusals += refused_by_flink(node, sink.name, key, insert.on_conflict, self.settings.of_flink)
-        factory = PlannedQuery(node, self.analyzer.dialect, limits=self.limits, ttl_ms=self.settings.ttl_ms, into=into)
-        if any(isinstance(one, Evaluate) for one in walk(node)):
-            problem = "ML_EVALUATE judges rows that are all there, as of files: anomaly query, query(), or the shell"
-            raise SqlValidationError(problem, self.text, *node.span)
-        if not factory.scans:
-            problem = "a query of a job reads a table: this one reads none, and would give its rows at each start"
-            raise SqlValidationError(problem, self.text, *node.span)
-        self.warnings += growth.warnings(node, self.settings.ttl_ms)
-        known = {id(lookup.table) for lookup in self.lookups}
-        lookups = bind_lookups(node, self.catalog.creates, self.text, self.warnings)
-        self.lookups += [lookup for lookup in lookups if id(lookup.table) not in known]
-        sources = [self._source(scan.table, scan.span) for scan in factory.scans]
-        factory.read_from(sources[0].schema)
-        if factory.bounded_only and len(sources) > 1:
-            problem = "ORDER BY must begin with the time attribute, ascending, where a job reads several tables"
-            raise SqlValidationError(problem, self.text, *factory.main.span)
-        if factory.bounded_only and not (self.bounded or sources[0].bounded):
-            problem = "ORDER BY must begin with the time attribute, ascending: an endless input cannot be sorted"
-            raise SqlValidationError(problem, self.text, *factory.main.span)
-        statement = insert if insert is not None else tree
-        alerts = self._alerts(factory, statement)
-        fingerprint = self._fingerprint(statement, node, sources, factory.physical.reads)
-        mark = self._mark(factory, statement) if alerts is Alerts.MARKED else None
-        about = self._about(factory, statement) if alerts is not Alerts.NONE else None
-        query = Query(self._name(sink), factory, sink, fingerprint, alerts, mark=mark, about=about)
-        self.queries += self._fragments(query)
-
-    def _fragments(self, query: Query) -> list[Query]:
-        """A query as those that it is cut into, the last of which gives its result."""
-        topics = [self._sources[scan.table].topic for scan in query.factory.scans]
-        if all(self.partitions.get(topic) == 1 for topic in topics):
-            return [query]  # all rows are in one place
-        name, parts = query.fingerprint, query.factory.fragments(query.fingerprint)
-        if len(parts) == 1:
-            return [query]
-        found = []
-        for number, part in enumerate(parts, 1):
-            given = " ".join(part.node.names) if part is not parts[-1] else ""  # its state holds these, and no others
-            fingerprint = hashlib.blake2b(f"{name} {number} {given}".encode(), digest_size=8).hexdigest()
-            for one in part.scans:
-                if isinstance(one, Exchange):
-                    self._sources[one.table] = Source(one.table, one.source, "", Format(""))
-            if part is parts[-1]:
-                found.append(replace(query, factory=part, fingerprint=fingerprint, whole=query.factory))
-            else:
-                found.append(Query(query.name, part, None, fingerprint, Alerts.NONE, table_of(name, number)))
-        return found
-
-    def _alerts(self, factory: PlannedQuery, statement: QueryTree | Insert) -> Alerts:
-        said, bare = self.settings.alerts, not isinstance(statement, Insert)
-        if factory.node.updating:
-            return self._no_alerts(factory.node, statement, said)
-        if said == "none" and bare:
-            problem = f"a SELECT without INSERT INTO, behind SET '{ALERTS}' = 'none': its rows go nowhere"
-            line = self.text.count("\n", 0, statement.span.start) + 1
-            self.warnings.append(f"line {line}: {problem}")
-        if said == "auto":
-            return Alerts.FLAGGED if bare or factory.detects else Alerts.NONE
-        return Alerts.MARKED if said == "where" else Alerts(said)
-
-    def _mark(self, factory: PlannedQuery, statement: QueryTree | Insert) -> int:
-        """Place of the column that says which rows are alerts."""
-        name = self.settings.marked_by
-        setting = f"SET '{ALERTS}' = 'where {name}'"
-        place = self._place(factory, statement, name, setting)
-        if factory.output[place].type.kind is not Kind.BOOLEAN:
-            problem = f"{setting}: {name} is {factory.output[place].type}, and must be a BOOLEAN"
-            raise SqlValidationError(problem, self.text, *statement.span)
-        return place
-
-    def _about(self, factory: PlannedQuery, statement: QueryTree | Insert) -> tuple[int, ...] | None:
-        """Places of the columns that are the key of the alerts; None for the usual key."""
-        names = self.settings.about
-        setting = f"SET '{ALERT_KEY}' = '{', '.join(names)}'"
-        return tuple(self._place(factory, statement, name, setting) for name in names) or None
-
-    def _place(self, factory: PlannedQuery, statement: QueryTree | Insert, name: str, setting: str) -> int:
-        names = [column.name for column in factory.output]
-        if name not in names:
-            problem = f"{setting}: the rows have no column {name!r}{nearest(name, names)}"
-            raise SqlValidationError(problem, self.text, *statement.span)
-        return names.index(name)
-
-    def _no_alerts(self, node: Node, statement: QueryTree | Insert, said: str) -> Alerts:
-        """An alert cannot be taken back."""
-        bare = not isinstance(statement, Insert)
-        if said in ("all", "where") or (bare and said != "none"):
-            what = "a SELECT of a job without INSERT INTO" if bare else f"an INSERT behind SET '{ALERTS}' = '{said}'"
-            problem = f"the rows of {what} are alerts, which cannot be taken back, and {node.updating}"
-            way = "INSERT INTO a table of the connector 'upsert-kafka'" if bare else f"SET '{ALERTS}' = 'none'"
-            raise SqlValidationError(f"{problem}: {way}", self.text, *statement.span)
-        return Alerts.NONE
-
-    def plans(self) -> tuple[Plan, ...]:
-        """Queries of the same tables and keys together."""
-        return plans_of(self.queries, self._sources, self.partitions)
-
-    def _source(self, name: str, place: Span) -> Source:
-        self._note(name, insert=None)
-        if is_file(self.catalog.creates[name]):
-            problem = (
-                f"table {name} is in a file, and a query of a job reads topics: it may be looked up in, as in JOIN "
-                f"{name} FOR SYSTEM_TIME AS OF PROCTIME() ON …"
-            )
-            raise SqlValidationError(problem, self.text, *place)
-        if name not in self._sources:
-            source = self._sources[name] = bind_source(self.catalog.creates[name], self.text, self.warnings)
-            self.refusals += unknown_to_flink(source)
-        return self._sources[name]
-
-    def _sink(self, insert: Insert) -> Sink:
-        name = self.catalog.known(insert.path, insert.target_span)
-        self._note(name, insert)
-        if is_file(self.catalog.creates[name]):
-            problem = f"table {name} is in a file: a job writes topics, and no files"
-            raise SqlValidationError(problem, self.text, *insert.target_span)
-        if name not in self._sinks:
-            self._sinks[name] = bind_sink(self.catalog.creates[name], self.text, self.warnings)
-        return self._sinks[name]
-
-    def _note(self, name: str, insert: Insert | None) -> None:
-        """A table is used: all queries of a job must mean the same by its name."""
-        create = self.catalog.creates[name]
-        if self._used.setdefault(name, create) is not create:
-            problem = f"table {name} is another one than for the queries above: a job needs a name for each"
-            raise SqlValidationError(problem, self.text, *(create.span if insert is None else insert.target_span))
-
-    def _name(self, sink: Sink | None) -> str:
-        base = re.sub(r"[^A-Za-z0-9._-]", "_", sink.name.rpartition(".")[2] if sink is not None else "query")
-        self._names.append(free_name(base, self._names))
-        return self._names[-1]
-
-    def _fingerprint(
-        self, statement: QueryTree | Insert, node: Node, sources: Sequence[Source], reads: Mapping[str, Sequence[str]]
-    ) -> str:
-        """What the state of a query depends on: words, also of its views, and columns and time of what it reads."""
-        spans = dict.fromkeys([statement.span, *(one.span for one in walk(node) if isinstance(one, Calc))])
-        texts = [self.text[slice(*span)] for span in spans]
-        words = [f"{token.kind}:{token.value}" for text in texts for token in tokenize(text)]
-        tables = [part for source in sources for part in _read_of(source, reads[source.name])]
-        said = {token.value.upper() for text in texts for token in tokenize(text)}
-        own = [f"{name} {one.origin} {one.returns}" for name, one in self.catalog.functions.items() if name in said]
-        own += [one.title for one in walk(node) if isinstance(one, Materialize)]
-        for one in walk(node):
-            if isinstance(one, Predict):  # rows that wait are stored with the answers that have come
-                own += [one.title, *(f"{c.name} {c.type}" for c in (*one.model.inputs, *one.model.outputs))]
-        parts = [str(STATE_VERSION), self.dialect.value, *tables, *words, *own]
-        return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
-
-
-def _read_of(source: Source, reads: Sequence[str]) -> Sequence[str]:
-    """What the state of a query depends on of a table that it reads."""
-    schema = source.schema
-    wanted = source.columns({*reads, *(schema.computed.keys() & {schema.rowtime})})
-    computed = [column.name for column in wanted if column.name in schema.computed]
-    wanted += tuple(column for column in schema.sources(wanted) if column not in wanted)
-    columns = [f"{column.name} {column.type} {column.origin.value}" for column in wanted]
-    columns += [f"{name} AS {schema.computed[name].words}" for name in computed]
-    return [source.topic, str(schema.rowtime), str(schema.watermark_delay_ms), str(schema.proctime), *columns]
-
-
-def dialect_of(name: str) -> Dialect:
-    """The dialect of a name; raises ``SqlValidationError`` if there is none."""
-    try:
-        return Dialect(name)
-    except ValueError:
-        raise SqlValidationError(f"unknown dialect {name!r}: it must be 'flink' or 'standard'") from None

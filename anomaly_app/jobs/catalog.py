@@ -13,12 +13,12 @@ from anomaly_app.expressions.functions.python import PythonFunction, check_name
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.jobs.models import ModelCatalog
 from anomaly_app.models.model import Model
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.schema import Changelog, Schema
 from anomaly_app.sql.commands import CreateSpace, Drop, Use
 from anomaly_app.sql.queries import TableRef
 from anomaly_app.sql.rewrite import rewrite
 from anomaly_app.sql.statements import CreateTable, CreateView
+from anomaly_app.words import nearest
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from typing import Any
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan.scope import Expression, Scope, names_of
 from anomaly_app.schema import TIMESTAMPS, Column, DataType, Kind, Origin
 from anomaly_app.sql.statements import ColumnDefinition, WatermarkDefinition
+from anomaly_app.words import nearest
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from anomaly_app.jobs.catalog import Catalog
-from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable, Insert
+from anomaly_app.words import nearest
 
 
 def as_two(create: CreateTable, catalog: Catalog, analyzer: Analyzer) -> tuple[CreateTable, Insert]:

@@ -11,10 +11,10 @@ from anomaly_app.jobs.alter import altered, liked
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.show import statement_of
 from anomaly_app.jobs.tables import bind_schema
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.sql.commands import Alter, CreateFunction, CreateSpace, Drop, NewQuery, RenameTo, Use
 from anomaly_app.sql.model_statements import OF_MODELS, AlterModel, CreateConnection, CreateModel, OfModels
 from anomaly_app.sql.statements import CreateTable, CreateView
+from anomaly_app.words import nearest
 
 Definition: TypeAlias = Alter | CreateFunction | CreateSpace | CreateTable | CreateView | Drop | OfModels | Use
 

@@ -97,16 +97,16 @@ class LiveTask:
 
     def clock(self, now_ms: int) -> None:
         """Time by the clock, for what is over processing time and complete though no row has come since."""
-        if self._clocked and self._driver.is_due(now_ms):
-            self._driver.clock(now_ms)
+        if self._clocked and self._driver.task.is_due(now_ms):
+            self._driver.task.advance(now_ms)
 
     def finish(self) -> None:
         """The end of all tables: every row is released, every window fires."""
-        self._driver.finish()
+        self._driver.task.finish()
 
     def take(self) -> Output:
         """Findings, late rows and problems since the last call; all under query 0."""
-        return self._driver.take()
+        return self._driver.task.take()
 
     def questions(self) -> list[Question]:
         """What is to be asked since the last call; when answers have come, :meth:`release` goes on."""
@@ -123,7 +123,7 @@ class LiveTask:
 
     def forget(self) -> None:
         """Let go what operators keep for a checkpoint: there is none, and it would grow for ever."""
-        self._driver.forget()
+        self._driver.task.checkpoint()
 
 
 class _One:
@@ -158,21 +158,6 @@ class _One:
         self._next += 1
         self.task.upstream_watermark(partition, MIN_WATERMARK, end=self._next, idle=True)
 
-    def is_due(self, now_ms: int) -> bool:
-        return self.task.is_due(now_ms)
-
-    def clock(self, now_ms: int) -> None:
-        self.task.advance(now_ms)
-
-    def finish(self) -> None:
-        self.task.finish()
-
-    def take(self) -> Output:
-        return self.task.take()
-
-    def forget(self) -> None:
-        self.task.checkpoint()
-
 
 class _Several:
     """A query over several tables, or over one several times: as a worker's behind one repartition topic for all."""
@@ -200,18 +185,3 @@ class _Several:
         for number in numbers:
             self._next += 1
             self.task.upstream_watermark(upstream_of(number, partition), watermark, end=self._next, idle=idle)
-
-    def is_due(self, now_ms: int) -> bool:
-        return self.task.is_due(now_ms)
-
-    def clock(self, now_ms: int) -> None:
-        self.task.advance(now_ms)
-
-    def finish(self) -> None:
-        self.task.finish()
-
-    def take(self) -> Output:
-        return self.task.take()
-
-    def forget(self) -> None:
-        self.task.checkpoint()

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.graph.lookup import LookupTable
 from anomaly_app.jobs.files import FileSource, bind_file, is_file
-from anomaly_app.jobs.model import Source
 from anomaly_app.jobs.tables import bind_source
-from anomaly_app.plan.lookup_node import LookupJoin
-from anomaly_app.plan.nodes import Node, walk
+from anomaly_app.jobs.topic_tables import Source
+from anomaly_app.plan.nodes import LookupJoin, Node, walk
 from anomaly_app.schema import Changelog
 from anomaly_app.sql.statements import CreateTable
 

@@ -8,10 +8,10 @@ from typing import Any
 from anomaly_app.jobs.catalog import Catalog
 from anomaly_app.jobs.models import Connection
 from anomaly_app.models.model import Model
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.schema import Column
 from anomaly_app.secrecy import MASK, is_elsewhere, is_secret
 from anomaly_app.sql.commands import Describe, Show
+from anomaly_app.words import nearest
 
 _MODEL = [("version", "INT"), ("default", "BOOLEAN"), ("inputs", "STRING"), ("outputs", "STRING")]
 _MODEL += [("provider", "STRING"), ("task", "STRING"), ("options", "STRING"), ("comment", "STRING")]

@@ -10,12 +10,12 @@ from anomaly_app.expressions.tokens import Span
 from anomaly_app.models.model import MOST_VERSIONS, Model, Versions, split_version
 from anomaly_app.models.options import call_options
 from anomaly_app.models.providers import build, checked_task
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.schema import Column
 from anomaly_app.secrecy import MASK, is_elsewhere, is_secret, resolved
 from anomaly_app.sql.commands import Drop, RenameTo, ResetOptions, SetOptions
 from anomaly_app.sql.model_statements import AlterModel, CreateConnection, CreateModel
 from anomaly_app.sql.statements import ColumnDefinition, Option
+from anomaly_app.words import nearest
 
 DEFAULT_VERSION = "default_version"
 _ALL = "all"

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from anomaly_app.jobs.model import Input, Plan, Query, Routing, Source
+from anomaly_app.jobs.model import Input, Plan, Query, Routing
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.operators import Layout
-from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.physical.layouts import table_layout
 
 
 def plans_of(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anomaly_app.jobs.model import Source
 from anomaly_app.jobs.options import IDLE_CLOCK, NULLS
-from anomaly_app.plan.lookup_node import LookupJoin
-from anomaly_app.plan.materialize import Materialize
-from anomaly_app.plan.nodes import Calc, Detect, Node, Rank, walk
+from anomaly_app.jobs.topic_tables import Source
+from anomaly_app.plan.nodes import Calc, Detect, LookupJoin, Materialize, Node, Rank, walk
 
 SEVERAL_TIMES = "table.exec.sink.rowtime-inserter"
 """Flink's option: with ``DISABLED`` it takes an INSERT of more than one event-time attribute."""

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from anomaly_app.errors import SettingsError
-from anomaly_app.jobs.model import Job, Sink, Source
+from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.topic_tables import Sink, Source
 from anomaly_app.settings import LOCAL_BROKER, LoadedSettings, split_servers
 
 SERVERS, GROUP, ISOLATION = "bootstrap.servers", "group.id", "isolation.level"

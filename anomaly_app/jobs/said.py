@@ -6,11 +6,10 @@ import re
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.jobs.portability import OF_FLINK_ONLY
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.plan.growth import STATE_TTL
 from anomaly_app.sql.commands import Reset
 from anomaly_app.sql.statements import SetOption
-from anomaly_app.words import parse_duration
+from anomaly_app.words import nearest, parse_duration
 
 ALERTS = "anomaly.alerts"
 """Which rows of the statements behind it are alerts: ``all``, ``none``, ``auto``, the default, or ``where`` and the

@@ -12,12 +12,12 @@ from anomaly_app.expressions.text_values import like_matcher
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.jobs import model_show
 from anomaly_app.jobs.catalog import Catalog
-from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan.analysis import Analyzer
+from anomaly_app.plan.analysis.analyzer import Analyzer
 from anomaly_app.schema import Column, DataType, Kind, Origin, Schema
 from anomaly_app.secrecy import MASK, is_secret
 from anomaly_app.sql.commands import Describe, Show
 from anomaly_app.sql.statements import ColumnDefinition, CreateTable, WatermarkDefinition
+from anomaly_app.words import nearest
 
 NOWHERE = Span(0, 0)
 _NEVER_LATE_MS = 1 << 60  # as of a frame, which is complete: its rows cannot be late

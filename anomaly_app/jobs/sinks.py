@@ -9,12 +9,12 @@ from anomaly_app.errors import EvaluationError, SqlValidationError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.casts import coerce
 from anomaly_app.expressions.typed import Code, Environment, as_decimal
-from anomaly_app.jobs.model import Sink
-from anomaly_app.patterns.clause import nearest
-from anomaly_app.plan.node import Node
+from anomaly_app.jobs.topic_tables import Sink
+from anomaly_app.plan.nodes import Node
 from anomaly_app.schema import APPROXIMATE, NUMBERS, WHOLE_NUMBERS, Column, DataType, Kind
 from anomaly_app.sql.queries import Select
 from anomaly_app.sql.statements import Insert
+from anomaly_app.words import nearest
 
 Apply: TypeAlias = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 """From a row of a query to one of a sink; raises EvaluationError or ArithmeticError."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from anomaly_app.errors import DataError, SqlError, SqlValidationError
-from anomaly_app.jobs.model import Sink
 from anomaly_app.jobs.tables import bind_sink
+from anomaly_app.jobs.topic_tables import Sink
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.statements import CreateTable
 

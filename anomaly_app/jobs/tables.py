@@ -14,9 +14,9 @@ from anomaly_app.formats.options import CHANGE_FORMATS
 from anomaly_app.jobs.computed import computed_column, watermark_delay
 from anomaly_app.jobs.confluent import as_kafka
 from anomaly_app.jobs.metadata import metadata_column
-from anomaly_app.jobs.model import Format, Sink, Source
 from anomaly_app.jobs.options import CONNECTORS, IDLE_CLOCK, INSTEAD, NULLS, SINKS_ONLY, TableOptions
 from anomaly_app.jobs.ranges import BEGINNING, begin_of, end_of
+from anomaly_app.jobs.topic_tables import Format, Sink, Source
 from anomaly_app.jobs.topics import topic_of, topics_of
 from anomaly_app.schema import Changelog, Column, Computed, DataType, Kind, Origin, Schema
 from anomaly_app.secrecy import resolved

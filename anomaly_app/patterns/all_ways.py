@@ -17,13 +17,14 @@ from typing import Any
 
 from anomaly_app.errors import LimitError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK, MIN_WATERMARK, POSITION, TIME, Counters, Problem, Row
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.define import Registers
 from anomaly_app.patterns.keys import KeyState
 from anomaly_app.patterns.matcher import Match, Moment, Path, Thread, seen_at
 from anomaly_app.patterns.operator import SPARE_ROWS, PatternOperator, as_problem
 from anomaly_app.patterns.program import Program, State
-from anomaly_app.patterns.rule import CompiledRule, Limits
 from anomaly_app.patterns.timed import tester
 
 

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from anomaly_app.errors import LimitError
 from anomaly_app.operators import MAX_WATERMARK, POSITION, TIME, Row
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.define import Definitions
 from anomaly_app.patterns.matcher import Match, Moment, seen_at
 from anomaly_app.patterns.program import State
-
-if TYPE_CHECKING:
-    from anomaly_app.patterns.rule import CompiledRule
 
 MOST_WAYS = 10_000
 """Lists of states that are remembered."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -26,6 +25,7 @@ from anomaly_app.sql.row_pattern import (
     SkipTo,
     Variable,
 )
+from anomaly_app.words import nearest
 
 MAX_PERMUTED = 7
 """Elements of a PERMUTE: it is written out, and 7 make 5,040 orders."""
@@ -86,6 +86,12 @@ class CheckedClause:
         """Whether a match gives one output row for each of its rows."""
         return self.rows_per_match is not RowsPerMatch.ONE
 
+    @property
+    def in_time_order(self) -> bool:
+        """Whether ORDER BY begins with the time attribute, ascending: rows come in order as the watermark moves."""
+        order, time = self.order_by, self.schema.rowtime or self.schema.proctime
+        return bool(order) and time is not None and order[0].column.name == time and not order[0].descending
+
     def column(self, name: str, span: Span) -> Column:
         """A column of the table by name; an error naming the nearest if there is none."""
         return find_column(self.schema, name, self.text, span)
@@ -98,15 +104,6 @@ def find_column(schema: Schema, name: str, text: str, span: Span) -> Column:
         return column
     names = [column.name for column in schema.columns]
     raise SqlValidationError(f"unknown column {name!r}{nearest(name, names)}", text, *span)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean …?`` if one is near, else what there is."""
-    known = list(names)
-    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1)
-    if near:
-        return f"; did you mean {next(other for other in known if other.lower() == near[0])}?"
-    return f"; known: {', '.join(known[:20])}" if known else ""
 
 
 def check_clause(clause: MatchRecognize, schema: Schema, text: str, dialect: Dialect) -> CheckedClause:

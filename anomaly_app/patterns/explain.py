@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from anomaly_app.operators import Layout
 from anomaly_app.patterns.automaton import AutomatonMatcher
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.describe import describe_clause, notes
 from anomaly_app.patterns.program import Program, State
-from anomaly_app.patterns.rule import CompiledRule, Rule
+from anomaly_app.patterns.rule import Rule
 from anomaly_app.patterns.single_run import MOST_STATES, SingleRunMatcher
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 from anomaly_app.words import duration

@@ -17,6 +17,7 @@ from anomaly_app.expressions.typed import Code, Environment
 from anomaly_app.operators import Layout, Row
 from anomaly_app.patterns.clause import CheckedClause
 from anomaly_app.schema import BIGINT, BOOLEAN, STRING, TEXTS, DataType, Kind
+from anomaly_app.words import nearest
 
 NAVIGATION = frozenset({"FIRST", "LAST", "PREV", "NEXT"})
 CONTEXT = frozenset(PATTERN_FUNCTIONS)
@@ -92,8 +93,6 @@ class PatternScope:
         """The variables behind a name."""
         found = self.checked.sets.get(name.upper())
         if found is None:
-            from anomaly_app.patterns.clause import nearest
-
             problem = f"{name} is neither a pattern variable nor a subset{nearest(name, self.checked.sets)}"
             raise compiler.fail(node, problem)
         if found <= self.checked.unbound and not found & self.tentative:

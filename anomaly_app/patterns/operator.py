@@ -8,6 +8,7 @@ from typing import Any
 
 from anomaly_app.errors import AnomalyError, EvaluationError, LimitError, SkipTargetError
 from anomaly_app.expressions.typed import FAILURES
+from anomaly_app.limits import Limits
 from anomaly_app.operators import (
     MAX_WATERMARK,
     MIN_WATERMARK,
@@ -19,14 +20,13 @@ from anomaly_app.operators import (
     Problem,
     Row,
 )
-from anomaly_app.patterns.automaton import AutomatonMatcher, fits as has_no_labels
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.keys import CLOSED, RESUMABLE, KeyState, RunState
-from anomaly_app.patterns.matcher import BEGINNING, Match, Matcher, Moment
-from anomaly_app.patterns.rule import CompiledRule, Limits
-from anomaly_app.patterns.single_run import SingleRunMatcher, fits
+from anomaly_app.patterns.matcher import BEGINNING, Match, Moment
+from anomaly_app.patterns.single_run import SingleRunMatcher
 from anomaly_app.patterns.single_run_source import FEW_ROWS
 from anomaly_app.patterns.stores import LogStore, RowStore
-from anomaly_app.patterns.timed import TimedMatcher
+from anomaly_app.patterns.strategies import strategy_of
 from anomaly_app.patterns.timers import Timers
 from anomaly_app.sql.row_pattern import RowsPerMatch, SkipTo
 
@@ -54,7 +54,7 @@ class PatternOperator:
         self.late: list[Row] = []
         self.counters = Counters()
         self.keys: dict[Any, Any] = {}
-        self.matcher: Any = _matcher(rule, limits, single_run, automaton)
+        self.matcher: Any = strategy_of(rule, limits, single_run, automaton)
         single = self.matcher if isinstance(self.matcher, SingleRunMatcher) else None
         self._new: type[KeyState] | type[RunState] = KeyState if single is None else single.new
         self._accept = None if single is None else single.accept
@@ -335,41 +335,6 @@ class PatternOperator:
         assert rule.measures.unmatched is not None
         row = state.rows[state.start]
         self._emit(Finding(self._key_values(state.key), row[TIME], rule.measures.unmatched(row), row, (), -1), at)
-
-
-def _matcher(
-    rule: CompiledRule, limits: Limits, single_run: bool, automaton: bool
-) -> Matcher | SingleRunMatcher | AutomatonMatcher:
-    """The strategy for a rule; made once, as it keeps nothing of the rows."""
-    known = rule.matchers.get((limits, single_run, automaton))
-    if known is None:
-        if rule.timed:
-            known = TimedMatcher(
-                rule.program,
-                rule.define.takes,
-                rule.define.initial,
-                shows=rule.checked.timeouts,
-                **_options(rule, limits),
-            )
-        # Where a pattern loops, attempts are long, and taking a row twice costs more than looking up what it does.
-        elif automaton and has_no_labels(rule) and (rule.program.loops or not single_run or not fits(rule)):
-            known = AutomatonMatcher(rule, limits.rows_per_key, limits.threads)
-        elif single_run and fits(rule):
-            known = SingleRunMatcher(rule, limits.rows_per_key)
-        else:
-            known = Matcher(rule.program, rule.define.takes, rule.define.initial, **_options(rule, limits))
-        rule.matchers[limits, single_run, automaton] = known
-    return known
-
-
-def _options(rule: CompiledRule, limits: Limits) -> dict[str, Any]:
-    return {
-        "earliest": rule.earliest,
-        "within_ms": rule.within_ms,
-        "look_ahead": rule.look_ahead,
-        "max_rows": limits.rows_per_key,
-        "max_threads": limits.threads,
-    }
 
 
 def as_problem(error: Exception) -> Exception:

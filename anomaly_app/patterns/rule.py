@@ -5,43 +5,20 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from anomaly_app.expressions.typed import Dialect
+from anomaly_app.limits import Limits
 from anomaly_app.operators import POSITION, TIME, Layout, Row
-from anomaly_app.patterns.clause import CheckedClause, OrderColumn, check_clause
-from anomaly_app.patterns.define import Definitions, compile_define
-from anomaly_app.patterns.measures import Measures, compile_measures
-from anomaly_app.patterns.program import Program
+from anomaly_app.patterns.all_ways import AllWaysOperator
+from anomaly_app.patterns.clause import OrderColumn, check_clause
+from anomaly_app.patterns.compiled import CompiledRule
+from anomaly_app.patterns.define import compile_define
+from anomaly_app.patterns.measures import compile_measures
+from anomaly_app.patterns.operator import PatternOperator
 from anomaly_app.schema import Column, Schema
-from anomaly_app.sql.row_pattern import MatchRecognize, RowsPerMatch, SkipTo
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions.typed import Dialect
-    from anomaly_app.patterns.automaton import AutomatonMatcher
-    from anomaly_app.patterns.matcher import Matcher
-    from anomaly_app.patterns.operator import PatternOperator
-    from anomaly_app.patterns.single_run import SingleRunMatcher
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one rule may hold.
-
-    Args:
-        rows_per_key: rows that one attempt may take; beyond it the attempt is given up and counted.
-        threads: ways one attempt may follow at once.
-        groups: open groups of a windowed GROUP BY: a key in a slice of time.
-        keys: of a query with detectors, each with a model.
-        lookup_rows: of a table that a query looks rows up in.
-    """
-
-    rows_per_key: int = 100_000
-    threads: int = 10_000
-    groups: int = 1_000_000
-    keys: int = 1_000_000
-    lookup_rows: int = 1_000_000
+from anomaly_app.sql.row_pattern import MatchRecognize, SkipTo
 
 
 class Projection(Protocol):
@@ -56,85 +33,6 @@ class Projection(Protocol):
     def apply(self) -> Callable[[tuple[Any, ...]], tuple[Any, ...] | None]:
         """An output row of the clause to one of the query; None if WHERE does not hold."""
         ...
-
-
-@dataclass(slots=True)
-class CompiledRule:
-    """A rule for rows of one layout.
-
-    Args:
-        checked: the clause.
-        layout: of the rows.
-        define: its conditions.
-        measures: its output.
-        project: of the query around it; None to take the output as it is.
-        key_of: the key of a row: one value if ``single_key``, else a tuple.
-        single_key: PARTITION BY has one column.
-        sequence: orders the rows of a key as they are processed.
-        reads_log: rows that WITHIN bounds may be read again from the source, and are not stored.
-        matchers: strategies made so far.
-    """
-
-    checked: CheckedClause
-    layout: Layout
-    define: Definitions
-    measures: Measures
-    project: Callable[[tuple[Any, ...]], tuple[Any, ...] | None] | None
-    key_of: Callable[[Row], Any]
-    single_key: bool
-    sequence: Callable[[Row], Any]
-    reads_log: bool = True
-    # Derived, as attributes because the operator asks for them all the time.
-    reads: frozenset[str] = field(init=False)
-    program: Program = field(init=False)
-    earliest: bool = field(init=False)
-    within_ms: int | None = field(init=False)
-    look_back: int = field(init=False)
-    look_ahead: int = field(init=False)
-    sees_number: bool = field(init=False)
-    keeps_keys: bool = field(init=False)
-    keeps_rows: bool = field(init=False)
-    rows_per_match: RowsPerMatch = field(init=False)
-    tells_unmatched: bool = field(init=False)
-    skip_to: SkipTo = field(init=False)
-    skip_set: frozenset[int] = field(init=False)
-    in_time_order: bool = field(init=False)
-    timed: bool = field(init=False)
-    matchers: dict[tuple[Limits, bool, bool], Matcher | SingleRunMatcher | AutomatonMatcher] = field(
-        default_factory=dict
-    )
-
-    def __post_init__(self) -> None:
-        from anomaly_app.expressions.typed import Dialect
-
-        checked, define, measures = self.checked, self.define, self.measures
-        further = [*checked.partition_by, *(order.column for order in checked.order_by)]
-        self.reads = frozenset(define.reads | measures.reads | {column.name for column in further})
-        self.program = checked.program
-        self.earliest = checked.dialect is Dialect.FLINK
-        self.within_ms = checked.clause.within_ms
-        self.look_back = max(define.look_back, measures.look_back)
-        self.look_ahead = max(define.look_ahead, measures.look_ahead)
-        self.sees_number = define.sees_number or measures.sees_number
-        # A key that has no rows left is forgotten, unless its past shows: in MATCH_NUMBER(), or in ^.
-        self.keeps_keys = self.sees_number or self.program.anchored
-        # The source is the log only if WITHIN bounds how far back it must be read.
-        bounded = self.within_ms is not None and not self.look_back and not self.program.anchored
-        self.keeps_rows = not (bounded and self.reads_log)
-        self.rows_per_match = checked.rows_per_match
-        self.tells_unmatched = self.rows_per_match is RowsPerMatch.ALL_UNMATCHED
-        self.skip_to, self.skip_set = checked.skip_to, checked.skip_set
-        if self.skip_to is SkipTo.NO_SKIP:  # a start gives several matches: rows tell again what came out already
-            self.keeps_rows = True
-        self.in_time_order = _sorted_by_time(checked)
-        # What only the threads can do; with NO SKIP the operator has none of the strategies.
-        self.timed = checked.timeouts or self.program.waiting >= 0 or self.skip_to is SkipTo.NO_SKIP
-
-    @property
-    def skip_name(self) -> str:
-        """Variable of the skip target, as written."""
-        skip = self.checked.clause.skip
-        return skip.variable if skip is not None else ""
 
 
 class Rule:
@@ -195,9 +93,6 @@ class Rule:
 
     def create(self, layout: Layout) -> PatternOperator:
         """A fresh operator for rows of that layout."""
-        from anomaly_app.patterns.all_ways import AllWaysOperator
-        from anomaly_app.patterns.operator import PatternOperator
-
         if self.checked.skip_to is SkipTo.NO_SKIP:
             return AllWaysOperator(self.compile(layout), self.limits)
         return PatternOperator(self.compile(layout), self.limits, single_run=self.single_run, automaton=self.automaton)
@@ -205,13 +100,13 @@ class Rule:
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """Orders rows of equal event time by the further ORDER BY columns; None without."""
         order = self.checked.order_by
-        if not _sorted_by_time(self.checked) or len(order) < 2:
+        if not self.checked.in_time_order or len(order) < 2:
             return None
         return _sort_key(order[1:], layout, by_time=True)
 
     def sort_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """Orders a whole bounded input where ORDER BY does not begin with the time attribute; None otherwise."""
-        if _sorted_by_time(self.checked) or not self.checked.order_by:
+        if self.checked.in_time_order or not self.checked.order_by:
             return None
         return _sort_key(self.checked.order_by, layout, by_time=False)
 
@@ -290,13 +185,6 @@ def _in_order(order: Callable[[Row], Any], row: Row) -> tuple[Any, ...]:
 
 def _collapsed(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
-
-
-def _sorted_by_time(checked: CheckedClause) -> bool:
-    """Whether ORDER BY begins with the time attribute, ascending: then rows come in order as the watermark moves."""
-    order, schema = checked.order_by, checked.schema
-    time = schema.rowtime or schema.proctime
-    return bool(order) and time is not None and order[0].column.name == time and not order[0].descending
 
 
 class _Descending:

@@ -13,20 +13,18 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from anomaly_app.operators import POSITION, TIME, Row
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.keys import COMPLETE, DEAD, RunState, run_state
 from anomaly_app.patterns.matcher import BEGINNING, Match, Moment, seen_at
+from anomaly_app.patterns.program import Program, State
 from anomaly_app.patterns.single_run_accept import AcceptSource
 from anomaly_app.patterns.single_run_advance import AdvanceSource, ResumeSource
 from anomaly_app.patterns.single_run_source import FEW_ROWS, goes_on
 from anomaly_app.patterns.specialise import RowValues, Specialiser
 from anomaly_app.sql.row_pattern import RowsPerMatch
-
-if TYPE_CHECKING:
-    from anomaly_app.patterns.program import Program, State
-    from anomaly_app.patterns.rule import CompiledRule
 
 Resolution: TypeAlias = tuple[int, int]
 """Of attempts resolved in one call: the last row that one failed on, and the start of the last one that WITHIN ended;

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.keys import CLOSED, NEVER, PENDING, RESUMABLE
 from anomaly_app.patterns.program import State
 from anomaly_app.patterns.single_run_source import RunSource, inlined
 from anomaly_app.patterns.specialise import Specialiser
-
-if TYPE_CHECKING:
-    from anomaly_app.patterns.rule import CompiledRule
 
 
 class AcceptSource(RunSource):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.define import TakeSource
 from anomaly_app.patterns.program import Edge, Program, State
 from anomaly_app.patterns.specialise import Specialiser, certain_labels
-
-if TYPE_CHECKING:
-    from anomaly_app.patterns.rule import CompiledRule
-
 
 FEW_ROWS = 16
 """Values of so many rows are computed again with each attempt rather than kept beside the rows."""

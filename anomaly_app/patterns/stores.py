@@ -15,7 +15,7 @@ import msgspec
 
 from anomaly_app.errors import StateError
 from anomaly_app.operators import TIME, Row
-from anomaly_app.patterns.rule import CompiledRule
+from anomaly_app.patterns.compiled import CompiledRule
 from anomaly_app.patterns.state import KEY, NEEDED, ROW, KeyCodec, KeyMark, RowCodec, row_key, split_row_key
 
 Entries = list[tuple[bytes, "bytes | None"]]

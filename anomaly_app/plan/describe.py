@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from anomaly_app.plan.calculation import is_everything
 from anomaly_app.plan.distribution import keys_of
-from anomaly_app.plan.groups import Aggregate
-from anomaly_app.plan.join_nodes import TimedJoin
-from anomaly_app.plan.kept_joins import KeptJoin
-from anomaly_app.plan.lookup_node import LookupJoin
-from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
-from anomaly_app.plan.predict_node import Predict
+from anomaly_app.plan.nodes import (
+    Aggregate,
+    Calc,
+    Detect,
+    KeptJoin,
+    LookupJoin,
+    Match,
+    Node,
+    Predict,
+    Scan,
+    TimedJoin,
+    WindowAggregate,
+    walk,
+)
+from anomaly_app.plan.physical.calculation import is_everything
 from anomaly_app.words import duration
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from anomaly_app.expressions import nodes as n
-from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
-from anomaly_app.plan.join_nodes import TimedJoin
-from anomaly_app.plan.kept_joins import KeptJoin, RegularJoin
-from anomaly_app.plan.lookup_node import LookupJoin
-from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
+    Aggregate,
     Calc,
+    Copies,
     Detect,
+    GroupingRows,
+    KeptJoin,
+    LookupJoin,
     Match,
+    Materialize,
     Node,
     Normalize,
     Over,
+    Predict,
     Rank,
+    RegularJoin,
     Scan,
+    TimedJoin,
     Union,
     UnnestRows,
     WindowAggregate,
@@ -27,7 +31,6 @@ from anomaly_app.plan.nodes import (
     WindowJoin,
     walk,
 )
-from anomaly_app.plan.predict_node import Predict
 from anomaly_app.schema import APPROXIMATE, TEXTS, WHOLE_NUMBERS, DataType, Kind
 from anomaly_app.windows.assign import Sessions
 
@@ -44,15 +47,9 @@ MOST = 256
 
 def distribution(result: Node) -> Spread:
     """Columns of each scan below a node, in the order of :func:`walk`, that key every operator."""
-    nodes = list(walk(result))
-    scans = [node for node in nodes if isinstance(node, Scan)]
-    numbers = {id(scan): number for number, scan in enumerate(scans)}
+    scans = _scans(result)
     common: list[_Columns] | None = None
-    for node in reversed(nodes):
-        keys = _keys(node)
-        if keys is None:
-            continue
-        own = [columns for key in keys if (columns := _columns(key, numbers)) and _hash_alike(columns, scans)]
+    for _, own in _keyed(result, scans):
         common = own if common is None else _both(common, own)
     if common is None:
         return (None,) * len(scans)
@@ -70,25 +67,32 @@ def distribution(result: Node) -> Spread:
 
 def conflict(result: Node) -> Node | None:
     """From above, the first node that has keys, and none in common with those above it; None if there is none."""
-    nodes = list(walk(result))
-    scans = [node for node in nodes if isinstance(node, Scan)]
-    numbers = {id(scan): number for number, scan in enumerate(scans)}
     common: list[_Columns] | None = None
-    for node in reversed(nodes):
-        keys = _keys(node)
-        if keys is None:
-            continue
-        own = [columns for key in keys if (columns := _columns(key, numbers)) and _hash_alike(columns, scans)]
+    for node, own in _keyed(result, _scans(result)):
         both = own if common is None else _both(common, own)
         if not both:
-            return _keyed_otherwise(node, own, common, numbers)
+            return _keyed_otherwise(node, own, common)
         common = both
     return None
 
 
-def _keyed_otherwise(
-    node: Node, own: Sequence[_Columns], common: Sequence[_Columns] | None, numbers: dict[int, int]
-) -> Node | None:
+def _scans(result: Node) -> list[Scan]:
+    return [node for node in walk(result) if isinstance(node, Scan)]
+
+
+def _keyed(result: Node, scans: Sequence[Scan]) -> Iterator[tuple[Node, list[_Columns]]]:
+    """From above, the nodes that have keys, and those of their keys that are columns of scans."""
+    numbers = {id(scan): number for number, scan in enumerate(scans)}
+    for node in reversed(list(walk(result))):
+        keys = _keys(node)
+        if keys is not None:
+            yield (
+                node,
+                [columns for key in keys if (columns := _columns(key, numbers)) and _hash_alike(columns, scans)],
+            )
+
+
+def _keyed_otherwise(node: Node, own: Sequence[_Columns], common: Sequence[_Columns] | None) -> Node | None:
     """Where to cut so that a node without a key in common may have one."""
     if own:
         return node if common else None

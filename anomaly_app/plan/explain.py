@@ -6,21 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anomaly_app.plan.distribution import keys_of
-from anomaly_app.plan.fragments import Exchange
-from anomaly_app.plan.groups import Aggregate, Copies, GroupingRows
-from anomaly_app.plan.join_nodes import TimedJoin
-from anomaly_app.plan.kept_joins import KeptJoin
-from anomaly_app.plan.lookup_node import LookupJoin
 from anomaly_app.plan.nodes import (
+    Aggregate,
     Calc,
+    Copies,
     Detect,
+    Exchange,
+    GroupingRows,
+    KeptJoin,
     Limit,
+    LookupJoin,
     Match,
     Node,
     Over,
+    Predict,
     Rank,
     Scan,
     Sort,
+    TimedJoin,
     Union,
     UnnestRows,
     ValuesRows,
@@ -29,7 +32,6 @@ from anomaly_app.plan.nodes import (
     WindowColumns,
     walk,
 )
-from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.plan.uniqueness import unique_columns
 from anomaly_app.windows.assign import Sessions

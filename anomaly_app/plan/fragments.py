@@ -12,27 +12,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from anomaly_app.plan.distribution import conflict
-from anomaly_app.plan.lookup_node import LookupJoin
-from anomaly_app.plan.nodes import Calc, Node, Scan, ValuesRows, walk
-from anomaly_app.plan.predict_node import Predict
+from anomaly_app.plan.nodes import Calc, Exchange, LookupJoin, Node, Predict, Scan, ValuesRows, walk
 from anomaly_app.plan.pruning import needed_columns, row_time
 from anomaly_app.schema import Schema
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Exchange(Scan):
-    """Rows of another fragment, as a table.
-
-    Args:
-        number: of the fragment, from 1.
-    """
-
-    number: int
-
-    @property
-    def title(self) -> str:
-        """Whose rows."""
-        return f"Rows of fragment {self.number}"
 
 
 @dataclass(frozen=True, slots=True)

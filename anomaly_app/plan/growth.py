@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anomaly_app.plan.groups import Aggregate
-from anomaly_app.plan.kept_joins import KeptJoin
-from anomaly_app.plan.nodes import Node, Rank, walk
+from anomaly_app.plan.nodes import Aggregate, KeptJoin, Node, Rank, walk
 
 STATE_TTL = "table.exec.state.ttl"
 """Flink's option: how long the state of a key that gets no rows is kept; 0, the default, for ever."""

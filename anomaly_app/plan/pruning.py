@@ -6,23 +6,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from anomaly_app.patterns.rule import Rule
-from anomaly_app.plan import groups
-from anomaly_app.plan.evaluate_node import Evaluate
-from anomaly_app.plan.join_nodes import IntervalJoin, TimedJoin
-from anomaly_app.plan.kept_joins import KeptJoin
-from anomaly_app.plan.lookup_node import LookupJoin
-from anomaly_app.plan.materialize import Materialize
 from anomaly_app.plan.nodes import (
+    Aggregate,
     Calc,
+    Copies,
     Detect,
+    Evaluate,
+    GroupingRows,
+    IntervalJoin,
+    KeptJoin,
     Limit,
+    LookupJoin,
     Match,
+    Materialize,
     Node,
     Normalize,
     Over,
+    Predict,
     Rank,
     Scan,
     Sort,
+    TimedJoin,
     Union,
     UnnestRows,
     ValuesRows,
@@ -31,7 +35,6 @@ from anomaly_app.plan.nodes import (
     WindowJoin,
     walk,
 )
-from anomaly_app.plan.predict_node import Predict
 from anomaly_app.plan.scope import HIDDEN
 from anomaly_app.schema import CHANGE
 from anomaly_app.windows.assign import Grid, Sessions
@@ -82,7 +85,7 @@ def _reads(node: Node, wanted: set[str]) -> Iterable[tuple[Node, set[str]]]:
     below = node.inputs[0] if node.inputs else None
     if below is None:
         return []
-    of_groups = groups.reads(node, wanted)
+    of_groups = _read_by_groups(node, wanted)
     if of_groups is not None:
         return [(below, of_groups)]
     names = wanted & set(below.names)
@@ -176,3 +179,18 @@ def _call_reads(call: Any) -> set[str]:
     if call.call.name == "LAG" and len(call.call.args) == 3:  # the default
         names |= call.value.scope.expression(call.call.args[2]).reads
     return names
+
+
+def _read_by_groups(node: Node, wanted: set[str]) -> set[str] | None:
+    """Columns of its input that one of these nodes needs, so that it can give the wanted ones; None for others."""
+    if isinstance(node, Aggregate):
+        names = {*node.keys}
+        for call in node.aggregates:
+            for expression in (call.value, call.condition):
+                names |= expression.reads if expression is not None else set()
+        return names
+    if isinstance(node, GroupingRows):
+        return wanted & set(node.input.names) | {*node.keys}
+    if isinstance(node, Copies):
+        return wanted & set(node.input.names) | {node.count}
+    return None

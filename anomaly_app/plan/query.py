@@ -9,15 +9,16 @@ from typing import Any
 from anomaly_app.errors import not_too_deep
 from anomaly_app.expressions.typed import Dialect
 from anomaly_app.graph.operator import GraphOperator
+from anomaly_app.limits import Limits
 from anomaly_app.models.model import Model
 from anomaly_app.operators import Layout, Row
-from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.patterns.rule import Rule
 from anomaly_app.plan import describe
 from anomaly_app.plan.distribution import Spread, distribution
 from anomaly_app.plan.fragments import fragments
-from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Scan, WindowAggregate, walk
-from anomaly_app.plan.physical import Builder, Physical, table_layout
-from anomaly_app.plan.predict_node import Predict
+from anomaly_app.plan.nodes import Calc, Detect, Match, Node, Predict, Scan, WindowAggregate, walk
+from anomaly_app.plan.physical.graph import Physical, built_graph
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.schema import Column, Schema
 
 Into = tuple["Callable[[tuple[Any, ...]], tuple[Any, ...]] | None", Sequence[Column]]
@@ -123,9 +124,9 @@ class PlannedQuery:
 
     def _build(self, layouts: Mapping[str, Layout] | None) -> Physical:
         with not_too_deep(self.node.text, self.node.span):
-            return Builder(
+            return built_graph(
                 self.node, self.dialect, self.limits, self.ttl_ms, layouts, joint=self.joint, time=self.time
-            ).build()
+            )
 
     def order_key(self, layout: Layout) -> Callable[[Row], Any] | None:
         """The graph sorts where it has to."""

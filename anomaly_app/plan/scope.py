@@ -12,10 +12,10 @@ from anomaly_app.expressions.compiler import ExpressionCompiler
 from anomaly_app.expressions.functions import FUNCTIONS
 from anomaly_app.expressions.tokens import Span
 from anomaly_app.expressions.typed import Code, Dialect, Environment
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.patterns.navigation import CONTEXT
 from anomaly_app.plan.detector_functions import USE, functions
 from anomaly_app.schema import CHANGE, TIMESTAMPS, Column, DataType, Kind
+from anomaly_app.words import nearest
 
 ROWTIME = "$rowtime"
 """The time attribute of a relation, whatever its column is called."""

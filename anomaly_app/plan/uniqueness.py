@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from anomaly_app.plan.groups import Aggregate
-from anomaly_app.plan.nodes import (
-    Calc,
-    Limit,
-    Node,
-    Rank,
-    Sort,
-    Union,
-    ValuesRows,
-    WindowAggregate,
-)
+from anomaly_app.plan.nodes import Aggregate, Calc, Limit, Node, Rank, Sort, Union, ValuesRows, WindowAggregate
 
 
 def unique_columns(node: Node) -> Sequence[str]:

@@ -9,7 +9,7 @@ from anomaly_app.alerts.values import to_text
 from anomaly_app.changes import Change
 from anomaly_app.errors import EvaluationError
 from anomaly_app.formats.records import RecordEncoder
-from anomaly_app.jobs.model import Sink
+from anomaly_app.jobs.topic_tables import Sink
 from anomaly_app.operators import Finding
 from anomaly_app.runtime.outgoing import MAX_RECORD_BYTES, Outgoing, size
 
@@ -81,7 +81,7 @@ class Printer:
         sink: the table.
 
     Example:
-        >>> from anomaly_app.jobs.model import Format
+        >>> from anomaly_app.jobs.topic_tables import Format
         >>> from anomaly_app.schema import INT, STRING, Column
         >>> sink = Sink("t", (Column("user", STRING), Column("qty", INT)), "", Format(""), connector="print", label="x")
         >>> Printer(sink).line(Finding((), 0, ("ann", None), (), change=3))

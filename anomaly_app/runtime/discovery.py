@@ -8,7 +8,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from anomaly_app.jobs.model import Job, Source
+from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.runtime.topics import TopicAdmin
 from anomaly_app.settings import LoadedSettings
 

@@ -12,9 +12,10 @@ from anomaly_app.conversions import timestamp_to_text
 from anomaly_app.errors import DataError, DecodeError
 from anomaly_app.formats.records import Decoded, RecordDecoder
 from anomaly_app.formats.registry import Registry
-from anomaly_app.jobs.model import Input, Source
+from anomaly_app.jobs.model import Input
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Layout, Row
-from anomaly_app.runtime.exchange import ExchangeCodec
+from anomaly_app.runtime.exchange_codec import ExchangeCodec
 from anomaly_app.runtime.frames import FrameCodec
 from anomaly_app.runtime.outgoing import RowWriter
 from anomaly_app.settings import Settings

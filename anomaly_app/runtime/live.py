@@ -19,10 +19,10 @@ from anomaly_app.formats.records import RecordDecoder
 from anomaly_app.graph.asked import Failure
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
 from anomaly_app.jobs.lookups import Lookup
-from anomaly_app.jobs.model import Source
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.models.client import answer_all
 from anomaly_app.operators import MIN_WATERMARK, TIME, Finding
-from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.connection import client_options

@@ -18,7 +18,7 @@ from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerError
 from anomaly_app.formats.records import RecordEncoder
-from anomaly_app.jobs.model import Sink
+from anomaly_app.jobs.topic_tables import Sink
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.refusals import refusal
 from anomaly_app.runtime.registries import Registries

@@ -20,8 +20,8 @@ from anomaly_app.incoming import Rejected
 from anomaly_app.jobs.binder import BoundTable
 from anomaly_app.jobs.files import FileSource
 from anomaly_app.jobs.lookups import Lookup
-from anomaly_app.jobs.model import Source
-from anomaly_app.plan.physical import table_layout
+from anomaly_app.jobs.topic_tables import Source
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.rows import Rows, table_rows
 from anomaly_app.runtime.connection import client_options
 from anomaly_app.runtime.refusals import refusal

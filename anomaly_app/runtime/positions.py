@@ -9,8 +9,8 @@ from typing import Any
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import BrokerRefusal
-from anomaly_app.jobs.model import Source
 from anomaly_app.jobs.ranges import BEGINNING, Begin, Startup, Stop
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.runtime.discovery import found_while_running
 from anomaly_app.schema import Changelog
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 
 from anomaly_app.errors import RegistryError
-from anomaly_app.formats.records import Topic, avro_options
 from anomaly_app.formats.registry import UNKNOWN_SCHEMA, Registry, RegistryRefusal
+from anomaly_app.formats.topics import Topic, avro_options
 from anomaly_app.settings import LoadedSettings
 
 

@@ -8,8 +8,8 @@ from enum import Enum
 
 from anomaly_app.errors import SqlValidationError
 from anomaly_app.jobs.said import DETACH
-from anomaly_app.patterns.clause import nearest
 from anomaly_app.sql.statements import SetOption
+from anomaly_app.words import nearest
 
 
 class Mode(Enum):

@@ -16,13 +16,12 @@ from anomaly_app.formats.values import to_internal
 from anomaly_app.jobs.binder import BoundQuery, bind_job
 from anomaly_app.jobs.files import is_file
 from anomaly_app.jobs.lookups import Lookup, bind_lookups
-from anomaly_app.jobs.model import Sink, Source
 from anomaly_app.jobs.precedence import settle, settle_tables
 from anomaly_app.jobs.tables import bind_sink, bind_source
+from anomaly_app.jobs.topic_tables import Sink, Source
+from anomaly_app.limits import Limits
 from anomaly_app.operators import Finding
-from anomaly_app.patterns.rule import Limits
-from anomaly_app.plan.evaluate_node import Evaluate
-from anomaly_app.plan.nodes import walk
+from anomaly_app.plan.nodes import Evaluate, walk
 from anomaly_app.rows import Rows
 from anomaly_app.runtime.changed import Printer
 from anomaly_app.runtime.insert import write_rows

@@ -12,15 +12,15 @@ import asyncio
 import contextlib
 import json
 import random
-import signal
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from anomaly_app.testing.http_server import HttpServer, serve
 
 Score = Callable[[Sequence[str], Sequence[Sequence[Any]]], Sequence[Any]]
 """From names of columns and rows of values to a result for each row."""
@@ -96,7 +96,7 @@ def onnx_score(path: Path, output: int = 0) -> Score:
     return score
 
 
-class ModelServer:
+class ModelServer(HttpServer):
     """The server; an async context manager.
 
     Args:
@@ -114,18 +114,26 @@ class ModelServer:
     def __init__(
         self, port: int = 0, score: Score = total, *, key: str = "", behaviour: Behaviour | None = None, seed: int = 0
     ) -> None:
-        self.port, self._score, self._key = port, score, key
+        super().__init__(port)
+        self._score, self._key = score, key
         self.behaviour = behaviour or Behaviour()
         self._draw = random.Random(seed)
         self.calls = 0
         self.seen: Counter[str] = Counter()
         self.sizes: Counter[int] = Counter()
-        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
         """Where rows are scored."""
-        return f"http://127.0.0.1:{self.port}/score"
+        return f"{super().url}/score"
+
+    def application(self) -> web.Application:
+        """Scores, control and statistics."""
+        application = web.Application(client_max_size=64 << 20)
+        application.router.add_post("/score", self._on_score)
+        application.router.add_post("/control", self._on_control)
+        application.router.add_get("/stats", self._on_stats)
+        return application
 
     def stats(self) -> Mapping[str, Any]:
         """Calls, rows, how many of these were scored more than once, and how many there were in a call."""
@@ -137,33 +145,6 @@ class ModelServer:
             "again": rows - len(self.seen),
             "sizes": dict(sorted(self.sizes.items())),
         }
-
-    async def start(self) -> None:
-        """Listen."""
-        application = web.Application(client_max_size=64 << 20)
-        application.router.add_post("/score", self._on_score)
-        application.router.add_post("/control", self._on_control)
-        application.router.add_get("/stats", self._on_stats)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        """Stop listening; calls under way get no answer."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     # --- requests -----------------------------------------------------------------------------------
 
@@ -207,15 +188,6 @@ class ModelServer:
         return web.json_response(self.stats())
 
 
-async def _serve(server: ModelServer) -> None:
-    ended = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, ended.set)
-    async with server:
-        print(f"model on {server.url}", flush=True)
-        await ended.wait()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -243,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     server = ModelServer(options.port, score, key=options.key, behaviour=behaviour, seed=options.seed)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_serve(server))
+            asyncio.run(serve(server, "model on"))
     except OSError as error:
         parser.exit(2, f"port {options.port}: {error.strerror}\n")
     return 0

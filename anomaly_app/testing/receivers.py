@@ -10,10 +10,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from aiohttp import web
+
+from anomaly_app.testing.http_server import HttpServer
 
 IDEMPOTENCY = "Idempotency-Key"
 
@@ -114,7 +115,7 @@ class Box:
         return [request for request in self.requests if request.taken]
 
 
-class FailingReceiver:
+class FailingReceiver(HttpServer):
     """A server of HTTP on loopback. Every path is a receiver of its own: ``receiver["/ops"]``.
 
     It keeps idempotency keys: what comes again under one is answered well and counted as a double.
@@ -134,46 +135,25 @@ class FailingReceiver:
     def __init__(
         self, port: int = 0, choose: Callable[[str, int], Behaviour | None] = lambda path, number: None
     ) -> None:
-        self.port = port
+        super().__init__(port)
         self._choose = choose
         self._boxes: dict[str, Box] = {}
-        self._runner: web.AppRunner | None = None
         self._ending = asyncio.Event()
 
     def __getitem__(self, path: str) -> Box:
         return self._boxes.setdefault(path, Box())
 
-    @property
-    def url(self) -> str:
-        """Base address, without a slash at its end."""
-        return f"http://127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        """Listen; after :meth:`stop` again, at the same port."""
+    def application(self) -> web.Application:
+        """One handler for all paths."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._ending = asyncio.Event()
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        return app
 
     async def stop(self) -> None:
         """Listen no more, and let nobody hang; what came is kept."""
         self._ending.set()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
+        await super().stop()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         box = self[request.path]

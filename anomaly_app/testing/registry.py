@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import json
 import re
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
@@ -22,6 +20,7 @@ from aiohttp import web
 
 from anomaly_app.formats.avro_types import AvroSchema, Mismatch
 from anomaly_app.testing.compatibility import problems
+from anomaly_app.testing.http_server import HttpServer, serve
 
 PREFIX = "/apis/ccompat/v6"
 """Where Apicurio, and so the tutorial, has this API."""
@@ -132,7 +131,7 @@ def _identity(text: str) -> str:
     return json.dumps(json.loads(text), sort_keys=True)
 
 
-class RegistryServer:
+class RegistryServer(HttpServer):
     """A registry on loopback; use it as an async context manager.
 
     Args:
@@ -144,44 +143,24 @@ class RegistryServer:
     def __init__(
         self, port: int = 0, *, compatibility: str = "BACKWARD", users: Mapping[str, str] | None = None
     ) -> None:
-        self.port = port
+        super().__init__(port, shutdown_s=1.0)
         self.schemas = Schemas(compatibility)
         self.allow(users)
-        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
         """Base address, with Apicurio's prefix; others work too."""
-        return f"http://127.0.0.1:{self.port}{PREFIX}"
+        return f"{super().url}{PREFIX}"
 
     def allow(self, users: Mapping[str, str] | None) -> None:
         """Let in these users from now on, by name and password; None for everybody."""
         self._allowed = None if users is None else {aiohttp.encode_basic_auth(*user) for user in users.items()}
 
-    async def start(self) -> None:
-        """Listen; raises ``OSError`` if the port is taken."""
+    def application(self) -> web.Application:
+        """One handler for all paths: what stands in front of them is of no interest."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        """Close it; the schemas stay, so that it can start again."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
+        return app
 
     async def _handle(self, request: web.Request) -> web.Response:
         try:
@@ -332,15 +311,6 @@ _ROUTES = _routes(
 )
 
 
-async def _serve(port: int, compatibility: str) -> None:
-    ended = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, ended.set)
-    async with RegistryServer(port, compatibility=compatibility) as server:
-        print(f"schema registry on {server.url}", flush=True)
-        await ended.wait()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -349,9 +319,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8081, help="where it listens (default 8081; 0: a free port)")
     parser.add_argument("--compatibility", choices=LEVELS, default="BACKWARD", help="of subjects without their own")
     options = parser.parse_args(arguments)
+    server = RegistryServer(options.port, compatibility=options.compatibility)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_serve(options.port, options.compatibility))
+            asyncio.run(serve(server, "schema registry on"))
     except OSError as error:
         parser.exit(2, f"port {options.port}: {error.strerror}\n")
     return 0

@@ -7,14 +7,15 @@ in places (:class:`Program`) that aggregates share: a mean and a deviation of on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import GenericAlias
 from typing import Any, TypeAlias
 
-from anomaly_app.expressions.aggregates import Part, compile_aggregate, merged_moments, merged_others
-from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
+from anomaly_app.expressions.aggregates import Aggregate, Part, merged_moments, merged_others
+from anomaly_app.expressions.typed import FAILURES, Dialect, Environment
 from anomaly_app.operators import POSITION, TIME, Row
-from anomaly_app.schema import APPROXIMATE, DataType, Kind, python_type
+from anomaly_app.schema import APPROXIMATE, Kind, python_type
+from anomaly_app.windows.collecting import Argument, Collector
 
 Group: TypeAlias = list[Any]
 LAST, START, PLACES = 0, 1, 2
@@ -30,33 +31,6 @@ Update: TypeAlias = Callable[[Sequence[Row], Callable[[Any], "Group | None"], Be
 
 _BY_ARRIVAL = {"first_value": "first_at", "last_value": "last_at"}
 """Accumulators that depend on the order of arrival, and those that tell it: positions of their rows."""
-
-
-@dataclass(slots=True)
-class Argument:
-    """The values that some aggregates take: a column or expression, perhaps filtered; or whole rows.
-
-    Args:
-        value: source of the value; "" for rows.
-        keep: source of the FILTER condition; "" without.
-        type: of the value; None for rows.
-        keeps_nulls: NULLs count as values.
-        unique: equal values count once.
-        name: of the value in the loop.
-        count: place of the number of values.
-        places: place of each accumulator, by kind.
-        parts: what they are.
-    """
-
-    value: str
-    keep: str
-    type: DataType | None
-    keeps_nulls: bool
-    unique: bool
-    name: str
-    count: int
-    places: dict[str, int] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,7 +66,7 @@ class Program:
     source: str
 
 
-class Accumulators:
+class Accumulators(Collector):
     """Collects the aggregates of a query and writes their program.
 
     Args:
@@ -103,46 +77,14 @@ class Accumulators:
     """
 
     def __init__(self, env: Environment, dialect: Dialect, *, gap_ms: int | None, merges: bool) -> None:
-        self._env, self._dialect = env, dialect
+        super().__init__(env, dialect)
         self._gap_ms, self._merges = gap_ms, merges
-        self._arguments: dict[tuple[Any, ...], Argument] = {}
         self._initial: list[str] = ["None", "None"]
         self._types: list[Any] = [None, None]
         if gap_ms is not None:
             self._initial += ["0", "0"]
             self._types += [int, int]
         self._lists: list[int] = []
-        self._results: dict[tuple[Any, ...], Code] = {}
-        self._finish: list[str] = []
-
-    def add(
-        self, name: str, value: Code | None, *, keep: str = "", distinct: bool = False, separator: Code | None = None
-    ) -> Code | None:
-        """Source of an aggregate of a group; None if it is not defined for that type.
-
-        Args:
-            name: upper case.
-            value: what is aggregated, about the row named ``row``; None for ``COUNT(*)``.
-            keep: condition of FILTER; "" without.
-            distinct: equal values count once.
-            separator: of LISTAGG.
-        """
-        type_ = value.type if value is not None else None
-        aggregate = compile_aggregate(
-            name, type_, self._env, self._dialect, distinct=distinct, separator=separator
-        )  # fmt: skip
-        if aggregate is None:
-            return None
-        unique = distinct and name not in ("MIN", "MAX")
-        source = value.source if value is not None else ""
-        argument = self._argument(source, keep, type_, aggregate.keeps_nulls, unique)
-        known = (name, separator.source if separator else "", id(argument))
-        if known not in self._results:
-            states = [self._part(argument, part) for part in aggregate.parts]
-            result = f"g{len(self._results)}"
-            self._finish.append(f"{result} = {aggregate.finish(*states)}")
-            self._results[known] = Code(result, aggregate.type)
-        return self._results[known]
 
     def results(self) -> list[str]:
         """Statements that compute the aggregates added since the last call, from a group named ``a``."""
@@ -151,15 +93,12 @@ class Accumulators:
 
     # --- places -----------------------------------------------------------------------------------
 
-    def _argument(
-        self, value: str, keep: str, type_: DataType | None, keeps_nulls: bool, unique: bool
-    ) -> Argument:  # fmt: skip
-        known = (value, keep, type_, keeps_nulls, unique)
-        if known not in self._arguments:
-            name = f"x{len(self._arguments)}"
-            count = self._place("0", int)
-            self._arguments[known] = Argument(value, keep, type_, keeps_nulls, unique, name, count)
-        return self._arguments[known]
+    def _begun(self, argument: Argument) -> None:
+        argument.count = self._place("0", int)
+
+    def _computed(self, result: str, name: str, argument: Argument, aggregate: Aggregate) -> list[str]:
+        states = [self._part(argument, part) for part in aggregate.parts]
+        return [f"{result} = {aggregate.finish(*states)}"]
 
     def _place(self, initial: str, type_: Any) -> int:
         self._initial.append(initial)

@@ -11,14 +11,15 @@ The accumulators of windows (:mod:`anomaly_app.windows.accumulators`) are others
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import GenericAlias
 from typing import Any, TypeAlias
 
-from anomaly_app.expressions.aggregates import Part, compile_aggregate, others
-from anomaly_app.expressions.typed import FAILURES, Code, Dialect, Environment
+from anomaly_app.expressions.aggregates import Aggregate, Part, others
+from anomaly_app.expressions.typed import FAILURES, Dialect, Environment
 from anomaly_app.operators import MIN_WATERMARK, TIME
 from anomaly_app.schema import APPROXIMATE, DataType, Kind, python_type
+from anomaly_app.windows.collecting import Argument, Collector
 from anomaly_app.windows.exact import ExactMoments, ExactSum
 from anomaly_app.windows.held import Arrived, Bag, Seen, Values, hashable
 
@@ -76,23 +77,7 @@ COLLECTIONS: dict[str, Callable[[], Any]] = {"Bag": Bag, "Arrived": Arrived, "Va
 EXACT: dict[str, type[ExactSum] | type[ExactMoments]] = {"ExactSum": ExactSum, "ExactMoments": ExactMoments}
 
 
-@dataclass(slots=True)
-class _Argument:
-    """The values that some aggregates take: a column or expression, perhaps filtered; or whole rows."""
-
-    value: str
-    keep: str
-    type: DataType | None
-    keeps_nulls: bool
-    unique: bool
-    name: str
-    count: int = -1
-    seen: int = -1
-    places: dict[str, int] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)
-
-
-class Tallies:
+class Tallies(Collector):
     """Collects the aggregates of a query and writes their program.
 
     Args:
@@ -102,52 +87,15 @@ class Tallies:
         expires: groups are dropped when they have not been used for some time.
     """
 
+    distinct_inside = False  # values that have been there before do not come as far as to the aggregate
+
     def __init__(self, env: Environment, dialect: Dialect, *, change: int | None, expires: bool = False) -> None:
-        self._env, self._dialect = env, dialect
+        super().__init__(env, dialect)
         self._change, self._expires = change, expires
-        self._arguments: dict[tuple[Any, ...], _Argument] = {}
         self._initial: list[str] = ["None", env.constant(MIN_WATERMARK), "0", "None"]
         self._places: list[Place] = []
         self._kinds: dict[int, str] = {}
         self._makers: dict[int, Callable[[], Any]] = {}
-        self._results: dict[tuple[Any, ...], Code] = {}
-        self._finish: list[str] = []
-
-    def add(
-        self, name: str, value: Code | None, *, keep: str = "", distinct: bool = False, separator: Code | None = None
-    ) -> Code | None:
-        """Source of an aggregate of a group; None if it is not defined for that type.
-
-        Args:
-            name: upper case.
-            value: what is aggregated, about the row named ``row``; None for ``COUNT(*)``.
-            keep: condition of FILTER; "" without.
-            distinct: equal values count once.
-            separator: of LISTAGG.
-        """
-        type_ = value.type if value is not None else None
-        # Values that have been there before do not come as far as this: what is left is an aggregate of all.
-        aggregate = compile_aggregate(name, type_, self._env, self._dialect, distinct=False, separator=separator)
-        if aggregate is None:
-            return None
-        unique = distinct and name not in ("MIN", "MAX")
-        source = value.source if value is not None else ""
-        argument = self._argument(source, keep, type_, aggregate.keeps_nulls, unique)
-        known = (name, separator.source if separator else "", id(argument))
-        if known not in self._results:
-            result = f"g{len(self._results)}"
-            states = []
-            for number, part in enumerate(aggregate.parts):
-                state = f"{result}_{number}"
-                self._finish.append(f"{state} = {self._state(argument, part)}")
-                states.append(state)
-            if self._change is not None and [part.kind for part in aggregate.parts] == ["moments"]:
-                sample, root = name not in ("STDDEV_POP", "VAR_POP"), name.startswith("STDDEV")
-                self._finish.append(f"{result} = {states[0]}.spread({sample}, {root})")
-            else:
-                self._finish.append(f"{result} = {aggregate.finish(*states)}")
-            self._results[known] = Code(result, aggregate.type)
-        return self._results[known]
 
     def results(self) -> list[str]:
         """Statements that compute all aggregates from a group named ``a``."""
@@ -155,17 +103,21 @@ class Tallies:
 
     # --- places -----------------------------------------------------------------------------------
 
-    def _argument(self, value: str, keep: str, type_: DataType | None, nulls: bool, unique: bool) -> _Argument:
-        known = (value, keep, type_, nulls, unique)
-        argument = self._arguments.get(known)
-        if argument is None:
-            argument = _Argument(value, keep, type_, nulls, unique, f"x{len(self._arguments)}")
-            self._arguments[known] = argument
-            if unique:
-                assert type_ is not None
-                kind = "Seen" if self._change is None else "Bag"
-                argument.seen = self._collection(kind, _change_type(kind, type_), COLLECTIONS[kind])
-        return argument
+    def _begun(self, argument: Argument) -> None:
+        if argument.unique:
+            assert argument.type is not None
+            kind = "Seen" if self._change is None else "Bag"
+            argument.seen = self._collection(kind, _change_type(kind, argument.type), COLLECTIONS[kind])
+
+    def _computed(self, result: str, name: str, argument: Argument, aggregate: Aggregate) -> list[str]:
+        states = [f"{result}_{number}" for number, _ in enumerate(aggregate.parts)]
+        lines = [
+            f"{state} = {self._state(argument, part)}" for state, part in zip(states, aggregate.parts, strict=True)
+        ]
+        if self._change is not None and [part.kind for part in aggregate.parts] == ["moments"]:
+            sample, root = name not in ("STDDEV_POP", "VAR_POP"), name.startswith("STDDEV")
+            return [*lines, f"{result} = {states[0]}.spread({sample}, {root})"]
+        return [*lines, f"{result} = {aggregate.finish(*states)}"]
 
     def _place(self, initial: str, type_: Any, kind: str = "plain") -> int:
         self._initial.append(initial)
@@ -179,7 +131,7 @@ class Tallies:
         self._makers[index] = make
         return index
 
-    def _count(self, argument: _Argument) -> str:
+    def _count(self, argument: Argument) -> str:
         """Source of the number of values."""
         if argument.type is None and not argument.keep:
             return f"a[{ROWS}]"
@@ -187,7 +139,7 @@ class Tallies:
             argument.count = self._place("0", int)
         return f"a[{argument.count}]"
 
-    def _state(self, argument: _Argument, part: Part) -> str:
+    def _state(self, argument: Argument, part: Part) -> str:
         """Source of a part's state; the part gets its places."""
         if part.kind == "count":
             return self._count(argument)
@@ -292,7 +244,7 @@ class Tallies:
         return "\n".join([*head, *body, *tail])
 
     @staticmethod
-    def _tested(argument: _Argument, steps: list[str], seen: str) -> list[str]:
+    def _tested(argument: Argument, steps: list[str], seen: str) -> list[str]:
         """Statements for the rows that an aggregate is about."""
         if not steps and argument.seen < 0:
             return []
@@ -305,7 +257,7 @@ class Tallies:
         steps = steps or ["pass"]
         return [f"if {' and '.join(tests)}:", *(f"    {step}" for step in steps)] if tests else steps
 
-    def _added(self, argument: _Argument) -> list[str]:
+    def _added(self, argument: Argument) -> list[str]:
         """Statements that take a value in."""
         x = argument.name
         steps = [f"a[{argument.count}] += 1"] if argument.count >= 0 else []
@@ -320,7 +272,7 @@ class Tallies:
                 steps += [f"v = {state}", f"{state} = {part.update('v', x)}"]
         return steps
 
-    def _taken_out(self, argument: _Argument) -> list[str]:
+    def _taken_out(self, argument: Argument) -> list[str]:
         """Statements that take a value out."""
         x = argument.name
         steps = [f"a[{argument.count}] -= 1"] if argument.count >= 0 else []

@@ -15,7 +15,7 @@ from golden_cases import GOLDEN, equal, known_failures, load, plain, unequal_row
 
 from anomaly_app import AnomalyError, Result, Rows, SqlError, query
 from anomaly_app.patterns import operator
-from anomaly_app.patterns.rule import CompiledRule
+from anomaly_app.patterns.compiled import CompiledRule
 
 FILES = ("flink_cases", "flink_fuzz", "sql2016_cases", "sql2016_fuzz")
 

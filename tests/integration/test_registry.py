@@ -17,7 +17,7 @@ import pytest
 from anomaly_app.errors import DecodeError, RegistryError
 from anomaly_app.formats.records import RecordDecoder, RecordEncoder
 from anomaly_app.formats.registry import Registry, RegistryRefusal
-from anomaly_app.jobs.model import Format, Sink, Source
+from anomaly_app.jobs.topic_tables import Format, Sink, Source
 from anomaly_app.operators import Layout
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, Origin, Schema
 from anomaly_app.testing.maven import missing_tools

@@ -7,8 +7,8 @@ from hypothesis import given, settings, strategies as st
 from sample_detector import use_sample_functions
 
 from anomaly_app.jobs.binder import bind_text
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MIN_WATERMARK, Layout
-from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import DOUBLE, INT, STRING, TIMESTAMP_3, Column, Schema
 from anomaly_app.testing.contract import check_contract, merged, steps_of, told
 

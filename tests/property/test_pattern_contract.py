@@ -15,8 +15,8 @@ from anomaly_app.expressions.typed import Dialect
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.checkpoint import Checkpoint
 from anomaly_app.jobs.task import PartitionTask, QuerySlot, TimeMode
+from anomaly_app.limits import Limits
 from anomaly_app.operators import Layout
-from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import BIGINT, INT, STRING, TIMESTAMP_3, Column, Schema
 from anomaly_app.testing.contract import check_contract
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings, strategies as st
 
 from anomaly_app import Rows, query
 from anomaly_app.jobs.binder import bind_text
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK
-from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import BIGINT, DOUBLE, INT, STRING, TIMESTAMP_3, Column, Schema
 from anomaly_app.testing.contract import check_arrivals, check_contract
 

@@ -14,9 +14,10 @@ from random import Random
 from typing import Any, NamedTuple
 
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK, Finding, Layout
 from anomaly_app.patterns.operator import PatternOperator
-from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.patterns.rule import Rule
 from anomaly_app.schema import BIGINT, INT, STRING, TIMESTAMP_3, Column, Schema
 from anomaly_app.sql import parse_statements
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions import (
     collections,
     conditions,
@@ -18,9 +18,6 @@ from anomaly_app.expressions.functions import (
 )
 from anomaly_app.expressions.functions.registry import Entry, compile_entry
 from anomaly_app.expressions.typed import Code
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
 
 FAMILIES = (numbers, conditions, text, regexp, encodings, time, json, collections)
 """Each has its functions as ``FUNCTIONS``."""
@@ -39,6 +36,6 @@ FUNCTIONS: Mapping[str, Entry] = _by_name()
 """Every scalar function by its name, in upper case."""
 
 
-def compile_function(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def compile_function(compiler: Compiler, node: n.Call) -> Code:
     """Source of a call of a scalar function; an error for a wrong number or type of arguments."""
     return compile_entry(FUNCTIONS[node.name], compiler, node)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_app.expressions import collection_values as c, nodes as n
 from anomaly_app.expressions.casts import coerce
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import (
     Entry,
     Function,
@@ -26,9 +27,6 @@ from anomaly_app.schema import (
     DataType,
     Kind,
 )
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
 
 _NO_ORDER = frozenset({Kind.ARRAY, Kind.MAP, Kind.ROW, Kind.BOOLEAN})
 
@@ -51,7 +49,7 @@ def _inside(type_: DataType | None) -> DataType:
 # --- constructors -----------------------------------------------------------------------------------
 
 
-def _made_once(compiler: ExpressionCompiler, node: n.Call, source: str) -> str:
+def _made_once(compiler: Compiler, node: n.Call, source: str) -> str:
     """Source of a collection, which is made once if it holds literals only: it may be a large table."""
     if not all(isinstance(arg, n.Literal) for arg in node.args):
         return source
@@ -59,7 +57,7 @@ def _made_once(compiler: ExpressionCompiler, node: n.Call, source: str) -> str:
     return compiler.env.constant(made())
 
 
-def _unified(compiler: ExpressionCompiler, node: n.Call, parts: Sequence[n.Node], what: str) -> list[Code]:
+def _unified(compiler: Compiler, node: n.Call, parts: Sequence[n.Node], what: str) -> list[Code]:
     codes = compiler.unify(parts, what)
     if all(code.type.kind is Kind.NULL for code in codes):
         raise compiler.fail(node, f"{what} have no type: write CAST(NULL AS …)")
@@ -70,7 +68,7 @@ def _common(codes: Sequence[Code]) -> DataType:
     return _inside(common_type(code.type for code in codes))
 
 
-def _array(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _array(compiler: Compiler, node: n.Call) -> Code:
     if not node.args:
         raise compiler.fail(node, "ARRAY[…] has at least one element; CAST(NULL AS ARRAY<…>) is none")
     codes = _unified(compiler, node, node.args, "the elements of ARRAY")
@@ -79,7 +77,7 @@ def _array(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return Code(_made_once(compiler, node, source), type_)
 
 
-def _map(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _map(compiler: Compiler, node: n.Call) -> Code:
     if not node.args or len(node.args) % 2:
         raise compiler.fail(node, "MAP[…] takes keys and values in turn, as in MAP['a', 1, 'b', 2]")
     keys = _unified(compiler, node, node.args[::2], "the keys of MAP")
@@ -89,7 +87,7 @@ def _map(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return Code(_made_once(compiler, node, source), type_)
 
 
-def _row(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _row(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, None)
     for place, code in enumerate(codes):
         need(compiler, node, place, code, "A")
@@ -110,7 +108,7 @@ def _with_item(helper: Callable[..., Any], result: DataType | None = None, *, nu
         nullable: False: the value NULL makes the result NULL.
     """
 
-    def compile_it(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    def compile_it(compiler: Compiler, node: n.Call) -> Code:
         array, item = arguments(compiler, node, 2)
         need(compiler, node, 0, array, "L")
         element = _inside(array.type.element)
@@ -137,7 +135,7 @@ def _with_item(helper: Callable[..., Any], result: DataType | None = None, *, nu
 def _alike(helper: Callable[..., Any], letter: str, least: int, most: int | None) -> Entry:
     """A function of arrays or maps of one type."""
 
-    def compile_it(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    def compile_it(compiler: Compiler, node: n.Call) -> Code:
         for place, code in enumerate(arguments(compiler, node, least, most)):
             need(compiler, node, place, code, letter)
         codes = compiler.unify(node.args, f"the arguments of {node.name}")
@@ -151,7 +149,7 @@ def _ordered(function: Function) -> Special:
     """A function of an array whose elements have an order."""
     form = null_if_bare(function)
 
-    def compile_it(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    def compile_it(compiler: Compiler, node: n.Call) -> Code:
         if node.args:
             array = compiler.value(node.args[0])
             if array.type.element is not None and array.type.element.kind in _NO_ORDER:
@@ -161,7 +159,7 @@ def _ordered(function: Function) -> Special:
     return compile_it
 
 
-def _join(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _join(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 2, 3)
     need(compiler, node, 0, codes[0], "L")
     if _inside(codes[0].type.element).kind not in TEXTS:
@@ -176,7 +174,7 @@ _JOIN = null_if_bare(Function(c.join, "LT?T", STRING))
 # --- maps -------------------------------------------------------------------------------------------
 
 
-def _cardinality(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _cardinality(compiler: Compiler, node: n.Call) -> Code:
     (code,) = arguments(compiler, node, 1)
     need_kinds(compiler, node, 0, code, frozenset({Kind.ARRAY, Kind.MAP}), "an ARRAY or a MAP")
     return null_safe(compiler.env, [code], lambda a: f"len({a})", INT)

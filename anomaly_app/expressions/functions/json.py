@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import EvaluationError
 from anomaly_app.expressions import json_building as b, json_text as jt, json_values as jv, nodes as n
 from anomaly_app.expressions.casts import coerce
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import Entry, Function, arguments, need, shown, untyped_null
 from anomaly_app.expressions.json_paths import PathError, parse_path
 from anomaly_app.expressions.typed import Code, null_safe
@@ -19,9 +19,6 @@ from anomaly_app.schema import (
     Kind,
 )
 
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
-
 _KINDS = {kind: kind.value for kind in (Kind.INT, Kind.BIGINT, Kind.DOUBLE, Kind.BOOLEAN)}
 _KINDS |= {Kind.STRING: "STRING", Kind.VARCHAR: "STRING"}
 _BEHAVIOURS = {
@@ -31,7 +28,7 @@ _BEHAVIOURS = {
 }
 
 
-def _text_and_path(compiler: ExpressionCompiler, node: n.Call) -> list[Code]:
+def _text_and_path(compiler: Compiler, node: n.Call) -> list[Code]:
     codes = arguments(compiler, node, 2)
     for number, code in enumerate(codes):
         need(compiler, node, number, code, "T")
@@ -46,7 +43,7 @@ def _text_and_path(compiler: ExpressionCompiler, node: n.Call) -> list[Code]:
     return codes
 
 
-def _clauses(compiler: ExpressionCompiler, node: n.Call) -> n.JsonClauses:
+def _clauses(compiler: Compiler, node: n.Call) -> n.JsonClauses:
     clauses = node.json or n.JsonClauses(node.span)
     known = _BEHAVIOURS[node.name]
     for given in (clauses.on_empty, clauses.on_error):
@@ -64,7 +61,7 @@ def _returned(clauses: n.JsonClauses) -> DataType:
     return STRING if type_.kind is Kind.VARCHAR and type_.precision is None else type_
 
 
-def _otherwise(compiler: ExpressionCompiler, behaviour: str, default: n.Node | None, type_: DataType) -> str:
+def _otherwise(compiler: Compiler, behaviour: str, default: n.Node | None, type_: DataType) -> str:
     """Source of what comes instead of a value."""
     if behaviour == "ERROR":
         return compiler.env.constant(jv.FAILS)
@@ -83,7 +80,7 @@ def _otherwise(compiler: ExpressionCompiler, behaviour: str, default: n.Node | N
     return converted.source
 
 
-def _json_value(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _json_value(compiler: Compiler, node: n.Call) -> Code:
     codes = _text_and_path(compiler, node)
     clauses = _clauses(compiler, node)
     type_ = _returned(clauses)
@@ -100,7 +97,7 @@ def _json_value(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, codes, call, type_, nullable=True)
 
 
-def _json_query(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _json_query(compiler: Compiler, node: n.Call) -> Code:
     codes = _text_and_path(compiler, node)
     clauses = _clauses(compiler, node)
     type_ = _returned(clauses)
@@ -123,7 +120,7 @@ def _json_query(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, codes, call, type_, nullable=True)
 
 
-def _json_exists(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _json_exists(compiler: Compiler, node: n.Call) -> Code:
     codes = _text_and_path(compiler, node)
     clauses = _clauses(compiler, node)
     if codes[1].constant is None:
@@ -147,7 +144,7 @@ def _is_built(node: n.Node) -> bool:
     return isinstance(node, n.Call) and node.name in ("JSON_OBJECT", "JSON_ARRAY")
 
 
-def _member(compiler: ExpressionCompiler, node: n.Call, place: int, *, absent: bool) -> str:
+def _member(compiler: Compiler, node: n.Call, place: int, *, absent: bool) -> str:
     """Source of the JSON text of a member; ``absent``: None for NULL."""
     arg, env = node.args[place], compiler.env
     if isinstance(arg, n.Call) and arg.name == "JSON":
@@ -171,7 +168,7 @@ def _member(compiler: ExpressionCompiler, node: n.Call, place: int, *, absent: b
     return f"('null' if ({name} := {converted.source}) is None else {name})"
 
 
-def _json_object(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _json_object(compiler: Compiler, node: n.Call) -> Code:
     absent = node.json is not None and node.json.on_null == "ABSENT"
     members = []
     for place in range(0, len(node.args), 2):
@@ -183,13 +180,13 @@ def _json_object(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return Code(f"{compiler.env.use(b.object_of)}([{', '.join(members)}])", STRING.with_nullable(False))
 
 
-def _json_array(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _json_array(compiler: Compiler, node: n.Call) -> Code:
     absent = node.json is None or node.json.on_null != "NULL"
     items = [f"{_member(compiler, node, place, absent=absent)}, " for place in range(len(node.args))]
     return Code(f"{compiler.env.use(b.array_of)}(({''.join(items)}))", STRING.with_nullable(False))
 
 
-def _json_string(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _json_string(compiler: Compiler, node: n.Call) -> Code:
     (code,) = arguments(compiler, node, 1)
     if code.type.kind is Kind.NULL or _is_built(node.args[0]):
         return Code(code.source, STRING.with_nullable(code.type.nullable))
@@ -200,7 +197,7 @@ def _json_string(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, [code], lambda value: f"{writer}({value})", STRING)
 
 
-def _json(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _json(compiler: Compiler, node: n.Call) -> Code:
     raise compiler.fail(node, "JSON(…) stands in JSON_OBJECT(… VALUE JSON(…)) and JSON_ARRAY(JSON(…)) only")
 
 

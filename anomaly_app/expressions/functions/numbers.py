@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_app.conversions import DECIMALS, RANGES
 from anomaly_app.expressions import nodes as n, number_values as nv
 from anomaly_app.expressions.arithmetic import in_range
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import Entry, Function, arguments, check_count, need, need_kinds
 from anomaly_app.expressions.functions.time import compile_floor_to
 from anomaly_app.expressions.typed import Code, decimal_type, null_safe
 from anomaly_app.schema import BYTES, DOUBLE, STRING, WHOLE_NUMBERS, DataType, Kind
 
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
 
-
-def _abs(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _abs(compiler: Compiler, node: n.Call) -> Code:
     (code,) = arguments(compiler, node, 1)
     need(compiler, node, 0, code, "N")
     env, kind = compiler.env, code.type.kind
@@ -29,7 +27,7 @@ def _abs(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(env, [code], lambda a: f"{absolute}({a})", code.type)
 
 
-def _sign(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _sign(compiler: Compiler, node: n.Call) -> Code:
     (code,) = arguments(compiler, node, 1)
     need(compiler, node, 0, code, "N")
     kind = code.type.kind
@@ -40,7 +38,7 @@ def _sign(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, [code], lambda a: f"{helper}({a})", code.type)
 
 
-def _round(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _round(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, 2)
     need(compiler, node, 0, codes[0], "N")
     digits: int | None = 0
@@ -75,7 +73,7 @@ _FLOORS = {
 }
 
 
-def _floor(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _floor(compiler: Compiler, node: n.Call) -> Code:
     if node.words:
         return compile_floor_to(compiler, node)
     (code,) = arguments(compiler, node, 1)
@@ -88,7 +86,7 @@ def _floor(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, [code], lambda a: f"{helper}({a})", type_)
 
 
-def _mod(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _mod(compiler: Compiler, node: n.Call) -> Code:
     for place, code in enumerate(arguments(compiler, node, 2)):
         need(compiler, node, place, code, "N")
     return compiler.value(n.Binary(node.span, "%", *node.args))
@@ -97,7 +95,7 @@ def _mod(compiler: ExpressionCompiler, node: n.Call) -> Code:
 _ORDERED = frozenset(Kind) - {Kind.NULL, Kind.ARRAY, Kind.MAP, Kind.ROW, Kind.BYTES}
 
 
-def _extreme(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _extreme(compiler: Compiler, node: n.Call) -> Code:
     for place, code in enumerate(arguments(compiler, node, 1, None)):
         need_kinds(compiler, node, place, code, _ORDERED, "a value that has an order")
     codes = compiler.unify(node.args, f"the arguments of {node.name}")
@@ -107,7 +105,7 @@ def _extreme(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, codes, lambda *names: f"{function}({', '.join(names)})", codes[0].type)
 
 
-def _fixed(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _fixed(compiler: Compiler, node: n.Call) -> Code:
     check_count(compiler, node, 0, 0)
     value = math.e if node.name == "E" else math.pi
     return Code(repr(value), DOUBLE.with_nullable(False), value)

@@ -11,21 +11,19 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from anomaly_app.errors import AnomalyError, EvaluationError, SqlError
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.aggregates import AGGREGATES
 from anomaly_app.expressions.casts import coerce
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import check_count, shown, untyped_null
 from anomaly_app.expressions.type_parser import parse_type
 from anomaly_app.expressions.typed import Code, common_type
 from anomaly_app.formats.misfit import Misfit, part
 from anomaly_app.formats.values import refuse, to_internal, to_python
 from anomaly_app.schema import TEXTS, DataType, Kind
-
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -126,7 +124,7 @@ class PythonFunction:
         self._required = [place for place, type_ in enumerate(self.arguments) if not type_.nullable]
         self._back = part(self.returns, to_internal(self.returns))
 
-    def __call__(self, compiler: ExpressionCompiler, node: n.Call) -> Code:
+    def __call__(self, compiler: Compiler, node: n.Call) -> Code:
         """Source of a call; an error for a wrong number or type of arguments."""
         check_count(compiler, node, len(self.arguments), len(self.arguments))
         codes = []

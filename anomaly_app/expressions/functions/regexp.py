@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from anomaly_app.errors import EvaluationError
 from anomaly_app.expressions import nodes as n, regexp_values as r
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import Entry, Function, Special, compile_entry
 from anomaly_app.expressions.regexp import compiled
 from anomaly_app.expressions.typed import Code
@@ -19,16 +19,13 @@ from anomaly_app.schema import (
     Kind,
 )
 
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
-
 _TEXTS = DataType(Kind.ARRAY, element=STRING)
 
 
 def _with_pattern(function: Function) -> Special:
     """A function whose second argument is an expression, which is compiled once if it is a constant."""
 
-    def compile_it(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    def compile_it(compiler: Compiler, node: n.Call) -> Code:
         given = compiler.value(node.args[1]).constant if len(node.args) > 1 else None
         if not isinstance(given, str):
             return compile_entry(function, compiler, node)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.casts import cast
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.typed import Code, null_safe
 from anomaly_app.schema import DOUBLE, NUMBERS, TEXTS, TIMESTAMPS, WHOLE_NUMBERS, DataType, Kind
 
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
-
 TypeRule: TypeAlias = "DataType | Callable[[Sequence[DataType]], DataType]"
-Special: TypeAlias = "Callable[[ExpressionCompiler, n.Call], Code]"
+Special: TypeAlias = "Callable[[Compiler, n.Call], Code]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ PARAMS = {
 }
 
 
-def compile_entry(entry: Entry, compiler: ExpressionCompiler, node: n.Call) -> Code:
+def compile_entry(entry: Entry, compiler: Compiler, node: n.Call) -> Code:
     """Source of a call; an error for a wrong number or type of arguments."""
     if isinstance(entry, Function):
         return _compile(entry, compiler, node, [compiler.value(arg) for arg in node.args])
@@ -130,7 +128,7 @@ def _fits(form: Function, codes: Sequence[Code]) -> bool:
     )
 
 
-def _compile(form: Function, compiler: ExpressionCompiler, node: n.Call, codes: list[Code]) -> Code:
+def _compile(form: Function, compiler: Compiler, node: n.Call, codes: list[Code]) -> Code:
     least, most = form.bounds()
     check_count(compiler, node, least, most)
     args = []
@@ -157,7 +155,7 @@ def _compile(form: Function, compiler: ExpressionCompiler, node: n.Call, codes: 
 def null_if_bare(function: Function) -> Special:
     """A function that takes a bare NULL behind its first argument, too."""
 
-    def compile_it(compiler: ExpressionCompiler, node: n.Call) -> Code:
+    def compile_it(compiler: Compiler, node: n.Call) -> Code:
         codes = [compiler.value(arg) for arg in node.args]
         least, most = function.bounds()
         check_count(compiler, node, least, most)
@@ -181,7 +179,7 @@ def untyped_null(node: n.Call, place: int, words: str) -> str:
     return f"argument {place + 1} of {node.name} must be {words}: a bare NULL has no type, write CAST(NULL AS …)"
 
 
-def check_count(compiler: ExpressionCompiler, node: n.Call, least: int, most: int | None) -> None:
+def check_count(compiler: Compiler, node: n.Call, least: int, most: int | None) -> None:
     """Whether a call has at least and at most (None: any number) so many arguments; an error if not."""
     if len(node.args) < least or (most is not None and len(node.args) > most):
         wanted = str(least) if most == least else f"at least {least}" if most is None else f"{least} to {most}"
@@ -189,20 +187,18 @@ def check_count(compiler: ExpressionCompiler, node: n.Call, least: int, most: in
         raise compiler.fail(node, f"{node.name} takes {wanted} argument{plural}, not {len(node.args)}")
 
 
-def arguments(compiler: ExpressionCompiler, node: n.Call, least: int, most: int | None = -1) -> list[Code]:
+def arguments(compiler: Compiler, node: n.Call, least: int, most: int | None = -1) -> list[Code]:
     """The arguments of a call, if there are as many as there must be; ``most`` is ``least`` if not said."""
     check_count(compiler, node, least, least if most == -1 else most)
     return [compiler.value(arg) for arg in node.args]
 
 
-def need(compiler: ExpressionCompiler, node: n.Call, place: int, code: Code, letter: str) -> None:
+def need(compiler: Compiler, node: n.Call, place: int, code: Code, letter: str) -> None:
     """Whether an argument (counted from 0) is what a letter of :data:`PARAMS` says; an error if not."""
     need_kinds(compiler, node, place, code, PARAMS[letter].kinds, PARAMS[letter].words)
 
 
-def need_kinds(
-    compiler: ExpressionCompiler, node: n.Call, place: int, code: Code, kinds: frozenset[Kind], words: str
-) -> None:
+def need_kinds(compiler: Compiler, node: n.Call, place: int, code: Code, kinds: frozenset[Kind], words: str) -> None:
     """Whether an argument (counted from 0) is of one of some kinds; an error if not."""
     if code.type.kind is Kind.NULL:
         raise compiler.fail(node.args[place], untyped_null(node, place, words))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n, text_values as t
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import (
     Entry,
     Function,
@@ -28,18 +28,15 @@ from anomaly_app.schema import (
     Kind,
 )
 
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
 
-
-def _concat(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _concat(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, None)
     for number, code in enumerate(codes):
         need(compiler, node, number, code, "T")
     return null_safe(compiler.env, codes, lambda *names: f"({' + '.join(names)})", STRING)
 
 
-def _concat_ws(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _concat_ws(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, None)
     for number, code in enumerate(codes):
         need(compiler, node, number, code, "T")
@@ -48,7 +45,7 @@ def _concat_ws(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, codes[:1], lambda a: f"{helper}({a}, {rest})", STRING)
 
 
-def _trim(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _trim(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, 2)
     for number, code in enumerate(codes):
         need(compiler, node, number, code, "T")
@@ -60,7 +57,7 @@ def _trim(compiler: ExpressionCompiler, node: n.Call) -> Code:
 _split = null_if_bare(Function(t.split, "TT", DataType(Kind.ARRAY, element=STRING)))
 
 
-def _elt(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _elt(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 2, None)
     need_kinds(compiler, node, 0, codes[0], frozenset({Kind.INT}), "an INT")
     if isinstance(codes[0].constant, int) and codes[0].constant < 0:
@@ -73,7 +70,7 @@ def _elt(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, codes[:1], lambda a: f"{helper}({a}, {rest})", type_, nullable=True)
 
 
-def _translate(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _translate(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 3)
     for place, code in enumerate(codes):
         need(compiler, node, place, code, "T")
@@ -86,7 +83,7 @@ _REPLACE = Function(t.replace, "TTT", STRING)
 _REPLACE_PART = Function(str.replace, "TTT", STRING, source=lambda text, old, new: f"{text}.replace({old}, {new})")
 
 
-def _replace(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _replace(compiler: Compiler, node: n.Call) -> Code:
     part = compiler.value(node.args[1]).constant if len(node.args) > 1 else None
     return compile_entry(_REPLACE_PART if part else _REPLACE, compiler, node)
 
@@ -95,7 +92,7 @@ _NUMBERS_THAT_PASS = {"IS_ALPHA": frozenset(), "IS_DIGIT": WHOLE_NUMBERS, "IS_DE
 _TESTS = {"IS_ALPHA": t.is_alpha, "IS_DIGIT": t.is_digit, "IS_DECIMAL": t.is_decimal}
 
 
-def _is_made_of(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _is_made_of(compiler: Compiler, node: n.Call) -> Code:
     (code,) = arguments(compiler, node, 1)
     need_kinds(compiler, node, 0, code, TEXTS | NUMBERS, "text or a number")
     never_null = BOOLEAN.with_nullable(False)

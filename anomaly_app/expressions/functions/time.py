@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from anomaly_app.expressions import nodes as n
 from anomaly_app.expressions.call_syntax import DIFFERENCE, OVERLAPS
 from anomaly_app.expressions.casts import cast
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import Entry, arguments, need, need_kinds, shown
 from anomaly_app.expressions.functions.time_texts import FUNCTIONS as TEXT_FUNCTIONS, clock
 from anomaly_app.expressions.time_arithmetic import difference, in_millis
@@ -16,21 +16,18 @@ from anomaly_app.expressions.typed import Code, null_safe
 from anomaly_app.schema import BIGINT, INT, TIMESTAMPS, DataType, Kind
 from anomaly_app.times import calendar, units
 
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
-
 _TIMES = TIMESTAMPS | {Kind.DATE, Kind.TIME}
 _NAMED = {"DAYOFMONTH": "DAY", "DAYOFWEEK": "DOW", "DAYOFYEAR": "DOY"}
 
 
-def _unit(compiler: ExpressionCompiler, node: n.Call, word: str, known: tuple[str, ...], of: str) -> str:
+def _unit(compiler: Compiler, node: n.Call, word: str, known: tuple[str, ...], of: str) -> str:
     unit = units.unit_of(word, known)
     if unit is None:
         raise compiler.fail(node, f"{word} is no unit of {of}; units are {', '.join(known)}")
     return unit
 
 
-def _extract(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _extract(compiler: Compiler, node: n.Call) -> Code:
     word = node.words[0] if node.words else _NAMED.get(node.name, node.name)
     (code,) = arguments(compiler, node, 1)
     kind = code.type.kind
@@ -50,7 +47,7 @@ def _extract(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, [code], template.format, BIGINT)
 
 
-def compile_floor_to(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def compile_floor_to(compiler: Compiler, node: n.Call) -> Code:
     """Source of ``FLOOR`` or ``CEIL(value TO unit)``."""
     (code,) = arguments(compiler, node, 1)
     need_kinds(compiler, node, 0, code, _TIMES, "a date or time")
@@ -68,7 +65,7 @@ def compile_floor_to(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, [code], template.format, code.type)
 
 
-def _timestamp_diff(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _timestamp_diff(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 2)
     unit = _unit(compiler, node, node.words[0], units.DIFFERENCES, node.name)
     millis = []
@@ -85,7 +82,7 @@ def _timestamp_diff(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, millis, lambda a, b: f"{helper}({a}, {b}, {unit!r})", type_)
 
 
-def _timestamp_add(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _timestamp_add(compiler: Compiler, node: n.Call) -> Code:
     count, code = arguments(compiler, node, 2)
     need(compiler, node, 0, count, "I")
     need_kinds(compiler, node, 1, code, _TIMES, "a date or time")
@@ -102,7 +99,7 @@ def _timestamp_add(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, [count, code], lambda a, b: f"{helper}({b}, {a}, {unit!r}, {size})", code.type)
 
 
-def _difference(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _difference(compiler: Compiler, node: n.Call) -> Code:
     left, right = (compiler.value(arg) for arg in node.args)
     found = difference(compiler.env, left, right, node.words[0])
     if found is None:
@@ -110,7 +107,7 @@ def _difference(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return found
 
 
-def _overlaps(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _overlaps(compiler: Compiler, node: n.Call) -> Code:
     """Whether two periods meet; the ends of a period may come in any order."""
     bounds: list[n.Node] = []
     for start, end in (node.args[:2], node.args[2:]):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomaly_app.errors import EvaluationError
 from anomaly_app.expressions import nodes as n, time_values as tv
+from anomaly_app.expressions.compiling import Compiler
 from anomaly_app.expressions.functions.registry import Entry, Function, arguments, need, need_kinds
 from anomaly_app.expressions.time_casts import per_day
 from anomaly_app.expressions.typed import Code, null_safe
@@ -14,14 +15,11 @@ from anomaly_app.schema import APPROXIMATE, BIGINT, NUMBERS, STRING, TEXTS, TIME
 from anomaly_app.times import zones
 from anomaly_app.times.formatting import formatter
 
-if TYPE_CHECKING:
-    from anomaly_app.expressions.compiler import ExpressionCompiler
-
 _DATE = DataType(Kind.DATE)
 
 
 def _by_pattern(
-    compiler: ExpressionCompiler,
+    compiler: Compiler,
     place: n.Node,
     values: list[Code],
     pattern: Code,
@@ -40,12 +38,12 @@ def _by_pattern(
     return null_safe(compiler.env, values, lambda *args: f"{name}({', '.join(args)})", type_, nullable=nullable)
 
 
-def _text_args(compiler: ExpressionCompiler, node: n.Call, codes: list[Code]) -> None:
+def _text_args(compiler: Compiler, node: n.Call, codes: list[Code]) -> None:
     for place, code in enumerate(codes):
         need(compiler, node, place, code, "T")
 
 
-def _to_timestamp(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _to_timestamp(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, 2)
     _text_args(compiler, node, codes)
     if len(codes) == 1:
@@ -54,7 +52,7 @@ def _to_timestamp(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return _by_pattern(compiler, node.args[1], codes[:1], codes[1], tv.to_timestamp_by, TIMESTAMP_3, True)
 
 
-def _to_date(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _to_date(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, 2)
     _text_args(compiler, node, codes)
     if len(codes) == 1:
@@ -63,7 +61,7 @@ def _to_date(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return _by_pattern(compiler, node.args[1], codes[:1], codes[1], tv.to_date_by, _DATE, True)
 
 
-def _to_timestamp_ltz(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _to_timestamp_ltz(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, 3)
     need_kinds(compiler, node, 0, codes[0], NUMBERS | TEXTS, "a number or text")
     if codes[0].type.kind in TEXTS:
@@ -79,7 +77,7 @@ def _to_timestamp_ltz(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return null_safe(compiler.env, codes[:1], lambda a: f"{helper}({a}, {digits})", type_, nullable=True)
 
 
-def _local_text(compiler: ExpressionCompiler, node: n.Call, codes: list[Code]) -> Code:
+def _local_text(compiler: Compiler, node: n.Call, codes: list[Code]) -> Code:
     _text_args(compiler, node, codes)
     type_ = DataType(Kind.TIMESTAMP_LTZ, 3)
     if len(codes) == 1:
@@ -96,7 +94,7 @@ def _local_text(compiler: ExpressionCompiler, node: n.Call, codes: list[Code]) -
     return _by_pattern(compiler, node.args[1], values, codes[1], tv.to_local_timestamp_by, type_, True)
 
 
-def _unix_timestamp(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _unix_timestamp(compiler: Compiler, node: n.Call) -> Code:
     if not node.args:
         return clock(compiler, node)
     codes = arguments(compiler, node, 1, 2)
@@ -105,7 +103,7 @@ def _unix_timestamp(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return _by_pattern(compiler, node.args[-1], codes[:1], pattern, tv.unix_timestamp_by, BIGINT, False)
 
 
-def _from_unixtime(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _from_unixtime(compiler: Compiler, node: n.Call) -> Code:
     codes = arguments(compiler, node, 1, 2)
     need(compiler, node, 0, codes[0], "I")
     if len(codes) == 2:
@@ -117,7 +115,7 @@ def _from_unixtime(compiler: ExpressionCompiler, node: n.Call) -> Code:
 _PLAIN = Code(repr(tv.PLAIN), STRING.with_nullable(False), tv.PLAIN)
 
 
-def _date_format(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _date_format(compiler: Compiler, node: n.Call) -> Code:
     code, pattern = arguments(compiler, node, 2)
     need_kinds(compiler, node, 0, code, TIMESTAMPS | {Kind.DATE} | TEXTS, "a timestamp or text")
     need(compiler, node, 1, pattern, "T")
@@ -130,7 +128,7 @@ def _date_format(compiler: ExpressionCompiler, node: n.Call) -> Code:
     return _by_pattern(compiler, node.args[1], [code], pattern, lambda text: formatter(text, size), STRING, False)
 
 
-def clock(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def clock(compiler: Compiler, node: n.Call) -> Code:
     """Refuse a function whose value is not that of the row."""
     if node.name in ("RAND", "UUID"):
         problem = f"{node.name} is random: the same rows would give other answers when they are read again"
@@ -142,7 +140,7 @@ def clock(compiler: ExpressionCompiler, node: n.Call) -> Code:
     raise compiler.fail(node, problem)
 
 
-def _watermark(compiler: ExpressionCompiler, node: n.Call) -> Code:
+def _watermark(compiler: Compiler, node: n.Call) -> Code:
     problem = "the watermark depends on how rows are read; late rows are dropped and counted without asking for it"
     raise compiler.fail(node, f"CURRENT_WATERMARK is not supported: {problem}")
 

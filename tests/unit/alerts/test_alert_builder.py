@@ -12,7 +12,8 @@ from anomaly_app.alerts import encode
 from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_job
-from anomaly_app.jobs.model import Format, Job, Plan, Query, Source
+from anomaly_app.jobs.model import Job, Plan, Query
+from anomaly_app.jobs.topic_tables import Format, Source
 from anomaly_app.operators import MAX_WATERMARK, Finding, Layout, Row
 from anomaly_app.plan.nodes import Scan
 from anomaly_app.schema import BIGINT, DOUBLE, INT, STRING, TIMESTAMP_3, Column, DataType, Kind, Schema

@@ -9,7 +9,8 @@ import pytest
 from anomaly_app.alerts import Alert, encode
 from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.errors import StateError
-from anomaly_app.jobs.model import Format, Job, Source
+from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.topic_tables import Format, Source
 from anomaly_app.schema import Schema
 
 START = 1_760_000_000_000

@@ -12,8 +12,8 @@ import fastavro
 import pytest
 
 from anomaly_app.formats.records import RecordDecoder
-from anomaly_app.jobs.model import Source
 from anomaly_app.jobs.tables import bind_source
+from anomaly_app.jobs.topic_tables import Source
 from anomaly_app.operators import Layout
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.statements import CreateTable

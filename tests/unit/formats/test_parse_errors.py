@@ -16,7 +16,7 @@ from anomaly_app.formats.csv import CsvDecoder
 from anomaly_app.formats.json import JsonDecoder
 from anomaly_app.formats.options import CsvOptions, JsonOptions, OptionError
 from anomaly_app.formats.records import RecordDecoder
-from anomaly_app.jobs.model import Format, Source
+from anomaly_app.jobs.topic_tables import Format, Source
 from anomaly_app.operators import Layout
 from anomaly_app.schema import Column, Origin, Schema
 from anomaly_app.sql import parse_type

@@ -8,8 +8,9 @@ import pytest
 
 from anomaly_app.changes import CHANGE_COLUMN, Change
 from anomaly_app.errors import RegistryError
-from anomaly_app.formats.records import RecordDecoder, RecordEncoder, avro_options
-from anomaly_app.jobs.model import Format, Sink, Source
+from anomaly_app.formats.records import RecordDecoder, RecordEncoder
+from anomaly_app.formats.topics import avro_options
+from anomaly_app.jobs.topic_tables import Format, Sink, Source
 from anomaly_app.operators import Layout
 from anomaly_app.schema import BIGINT, INT, STRING, TIMESTAMP_3, Changelog, Column, DataType, Kind, Origin, Schema
 

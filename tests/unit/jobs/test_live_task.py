@@ -14,7 +14,7 @@ from anomaly_app.changes import rows_left
 from anomaly_app.jobs.binder import bind_text
 from anomaly_app.jobs.live_task import LiveTable, LiveTask
 from anomaly_app.operators import Finding, Layout
-from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.plan.query import PlannedQuery
 from anomaly_app.rows import schema_of
 from anomaly_app.schema import Changelog

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from anomaly_app.errors import SqlValidationError
-from anomaly_app.jobs.model import Format, Sink, Source
 from anomaly_app.jobs.ranges import Begin, End, Startup, Stop
 from anomaly_app.jobs.tables import bind_schema, bind_sink, bind_source
+from anomaly_app.jobs.topic_tables import Format, Sink, Source
 from anomaly_app.schema import Changelog, Origin
 from anomaly_app.sql import parse_statements
 from anomaly_app.sql.statements import CreateTable

@@ -12,11 +12,10 @@ from anomaly_app.graph.interval_join import IntervalJoinRows
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK, Row
-from anomaly_app.patterns.rule import Limits
-from anomaly_app.plan.join_nodes import IntervalJoin
-from anomaly_app.plan.nodes import walk
-from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.nodes import IntervalJoin, walk
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, DataType, Kind, Schema
 
 TIMESTAMP_LTZ_3 = DataType(Kind.TIMESTAMP_LTZ, 3)

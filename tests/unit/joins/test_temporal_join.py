@@ -8,7 +8,7 @@ from anomaly_app import Rows, SqlError, query
 from anomaly_app.graph.operator import GraphOperator
 from anomaly_app.graph.vertices import Flow
 from anomaly_app.jobs.binder import bind_text
-from anomaly_app.plan.physical import table_layout
+from anomaly_app.plan.physical.layouts import table_layout
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Changelog, Column, Schema
 
 ORDERS = "CREATE TABLE o (id INT, cur STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts);"

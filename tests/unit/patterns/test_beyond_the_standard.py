@@ -7,9 +7,9 @@ import pytest
 from anomaly_app import EvaluationError, LimitError, Rows, query
 from anomaly_app.alerts.builder import AlertBuilder
 from anomaly_app.jobs.binder import bind_job, bind_text
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK
 from anomaly_app.patterns.explain import explain_rule
-from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, Schema
 
 SCHEMA = Schema((Column("k", STRING), Column("v", INT), Column("s", STRING), Column("ts", TIMESTAMP_3)), rowtime="ts")

@@ -6,9 +6,9 @@ import pytest
 
 from anomaly_app import EvaluationError, LimitError, SkipTargetError
 from anomaly_app.jobs.binder import bind_text
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK
 from anomaly_app.patterns.operator import PatternOperator
-from anomaly_app.patterns.rule import Limits
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, Schema
 
 SCHEMA = Schema((Column("k", STRING), Column("v", INT), Column("s", STRING), Column("ts", TIMESTAMP_3)), rowtime="ts")

@@ -7,10 +7,11 @@ import time
 import pytest
 
 from anomaly_app.expressions.typed import Dialect
+from anomaly_app.limits import Limits
 from anomaly_app.operators import MAX_WATERMARK, Layout
 from anomaly_app.patterns.automaton import AutomatonMatcher
 from anomaly_app.patterns.matcher import Matcher
-from anomaly_app.patterns.rule import Limits, Rule
+from anomaly_app.patterns.rule import Rule
 from anomaly_app.patterns.single_run import SingleRunMatcher
 from anomaly_app.schema import INT, STRING, TIMESTAMP_3, Column, Schema
 from anomaly_app.sql import parse_statements

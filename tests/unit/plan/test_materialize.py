@@ -15,7 +15,7 @@ from anomaly_app.graph.vertices import Flow, Vertex
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.keyed import Room
 from anomaly_app.operators import COLUMNS, Layout, Row
-from anomaly_app.plan.materialize import Materialize
+from anomaly_app.plan.nodes import Materialize
 from anomaly_app.schema import INT, STRING, Column
 
 KEY, VALUE = Column("k", STRING), Column("v", INT)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-import anomaly_app.plan.physical as physical
 from anomaly_app import Rows, query
 from anomaly_app.graph.operator import GraphOperator, GraphPlan, VertexPlan
 from anomaly_app.graph.order import Order
 from anomaly_app.graph.vertices import Expand, Flow, Vertex, origin_of
 from anomaly_app.jobs.binder import bind_job
 from anomaly_app.operators import InnerRow, Layout, Row
+from anomaly_app.plan.physical import builder
 from anomaly_app.runtime.detect_stage import DetectStage
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.registries import Registries
@@ -140,7 +140,7 @@ def test_query_tells_them_beside_the_late_rows_of_the_table(monkeypatch: pytest.
         order.resume([1 << 60])
         return order
 
-    monkeypatch.setattr(physical, "Order", late_order)
+    monkeypatch.setattr(builder, "Order", late_order)
     windows = WINDOWS.partition("SELECT k, 10")[0]
     over_windows = f"""{windows} SELECT * FROM (SELECT k, at, s FROM w UNION ALL SELECT k, at, -s FROM w)
         MATCH_RECOGNIZE (PARTITION BY k ORDER BY at MEASURES A.s AS s PATTERN (A) DEFINE A AS TRUE)"""

@@ -9,7 +9,8 @@ from typing import Any
 
 from anomaly_app.alerts.silent_source import SilenceWatch
 from anomaly_app.jobs.checkpoint import Checkpoint
-from anomaly_app.jobs.model import Format, Job, Source
+from anomaly_app.jobs.model import Job
+from anomaly_app.jobs.topic_tables import Format, Source
 from anomaly_app.operators import MAX_WATERMARK
 from anomaly_app.runtime.cancel import cancel
 from anomaly_app.runtime.lookups import Lookups
