@@ -20,7 +20,7 @@ from anomaly_app.runtime.refusals import refusal
 from anomaly_app.settings import LoadedSettings
 
 if TYPE_CHECKING:  # delivery has topics, but no SQL
-    from anomaly_app.jobs.model import Source
+    from anomaly_app.jobs.topic_tables import Source
 
 CHANGELOG = {"cleanup.policy": "compact"}
 """State by key: the last value of each key is kept."""
