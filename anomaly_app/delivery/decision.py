@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -13,9 +13,6 @@ from anomaly_app.delivery.inhibition import Part, Sources
 from anomaly_app.delivery.labels import LEVELS, SEVERITY, fingerprint, labels_of
 from anomaly_app.delivery.routes import Receiver, Route, RouteTree, Way
 from anomaly_app.delivery.silences import Silence, Silences, silenced_until
-
-if TYPE_CHECKING:
-    from anomaly_app.delivery.groups import Group
 
 RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 _CACHED = 50_000
@@ -29,16 +26,12 @@ class Place:
         route: that leads there.
         way: that is told.
         labels: of the group.
-
-    Attributes:
-        group: once it is there.
     """
 
-    __slots__ = ("group", "key", "labels", "route", "way")
+    __slots__ = ("key", "labels", "route", "way")
 
     def __init__(self, key: str, route: Route, way: Way, labels: dict[str, str]) -> None:
         self.key, self.route, self.way, self.labels = key, route, way, labels
-        self.group: Group | None = None
 
     @property
     def pair(self) -> str:

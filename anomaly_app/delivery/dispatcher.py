@@ -139,9 +139,7 @@ class Dispatcher:
         alert_id, event_ms = each.alert.id, _milliseconds(each.alert.event_time, now_ms)
         silenced = decision.silenced_until(self.silences, now_ms)
         for place in decision.places:
-            group = place.group
-            if group is None or group.gone:
-                group = self._group(place, each)
+            group = self._groups.get(place.key) or self._group(place, each)
             # The state may have been written in several parts: a group may know more than the positions say.
             if each.offset < group.upto.get(each.partition, 0):
                 continue
@@ -153,17 +151,12 @@ class Dispatcher:
         self._by_alert = None
 
     def _group(self, place: Place, each: Incoming) -> Group:
-        group = self._groups.get(place.key)
-        if group is None and len(self._groups) >= self._settings.max_groups:
-            self.overflowed += 1
-            shared = Place(group_key(place.route, place.way, None), place.route, place.way, {})
-            return self._groups.get(shared.key) or self._create(
-                shared, each
-            )  # not kept in the place: there may be room later
-        if group is None:
-            group = self._create(place, each)
-        place.group = group
-        return group
+        """A new group, or the one that others share if there is no room."""
+        if len(self._groups) < self._settings.max_groups:
+            return self._create(place, each)
+        self.overflowed += 1
+        shared = Place(group_key(place.route, place.way, None), place.route, place.way, {})
+        return self._groups.get(shared.key) or self._create(shared, each)
 
     def _create(self, place: Place, each: Incoming) -> Group:
         group = Group(place, f"{each.partition}-{each.offset}-{each.alert.id}", self._members(place.way))
@@ -402,7 +395,6 @@ class Dispatcher:
         return entries
 
     def _forget(self, group: Group) -> None:
-        group.gone = True
         key = group.place.key
         del self._groups[key]
         self._dropped[f"g/{key}".encode()] = None

@@ -46,18 +46,17 @@ class Group:
         due_ms: when to look at it next.
         upto: next offset by partition of what is in it.
         touched: alerts have come since it was last stored.
-        gone: it is forgotten.
     """
 
     __slots__ = (
-        "born", "due_ms", "first_ms", "gone", "held_ms", "members", "muted_ms", "number", "outstanding", "place",
+        "born", "due_ms", "first_ms", "held_ms", "members", "muted_ms", "number", "outstanding", "place",
         "recheck_ms", "told_ms", "touched", "upto", "urgent",
     )  # fmt: skip
 
     def __init__(self, place: Place, born: str, members: Members) -> None:
         self.place, self.born, self.members = place, born, members
         self.number = self.told_ms = self.first_ms = self.recheck_ms = self.held_ms = self.muted_ms = 0
-        self.urgent = self.touched = self.gone = False
+        self.urgent = self.touched = False
         self.outstanding = ""
         self.due_ms = NEVER
         self.upto: dict[int, int] = {}

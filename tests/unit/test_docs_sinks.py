@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from notifications import a_notification, an_alert
 
+from anomaly_app.runtime.delivery_ways import sinks_of
 from anomaly_app.settings import load_settings
 from anomaly_app.settings.delivery import Receiver, WebhookSink
 from anomaly_app.sinks.line_protocol import Lines, parse_picked
 from anomaly_app.sinks.messages import Messages
-from anomaly_app.sinks.registry import create_sinks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sinks.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -24,12 +24,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 async def test_an_example_makes_sinks(example: str, tmp_path: Path) -> None:
     (tmp_path / "slack").write_text("https://hooks.slack.com/services/T000/B000/XXXX\n")
+    (tmp_path / "centre").write_text("of north\n")
     file = tmp_path / "anomaly.toml"
     file.write_text(example.replace("/run/secrets", str(tmp_path)))
     loaded = load_settings(config_file=file, environ={})
     [receiver] = loaded.settings.delivery.receivers
     counted: list[str] = []
-    [(key, sink)] = create_sinks(receiver, loaded, count=lambda key, what: counted.append(what))
+    [(key, _, sink)] = sinks_of(loaded, receiver, lambda key, what: counted.append(what))
     name, kind, _ = key.split("/")
     assert name == receiver.name and f"[[delivery.receivers.{kind}]]" in example
     if "title" in example:
@@ -45,7 +46,7 @@ async def test_an_example_makes_sinks(example: str, tmp_path: Path) -> None:
 
 def test_every_sink_has_an_example() -> None:
     kinds = set(re.findall(r"\[\[delivery\.receivers\.(\w+)\]\]", "".join(EXAMPLES)))
-    assert kinds == set(Receiver.model_fields) - {"name", "kafka"}
+    assert kinds == set(Receiver.model_fields) - {"name"}
 
 
 def test_what_is_shown_is_what_is_sent() -> None:
