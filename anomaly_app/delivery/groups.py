@@ -93,7 +93,7 @@ class Group:
             self.recheck_ms = min(self.recheck_ms or silenced_until, silenced_until)
         if self.waits:
             return NEVER
-        due = self._news_due() if visible else NEVER
+        due = self._news_due() if visible else self._repeat_due() if self.told_ms else NEVER
         if self.recheck_ms:
             due = min(due, self.recheck_ms)
         return due if self.due_ms != NEVER else min(due, now_ms + members.hold)
@@ -109,6 +109,9 @@ class Group:
     def _news_due(self) -> int:
         route = self.place.route
         return self.told_ms + route.group_interval if self.told_ms else self.first_ms + route.group_wait
+
+    def _repeat_due(self) -> int:
+        return self.told_ms + max(self.place.route.group_interval, self.place.route.repeat_interval)
 
     def look(self, now_ms: int, hide: Hide) -> Reason | None:
         """Let go what is over, and find out whether something is to be told now.
@@ -151,7 +154,7 @@ class Group:
             after = self.told_ms + route.group_interval
             if after < due and self.muted_ms <= now_ms and any(True for _ in members.resolved(now_ms)):
                 due, reason = after, "resolved"
-            again = max(after, self.told_ms + route.repeat_interval)
+            again = self._repeat_due()
             if again < due and members.repeatable(now_ms):
                 due, reason = again, "repeat"
         return due, reason

@@ -313,9 +313,9 @@ class Members:
                         yield member
 
     def repeatable(self, now_ms: int) -> bool:
-        """Something that was told lasts, and nobody has taken it."""
+        """Something that was told has come again and lasts, and nobody has taken it."""
         return any(
-            not (member.hidden or member.acked_by) and self.active(member, now_ms)
+            member.pending and not (member.hidden or member.acked_by) and self.active(member, now_ms)
             for member in self.by_fingerprint.values()
         )
 

@@ -272,6 +272,9 @@ def _read_secret_files(level: Mapping[str, _Given]) -> dict[str, _Given]:
     return read
 
 
+_NAMES = "should be a name of letters, digits, '.', '_' and '-'"
+
+
 def _simple(key: str, value: Any, origin: str) -> Any:
     """A value given elsewhere than in a file; raises SettingsError for a setting that is tables."""
     if key in TABLES:
@@ -290,6 +293,8 @@ def _explain(error: ValidationError, given: Mapping[str, _Given]) -> SettingsErr
         problem = "there is no such setting" + _near(path)
     elif first["type"] == "missing":
         problem = "is needed"
+    elif first["type"] == "string_pattern_mismatch":
+        problem = "should begin with http:// or https://" if key.endswith("url") else _NAMES
     told = first["type"] not in ("value_error", "extra_forbidden", "missing") and top not in SECRETS
     # What stands in a table may be a secret: it is told only where it is no text.
     value = first["input"]

@@ -18,7 +18,7 @@ from anomaly_app.delivery.notification import Incoming
 from anomaly_app.delivery.silences import Silence
 from anomaly_app.settings import LoadedSettings
 
-HOLD, WAIT, INTERVAL, REPEAT = 20, 5, 15, 60
+HOLD, WAIT, INTERVAL, REPEAT, SOON = 20, 5, 15, 60, 17
 LONGEST_DEATH = 10
 TIMES = f"""
 hold = "{HOLD}s"
@@ -52,6 +52,7 @@ SHAPES = {
     "by user": settings_of(route='group_by = ["user_id"]'),
     "few rows": settings_of(head="max_alerts = 2", sink="send_resolved = true"),
     "few groups": settings_of(head="max_groups = 2", route='group_by = ["user_id", "job"]'),
+    "repeated soon": settings_of(route=f'routes = [{{ receiver = "ops", repeat_interval = "{SOON}s" }}]\n'),
     "flood": settings_of(route='group_by = ["user_id"]', sink="max_per_minute = 1"),
     "two sinks": settings_of(
         second='[[delivery.receivers.webhook]]\nurl = "http://localhost:9/b"\n'
@@ -265,7 +266,7 @@ def words(play: Play) -> list[tuple[int, str, bytes]]:
 
 
 def oracle(
-    arrivals: Sequence[tuple[int, str, int]], until: int, resolved: bool
+    arrivals: Sequence[tuple[int, str, int]], until: int, resolved: bool, repeat: int
 ) -> list[tuple[int, str, set[str], set[str]]]:
     """What is told.
 
@@ -273,6 +274,7 @@ def oracle(
         arrivals: second, fingerprint and severity of each alert, by time.
         until: second up to which to look.
         resolved: ends are told.
+        repeat: seconds between two notifications of the same.
 
     Returns:
         second, reason, and who is shown as firing and as resolved.
@@ -282,6 +284,7 @@ def oracle(
     begun: dict[str, int] = {}  # first second of what lasts or was not told yet
     last: dict[str, int] = {}
     worst: dict[str, int] = {}  # of what was not told
+    came: set[str] = set()  # since it was told last
     wait_from: int | None = None
     last_told: int | None = None
 
@@ -304,7 +307,7 @@ def oracle(
             reason = "new"
         elif ends and last_told is not None and last_told + INTERVAL <= now:
             reason = "resolved"
-        elif last_told is not None and last_told + max(REPEAT, INTERVAL) <= now and firing:
+        elif last_told is not None and last_told + max(repeat, INTERVAL) <= now and firing & came:
             reason = "repeat"
         else:
             if not begun and last_told is not None and last_told + INTERVAL <= now:
@@ -317,6 +320,7 @@ def oracle(
             begun.pop(who)
             known.pop(who)
         last_told, wait_from = now, None
+        came.clear()
 
     place = 0
     for now in range(until + 1):
@@ -332,11 +336,12 @@ def oracle(
                 worst[who] = max(worst.get(who, -1), rank)
                 wait_from = now if wait_from is None else wait_from
             last[who] = now
+            came.add(who)
         look(now)
     return told
 
 
-@pytest.mark.parametrize("shape", ["plain", "resolved"])
+@pytest.mark.parametrize("shape", ["plain", "resolved", "repeated soon"])
 @settings(max_examples=150, deadline=None)
 @given(
     arrivals=st.lists(
@@ -363,4 +368,4 @@ def test_groups_are_told_when_the_oracle_says(shape: str, arrivals: list[tuple[i
         )
         for now, _, each in play.sent
     ]
-    assert found == oracle(arrivals, 400, shape == "resolved")
+    assert found == oracle(arrivals, 400, shape == "resolved", SOON if shape == "repeated soon" else REPEAT)

@@ -97,7 +97,8 @@ def test_unknown_keys_of_the_file_and_the_command_line_are_errors() -> None:
         ("worker.startup", "earliest", "'earliest-offset'"),
         ("worker.batch_rows", "0", "greater than or equal to 1"),
         ("kafka.ssl_ca_file", "/no/such/file", "file"),
-        ("registry.url", "localhost:8080", "pattern"),
+        ("registry.url", "localhost:8080", "should begin with http:// or https://"),
+        ("worker.app_id", "a b", "should be a name of letters"),
     ],
 )
 def test_a_wrong_value_names_its_key_origin_and_what_is_right(key: str, value: str, problem: str) -> None:
@@ -227,6 +228,7 @@ def test_delivery_is_read_from_the_file_with_its_secrets_masked() -> None:
             "delivery.route.routes[0].group_wait (from anomaly.toml, line 8): 'soon' should be a dura",
         ),
         ("continue", "continues", "delivery.route.routes[0].continues (from anomaly.toml, line 7): there is no such"),
+        ('name = "ops"', 'name = "the ops"', "should be a name of letters, digits, '.', '_' and '-'"),
         ("url_file", "url_fil", "line 12): there is no such setting; did you mean url_file?"),
         (
             "slack.url",

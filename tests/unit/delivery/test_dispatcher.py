@@ -117,3 +117,19 @@ def test_a_state_that_cannot_be_read_is_told(play: Play) -> None:
     play.entries[name] = b"\x93"
     with pytest.raises(StateError, match="anomaly-delivery cannot be read"):
         play.start()
+
+
+def test_what_came_once_is_not_repeated_however_long_it_counts(tmp_path: Path) -> None:
+    head = '[delivery.route]\nreceiver = "ops"\ngroup_interval = "10s"\nrepeat_interval = "20s"\n'
+    play = Play(load(head + receiver("ops"), tmp_path))
+    play.take(incoming(1, user="ann"))
+    play.until(START + 2 * MINUTE)
+    assert play.told() == [(30, "ops", "new", ["ann"])], "it counts for five minutes, but does not come any more"
+    play.take(incoming(2, user="ann"))
+    play.until(START + 4 * MINUTE)
+    assert play.told() == [(120, "ops", "repeat", ["ann"])], "it has come again, and the last time is long ago"
+    play.take(incoming(3, user="ann"))
+    play.until(START + 4 * MINUTE + 5_000)
+    play.take(incoming(4, user="ann"))
+    play.until(START + 10 * MINUTE)
+    assert play.told() == [(240, "ops", "repeat", ["ann"]), (260, "ops", "repeat", ["ann"])]
