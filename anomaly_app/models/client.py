@@ -7,7 +7,8 @@ Each row ends with an answer or a failure, whatever the model does:
 - A call that takes too long, an answer 429 or 5xx, a connection that breaks: again after a while, twice as long each
   time (or as long as ``Retry-After`` says), ``retry_count`` times. What the model says otherwise is final for the row.
 - After ``breaker_failures`` such failures one after the other the circuit is open: every ``breaker_timeout`` one call
-  is tried, and the others wait, each row no longer than all its tries could take.
+  is tried, and the others wait, each row no longer than all its tries could take, from when it was asked or the
+  circuit opened: rows whose turn has not come wait no longer than those before them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 import aiohttp
@@ -69,7 +71,28 @@ class _Passing(Exception):
         self.after_s = after_s
 
 
-_Row = tuple[Asked, int]
+_Row = tuple[Asked, int, float]
+"""A question, the number of a row of it, and when that was asked, as the loop's clock has it."""
+
+
+def _after_s(headers: Mapping[str, str]) -> float | None:
+    """After how many seconds an answer says to try again; None if it says nothing that can be understood.
+
+    A moment is told apart from that of the answer itself: clocks may differ.
+
+    Example:
+        >>> now = "Fri, 31 Dec 1999 23:59:59 GMT"
+        >>> _after_s({"Retry-After": "2.5"}), _after_s({"Retry-After": "Sat, 01 Jan 2000 00:00:09 GMT", "Date": now})
+        (2.5, 10.0)
+    """
+    said = headers.get("Retry-After", "").strip()
+    if said.replace(".", "", 1).isdigit():
+        return float(said)
+    try:
+        apart = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, apart.total_seconds())
 
 
 class Caller:
@@ -96,13 +119,14 @@ class Caller:
         self._active = 0
         self._session: aiohttp.ClientSession | None = None
         self._failures = 0
-        self._opened_s = 0.0
+        self._open_since_s = self._opened_s = 0.0
         self._trying = False
         self._next_s = 0.0
 
     def ask(self, question: Asked) -> None:
         """Begin to ask; answers come when they come."""
-        self._waiting += [(question, number) for number, known in enumerate(question.answers) if known is None]
+        now_s = asyncio.get_running_loop().time()
+        self._waiting += [(question, number, now_s) for number, known in enumerate(question.answers) if known is None]
         calls = -(-len(self._waiting) // self._batch_rows)
         for _ in range(min(calls, self._options.parallelism - self._active)):
             self._active += 1
@@ -139,7 +163,8 @@ class Caller:
     async def _settle(self, rows: Sequence[_Row]) -> None:
         """Ask about some rows until each has an answer or has failed."""
         try:
-            answers = await self._call([question.values[number] for question, number in rows])
+            asked_s = max(asked_s for _, _, asked_s in rows)
+            answers = await self._call([question.values[number] for question, number, _ in rows], asked_s)
         except DataError as error:
             if len(rows) > 1 and not isinstance(error, _GaveUp):
                 # One of them may be at fault, or the model takes one at a time only.
@@ -160,10 +185,10 @@ class Caller:
             self._stats.errors += len(wrong)
             self._stats.problem = str(wrong[-1]) if wrong else ""
             answers = [self._failure(answer) if isinstance(answer, DataError) else answer for answer in answers]
-        for (question, number), answer in zip(rows, answers, strict=True):
+        for (question, number, _), answer in zip(rows, answers, strict=True):
             if not question.dropped:
                 question.put(number, answer)
-        for question in {id(question): question for question, _ in rows}.values():
+        for question in {id(question): question for question, _, _ in rows}.values():
             if not question.dropped:
                 self._answered(question)
 
@@ -178,17 +203,21 @@ class Caller:
         await self._settle([row])
         return self._stats.errors > before
 
-    async def _call(self, values: Sequence[Values]) -> list[Any]:
+    async def _call(self, values: Sequence[Values], asked_s: float) -> list[Any]:
         """The answers for some rows.
+
+        Args:
+            values: of the rows.
+            asked_s: when the last of them was asked.
 
         Raises:
             DataError: there are none.
         """
         request = self._remote.request(values)
         loop, options = asyncio.get_running_loop(), self._options
-        wait_s, tries, patience_s = FIRST_WAIT_S, 0, options.timeout_s * (options.retries + 1)
+        wait_s, tries = FIRST_WAIT_S, 0
         while True:
-            patience_s = await self._let_in(patience_s)
+            await self._let_in(asked_s)
             begun_s = loop.time()
             try:
                 body = await self._post(request.url, request.headers, request.body)
@@ -229,7 +258,7 @@ class Caller:
                 data = await answer.content.read(LARGEST_ANSWER)
                 while not answer.content.at_eof() and len(data) < LARGEST_ANSWER:
                     data += await answer.content.read(LARGEST_ANSWER - len(data))
-                status, after = answer.status, answer.headers.get("Retry-After", "")
+                status, after_s = answer.status, _after_s(answer.headers)
         except TimeoutError:
             raise _Passing(f"{where} did not answer within {self._options.timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -240,35 +269,38 @@ class Caller:
         self._stats.refused += 1
         problem = f"{where} answers {status}; the answer begins {beginning(data, self._remote.secrets)}"
         if status in (408, 425, 429) or status >= 500:
-            raise _Passing(problem, float(after) if after.replace(".", "", 1).isdigit() else None)
+            raise _Passing(problem, after_s)
         raise CallError(f"model {self._model.title}: {problem}")
 
     # --- rate and circuit -------------------------------------------------------------------------
 
-    async def _let_in(self, patience_s: float) -> float:
-        """Wait until a call may be made; gives how much patience is left.
+    async def _let_in(self, asked_s: float) -> None:
+        """Wait until a call may be made.
+
+        Args:
+            asked_s: when the row was asked: while the circuit is open it waits as long as all tries could take, whether
+                its turn has come or not.
 
         Raises:
             _GaveUp: the circuit has been open for too long.
         """
         loop, options = asyncio.get_running_loop(), self._options
+        patience_s = options.timeout_s * (options.retries + 1)
         while self._stats.is_open:
             now_s = loop.time()
             left_s = self._opened_s + options.breaker_s - now_s
             if left_s <= 0 and not self._trying:
                 self._trying = True  # one call is tried
                 break
-            pause_s = min(max(left_s, 0.05), patience_s)
-            if pause_s <= 0:
+            until_s = max(asked_s, self._open_since_s) + patience_s
+            if now_s >= until_s:
                 problem = f"model {self._model.title} is left alone for a while, since {self._stats.problem}"
                 raise _GaveUp(problem)
-            await asyncio.sleep(pause_s)
-            patience_s -= loop.time() - now_s
+            await asyncio.sleep(min(max(left_s, 0.05), until_s - now_s))
         if options.calls_per_s is not None:
             now_s = loop.time()
             self._next_s = max(self._next_s, now_s) + 1 / options.calls_per_s
             await asyncio.sleep(self._next_s - 1 / options.calls_per_s - now_s)
-        return patience_s
 
     def _note_failure(self, problem: str, now_s: float) -> None:
         self._stats.problem = problem
@@ -277,6 +309,7 @@ class Caller:
             return
         if not self._stats.is_open:
             log.warning("model %s: %d calls failed one after the other: %s", self._model.title, self._failures, problem)
+            self._open_since_s = now_s
         self._stats.is_open, self._opened_s, self._trying = True, now_s, False
 
     def _note_success(self) -> None:

@@ -157,6 +157,17 @@ def test_an_open_circuit_leaves_the_model_alone_and_closes_again() -> None:
         assert not model_of(session).stats.is_open
 
 
+@pytest.mark.timeout(60)
+def test_while_the_circuit_is_open_rows_behind_others_wait_no_longer_than_these() -> None:
+    options = "'retry_count', 0, 'breaker_failures', 3, 'breaker_timeout', '1 h', 'client_timeout', '500 ms', "
+    options += "'max_parallelism', 2, 'error_handling', 'null', 'batch_size', 1"
+    with ModelThread(fail=1.0) as server:
+        session = asking(server.url, some(1_000))
+        # Two at a time, each for half a second, would be four minutes.
+        assert session.execute(ASK.format(f", map[{options}]")).rows == [(number, None) for number in range(1_000)]
+        assert server.server.calls <= 5
+
+
 def test_no_more_calls_per_second_than_wanted() -> None:
     with ModelThread() as server:
         session = asking(server.url, some(20), ", 'batch_size' = '1'")
