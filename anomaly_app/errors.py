@@ -26,9 +26,12 @@ Each class has ``code`` (stable, for programs) and ``retriable`` (whether the sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Self
+
+from anomaly_app.secrecy import is_elsewhere, is_secret, without
 
 
 class AnomalyError(Exception):
@@ -78,7 +81,7 @@ LONG_LINE = 400
 
 
 class SqlError(AnomalyError):
-    r"""A statement is wrong; the message quotes the line and points at the place.
+    r"""A statement is wrong; the message quotes the line, secrets in it masked, and points at the place.
 
     Args:
         problem: what is wrong and what was expected, in one sentence.
@@ -110,8 +113,12 @@ class SqlError(AnomalyError):
         return self
 
     def _render(self, line_start: int) -> str:
-        line_end = self.text.find("\n", line_start)
-        quoted = self.text[line_start : line_end if line_end >= 0 else len(self.text)]
+        text = _OPTION.sub(_masked, self.text)  # as long as it was
+        problem = self.problem
+        if text != self.text:
+            problem = without(problem, [found[3] for found in _OPTION.finditer(self.text) if _is_secret(found)])
+        line_end = text.find("\n", line_start)
+        quoted = text[line_start : line_end if line_end >= 0 else len(text)]
         place = self.column - 1
         if len(quoted) > LONG_LINE:
             begin = max(0, place - LONG_LINE // 4)
@@ -120,7 +127,21 @@ class SqlError(AnomalyError):
             quoted, place = ("…" + cut + behind, place - begin + 1) if begin else (cut + behind, place)
         width = max(1, min(self.end - self.start, len(quoted) - place))
         margin = "".join("\t" if c == "\t" else " " for c in quoted[:place])
-        return f"line {self.line}, column {self.column}: {self.problem}\n  {quoted.rstrip()}\n  {margin}{'^' * width}"
+        return f"line {self.line}, column {self.column}: {problem}\n  {quoted.rstrip()}\n  {margin}{'^' * width}"
+
+
+_OPTION = re.compile(r"((['\"`][\w.-]+['\"`]\s*[=:>]{0,2}|[\w.-]+\s*[=:>]{1,2})\s*')((?:[^']|'')*)('?)")
+"""A name and a text behind it, as an option is written, or nearly so: errors quote what is written wrongly."""
+
+
+def _masked(found: re.Match[str]) -> str:
+    """An option whose value, if it is a secret, is as many stars."""
+    before, _, value, behind = found.groups()
+    return before + re.sub(r"[^\n]", "*", value) + behind if _is_secret(found) else str(found[0])
+
+
+def _is_secret(found: re.Match[str]) -> bool:
+    return len(found[3]) > 1 and is_secret(found[2]) and not is_elsewhere(found[3])
 
 
 class SqlSyntaxError(SqlError):

@@ -349,19 +349,8 @@ def _place_of(create: CreateModel, name: str) -> Span:
 
 
 def _fail(statement: CreateModel | CreateConnection | AlterModel, span: Span, problem: str) -> SqlValidationError:
-    """An error in a statement; secrets that are written there are not quoted."""
-    text = statement.text
-    options: Sequence[Option] = ()
-    if isinstance(statement, (CreateModel, CreateConnection)):
-        options = statement.options
-    elif isinstance(statement, AlterModel) and isinstance(statement.action, SetOptions):
-        options = statement.action.options
-    for option in options:
-        if is_secret(option.key) and not is_elsewhere(option.value):
-            start, end = option.span
-            start += text[start:end].find("'", text[start:end].find("=")) + 1
-            text = text[:start] + "*" * (end - 1 - start) + text[end - 1 :]
-    return SqlValidationError(problem, text, *span)
+    """An error in a statement."""
+    return SqlValidationError(problem, statement.text, *span)
 
 
 def _folded(name: str) -> str:

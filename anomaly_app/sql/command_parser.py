@@ -121,6 +121,8 @@ class CommandParser(ModelParser):
             return self.create_connection(start, or_replace=True)
         if self.at("OR", "REPLACE"):
             problem = "CREATE OR REPLACE is not supported: DROP … IF EXISTS first, or ALTER VIEW … AS"
+            if self.at("OR", "REPLACE", "MODEL"):
+                problem = "CREATE OR REPLACE MODEL is not supported: CREATE MODEL again makes another version"
             raise SqlValidationError(problem, self.text, *self.token.span)
         temporary = self.accept("TEMPORARY")
         if self.accept("VIEW"):

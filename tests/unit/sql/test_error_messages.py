@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from anomaly_app import SqlError
-from anomaly_app.jobs.binder import bind_text
+from anomaly_app.jobs.binder import bind_job, bind_text
 from anomaly_app.schema import Column, Schema
 from anomaly_app.sql import parse_type
 
@@ -32,3 +32,34 @@ def test_message(path):
 
 def test_there_are_messages():
     assert len(FILES) > 40
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE OR REPLACE MODEL m INPUT (a INT) OUTPUT (s INT) WITH ('provider' = 'rest', 'api_key' = 'top''secret')",
+        "CREATE CONNECTION c WITH ('type' = 'rest' 'endpoint' = 'x', 'api-key' = 'top''secret')",
+        "CREATE CONNECTION c WITH ('type' = 'rest', 'api-key' = 'top''secret)",
+        "CREATE CONNECTION c WITH ('type' = 'rest', 'api-key' 'top''secret')",
+        "CREATE CONNECTION c WITH ('type' = 'rest', 'api-key' => 'top''secret')",
+        "CREATE CONNECTION c WITH ('type' = 'rest', api-key = 'top''secret')",
+        "CREATE CONNECTION c WITH ('type' = 'rest', 'api-key' =\n'top''secret' 'x')",
+        "CREATE TABLE t (a INTT) WITH ('connector' = 'kafka', 'properties.sasl.jaas.config' = 'x p=\"top''secret\";')",
+        "ALTER CONNECTION nobody SET ('api-key' = 'top''secret')",
+        "SET 'kafka.sasl_password' = 'top''secret' 3",
+    ],
+)
+def test_no_error_quotes_a_secret(sql: str) -> None:
+    with pytest.raises(SqlError) as failed:
+        bind_job(sql + ";\nSELECT 1;", name="job")
+    message = str(failed.value)
+    assert "secret" not in message
+    lines = message.splitlines()
+    assert len(lines[1]) - 2 <= failed.value.start + len(lines[2]), "the caret stands where it stood"
+
+
+def test_what_is_no_secret_is_quoted() -> None:
+    with pytest.raises(SqlError, match="'endpoint' = 'http://x', 'api-key' = '\\$\\{env:KEY\\}'"):
+        bind_job(
+            "CREATE CONNECTION c WITH ('type' = 'rest', 'endpoint' = 'http://x', 'api-key' = '${env:KEY}' 3)", name="j"
+        )
