@@ -105,11 +105,16 @@ class SqlError(AnomalyError):
         line_start = text.rfind("\n", 0, self.start) + 1
         self.line = text.count("\n", 0, line_start) + 1
         self.column = self.start - line_start + 1
-        super().__init__(self._render(line_start) if text else problem)
+        self._line_start, self._file = line_start, ""
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        """The message, made when somebody wants it: a parser that tries ways makes many errors that nobody sees."""
+        return self._file + (self._render(self._line_start) if self.text else self.problem)
 
     def in_file(self, path: object) -> Self:
         """The same error with the name of the file in its message."""
-        self.args = (f"{path}: {self}",)
+        self._file = f"{path}: {self._file}"
         return self
 
     def _render(self, line_start: int) -> str:

@@ -11,7 +11,7 @@ from anomaly_app.cli.options import Json
 from anomaly_app.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anomaly_app.cli.files import FileTable
     from anomaly_app.models.training import Report, Table
@@ -89,10 +89,31 @@ def _table(file: FileTable, names: Sequence[str], label: str | None, time: str |
         rows = sorted((row for row in rows if row[-1] is not None), key=lambda row: row[-1])
     values = list(zip(*rows, strict=True))
     labels = [_label(value) for value in values[len(names)]] if label else None
+    problems = [*problems, *_nearly_numbers(texts, values[len(numbers) :])]
     return Table(
         dict(zip(numbers, values[: len(numbers)], strict=True)),
         dict(zip(texts, values[len(numbers) : len(names)], strict=True)), labels,
     ), problems  # fmt: skip
+
+
+def _nearly_numbers(names: Sequence[str], columns: Sequence[Sequence[str | None]]) -> Iterator[str]:
+    """What to say of columns that are texts since a few of their values are no numbers."""
+    for name, values in zip(names, columns, strict=False):
+        told = [value for value in values if value]
+        others = [value for value in told if not _is_number(value)]
+        if 0 < len(others) < len(told) / 2:
+            yield (
+                f"column {name} is taken for categories, since {len(others)} of its {len(told)} values are no numbers: "
+                f"{others[0]!r}"
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _label(value: Any) -> int:
@@ -107,6 +128,7 @@ def _label(value: Any) -> int:
 def _statement(name: str, table: Table, output: Path) -> str:
     columns = [f"`{feature}` FLOAT" for feature in table.numbers] + [f"`{feature}` STRING" for feature in table.texts]
     path = str(output.resolve()).replace("'", "''")
+    name = name if name.isidentifier() and name.isascii() else "`" + name.replace("`", "``") + "`"
     return (
         f"CREATE MODEL {name} INPUT ({', '.join(columns)}) OUTPUT (score DOUBLE, is_anomaly INT)\n"
         f"WITH ('provider' = 'onnx', 'task' = 'classification', 'onnx.path' = '{path}');"

@@ -93,7 +93,7 @@ def build(
     rows = said.rows(1)
     listed = said.get("listed").lower() == "true"
     return Rest(
-        place, inputs, outputs, within=path_of(said.get("request_path")), found_at=path_of(said.get("response_path")),
+        place, inputs, outputs, within=said.path("request_path"), found_at=said.path("response_path"),
         batch_rows=rows, listed=listed, constants=said.json("params"),
     )  # fmt: skip
 
@@ -146,6 +146,10 @@ class _Said:
         if rows < 1:
             raise OptionError(self.key("batch_size"), f"'batch_size' must be a whole number from 1, not {text!r}")
         return rows
+
+    def path(self, name: str) -> tuple[str, ...]:
+        """A path in JSON."""
+        return path_of(self.get(name), self.key(name))
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -218,12 +219,16 @@ class OpenAi(_Remote):
         if len(self._outputs.columns) == 1:
             return [self._row_or_error(text.strip() if isinstance(text, str) else text, body)]
         try:
-            values = json.loads(text)
+            values = json.loads(_FENCED.sub(r"\1", text))
         except (TypeError, ValueError):
             raise self._fail("the model was asked for a JSON object, and gives something else", body) from None
         if not isinstance(values, dict):
             raise self._fail("the model was asked for a JSON object, and gives something else", body)
         return [self._row_or_error(values, body)]
+
+
+_FENCED = re.compile(r"\A\s*```\w*\s(.*?)\s*```\s*\Z", re.DOTALL)
+"""JSON in a block of code, as some models write it though they were asked for JSON alone."""
 
 
 class Rest(_Remote):
@@ -274,15 +279,34 @@ class Rest(_Remote):
         return self._rows(found, rows, body)
 
 
-def path_of(text: str) -> tuple[str, ...]:
+_STEP = re.compile(r"\.?([^\s.*\[\]'\"$]+)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
+
+
+def path_of(text: str, option: str = "") -> tuple[str, ...]:
     """The parts of a path in JSON.
 
+    Args:
+        text: such as ``$.outputs[0].score`` or ``$['a name']``.
+        option: that says so.
+
+    Raises:
+        OptionError: it is no path.
+
     Example:
-        >>> path_of("$.outputs[0].score"), path_of("")
-        (('outputs', '0', 'score'), ())
+        >>> path_of("$.outputs[0].score"), path_of("outputs['a.b']"), path_of("")
+        (('outputs', '0', 'score'), ('outputs', 'a.b'), ())
     """
-    parts = text.strip().removeprefix("$").replace("[", ".").replace("]", "").split(".")
-    return tuple(part for part in parts if part)
+    rest = text.strip().removeprefix("$")
+    parts: list[str] = []
+    place = 0
+    while place < len(rest):
+        step = _STEP.match(rest, place)
+        if step is None:
+            problem = f"'{option}' must be a path of names and numbers, such as $.outputs[0].score, not {text!r}"
+            raise OptionError(option, problem)
+        parts.append(next(part for part in step.groups() if part is not None))
+        place = step.end()
+    return tuple(parts)
 
 
 def plain(value: Any) -> Any:

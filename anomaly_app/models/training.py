@@ -129,7 +129,9 @@ def train(
         raise OptionError("kind", f"unknown kind {kind!r}: there are {', '.join(KINDS)}")
     split = len(table) - round(len(table) * test)
     if min(split, len(table) - split) < LEAST_ROWS:
-        raise DataError(f"{len(table)} rows are too few: {LEAST_ROWS} are needed to learn from, and to judge by")
+        told = "1 row is" if len(table) == 1 else f"{len(table)} rows are"
+        parts = f"{split} to learn from and {len(table) - split} to judge by"
+        raise DataError(f"{told} too few: {parts}, and each wants {LEAST_ROWS}")
     earlier, later = table.part(slice(0, split)), table.part(slice(split, None))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about iterations, and of protobuf

@@ -150,7 +150,7 @@ def shell(command: str, cwd: Path, environment: dict[str, str]) -> str:
     """What a command prints; it has to end well."""
     done = subprocess.run(
         ["bash", "-c", command],
-        cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{output}"

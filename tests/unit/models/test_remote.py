@@ -123,6 +123,8 @@ def test_openai_with_several_columns_speaks_json() -> None:
         return json.dumps({"choices": [{"message": {"content": text}}]}).encode()
 
     assert model.answer(answer('{"mood": "good", "score": "0.5"}'), 1) == [("good", 0.5)]
+    for fenced in ('```json\n{"mood": "good", "score": 1}\n```', '\n```\n{"mood": "good", "score": 1}```\n'):
+        assert model.answer(answer(fenced), 1) == [("good", 1.0)]
     for text in ("sorry", "[1]", '{"mood": "good"}', '{"mood": "good", "score": "high"}'):
         with pytest.raises(AnswerError):
             asked(model, answer(text), 1)
@@ -151,6 +153,16 @@ def test_rest_one_row_at_a_time() -> None:
     assert model.answer(b'{"result": [{"score": 0.5}]}', 1) == [(0.5,)]
     with pytest.raises(AnswerError, match=r"the answer has no result\.0\.score"):
         model.answer(b'{"result": []}', 1)
+
+
+@pytest.mark.parametrize("path", ["r..[", "$.a.", "a b", "$[*].score", "a[x]", "$..score", "a['b"])
+@pytest.mark.parametrize("option", ["rest.request_path", "rest.response_path"])
+def test_what_is_no_path_is_told_at_once(option: str, path: str) -> None:
+    with pytest.raises(SqlValidationError, match=f"'{option}' must be a path of names and numbers, such as"):
+        remote(
+            "INPUT (a INT) OUTPUT (s DOUBLE)",
+            f"'provider' = 'rest', '{option}' = '{path.replace(chr(39), chr(39) * 2)}'",
+        )
 
 
 def test_rest_in_batches() -> None:

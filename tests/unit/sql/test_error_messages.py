@@ -54,8 +54,8 @@ def test_no_error_quotes_a_secret(sql: str) -> None:
         bind_job(sql + ";\nSELECT 1;", name="job")
     message = str(failed.value)
     assert "secret" not in message
-    lines = message.splitlines()
-    assert len(lines[1]) - 2 <= failed.value.start + len(lines[2]), "the caret stands where it stood"
+    quoted = f"{sql};".splitlines()[failed.value.line - 1]
+    assert len(message.splitlines()[1]) == 2 + len(quoted), "the caret stands where it stood"
 
 
 def test_what_is_no_secret_is_quoted() -> None:
