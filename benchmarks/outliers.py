@@ -168,6 +168,7 @@ def main() -> None:
         "isolation forest, daily": forest(payments, fields),
         "mahalanobis": outliers("mahalanobis", payments),
         "trees": outliers("trees", payments),
+        "combined": outliers("combined", payments),
     }
     figures: dict[str, Any] = {}
     print(f"{len(payments.time):,} payments of {arguments.cards} cards, {len(payments.kinds)} frauds")

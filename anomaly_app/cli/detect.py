@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,6 +73,7 @@ def detect(
     Example: anomaly detect orders.csv --value price --value items --option method=trees --option timeOfDay=true --json
     """
     from anomaly_app.cli.detect_input import read_series
+    from anomaly_app.cli.detect_rate import rate
     from anomaly_app.detectors import check_options
 
     if plot is not None:
@@ -82,6 +83,12 @@ def detect(
     if labels and not compare:
         raise typer.BadParameter("--labels is for --compare", param_hint="--labels")
     if compare:
+        others = {"--function": function, "--option": option, "--confidence": confidence, "--json": json, "--all": all}
+        for name, given_too in others.items():
+            if given_too:
+                raise typer.BadParameter(
+                    f"{name} is not for --compare, which runs each detector with its defaults", param_hint=name
+                )
         _compare(file, value, time, by or (), plot, labels)
         return
     known = _function(function or (ONE_VALUE if len(value) == 1 else SEVERAL_VALUES), len(value))
@@ -95,8 +102,8 @@ def detect(
     if has_categories and series.categories:
         given["categories"] = ",".join(series.categories)
     options = check_options(known, given)
-    for line in _rate(options, series):
-        note(line)
+    if expected := rate(options, series):
+        note(expected)
     judged = judge(known, options, series)
     if json:
         _print_lines(series, judged, all)
@@ -115,17 +122,20 @@ def _compare(
     file: Path, value: Sequence[str], time: str | None, by: Sequence[str], plot: Path | None, labels: str | None
 ) -> None:
     from anomaly_app.cli.detect_compare import compare, draw_compared, table
-    from anomaly_app.cli.detect_input import read_series
+    from anomaly_app.cli.detect_input import read_labels, read_series
 
     if len(value) != 1:
         raise typer.BadParameter("--compare is for one --value", param_hint="--compare")
-    series = read_series(file, [*value, *([labels] if labels else [])], time, by, [])
-    marked = series.points[:, 1] > 0 if labels else None
+    named = [labels] if labels else []
+    series = read_series(file, [*value, *named], time, by, named)
+    marked = read_labels(file, series) if labels else None
     series = replace(series, values=series.values[:1], points=series.points[:, :1])
     compared = compare(series)
     print_table(*table(series, compared, marked))
     for problem in series.problems:
         note(f"{file}: {problem}")
+    if marked is not None and not marked.any():
+        note(f"no row has 1 in {labels!r}: there is no event to find, and every alarm counts as a false one")
     note(f"{len(series):,} rows; alarms within 30 rows are one; 'in 2': share of them that detector 2 tells, too")
     if plot is not None:
         note(draw_compared(plot, series, compared, marked))
@@ -221,45 +231,6 @@ def _plain(value: Any, type_: str) -> Any:
     if isinstance(value, int) and type_.startswith("TIMESTAMP"):
         return timestamp_to_text(value, 3)
     return plain(value, type_)
-
-
-WANTED_A_DAY = 1.0
-"""Alarms a day of a series for which a confidence is recommended."""
-
-
-def _rate(options: Mapping[str, Any], series: Series) -> list[str]:
-    """How many alarms a day an interval gives by design on these data, and which one gives fewer."""
-    import numpy as np
-
-    confidence = options.get("confidencePercentage")
-    if confidence is None or not len(series):
-        return []
-    if options.get("sensitivity"):
-        confidence = 100.0 - options["sensitivity"] / 100
-    order = np.lexsort((series.times, series.series))
-    steps = np.diff(series.times[order])[np.diff(series.series[order]) == 0]
-    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
-    if not step:
-        return []
-    a_day = 86_400_000 / step
-    alarms = a_day * (100.0 - confidence) / 100
-    text = f"{confidence:g} % leaves {alarms:.2g} alarms a day by design, for each series at a point in {_span(step)}"
-    if alarms > WANTED_A_DAY:
-        text += f"; --confidence {100.0 - 100.0 * WANTED_A_DAY / a_day:.4g} leaves one"
-    return [text]
-
-
-def _span(ms: float) -> str:
-    """A time in words.
-
-    Example:
-        >>> _span(60_000.0), _span(3_600_000.0), _span(1_500.0)
-        ('1 min', '1 h', '1.5 s')
-    """
-    for size, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
-        if ms >= size:
-            return f"{ms / size:.3g} {unit}"
-    return f"{ms / 1000:.3g} s"
 
 
 def _summary(series: Series, judged: Judged) -> str:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 from anomaly_app.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from anomaly_app.cli.files import FileTable, Unreadable
     from anomaly_app.detectors import Floats, Integers
 
@@ -84,6 +87,29 @@ def read_series(
     time_place = _time_place(table, path) if time is None else _place(names, time, path)
     texts = [names[place] in categories or (len(values) > 1 and _is_text(table, place)) for place in value_places]
     return _collect(table, path, time_place, by_places, value_places, texts)
+
+
+_LABELS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+
+
+def read_labels(path: Path, series: Series) -> NDArray[np.bool_]:
+    """Whether each row is labelled as an anomaly, by its last value; a row without a label is not.
+
+    Raises:
+        DataError: a label is neither 1 nor 0.
+    """
+    import numpy as np
+
+    marked = np.zeros(len(series), dtype=np.bool_)
+    for row, shown in enumerate(series.shown):
+        text = "" if shown[-1] is None else str(shown[-1]).strip().lower()
+        if text and text not in _LABELS:
+            raise DataError(
+                f"{path}: column {series.values[-1]!r} has {shown[-1]!r}: labels are 1 (or true, yes) in anomalies and "
+                "0 (or false, no, nothing) elsewhere"
+            )
+        marked[row] = _LABELS.get(text, False)
+    return marked
 
 
 def _collect(

@@ -7,6 +7,7 @@ from typing import Any
 
 from anomaly_app.detectors import Detector, DetectorFunction, Option
 from anomaly_app.errors import OptionError
+from anomaly_app.multivariate.combined import Combined
 from anomaly_app.multivariate.detector import MultivariateDetector
 from anomaly_app.multivariate.fields import Fields, check_names
 from anomaly_app.multivariate.mahalanobis import Mahalanobis
@@ -14,8 +15,8 @@ from anomaly_app.multivariate.model import Model
 from anomaly_app.multivariate.trees import HalfSpaceTrees
 from anomaly_app.schema import BOOLEAN, DOUBLE, STRING, TIMESTAMP_3, DataType, Kind
 
-METHODS = ("mahalanobis", "trees")
-_MEMORY = {"mahalanobis": 1024, "trees": 256}
+METHODS = ("mahalanobis", "trees", "combined")
+_MEMORY = {"mahalanobis": 1024, "trees": 256, "combined": 1024}
 _BLOCK = 32
 """Points after which the bound moves and the distance learns, or four a feature if that is more."""
 
@@ -41,7 +42,8 @@ OPTIONS = (
         "method",
         str,
         "mahalanobis",
-        "mahalanobis: distance from the centre in one cloud of points; trees: emptiness around the point, any shape",
+        "mahalanobis: distance from the centre in one cloud of points; trees: emptiness around the point, any shape; "
+        "combined: the larger of that distance and of how far out a field is alone",
         METHODS.__contains__,
         " or ".join(map(repr, METHODS)),
     ),
@@ -112,7 +114,8 @@ def create_detector(options: Mapping[str, Any], names: Sequence[str]) -> Detecto
         grown = options["trees"], options["depth"], options["seed"]
         model = HalfSpaceTrees(spreads, alpha, warm_up, window, _BLOCK, *grown)
     else:
-        model = Mahalanobis(spreads, alpha, memory, warm_up, max(_BLOCK, 4 * fields.count))
+        kind = Combined if options["method"] == "combined" else Mahalanobis
+        model = kind(spreads, alpha, memory, warm_up, max(_BLOCK, 4 * fields.count))
     return MultivariateDetector(fields, model, warm_up, alpha, max(memory, _MEMORY["mahalanobis"]))
 
 

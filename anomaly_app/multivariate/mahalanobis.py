@@ -80,8 +80,12 @@ class Mahalanobis:
         The distance is the square root of z'Pz with the standardised point z and the inverse P of the correlations.
         Feature i has z_i (Pz)_i of the square; it is below 0 if the feature speaks for the point.
         """
-        z = self._standardise(series, points)
-        precision, features = self._precision[series], points.shape[1]
+        parts, distance = self.apart(series, standardised(points, self._mean[series], self._spread[series]))
+        return Judgement(distance, parts / np.where(distance > 0, distance, 1.0)[:, None])
+
+    def apart(self, series: Integers, z: Floats) -> tuple[Floats, Floats]:
+        """The parts that features have in the squared distances of standardised points, and the distances."""
+        precision, features = self._precision[series], z.shape[1]
         pulled = np.zeros_like(z)
         for j in range(features):  # not a matrix product: its rounding may depend on how many points there are
             pulled += precision[:, :, j] * z[:, j : j + 1]
@@ -89,17 +93,17 @@ class Mahalanobis:
         square = np.zeros(len(z))
         for i in range(features):
             square += parts[:, i]
-        distance = np.sqrt(np.maximum(square, 0.0))
-        return Judgement(distance, parts / np.where(distance > 0, distance, 1.0)[:, None])
+        return parts, np.sqrt(np.maximum(square, 0.0))
 
     def learn(self, series: Integers, points: Floats) -> None:
         """Let the mean and covariance follow a block of points, pulled in to the ellipsoid."""
         k, n, d = points.shape
         each = np.repeat(series, n)
         flat = points.reshape(k * n, d)
-        distance = self.score(each, flat).scores
+        own = standardised(flat, self._mean[each], self._spread[each])
+        _, distance = self.apart(each, own)
         pull = np.minimum(1.0, self._reach / np.maximum(distance, 1e-300))
-        z = (self._standardise(each, flat) * pull[:, None]).reshape(k, n, d).transpose(0, 2, 1)
+        z = (own * pull[:, None]).reshape(k, n, d).transpose(0, 2, 1)
         mean, covariance = _moments(np.ascontiguousarray(z), np.ones((k, n)))
         count = np.minimum(self._count[series] + n, max(self._memory, n))
         weight = (n / count)[:, None]
@@ -129,11 +133,6 @@ class Mahalanobis:
         self._count[series], self._mean[series], self._covariance[series] = numbers[0], numbers[1 : 1 + d], covariance
         self._prepare(np.array([series]))
 
-    def _standardise(self, series: Integers, points: Floats) -> Floats:
-        with np.errstate(over="ignore"):
-            z = (points - self._mean[series]) / self._spread[series]
-        return np.asarray(np.clip(z, -_FAR, _FAR))
-
     def _prepare(self, series: Integers) -> None:
         """What scoring needs, computed once a block."""
         covariance = self._covariance[series]
@@ -143,14 +142,8 @@ class Mahalanobis:
 
     def _fit(self, points: Floats) -> tuple[Floats, Floats]:
         """Robust mean and covariance of points, shape (k, n, d)."""
-        middle = np.median(points, axis=1)
-        distance = np.abs(points - middle[:, None, :])
-        spread = 1.4826 * np.median(distance, axis=1)
-        # A field that is mostly one value has no median deviation; what the rest of it does is usual all the same.
-        spread = np.where(spread > 0, spread, np.quantile(distance, 0.9, axis=1, method="lower") / 1.645)
-        spread = floored(spread, middle, self._spreads)
-        with np.errstate(over="ignore"):
-            z = np.clip((points - middle[:, None, :]) / spread[:, None, :], -_FAR, _FAR)
+        middle, spread = middle_and_spread(points, self._spreads)
+        z = standardised(points, middle[:, None, :], spread[:, None, :])
         z = np.ascontiguousarray(z.transpose(0, 2, 1))
         core = max(int(_CORE * z.shape[2]), z.shape[1] + 1)
         square = np.sum(z * z, axis=1)
@@ -164,6 +157,23 @@ class Mahalanobis:
         mean, covariance = _moments(z, (square <= self._inner).astype(np.float64))
         covariance /= self._inner_scale
         return middle + mean * spread, covariance * spread[:, :, None] * spread[:, None, :]
+
+
+def standardised(points: Floats, middle: Floats, spread: Floats) -> Floats:
+    """Points in spreads from the middle; shapes that fit."""
+    with np.errstate(over="ignore"):
+        z = (points - middle) / spread
+    return np.asarray(np.clip(z, -_FAR, _FAR))
+
+
+def middle_and_spread(points: Floats, smallest: Floats) -> tuple[Floats, Floats]:
+    """Medians and robust standard deviations, at least the smallest, of points (k, n, d): shape (k, d) each."""
+    middle = np.median(points, axis=1)
+    distance = np.abs(points - middle[:, None, :])
+    spread = 1.4826 * np.median(distance, axis=1)
+    # A field that is mostly one value has no median deviation; what the rest of it does is usual all the same.
+    spread = np.where(spread > 0, spread, np.quantile(distance, 0.9, axis=1, method="lower") / 1.645)
+    return middle, floored(spread, middle, smallest)
 
 
 def _moments(z: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -68,7 +68,7 @@ def test_the_table_shows_flagged_rows_with_forecast_and_band(capsys: pytest.Capt
     forecast, lower, upper = map(float, dear[4:])
     assert 30 < lower < forecast < upper < 70
     rate, summary = err.splitlines()
-    assert rate == "99.9 % leaves 0.72 alarms a day by design, for each series at a point in 2 min"
+    assert rate == "99.9 % leaves 0.72 alarms a day by design, for each series at a point in 2 min, 1.4 for all 2"
     assert summary == f"300 rows of 2 series, {len(rows)} anomalies, 100 warming up, 0 unreadable"
 
 

@@ -64,6 +64,9 @@ def test_with_labels_events_are_counted_and_a_picture_has_all(file: Path, capsys
     [
         (["--compare", "--value", "label"], "--compare is for one --value"),
         (["--labels", "label"], "--labels is for --compare"),
+        (["--compare", "--confidence", "99.9"], "--confidence is not for --compare"),
+        (["--compare", "--option", "p=1"], "--option is not for --compare"),
+        (["--compare", "--json"], "--json is not for --compare"),
     ],
 )
 def test_what_does_not_go_together_is_said(
@@ -71,3 +74,26 @@ def test_what_does_not_go_together_is_said(
 ) -> None:
     assert main(["detect", "v.csv", "--value", "v", "--time", "ts", *arguments]) == 2
     assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("yes", "no"), [("true", "false"), ("yes", ""), ("1.0", "0.0")])
+def test_labels_may_be_words(file: Path, capsys: pytest.CaptureFixture[str], yes: str, no: str) -> None:
+    lines = [line.rsplit(",", 1) for line in file.read_text().splitlines()]
+    words = {"label": "label", "1": yes, "0": no}
+    file.write_text("".join(f"{rest},{words[label]}\n" for rest, label in lines))
+    (_, *rows), _ = run(capsys, "--labels", "label")
+    assert all("3 of 3" in row for row in rows)
+
+
+def test_labels_of_another_kind_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(file.read_text().replace(",1\n", ",-1\n"))
+    assert main(["detect", "v.csv", "--value", "v", "--time", "ts", "--compare", "--labels", "label"]) in (1, 2)
+    told = capsys.readouterr().err
+    assert "'label'" in told and "-1" in told and "1 (or true, yes)" in told
+
+
+def test_without_an_event_it_is_said(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(file.read_text().replace(",1\n", ",0\n"))
+    (_, *rows), err = run(capsys, "--labels", "label")
+    assert all("0 of 0" in row for row in rows)
+    assert "no row has 1 in 'label'" in err

@@ -13,6 +13,10 @@ from anomaly_app.testing.detectors import CHECKS, Check, Subject
 VARIANTS: dict[str, dict[str, Any]] = {
     "mahalanobis": {},
     "everything": {"timeOfDay": True, "frequency": True, "categories": "b", "minTrainingSize": 100},
+    "combined": {"method": "combined"},
+    "combined of everything": {
+        "method": "combined", "timeOfDay": True, "frequency": True, "categories": "b", "minTrainingSize": 100
+    },
     "trees": {"method": "trees", "trees": 20, "maxTrainingSize": 128, "minTrainingSize": 60},
     "trees of everything": {
         "method": "trees", "trees": 15, "maxTrainingSize": 100, "timeOfDay": True, "frequency": True, "categories": "b"

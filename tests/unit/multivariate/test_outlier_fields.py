@@ -16,7 +16,7 @@ from anomaly_app.multivariate.functions import DETECT_OUTLIERS
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-METHODS = ["mahalanobis", "trees"]
+METHODS = ["mahalanobis", "trees", "combined"]
 
 
 def purchases(rows: int, seed: int = 1) -> tuple[Array, Array]:

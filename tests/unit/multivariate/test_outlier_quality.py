@@ -101,7 +101,7 @@ def drifting(random: np.random.Generator, rows: int) -> Array:
     return walk + random.normal(size=(rows, 2))
 
 
-@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+@pytest.mark.parametrize("method", ["mahalanobis", "trees", "combined"])
 @pytest.mark.parametrize("make", [heavy, lognormal, contaminated, drifting])
 def test_one_point_in_a_hundred_is_flagged_whatever_the_distribution(make: Callable[..., Array], method: str) -> None:
     rows = 16_000 if method == "mahalanobis" else 8_000
@@ -117,7 +117,7 @@ def test_the_confidence_is_kept(confidence: float, low: float, high: float) -> N
     assert low <= rate(detect(points, confidencePercentage=confidence)) <= high
 
 
-@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+@pytest.mark.parametrize("method", ["mahalanobis", "trees", "combined"])
 def test_a_range_that_grows_a_thousandfold_is_followed(method: str) -> None:
     random = np.random.default_rng(9)
     points = random.normal(size=(6_000, 2)) * np.exp(np.linspace(0, np.log(1_000), 6_000))[:, None]
@@ -126,7 +126,7 @@ def test_a_range_that_grows_a_thousandfold_is_followed(method: str) -> None:
     assert 5 <= sum(last) <= 50
 
 
-@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+@pytest.mark.parametrize("method", ["mahalanobis", "trees", "combined"])
 def test_a_level_shift_is_news_and_then_the_new_state(method: str) -> None:
     random = np.random.default_rng(10)
     points = random.normal(size=(2_400, 2))
@@ -136,7 +136,7 @@ def test_a_level_shift_is_news_and_then_the_new_state(method: str) -> None:
     assert sum(flag is True for flag in flags[1_600:]) < 40
 
 
-@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+@pytest.mark.parametrize("method", ["mahalanobis", "trees", "combined"])
 def test_the_first_bound_is_right_before_anything_was_learnt_about_it(method: str) -> None:
     series, rows = 150, 160
     detector = DETECT_OUTLIERS.create(check_options(DETECT_OUTLIERS, {"method": method}), ["a", "b"])
@@ -175,7 +175,7 @@ def test_after_a_level_shift_small_anomalies_are_seen_again(method: str, after: 
     assert detect(points, method=method).flags()[-1]
 
 
-@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+@pytest.mark.parametrize("method", ["mahalanobis", "trees", "combined"])
 def test_of_a_random_walk_not_much_more_is_flagged(method: str) -> None:
     points = np.cumsum(np.random.default_rng(14).normal(size=(8_000, 2)), axis=0)
     assert rate(detect(points, method=method)) < 0.03
@@ -186,9 +186,40 @@ def test_two_values_that_alternate_are_no_anomalies() -> None:
     assert rate(detect(points)) < 0.005
 
 
-@pytest.mark.parametrize("method", ["mahalanobis", "trees"])
+@pytest.mark.parametrize("method", ["mahalanobis", "trees", "combined"])
 def test_small_noise_on_large_numbers_is_seen(method: str) -> None:
     points = 1e9 + np.random.default_rng(15).normal(size=(1_000, 2))
     points[900] += 8
     flags = detect(points, method=method).flags()
     assert flags[900] and sum(flag is True for flag in flags) < 25
+
+
+def test_one_field_far_out_among_rare_usual_values_is_found_by_combined_methods() -> None:
+    """Of usual values one in eight is far from the rest: to a robust distance those are outliers for good."""
+    random = np.random.default_rng(17)
+    points = random.normal(size=(3_000, 4))
+    points[:, 0] = np.where(random.random(3_000) < 0.12, 8.0, 0.0) + 0.3 * random.normal(size=3_000)
+    rows = np.arange(500, 3_000, 100)
+    points[rows, 0] = 20.0
+    outlier = np.isin(np.arange(3_000), rows)
+    score = scores(detect(points, method="combined"))
+    usual = score[WARM_UP:][~outlier[WARM_UP:]]
+    assert np.mean(usual > score[rows].min()) < 0.005
+    assert area(score, outlier) > 0.998
+
+
+def test_values_that_are_usual_alone_are_found_together_by_combined_methods() -> None:
+    points, outlier = correlated(np.random.default_rng(18), 4_000, 4)
+    combined, distance = (scores(detect(points, method=method)) for method in ("combined", "mahalanobis"))
+    assert area(combined, outlier) > area(distance, outlier) - 0.01
+
+
+def test_the_parts_of_a_field_far_out_alone_add_up_and_name_it() -> None:
+    points = np.random.default_rng(19).normal(size=(1_000, 3))
+    points[900, 1] = 30.0
+    told = detect(points, method="combined")
+    _, score, bound, flag, parts = told.values()[900]
+    assert flag is True and score > bound
+    assert abs(sum(parts.values()) - score) < 1e-9 * score
+    assert max(parts, key=parts.__getitem__) == "f1" and parts["f1"] > 0.9 * score
+    assert ": f1 30 (usual " in told.explain(900)
