@@ -36,7 +36,7 @@ CREATE TABLE staff_shifts (
 ) WITH (
     'connector' = 'kafka',
     'topic' = 'staff-shifts',
-    'scan.watermark.idle-timeout' = '1 s',  -- the receipts do not wait for it
+    'scan.watermark.idle-timeout' = '10 ms',  -- the receipts do not wait for it
     'scan.startup.mode' = 'earliest-offset',
     'format' = 'json'
 );
