@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from anomaly_app.runtime.frames import bundled
+from anomaly_app.runtime.outgoing import Outgoing
 from anomaly_app.runtime.repartition import ShuffleStage
 from anomaly_app.runtime.stage import Flush, Stage
 from anomaly_app.runtime.writer import OutputWriter
@@ -99,7 +101,7 @@ class Rounds:
         for stage, _ in work:
             if stage.replays is not None and stage.position >= stage.replays.end:
                 stage.replays = None
-        await self._writer.write([record for _, flush in work for record in flush.records])
+        await self._writer.write(together(record for _, flush in work for record in flush.records))
         for to_stderr, line in [line for _, flush in work for line in flush.lines]:
             print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
         await self._checkpoint(work)
@@ -151,6 +153,21 @@ class Rounds:
         offsets = await self._writer.changelogs([(table.changelog, number, given) for table, number, given in entries])
         for (table, number, given), offset in zip(entries, offsets, strict=True):
             table.write(number, given, offset)
+
+
+def together(records: Iterable[Outgoing]) -> list[Outgoing]:
+    """Records of a round, of which those that are frames for one partition are as few as can be, in their order."""
+    found: list[Outgoing] = []
+    frames: dict[tuple[str, int | None], list[Outgoing]] = {}
+    for record in records:
+        if record.is_frame:
+            frames.setdefault((record.topic, record.partition), []).append(record)
+        else:
+            found.append(record)
+    for first, *others in frames.values():
+        data = bundled(one.value for one in (first, *others) if one.value is not None)
+        found += [first._replace(value=value) for value in data]
+    return found
 
 
 def now_ms() -> int:

@@ -16,7 +16,6 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import TopicPartition
 
 from anomaly_app.errors import StateError
-from anomaly_app.runtime.frames import bundled
 from anomaly_app.runtime.outgoing import ID_HEADER, Outgoing
 
 if TYPE_CHECKING:  # delivery writes entries, but has no tables
@@ -59,11 +58,7 @@ class OutputWriter:
     async def write(self, records: Sequence[Outgoing]) -> None:
         """Write records and wait until the brokers have them; raises KafkaError."""
         by_place: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
-        frames: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
         for record in records:
-            if record.is_frame:
-                frames[record.topic, self._place(record)].append(record)
-                continue
             known = self._known.get(record.topic)
             if known and record.id in known:
                 known.discard(record.id)
@@ -74,7 +69,6 @@ class OutputWriter:
                     continue
                 self._once[record.topic, record.id] = None
             by_place[record.topic, self._place(record)].append(record)
-        by_place.update((place, _as_records(group)) for place, group in frames.items())
         if by_place:
             try:
                 await self._send(by_place)
@@ -133,12 +127,6 @@ def _with_headers(records: Iterable[Outgoing]) -> Records:
 
 def _plain(entries: Entries) -> Records:
     return ((key, value, _NO_HEADERS) for key, value in entries)
-
-
-def _as_records(frames: Sequence[Outgoing]) -> list[Outgoing]:
-    """Frames for one partition, several in a record."""
-    data = [frame.value for frame in frames if frame.value is not None]
-    return [frames[0]._replace(value=value) for value in bundled(data)]
 
 
 async def read_ids(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]]) -> set[str]:

@@ -11,8 +11,6 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import ConsumerRecord
 
 from anomaly_app.errors import StateError
-from anomaly_app.operators import Layout
-from anomaly_app.runtime.frames import FrameCodec, decode_heads
 from anomaly_app.runtime.outgoing import ID_HEADER, Outgoing, error_headers, raw, result
 from anomaly_app.runtime.writer import OutputWriter
 
@@ -120,24 +118,6 @@ def test_a_dead_letter_has_its_bytes_its_headers_and_its_place() -> None:
     assert headers["anomaly-source-offset"] == b"42" and headers["anomaly-source-timestamp"] == b"1000"
     assert headers["anomaly-error"] == b"no JSON" and headers["anomaly-error-type"] == b"ValueError"
     assert [value for name, value in letter.headers if name == ID_HEADER] == [b"sales-3-42"]
-
-
-def test_frames_for_a_partition_are_one_record() -> None:
-    writer, producer = make(out=1, rows=2, plain=1)
-    codec = FrameCodec(Layout(()))
-    frames = [
-        Outgoing("rows", b"%d" % target, codec.encode(upstream, 9), [], partition=target, is_frame=True)
-        for upstream in range(3)
-        for target in range(2)
-    ]
-    asyncio.run(writer.write([*frames[:3], Outgoing("plain", None, b"v", []), *frames[3:]]))
-    assert {place: len(log) for place, log in producer.topics.items()} == {
-        ("rows", 0): 1,
-        ("rows", 1): 1,
-        ("plain", 0): 1,
-    }
-    (record,) = producer.topics["rows", 1]
-    assert record["key"] == b"1" and [one.upstream for one in decode_heads(record["value"])] == [0, 1, 2]
 
 
 def test_changelogs_of_several_partitions_are_written_side_by_side() -> None:
