@@ -158,7 +158,7 @@ SELECT
         + CASE WHEN outside THEN 0.2E0 ELSE 0E0 END
     ) AS riskScore
 FROM refunds_by_cashier
-WHERE high = 1 AND highs = ${retail.refund.count};
+WHERE high = 1 AND highs >= ${retail.refund.count} AND highs - 1 < ${retail.refund.count};
 
 SET 'anomaly.alerts' = 'all';
 SET 'anomaly.alerts.key' = 'storeId, employId';
