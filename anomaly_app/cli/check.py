@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomaly_app.cli.options import ConfigFile, Dialect, Json, Set, load
+from anomaly_app.cli.options import ConfigFile, Dialect, Json, Set, check_used, load, named_parameters
 from anomaly_app.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def check(
     """
     loaded = load(config, set)
     reports = [_check(path, dialect, loaded) for path in files]
+    if all(report["ok"] for report in reports):
+        check_used(named_parameters(set), (name for report in reports for name in report["parameters"]))
     if json:
         print_json(reports)
     else:
@@ -73,6 +75,7 @@ def _check(path: Path, dialect: str, loaded: LoadedSettings) -> dict[str, Any]:
         "version": job.version,
         "warnings": warnings,
         "refused_by_flink": refused,
+        "parameters": {one.name: one.literal for one in job.parameters},
         "queries": _queries(job),
     }
 

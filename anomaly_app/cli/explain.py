@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomaly_app.cli.options import ConfigFile, Dialect, Json, Set, load, read_sql
+from anomaly_app.cli.options import ConfigFile, Dialect, Json, Set, check_used, load, named_parameters, read_sql
 from anomaly_app.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def explain(
     try:
         settings = load(config, set).settings
         made = substitute(text, settings.parameters)
+        check_used(named_parameters(set), (one.name for one in made.parameters))
         with made.located() as known:
             queries = [_query(*bound) for bound in _bind(known, dialect, settings)]
     except SqlError as error:

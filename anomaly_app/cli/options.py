@@ -54,6 +54,12 @@ def given_parameters(given: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def named_parameters(given: Sequence[str] | None) -> list[str]:
+    """Names of the parameters among settings, of texts ``parameters.name=value``."""
+    names = [text.partition("=")[0].strip() for text in given or ()]
+    return [name.removeprefix("parameters.") for name in names if name.startswith("parameters.")]
+
+
 def check_used(given: Iterable[str], used: Iterable[str]) -> None:
     """Refuse parameters that no statement has."""
     known = sorted(used)

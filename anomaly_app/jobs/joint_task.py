@@ -2,9 +2,9 @@
 
 The sibling of :mod:`anomaly_app.jobs.task` for queries that read several tables, or none. In memory rows come by
 :meth:`JointTask.process`; a worker reads all tables through one repartition topic, and gives rows and watermarks of
-their partitions by :meth:`JointTask.process_from` and :meth:`JointTask.upstream_watermark`. Then each frame of the
-topic is a step: what comes out is a function of the topic alone, wherever a restart cuts it. The vertices keep the rows
-that they need, so nothing is read again.
+their partitions by :meth:`JointTask.process_from` and :meth:`JointTask.upstream_watermark`. Then the frames of a record
+of the topic are a step: what comes out is a function of the topic alone, wherever a restart cuts it. The vertices keep
+the rows that they need, so nothing is read again.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class JointTask:
             known = list(upstreams)
             self._upstreams = [UpstreamWatermarks(u for u in known if input_of(u) == k) for k in range(len(schemas))]
         self._offsets: dict[int, int] = {}
+        self._before: tuple[bool, list[int]] | None = None
+        """How idleness and watermarks were in front of the frames that are not settled yet."""
         self.next_position = 0
         self.rows = self.duplicates = 0
 
@@ -185,18 +187,27 @@ class JointTask:
             if self._fronts is not None:
                 self._fronts[number].append(watermark)
 
-    def upstream_watermark(self, upstream: int, watermark: int, *, end: int, idle: bool = False) -> None:
-        """The end of a frame: an upstream partition has reached ``watermark``, or has no rows for now."""
-        if end <= self.next_position:
+    def upstream_watermark(
+        self, upstream: int, watermark: int, *, end: int, idle: bool = False, more: bool = False
+    ) -> None:
+        """The end of a frame: an upstream partition has reached ``watermark``, or has no rows for now.
+
+        With ``more`` the next frame, of another partition, is of the same step.
+        """
+        if end > self.next_position:
+            self.next_position = end
+            if self._before is None:
+                self._before = self.is_quiet, self.watermarks.copy()
+            own = self._upstreams[input_of(upstream)]
+            if idle:
+                own.idle(upstream)
+            else:
+                own.update(upstream, watermark)
+        if more or self._before is None:
             return
-        self.next_position = end
-        own, before = self._upstreams[input_of(upstream)], [self.is_quiet, *self.watermarks]
-        if idle:
-            own.idle(upstream)
-        else:
-            own.update(upstream, watermark)
+        before, self._before = self._before, None
         self._settle()
-        if before != [self.is_quiet, *self.watermarks] or any(self._pending):
+        if before != (self.is_quiet, self.watermarks) or any(self._pending):
             self._step()
 
     def _settle(self) -> None:

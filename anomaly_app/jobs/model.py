@@ -13,6 +13,7 @@ from anomaly_app.jobs.task import PartitionTask, QuerySlot
 from anomaly_app.jobs.topic_tables import Sink, Source
 from anomaly_app.operators import Finding, Layout
 from anomaly_app.plan.query import PlannedQuery
+from anomaly_app.plan.screening import Chain, chains
 from anomaly_app.schema import Changelog
 from anomaly_app.sql.parameters import Parameter
 from anomaly_app.upstreams import feed_of, place_of, topic_number, upstream_of
@@ -189,6 +190,26 @@ class Plan:
     def roles(self, query: Query) -> Mapping[str, Layout]:
         """The same by role, where rows of several tables are told; {} where all have the same columns."""
         return query.factory.roles_over(self._layouts_of(query))
+
+    def readers(self, number: int) -> list[Chain] | None:
+        """Conditions through which the queries read an input; None if one of them takes all rows.
+
+        Args:
+            number: of the input.
+        """
+        one = self.inputs[number]
+        if one.is_exchange or one.source.schema.changelog is not Changelog.APPEND:
+            return None
+        found: list[Chain] = []
+        for query in self.queries:
+            for scan, keys in zip(query.factory.scans, query.factory.spread, strict=True):
+                if scan.table != one.source.name or (self.joint and keys != one.partition_by):
+                    continue
+                own = chains(query.factory.node, scan)
+                if own is None:
+                    return None
+                found += own
+        return found or None
 
     def _layouts_of(self, query: Query) -> dict[str, Layout]:
         return {scan.table: self.layouts[scan.table] for scan in query.factory.scans}

@@ -147,6 +147,8 @@ class PartitionTask:
         self._in_order = mode is TimeMode.ARRIVAL or any(slot.needs_order for slot in self.slots)
         self._delay_ms = delay_ms if upstreams is None else None
         self.upstreams = None if upstreams is None else UpstreamWatermarks(upstreams)
+        self._by_time = upstreams is not None and mode is TimeMode.ROWTIME and not self._as_they_come
+        """Only the watermark, which is told apart from rows, has something come of them."""
         self._buffer = ReorderBuffer(self._delay_ms)
         self._upstream_offsets: dict[int, int] = {}
         self._index = ReplayIndex()
@@ -226,15 +228,23 @@ class PartitionTask:
         own = self.upstreams.watermark(upstream) if self.upstreams is not None else MIN_WATERMARK
         self._take_rows(rows, end, own)
 
-    def upstream_watermark(self, upstream: int, watermark: int, *, end: int, idle: bool = False) -> None:
-        """A control record of an upstream partition: it has reached ``watermark``, or has no rows for now."""
+    def upstream_watermark(
+        self, upstream: int, watermark: int, *, end: int, idle: bool = False, more: bool = False
+    ) -> None:
+        """A control record of an upstream partition: it has reached ``watermark``, or has no rows for now.
+
+        With ``more`` another frame follows at once.
+        """
         if self.upstreams is None:
             raise ValueError("the task reads its source directly: there is no upstream partition")
         if end <= self.next_position:
             return
         self._index.note((), self.next_position, self._mark)
         self._buffer.advance(self.upstreams.idle(upstream) if idle else self.upstreams.update(upstream, watermark))
-        self._take_rows((), end)
+        if more and self._by_time and self._replay is None:
+            self.next_position = end  # what the watermark has passed is released with the next one
+        else:
+            self._take_rows((), end)
 
     def advance(self, watermark: int) -> None:
         """Move event time from outside: the partition is idle and others have gone on."""
@@ -326,6 +336,8 @@ class PartitionTask:
                 self._note_late(late)
         elif arrivals is not None:
             self._buffer.watermark, self._buffer.highest = arrivals.watermark, arrivals.highest
+        if rows and self._by_time:
+            return  # they are in front of the watermark, which comes behind them
         self._run(self._release(rows), arrivals)
 
     def _arrivals(self, rows: Sequence[Row]) -> Arrivals:

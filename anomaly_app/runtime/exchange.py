@@ -134,4 +134,4 @@ class Outlet:
         return self._record(target, self._frames.encode(self._partition, self._told, rows, what, self._run))
 
     def _record(self, target: int, data: bytes) -> Outgoing:
-        return Outgoing(self._topic, b"%d" % target, data, [], partition=target)
+        return Outgoing(self._topic, b"%d" % target, data, [], partition=target, is_frame=True)

@@ -32,9 +32,9 @@ class ExchangeCodec:
         self.frames = FrameCodec(self.layout, number)
         self._width, self._base = COLUMNS + len(layout.columns), base << PARTITION_BITS
 
-    def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:
-        """Rows that end with their origin, and their numbers; raises as :meth:`FrameCodec.decode`."""
-        given, numbers = self.frames.decode(frame, frame_offset)
+    def decode(self, frame: Frame, frame_offset: int, place: int = 0) -> tuple[list[Row], list[int]]:
+        """Rows that end with their origin, and their numbers; arguments and errors of :meth:`FrameCodec.decode`."""
+        given, numbers = self.frames.decode(frame, frame_offset, place)
         width, base = self._width, self._base
         rows = []
         for row in given:

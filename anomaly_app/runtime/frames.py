@@ -2,13 +2,14 @@
 
 A frame is one Kafka record: the rows of one flush that belong downstream, with their offsets upstream, and the
 watermark of the upstream partition behind them. A frame without rows carries only the watermark. One record for many
-rows keeps the cost of Kafka's per-record work off the rows.
+rows keeps the cost of Kafka's per-record work off the rows; and the frames that a worker has for one partition at a
+time are one record too: steps downstream do not multiply by the partitions upstream.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -22,8 +23,12 @@ from anomaly_app.upstreams import place_of, upstream_of
 
 POSITION_BITS = 20
 """A row behind a repartition has the position (offset of its frame << 20) + its number in the frame."""
-MAX_ROWS = 1 << 14
+PLACE_BITS = 14
+"""Of several frames in a record, the one at place k has the positions from k << 14 on."""
+MAX_ROWS = (1 << PLACE_BITS) - 1
 """Rows of a frame, fewer than positions."""
+MAX_FRAMES = 1 << POSITION_BITS - PLACE_BITS
+"""Frames of a record."""
 MAX_BYTES = 700_000
 """Rows are split over frames beyond it; brokers refuse records of 1 MiB."""
 
@@ -38,6 +43,8 @@ class What(IntEnum):
     """A bounded run has reached its end there."""
     LAST = 3
     """Rows that came of the end of a bounded run."""
+    SEVERAL = 4
+    """No frame itself: in place of rows it has frames, of several upstream partitions."""
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -65,12 +72,47 @@ class Frame(msgspec.Struct, array_like=True):
 
 
 _head = msgspec.msgpack.Decoder(Frame)
+_heads = msgspec.msgpack.Decoder(list[Frame])
 _encode = msgspec.msgpack.Encoder().encode
+_NOTHING = msgspec.Raw(b"\x90")
 
 
 def decode_head(data: bytes) -> Frame:
     """A frame whose rows are not decoded yet; raises ``msgspec.DecodeError``."""
     return _head.decode(data)
+
+
+def decode_heads(data: bytes) -> list[Frame]:
+    """The frames of a record, without their rows; raises ``msgspec.DecodeError``."""
+    head = _head.decode(data)
+    return _heads.decode(head.rows) if head.what == What.SEVERAL else [head]
+
+
+def bundled(frames: Iterable[bytes]) -> list[bytes]:
+    """Frames for one partition as few records, in their order.
+
+    Example:
+        >>> one = FrameCodec(Layout(()))
+        >>> records = bundled([one.encode(0, 900), one.encode(1, 800)])
+        >>> [[(frame.upstream, frame.watermark) for frame in decode_heads(data)] for data in records]
+        [[(0, 900), (1, 800)]]
+    """
+    records: list[bytes] = []
+    held: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if held and (size + len(frame) > MAX_BYTES or len(held) == MAX_FRAMES):
+            records.append(_bundle(held))
+            held, size = [], 0
+        held.append(frame)
+        size += len(frame)
+    return [*records, _bundle(held)] if held else records
+
+
+def _bundle(frames: Sequence[bytes]) -> bytes:
+    if len(frames) == 1:
+        return frames[0]
+    return _encode(Frame(0, 0, What.SEVERAL, rows=msgspec.Raw(_encode([msgspec.Raw(frame) for frame in frames]))))
 
 
 class FrameCodec:
@@ -106,6 +148,8 @@ class FrameCodec:
             # The row that comes by an update stands behind the one that goes: so each has a number of its own.
             rows = [(row[0], row[1] << 1 | (row[-1] == Change.AFTER), *row[COLUMNS:]) for row in rows]
         upstream = place_of(self._topic, upstream)
+        if not rows:
+            return _encode(Frame(upstream, watermark, what, run, input=self._number))
         return _encode(Frame(upstream, watermark, what, run, self._columns, msgspec.Raw(_encode(rows)), self._number))
 
     def encode_all(
@@ -123,18 +167,25 @@ class FrameCodec:
             *self.encode_all(upstream, watermark_before, watermark, rows[half:], what, run),
         ]
 
-    def decode(self, frame: Frame, frame_offset: int) -> tuple[list[Row], list[int]]:
+    def decode(self, frame: Frame, frame_offset: int, place: int = 0) -> tuple[list[Row], list[int]]:
         """Rows in the engine's form, with (upstream partition, upstream offset) behind the columns, and their numbers.
 
         The numbers rise; they are the offsets, where a record gives one row.
 
         The upstream partition is told as one number, of table and partition: see :mod:`anomaly_app.upstreams`.
 
+        Args:
+            frame: of the record at ``frame_offset``.
+            frame_offset: offset of the record.
+            place: of the frame in it.
+
         Raises:
             DecodeError: the rows lack a column that the job reads now.
             msgspec.DecodeError: these are no rows.
         """
-        position, upstream = frame_offset << POSITION_BITS, upstream_of(frame.input, frame.upstream)
+        if frame.rows == _NOTHING:
+            return [], []
+        position, upstream = position_of(frame_offset, place), upstream_of(frame.input, frame.upstream)
         given = self._own.decode(frame.rows) if frame.columns == self._columns else self._decode_other(frame)
         rows: list[Row] = []
         offsets: list[int] = []
@@ -162,6 +213,16 @@ class FrameCodec:
             self._others[given] = _rows_decoder(types), [COLUMNS + place for place in places]
         decoder, places = self._others[given]
         return [(row[0], row[1], *(row[place] for place in places)) for row in decoder.decode(frame.rows)]
+
+
+def position_of(offset: int, place: int = 0) -> int:
+    """Position of the first row of the frame at a place of a record.
+
+    Example:
+        >>> position_of(1), position_of(1, 2), position_of(1, MAX_FRAMES) == position_of(2)
+        (1048576, 1081344, True)
+    """
+    return (offset << POSITION_BITS) + (place << PLACE_BITS)
 
 
 def _rows_decoder(types: Sequence[Any]) -> Any:

@@ -32,6 +32,7 @@ class Outgoing(NamedTuple):
         id: of the alert that it belongs to; "" for none.
         partition: of the topic, beginning anew behind its last one; None to choose it by the key.
         once: several plans may have the same to say of a source record: it is written once.
+        is_frame: of a repartition topic: those that are written at a time for one partition are one record.
     """
 
     topic: str
@@ -41,6 +42,7 @@ class Outgoing(NamedTuple):
     id: str = ""
     partition: int | None = None
     once: bool = False
+    is_frame: bool = False
 
 
 def result(topic: str, key: bytes | None, value: bytes | None, alert_id: str) -> Outgoing:

@@ -6,6 +6,7 @@ on these records: the same ids, rows and words. Nothing else is written.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,6 +145,7 @@ class Rehearsal:
             for feed in pipeline.tables:
                 for number in range(feed.partitions):
                     shuffle = ShuffleStage(pipeline, feed.topic, number, 0, None, fresh, RUN, feed)
+                    shuffle.highwater = sys.maxsize  # there is always more to come: the clock makes nothing idle
                     self._stages.setdefault((feed.topic, number), []).append(shuffle)
         for number in range(pipeline.detect_partitions):
             task = pipeline.plan.create_task(pipeline.upstreams)

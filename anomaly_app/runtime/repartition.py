@@ -8,6 +8,7 @@ tables of a query that reads several share one topic: a task reads one log.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,11 @@ from anomaly_app.jobs.checkpoint import Checkpoint, Mark
 from anomaly_app.jobs.joint_task import JointTask
 from anomaly_app.jobs.task import Output, TimeMode
 from anomaly_app.operators import COLUMNS, POSITION, TIME, Arrivals, Row
+from anomaly_app.plan.screening import Screen
 from anomaly_app.runtime.detect_stage import DetectStage, shown_watermark
 from anomaly_app.runtime.exchange import Outlet
 from anomaly_app.runtime.feed import Feed
-from anomaly_app.runtime.frames import POSITION_BITS, What, decode_head, partition_of
+from anomaly_app.runtime.frames import POSITION_BITS, Frame, What, decode_heads, partition_of, position_of
 from anomaly_app.runtime.outgoing import Outgoing, error_headers, raw
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.stage import Flush, Stage
@@ -57,10 +59,13 @@ class ShuffleStage(Stage):
         self._told = checkpoint.watermark
         self.position = checkpoint.next_position
         self._partition_of = self._spread(feed, pipeline.downstream)
+        readers = pipeline.plan.readers(feed.number)
+        self._screen = Screen(readers, feed.layout) if readers is not None else None
         self._waiting: list[list[Row]] = [[] for _ in range(pipeline.downstream)]
         self._cuts: list[list[tuple[int, int]]] = [[] for _ in range(pipeline.downstream)]
         """Where downstream must know a watermark before the next row: numbers of waiting rows, and watermarks."""
         self._idle_told: float | None = None
+        self._taken = time.monotonic()
         self.shuffled = 0
 
     def _spread(self, feed: Feed, downstream: int) -> Callable[[Row], int]:
@@ -77,6 +82,7 @@ class ShuffleStage(Stage):
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Decode a batch and sort its rows by where they belong."""
         pipeline, feed = self.pipeline, self.feed
+        self._taken = time.monotonic()
         decoded = feed.decode(records, now_ms)
         self.ignored += decoded.ignored
         self.tombstones += decoded.tombstones
@@ -100,6 +106,9 @@ class ShuffleStage(Stage):
                 self._set_apart(records, late, ahead)
         elif rows:
             self._buffer.advance(rows[-1][TIME])
+        self.shuffled += len(rows)
+        if self._screen is not None and not behind:
+            rows = self._screen.keep(rows)
         partition_of, waiting = self._partition_of, self._waiting
         first = 0
         for number, watermark in behind:
@@ -109,7 +118,6 @@ class ShuffleStage(Stage):
             first = number
         for row in rows[first:] if first else rows:
             waiting[partition_of(row)].append(row)
-        self.shuffled += len(rows)
 
     def _move_time(self, rows: Sequence[Row]) -> Sequence[tuple[int, int]]:
         """Move the watermark; gives the rows that are behind it, which pass: a query may still take them."""
@@ -146,22 +154,32 @@ class ShuffleStage(Stage):
         elif not self.idle:
             self._idle_told = None
 
+    def hold(self) -> None:
+        """Something is away: see :meth:`Stage.hold`."""
+        super().hold()
+        self._taken = time.monotonic()
+
+    def _look_if_idle(self, now: float) -> None:
+        """Rows of a quiet topic tell with themselves that none follow, as far as its timeout is over: nobody waits."""
+        timeout = self.feed.idle_timeout_s
+        if timeout and self.position >= self.highwater and now - self._taken >= timeout:
+            self.idle, self._idle_told = True, now
+
     def fill(self, flush: Flush, now_ms: int) -> None:
         """Frames to every partition downstream."""
         watermark, before = self._buffer.watermark, self._told
-        what = What.IDLE if self.idle else What.ACTIVE
+        self._look_if_idle(time.monotonic())
         moved = watermark != before or self.idle
         for target, rows in enumerate(self._waiting):
             if not rows and not moved:
                 continue
-            if what is What.IDLE:
-                frames = [self.feed.frames.encode(self.partition, watermark, rows, what)]
-            else:
-                frames = self._frames(rows, self._cuts[target], before, watermark)
-                self._cuts[target] = []
+            frames = self._frames(rows, self._cuts[target], before, watermark) if rows or not self.idle else []
+            if self.idle:
+                frames.append(self.feed.frames.encode(self.partition, watermark, (), What.IDLE))
             flush.records += [self._frame(target, data) for data in frames]
             if rows:
                 self._waiting[target] = []
+            self._cuts[target] = []
         self._told = watermark
         flush.checkpoint = Checkpoint(
             next_position=self.position,
@@ -179,7 +197,7 @@ class ShuffleStage(Stage):
         return frames + self.feed.frames.encode_all(self.partition, before, watermark, rows[first:])
 
     def _frame(self, target: int, data: bytes) -> Outgoing:
-        return Outgoing(self.pipeline.repartition_topic, b"%d" % target, data, [], partition=target)
+        return Outgoing(self.pipeline.repartition_topic, b"%d" % target, data, [], partition=target, is_frame=True)
 
     def finish(self, now_ms: int) -> Flush:
         """Tell downstream that this is all."""
@@ -245,36 +263,53 @@ class MergeStage(DetectStage):
 
     def process(self, records: Sequence[Any], now_ms: int) -> None:
         """Rows and watermarks of some frames."""
-        task, pipeline = self.task, self.pipeline
         for record in records:
             try:
-                frame = decode_head(record.value)
+                frames = decode_heads(record.value)
             except msgspec.DecodeError as error:
                 self._refuse(record, f"not a frame of this worker's repartition: {error}")
                 continue
-            upstream = upstream_of(frame.input, frame.upstream)
-            if upstream not in self._upstreams:
-                where = f"partition {partition_of_upstream(upstream)} of a topic of table {frame.input}"
-                self._refuse(record, f"a frame of {where}, which is not read")
-                continue
-            try:
-                rows, offsets = pipeline.feed_of(upstream).codec.decode(frame, record.offset)
-            except (DecodeError, msgspec.DecodeError) as error:
-                self._refuse(record, str(error))
-                rows, offsets = [], []
-            end = (record.offset + 1) << POSITION_BITS
-            if frame.what == What.LAST:
-                if frame.run == self._run:  # not to be known when the job goes on after more rows
-                    self._last.append((frame.input, rows))
-            elif rows:
-                task.process_from(upstream, rows, offsets, end=end - 1)
-            if frame.what == What.END:
-                if frame.run == self._run:
-                    self._ended.add(upstream)
-            idle = frame.what == What.IDLE or (frame.what == What.END and not self._bounded)
-            task.upstream_watermark(upstream, frame.watermark, end=end, idle=idle)
+            known = [
+                (place, frame, upstream)
+                for place, frame in enumerate(frames)
+                if self._is_read(record, frame, upstream := upstream_of(frame.input, frame.upstream))
+            ]
+            together: set[int] = set()
+            for number, (place, frame, upstream) in enumerate(known, 1):
+                together.add(upstream)
+                # Those of several partitions upstream are one step, up to the next of one of them.
+                more = number < len(known) and known[number][2] not in together
+                if not more:
+                    together.clear()
+                end = position_of(record.offset, place + 1) if number < len(known) else position_of(record.offset + 1)
+                self._take_frame(record, place, frame, upstream, end, more=more)
         self.ask()
-        self.keep(task.take())
+        self.keep(self.task.take())
+
+    def _is_read(self, record: Any, frame: Frame, upstream: int) -> bool:
+        if upstream in self._upstreams:
+            return True
+        where = f"partition {partition_of_upstream(upstream)} of a topic of table {frame.input}"
+        self._refuse(record, f"a frame of {where}, which is not read")
+        return False
+
+    def _take_frame(self, record: Any, place: int, frame: Frame, upstream: int, end: int, *, more: bool) -> None:
+        task = self.task
+        try:
+            rows, offsets = self.pipeline.feed_of(upstream).codec.decode(frame, record.offset, place)
+        except (DecodeError, msgspec.DecodeError) as error:
+            self._refuse(record, str(error))
+            rows, offsets = [], []
+        if frame.what == What.LAST:
+            if frame.run == self._run:  # not to be known when the job goes on after more rows
+                self._last.append((frame.input, rows))
+        elif rows:
+            task.process_from(upstream, rows, offsets, end=end - 1)
+        if frame.what == What.END:
+            if frame.run == self._run:
+                self._ended.add(upstream)
+        idle = frame.what == What.IDLE or (frame.what == What.END and not self._bounded)
+        task.upstream_watermark(upstream, frame.watermark, end=end, idle=idle, more=more)
 
     def keep(self, output: Output) -> None:
         """Late rows too, which are not at hand as they came; and rows for other fragments."""

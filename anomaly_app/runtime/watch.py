@@ -22,6 +22,8 @@ from anomaly_app.runtime.worker import Place, Worker
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
+SHORTEST_TICK_S = 0.02
+"""Where a table's idle timeout is shorter than two ticks."""
 BROKER_CHECK_S = 2.0
 PROGRESS_CHECK_S = 15.0
 STALL_S = 120.0
@@ -46,11 +48,15 @@ class Watch:
         self._worker = worker
         self._refreshed = 0.0
         self._may_purge = True
+        timeouts = [feed.idle_timeout_s for pipeline in worker.pipelines for feed in pipeline.feeds]
+        shortest = min((timeout for timeout in timeouts if timeout), default=TICK_S)
+        self._pace = min(TICK_S, max(shortest / 2, SHORTEST_TICK_S))
 
     async def tick_for_ever(self) -> None:
         """Idleness, and quiet partitions."""
+        looked = 0.0
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._pace)
             if self._worker.revoking:
                 continue
             now = time.monotonic()
@@ -62,8 +68,11 @@ class Watch:
                         stage.tick(now)
             if self._worker.trouble:
                 continue
-            await self._pass_markers()
             self._advance_idle()
+            if now - looked < TICK_S:
+                continue
+            looked = now
+            await self._pass_markers()
             self._pass_time(time.time_ns() // 1_000_000 - CLOCK_GRACE_MS)
             if now - self._refreshed >= REFRESH_S:
                 self._refreshed = now

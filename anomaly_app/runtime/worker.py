@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import difflib
 import logging
-import sys
-import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,11 +31,12 @@ from anomaly_app.runtime.lookups import Lookups
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.positions import always_from_the_beginning, first_position, last_position
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
-from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, Flush, Pending, Replays, Stage
+from anomaly_app.runtime.rounds import Rounds, now_ms
+from anomaly_app.runtime.stage import MAX_PENDING_ROWS, SILENCE_KEY, Pending, Replays, Stage
 from anomaly_app.runtime.writer import OutputWriter, read_ids
 from anomaly_app.settings import LoadedSettings
 from anomaly_app.status import AlertFeed, Durations
-from anomaly_app.tables.state import Entries, StateTable, Stored, steps
+from anomaly_app.tables.state import StateTable, Stored
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +44,6 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
 """Between two questions to a registry that is away: twice as long each time."""
 SHUFFLE_INTERVAL_S = 0.02
 """Between two flushes of a partition to its repartition topic: each writes a frame to every partition downstream."""
-
-DELETED_AT_ONCE = 5_000
-"""Entries of one write when the state of a query is deleted."""
 
 Place = tuple[str, int]
 
@@ -88,7 +84,7 @@ class Worker:
         self.app: Any = None
         self.stages: dict[Place, list[Stage]] = {}
         self.finished = asyncio.Event()
-        self._flushers: dict[Stage, asyncio.Task[None]] = {}
+        self._flushers: list[asyncio.Task[None]] = []
         self.callers = Callers(Failure, lambda question: question.owner.answered())
         for pipeline in pipelines:
             pipeline.callers = self.callers
@@ -99,6 +95,7 @@ class Worker:
         self.trouble: dict[str, str] = {}
         self.crashed = ""
         self.flushes = Durations()
+        self.rounds = Rounds(writer, self.tables, self.feed, self.flushes, self._check_finished)
         self._by_topic: dict[str, list[tuple[Pipeline, Feed | None]]] = {}
         self.silences = _silences(loaded, pipelines)
         for pipeline in pipelines:
@@ -122,15 +119,15 @@ class Worker:
             batch.dropped = True  # read again after the seek
             event.ack()
             return
-        pending, now_ms = Pending(event, len(stages)), _now_ms()
+        pending, at_ms = Pending(event, len(stages)), now_ms()
         for stage in stages:
-            await self._take(stage, pending, batch, now_ms)
+            await self._take(stage, pending, batch, at_ms)
 
-    async def _take(self, stage: Stage, pending: Pending, batch: Batch, now_ms: int) -> None:
+    async def _take(self, stage: Stage, pending: Pending, batch: Batch, at_ms: int) -> None:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                await stage.take(pending, batch, now_ms)
+                await stage.take(pending, batch, at_ms)
             except RegistryError as error:
                 if not error.retriable:
                     raise
@@ -147,84 +144,47 @@ class Worker:
 
     # --- flushes --------------------------------------------------------------------------------------
 
-    async def _flush_for_ever(self, stage: Stage) -> None:
-        interval = self.flush_interval_s
-        if isinstance(stage, ShuffleStage) or (isinstance(stage, MergeStage) and stage.outlets):
-            interval = max(interval, SHUFFLE_INTERVAL_S)
+    async def _flush_for_ever(self, stages: Sequence[Stage], interval: float) -> None:
         try:
             with self.app.ending_if_refused():
-                await self._flush_until_cancelled(stage, interval)
+                await self.rounds.run(stages, interval)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self.crashed = f"{type(error).__name__}: {error}"
-            for stages in self.stages.values():
-                for other in stages:
-                    other.settled.set()  # nobody should wait for what will not be written
-            log.exception("a flush of %s[%d] failed: the worker stops", stage.topic, stage.partition)
+            for stage in (stage for stages in self.stages.values() for stage in stages):
+                stage.settled.set()  # nobody should wait for what will not be written
+            log.exception("a flush of %s failed: the worker stops", _told(stages))
             await self.app.crash(error)
-
-    async def _flush_until_cancelled(self, stage: Stage, interval: float) -> None:
-        while True:
-            await stage.wake.wait()
-            stage.wake.clear()
-            while stage.dirty:
-                await self._write(stage, stage.gather(_now_ms()))
-                if not stage.dirty:
-                    stage.settled.set()
-                if interval:
-                    await asyncio.sleep(interval)
-            if stage.at_end and not stage.ended and stage.waiting is None:
-                stage.ended = True
-                stage.end_time()
-                await stage.quiet()
-                flush = stage.finish(_now_ms())
-                if flush is not None:
-                    await self._write(stage, flush)
-                stage.finished = True
-                self._check_finished()
-
-    async def _write(self, stage: Stage, flush: Flush) -> None:
-        started = time.monotonic()
-        if stage.replays is not None and stage.position >= stage.replays.end:
-            stage.replays = None
-        await self.writer.write(flush.records)
-        for to_stderr, line in flush.lines:
-            print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
-        if flush.checkpoint is not None:
-            table = self.tables[stage.pipeline.state_table(stage.feed if isinstance(stage, ShuffleStage) else None)]
-            stored = Stored(flush.checkpoint, self._outputs(stage), queries=stage.queries)
-            for entries in steps(stored, flush.changes):
-                await self._store(table, stage.partition, entries)
-            stage.stored = True
-            if stage.left_behind:
-                # The checkpoint that names their owner no more is durable. A crash on the way leaves some: they are
-                # recognised as nobody's then.
-                gone, stage.left_behind = stage.left_behind, []
-                for first in range(0, len(gone), DELETED_AT_ONCE):
-                    part = gone[first : first + DELETED_AT_ONCE]
-                    await self._store(table, stage.partition, [(key, None) for key in part])
-        for pending in flush.batches:
-            pending.done()
-        for alert in flush.alerts:
-            self.feed.publish(alert)
-        self.flushes.add(time.monotonic() - started)
-        stage.flushed.set()
-
-    def _outputs(self, stage: Stage) -> dict[str, list[int]]:
-        """How far the outputs were written before this partition's next flush.
-
-        While it takes again what it had taken before a crash, some of its alerts stand there from then.
-        """
-        return self.writer.written if stage.replays is None else stage.replays.outputs
-
-    async def _store(self, table: StateTable, partition: int, entries: Entries) -> None:
-        offset = await self.writer.changelog(table.changelog, partition, entries)
-        table.write(partition, entries, offset)
 
     def _check_finished(self) -> None:
         if all(stage.finished for stages in self.stages.values() for stage in stages):
             self.finished.set()
+
+    def _start_flushers(self) -> None:
+        """One for each partition that is read directly, and one for all stages of a plan with a repartition.
+
+        Those share what a round costs: the frames for a partition downstream are one record, whatever the number of
+        partitions upstream. And each waits for others of them anyway.
+        """
+        groups: dict[object, list[Stage]] = {}
+        for stages in self.stages.values():
+            for stage in stages:
+                groups.setdefault(stage.pipeline if stage.pipeline.repartitioned else stage, []).append(stage)
+        for group in groups.values():
+            interval = self.flush_interval_s
+            if any(isinstance(one, ShuffleStage) or (isinstance(one, MergeStage) and one.outlets) for one in group):
+                interval = max(interval, SHUFFLE_INTERVAL_S)
+            for stage in group:
+                stage.wake = group[0].wake
+            self._flushers.append(
+                asyncio.create_task(self._flush_for_ever(group, interval), name=f"flush {_told(group)}")
+            )
+        for stages in self.stages.values():
+            for stage in stages:
+                stage.begin()
+                if stage.at_end or stage.dirty:
+                    stage.wake.set()
 
     # --- assignment -----------------------------------------------------------------------------------
 
@@ -241,8 +201,8 @@ class Worker:
         for stages in self.stages.values():
             for stage in stages:
                 stage.close()
-        flushers, self._flushers = self._flushers, {}
-        await cancel(flushers.values())
+        flushers, self._flushers = self._flushers, []
+        await cancel(flushers)
         self.stages.clear()
         self.room = Room(self.room.most)
 
@@ -273,7 +233,7 @@ class Worker:
                 table = self.tables[pipeline.state_table(feed)]
                 stored, entries, settle = table.read(tp.partition)
                 if settle:
-                    await self._store(table, tp.partition, settle)
+                    await self.rounds.store([(table, tp.partition, settle)])
                 if stored is not None:
                     seen.append(stored)
                 source = (feed or pipeline.feeds[0]).source
@@ -305,15 +265,8 @@ class Worker:
             positions[tp] = min(starts)
         await self._recognise(seen)
         # The state says where a partition begins, and how far the outputs were written then, before any row is taken.
-        await asyncio.gather(*(self._write(stage, stage.gather(_now_ms())) for stage in fresh))
-        for stages in self.stages.values():
-            for stage in stages:
-                self._flushers[stage] = asyncio.create_task(
-                    self._flush_for_ever(stage), name=f"flush {stage.topic}[{stage.partition}]"
-                )
-                stage.begin()
-                if stage.at_end:
-                    stage.wake.set()
+        await self.rounds.write([(stage, stage.gather(now_ms())) for stage in fresh])
+        self._start_flushers()
         self.revoking = False
         self.state = (True, "")
         return positions
@@ -431,5 +384,5 @@ def _silences(loaded: LoadedSettings, pipelines: Sequence[Pipeline]) -> dict[Fee
     return found
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _told(stages: Sequence[Stage]) -> str:
+    return ", ".join(f"{stage.topic}[{stage.partition}]" for stage in stages)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:  # delivery writes entries, but has no tables
 MOST_ONCE = 100_000
 """Late rows and dead letters whose ids are remembered, for other plans that read the same topic."""
 
+Records = Iterable[tuple[bytes | None, bytes | None, Sequence[Any]]]
+"""Key, value and headers of each."""
+_NO_HEADERS: Sequence[Any] = []
+
 _partitioner = DefaultPartitioner()
 
 
@@ -67,7 +71,7 @@ class OutputWriter:
             by_place[record.topic, self._place(record)].append(record)
         if by_place:
             try:
-                await asyncio.gather(*(self._send(topic, part, group) for (topic, part), group in by_place.items()))
+                await self._send(by_place)
             except BaseException:
                 for record in records:
                     self._once.pop((record.topic, record.id), None)
@@ -83,30 +87,46 @@ class OutputWriter:
             return 0
         return int(_partitioner(record.key, partitions, partitions))
 
-    async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
-        last = await self._batches(topic, partition, [(r.key, r.value, r.headers) for r in records])
-        written = self.written.get(topic)
-        if written is not None and last > written[partition]:
-            written[partition] = last
+    async def _send(self, by_place: Mapping[tuple[str, int], Sequence[Outgoing]]) -> None:
+        records = [(*place, _with_headers(group)) for place, group in by_place.items()]
+        for (topic, partition), last in zip(by_place, await self._batches(records), strict=True):
+            written = self.written.get(topic)
+            if written is not None and last > written[partition]:
+                written[partition] = last
 
-    async def _batches(self, topic: str, partition: int, records: Sequence[tuple[Any, Any, Any]]) -> int:
-        """Offset of the last record."""
-        producer, sent = self.producer, []
-        batch = producer.create_batch()
-        for key, value, headers in records:
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                sent.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = producer.create_batch()
+    async def _batches(self, records: Iterable[tuple[str, int, Records]]) -> Sequence[int]:
+        """Write records of some partitions side by side; offset of the last one of each."""
+        producer = self.producer
+        sent: list[Any] = []
+        lasts: list[tuple[int, int]] = []
+        for topic, partition, group in records:
+            batch = producer.create_batch()
+            for key, value, headers in group:
                 if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    raise StateError(f"a record of {len(value or b'')} bytes for topic {topic} is too large")
-        count = batch.record_count()
-        sent.append(await producer.send_batch(batch, topic, partition=partition))
-        metadata = (await asyncio.gather(*sent))[-1]
-        return int(metadata.offset) + int(count) - 1
+                    sent.append(await producer.send_batch(batch, topic, partition=partition))
+                    batch = producer.create_batch()
+                    if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                        raise StateError(f"a record of {len(value or b'')} bytes for topic {topic} is too large")
+            lasts.append((len(sent), int(batch.record_count()) - 1))
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
+        written = await asyncio.gather(*sent)
+        return [int(written[number].offset) + behind for number, behind in lasts]
+
+    async def changelogs(self, entries: Sequence[tuple[str, int, Entries]]) -> Sequence[int]:
+        """Write state entries of some partitions; the offset of the last one of each, which is the checkpoint."""
+        return await self._batches([(topic, number, _plain(group)) for topic, number, group in entries])
 
     async def changelog(self, topic: str, partition: int, entries: Entries) -> int:
-        """Write state entries; the offset of the last one, which is the checkpoint."""
-        return await self._batches(topic, partition, [(key, value, []) for key, value in entries])
+        """The same for one partition."""
+        return (await self.changelogs([(topic, partition, entries)]))[0]
+
+
+def _with_headers(records: Iterable[Outgoing]) -> Records:
+    return ((record.key, record.value, record.headers) for record in records)
+
+
+def _plain(entries: Entries) -> Records:
+    return ((key, value, _NO_HEADERS) for key, value in entries)
 
 
 async def read_ids(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]]) -> set[str]:

@@ -320,9 +320,10 @@ def _near(path: Sequence[Step]) -> str:
 def _place(origins: Mapping[str, str], key: str) -> str:
     """The origin of a setting or of a part of it; for a file with the number of the line."""
     path = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", key)]
-    top = next((name for name in (".".join(str(step) for step in path[:2]), str(path[0])) if name in origins), "")
+    longer = (".".join(str(step) for step in path[:count]) for count in range(len(path), 0, -1))
+    top = next((name for name in longer if name in origins), "")
     origin = origins.get(top, "default")
-    if len(path) <= 2 and top == key:
+    if top == key:
         return origin
     try:
         line = line_of(Path(origin).read_text("utf-8"), path)

@@ -82,8 +82,8 @@ def test_they_are_cut() -> None:
 class Cluster:
     """All stages of a job."""
 
-    def __init__(self, pipelines: list[Pipeline], records: dict[str, list[list[bytes]]]) -> None:
-        self.inner = {p.name: [Topic(p.repartition_topic, n) for n in range(DOWNSTREAM)] for p in pipelines}
+    def __init__(self, pipelines: list[Pipeline], records: dict[str, list[list[bytes]]], together: bool) -> None:
+        self.inner = {p.name: [Topic(p.repartition_topic, n, together) for n in range(DOWNSTREAM)] for p in pipelines}
         self.ups: list[list[Any]] = []
         self.downs: list[list[Downstream]] = []
         for pipeline in pipelines:
@@ -133,8 +133,10 @@ steps_strategy = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8), WHAT)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", QUERIES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rows=rows_strategy, steps=steps_strategy)
-def test_rows_survive_the_exchange(name: str, rows: list[Sale], steps: list[tuple[int, int, str]]) -> None:
+@given(rows=rows_strategy, steps=steps_strategy, together=st.booleans())
+def test_rows_survive_the_exchange(
+    name: str, rows: list[Sale], steps: list[tuple[int, int, str]], together: bool
+) -> None:
     pipelines = PIPELINES[name]
     records: dict[str, list[list[bytes]]] = {topic: [[] for _ in range(n)] for topic, n in PARTITIONS.items()}
     sales, returns = [], []
@@ -147,7 +149,7 @@ def test_rows_survive_the_exchange(name: str, rows: list[Sale], steps: list[tupl
             sales.append((ms, (number, store, user, quantity, at(ms))))
         else:
             returns.append((ms, (number, store, quantity, at(ms))))
-    cluster = Cluster(pipelines, records)
+    cluster = Cluster(pipelines, records, together)
     stages = cluster.stages
     for where, count, what in steps:
         disturb(stages[where % len(stages)], count, what)

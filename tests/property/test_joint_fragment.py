@@ -74,11 +74,13 @@ steps_strategy = st.lists(st.tuples(SIDES, st.integers(0, 4), st.integers(0, 12)
 Step = tuple[str, int, int, str]
 
 
-def run(pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]) -> list[Downstream]:
+def run(
+    pipeline: Pipeline, rows: list[tuple[bool, str, int, int, int]], steps: list[Step], together: bool = False
+) -> list[Downstream]:
     """The partitions downstream, at the end."""
     topics = [[Topic(feed.source.topic, p) for p in range(feed.partitions)] for feed in pipeline.feeds]
     numbers = {feed.source.topic: feed.number for feed in pipeline.feeds}
-    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    targets = [Topic(pipeline.repartition_topic, number, together) for number in range(DOWNSTREAM)]
     for number, (is_sale, user, quantity, jitter, partition) in enumerate(rows):
         ms = number * 31 + jitter  # disorder below the delays of 50 and 80 ms
         if is_sale:
@@ -127,11 +129,11 @@ def in_memory(sql: str, rows: list[tuple[bool, str, int, int, int]]) -> list[tup
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", QUERIES)
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rows=rows_strategy, steps=steps_strategy)
+@given(rows=rows_strategy, steps=steps_strategy, together=st.booleans())
 def test_rows_survive_the_joint_repartition(
-    name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]
+    name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step], together: bool
 ) -> None:
-    found = [tuple(alert["payload"].values()) for alert in alerts(run(PIPELINES[name], rows, steps))]
+    found = [tuple(alert["payload"].values()) for alert in alerts(run(PIPELINES[name], rows, steps, together))]
     assert Counter(found) == Counter(in_memory(QUERIES[name], rows))
 
 
@@ -151,13 +153,13 @@ UPSERTS = {name: make_pipeline(SINK + sql) for name, sql in CHANGING.items()}
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", CHANGING)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rows=rows_strategy, steps=steps_strategy)
+@given(rows=rows_strategy, steps=steps_strategy, together=st.booleans())
 def test_what_is_left_survives_the_joint_repartition(
-    name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step]
+    name: str, rows: list[tuple[bool, str, int, int, int]], steps: list[Step], together: bool
 ) -> None:
     pipeline = UPSERTS[name]
     assert [one.partition_by for one in pipeline.plan.inputs] == [("customer",), ("user_id",)]
-    found = [tuple(row.values()) for down in run(pipeline, rows, steps) for row in down.upserts.values()]
+    found = [tuple(row.values()) for down in run(pipeline, rows, steps, together) for row in down.upserts.values()]
     assert Counter(found) == Counter(in_memory(CHANGING[name], rows))
 
 
@@ -185,15 +187,16 @@ def test_an_alert_tells_which_table_its_last_row_is_of() -> None:
         max_size=30,
     ),
     steps=st.lists(st.tuples(st.integers(0, 4), WHAT), min_size=10, max_size=30),
+    together=st.booleans(),
 )
 def test_what_comes_out_hangs_on_the_frames_alone(
-    name: str, batches: list[tuple[int, bool, list[tuple[str, int, int]]]], steps: list[tuple[int, str]]
+    name: str, batches: list[tuple[int, bool, list[tuple[str, int, int]]]], steps: list[tuple[int, str]], together: bool
 ) -> None:
     """Late rows, idle partitions and tables: a task that crashes again and again gives what another one gives."""
     pipeline = PIPELINES[name]
     topics = [Topic(feed.source.topic, p) for feed in pipeline.feeds for p in range(feed.partitions)]
     numbers = [feed.number for feed in pipeline.feeds for _ in range(feed.partitions)]
-    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    targets = [Topic(pipeline.repartition_topic, number, together) for number in range(DOWNSTREAM)]
     ups = [Upstream(pipeline, number, topic, targets) for number, topic in zip(numbers, topics, strict=True)]
     made = 0
     for where, is_idle, rows in batches:

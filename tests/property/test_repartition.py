@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka.structs import ConsumerRecord
+from fragment_run import Topic
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from anomaly_app import Rows, query
@@ -42,21 +41,6 @@ def make_pipeline(within: str) -> Pipeline:
 PIPELINES = {within: make_pipeline(within) for within in (WITHIN, "")}
 
 
-@dataclass
-class Topic:
-    """Records of a partition in memory."""
-
-    name: str
-    partition: int
-    records: list[Any] = field(default_factory=list)
-
-    def add(self, value: bytes) -> None:
-        offset = len(self.records)
-        self.records.append(
-            ConsumerRecord(self.name, self.partition, offset, 0, 0, None, value, None, -1, len(value), ())
-        )
-
-
 class Upstream:
     def __init__(self, pipeline: Pipeline, topic: Topic, targets: list[Topic]) -> None:
         self.pipeline, self.topic, self.targets = pipeline, topic, targets
@@ -68,7 +52,7 @@ class Upstream:
         self.stage = ShuffleStage(self.pipeline, "sales", self.topic.partition, 1, None, self.stored, run="run")
 
     def take(self, count: int) -> None:
-        records = self.topic.records[self.stage.position : self.stage.position + count]
+        records = self.topic.read(self.stage.position, count)
         if records:
             self.stage.process(records, NOW_MS)
             self.stage.position = records[-1].offset + 1
@@ -108,7 +92,7 @@ class Downstream:
         self.stage.position = position
 
     def take(self, count: int) -> None:
-        records = self.topic.records[self.stage.position : self.stage.position + count]
+        records = self.topic.read(self.stage.position, count)
         if records:
             self.stage.process(records, NOW_MS)
             self.stage.position = records[-1].offset + 1
@@ -163,13 +147,13 @@ steps_strategy = st.lists(
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("within", [WITHIN, ""], ids=["log", "rows-stored"])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rows=rows_strategy, steps=steps_strategy)
+@given(rows=rows_strategy, steps=steps_strategy, together=st.booleans())
 def test_matches_survive_the_repartition(
-    within: str, rows: list[tuple[str, int, int, int]], steps: list[tuple[str, int, int]]
+    within: str, rows: list[tuple[str, int, int, int]], steps: list[tuple[str, int, int]], together: bool
 ) -> None:
     pipeline = PIPELINES[within]
     sources = [Topic("sales", number) for number in range(UPSTREAM)]
-    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    targets = [Topic(pipeline.repartition_topic, number, together) for number in range(DOWNSTREAM)]
     table = []
     for number, (user, quantity, jitter, partition) in enumerate(rows):
         ms = number * 30 + jitter  # disorder below the delay of 50 ms
@@ -228,9 +212,10 @@ MIXED_QUERIES = [SELECT.format(within=WITHIN), *WINDOWS]
         st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.sampled_from([0, 0, 0, 20, 60, 100, 200])), max_size=40
     ),
     steps=steps_strategy,
+    together=st.booleans(),
 )
 def test_late_rows_survive_the_repartition(
-    queries: list[str], rows: list[tuple[str, int, int]], steps: list[tuple[str, int, int]]
+    queries: list[str], rows: list[tuple[str, int, int]], steps: list[tuple[str, int, int]], together: bool
 ) -> None:
     """Rows of one partition, the others being far ahead: each query takes those that it takes without Kafka."""
     loaded = load_settings({"worker.repartition_partitions": str(DOWNSTREAM), "worker.app_id": "app"}, environ={})
@@ -238,7 +223,7 @@ def test_late_rows_survive_the_repartition(
     (plan,) = job.plans
     pipeline = Pipeline(job, plan, loaded.settings, UPSTREAM, Registries(loaded))
     sources = [Topic("sales", number) for number in range(UPSTREAM)]
-    targets = [Topic(pipeline.repartition_topic, number) for number in range(DOWNSTREAM)]
+    targets = [Topic(pipeline.repartition_topic, number, together) for number in range(DOWNSTREAM)]
     table = []
     for number, (user, quantity, ago) in enumerate(rows):
         ms = 5_000 + number * 30 - ago

@@ -78,6 +78,10 @@ def test_a_record_without_a_time_costs_itself(time: Any) -> None:
     assert (messages, len(dropped["rejected"])) == ([], 1)
 
 
+OTHER = {"employeeId": "bob", "storeId": "s1"}
+"""Whose shifts move the time of the shifts."""
+
+
 @pytest.mark.parametrize("kind", ["VOID", "RETURN", "SALE ", "", None])
 def test_other_types_of_receipts_count_for_nothing(kind: Any) -> None:
     assert told("refunds", pos(kind, "t1", 500, 0))[0] == []
@@ -118,6 +122,30 @@ def test_shifts_that_overlap_end_before_they_begin_or_are_to_come(shifts: list[t
     rows += [row for number in range(3) for row in returned(number, 100, 100_000 + number * 1_000)]
     (alert,), _ = run_job("refunds", rows)
     assert alert["riskScore"] == pytest.approx(1.0 if outside else 0.85)
+
+
+def test_a_shift_that_is_told_late_counts_from_then_on() -> None:
+    """A minute after it began, and behind a refund: it is no reason to take the cashier for absent all day."""
+
+    def shift(begin: int, end: int) -> dict[str, Any]:
+        times = {"shiftStart": T + begin, "shiftEnd": T + end}
+        return {"topic": "staff-shifts", "value": {"employeeId": "ann", "storeId": "s1", **times}}
+
+    def refund(number: int, at: int) -> list[Any]:
+        other = {"topic": "staff-shifts", "value": OTHER | {"shiftStart": T + at, "shiftEnd": T + HOUR}}
+        return [pos("SALE", f"t{number}", 50, at), pos("REFUND", f"t{number}", 100, at), other]
+
+    before = [shift(-HOUR, -1_000), *refund(1, 60_000), *refund(2, 70_000)]
+    third, later = refund(3, 80_000), [*refund(4, 90_000), *refund(5, 100_000)]
+    alerts, _ = run_job("refunds", [*before, *third, *later, shift(50_000, HOUR)])
+    assert [alert["riskScore"] for alert in alerts] == [pytest.approx(1.0)], "it was not known when that was told"
+    alerts, counted = run_job("refunds", [*before, shift(50_000, HOUR), *third, *later])
+    assert [alert["riskScore"] for alert in alerts] == [pytest.approx(0.85)]
+    assert counted["late"] == []
+    # Behind a later one of the same cashier it is late, and counted.
+    alerts, counted = run_job("refunds", [shift(50_000, HOUR), *before[1:], *third, shift(40_000, 55_000), *later])
+    assert [alert["riskScore"] for alert in alerts] == [pytest.approx(0.85)]
+    assert len(counted["late"]) == 1
 
 
 @pytest.mark.parametrize("data", [None, {}, {"alarm": True}, {"gateId": None}])

@@ -182,6 +182,12 @@ def test_readme_a_refund_without_a_matching_sale_is_told_at_once() -> None:
     assert alert["message"] == "refund_without_sale: transaction t9"
 
 
+@pytest.mark.parametrize(("count", "told"), [("1", "1 refunds"), ("1.5", "2 refunds"), ("2.5", "3 refunds")])
+def test_a_burst_is_told_by_the_refund_that_reaches_any_count(count: str, told: str) -> None:
+    alerts, _ = run_job("refunds", refunds(4), {"retail.refund.count": count})
+    assert [alert["message"].partition(" >=")[0] for alert in alerts] == [f"refund_burst: {told}"]
+
+
 def test_readme_outside_of_the_shift_is_a_fifth_more() -> None:
     (within,), _ = run_job("refunds", [shift(0, 60 * MINUTE), *refunds(3, 100)])
     (outside,), _ = run_job("refunds", [shift(0, 5_000), *refunds(3, 100)])

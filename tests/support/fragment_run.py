@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import strategies as st
 
 from anomaly_app.jobs.checkpoint import Checkpoint, Mark
-from anomaly_app.runtime.frames import POSITION_BITS
+from anomaly_app.runtime.frames import POSITION_BITS, bundled
 from anomaly_app.runtime.outgoing import ID_HEADER
 from anomaly_app.runtime.pipeline import Pipeline
 from anomaly_app.runtime.repartition import MergeStage, ShuffleStage
@@ -26,13 +26,33 @@ def at(ms: int) -> str:
 
 @dataclass
 class Topic:
-    """Records of a partition in memory."""
+    """Records of a partition in memory.
+
+    Args:
+        name: of the topic.
+        partition: of it.
+        together: values are frames: those that come until somebody reads are bundled.
+    """
 
     name: str
     partition: int
+    together: bool = False
     records: list[Any] = field(default_factory=list)
+    waiting: list[bytes] = field(default_factory=list)
 
     def add(self, value: bytes) -> None:
+        if self.together:
+            self.waiting.append(value)
+        else:
+            self._add(value)
+
+    def read(self, position: int, count: int) -> list[Any]:
+        waiting, self.waiting = self.waiting, []
+        for value in bundled(waiting):
+            self._add(value)
+        return self.records[position : position + count]
+
+    def _add(self, value: bytes) -> None:
         offset = len(self.records)
         self.records.append(
             ConsumerRecord(self.name, self.partition, offset, 0, 0, None, value, None, -1, len(value), ())
@@ -53,7 +73,7 @@ class Upstream:
         )
 
     def take(self, count: int) -> None:
-        records = self.topic.records[self.stage.position : self.stage.position + count]
+        records = self.topic.read(self.stage.position, count)
         if records:
             self.stage.process(records, NOW_MS)
             self.stage.position = records[-1].offset + 1
@@ -93,7 +113,7 @@ class Downstream:
         self.stage.open_outlets(self.checkpoint.passed if self.checkpoint else {})
 
     def take(self, count: int) -> None:
-        records = self.topic.records[self.stage.position : self.stage.position + count]
+        records = self.topic.read(self.stage.position, count)
         if records:
             self.stage.process(records, NOW_MS)
             self.stage.position = records[-1].offset + 1

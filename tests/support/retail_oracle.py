@@ -113,8 +113,8 @@ def _numbered(event: Mapping[str, Any]) -> tuple[str, str]:
 
 def _bursts(events: Sequence[Mapping[str, Any]], rules: Rules) -> list[tuple[Any, ...]]:
     clock, found = _Clock("pos-events", "staff-shifts"), []
-    waiting: list[tuple[int, int, bool]] = []
-    last: dict[tuple[str, str], int] = {}
+    waiting: list[tuple[int, int]] = []
+    told: list[tuple[int, int]] = []
     shifts: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     refunds: dict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
 
@@ -123,15 +123,17 @@ def _bursts(events: Sequence[Mapping[str, Any]], rules: Rules) -> list[tuple[Any
         employee = value["employeeId"] if event["topic"] == "staff-shifts" else value["cashierId"]
         return employee, "" if rules.shift_any_store else value["storeId"]
 
-    def release(number: int, counts: bool) -> None:
+    def is_outside(refund: Mapping[str, Any]) -> bool:
+        time = time_of(refund)
+        begun = [(at, end) for at, end in shifts[duty(refund)] if at <= time]
+        if not begun or begun[-1][0] < time - rules.shift_kept_ms:
+            return False
+        counting = [(at, end) for at, end in begun if begun[-1][0] - rules.shift_kept_ms <= at]
+        return (max(counting)[1] if rules.shift_last_only else max(end for _, end in counting)) < time
+
+    def release(number: int) -> None:
         event, time = events[number], time_of(events[number])
-        value, key = event["value"], duty(event)
-        last[key] = time
-        if event["topic"] == "staff-shifts":
-            shifts[key].append((time, int(value["shiftEnd"])))
-            return
-        if not counts:
-            return
+        value = event["value"]
         own = refunds[value["storeId"], value["cashierId"]]
         own.append((time, float(value["amount"])))
         recent = [amount for at, amount in own if time - rules.refund_window_ms <= at]
@@ -140,35 +142,31 @@ def _bursts(events: Sequence[Mapping[str, Any]], rules: Rules) -> list[tuple[Any
             return
         average = sum(recent) / len(recent)
         risk = min(1, 0.7 * highs / rules.refund_count + 0.3 * min(1, average / (2 * rules.refund_amount)))
-        # A shift of the same millisecond has begun, also if its record comes behind.
-        same = [(at, int(events[n]["value"]["shiftEnd"])) for at, n, _ in ready if at == time and _is_shift(n, key)]
-        known = [(at, end) for at, end in [*shifts[key], *same] if time - rules.shift_kept_ms <= at]
-        if known and (max(known)[1] if rules.shift_last_only else max(end for _, end in known)) < time:
+        if is_outside(event):
             risk = min(1, risk + 0.2)
         message = f"refund_burst: {highs} refunds >= {rules.refund_amount:.2f} in {rules.refund_window_ms} ms"
         found.append(("REFUND_PATTERN", value["storeId"], value["cashierId"], message, risk, number))
 
-    def _is_shift(number: int, key: tuple[str, str]) -> bool:
-        return events[number]["topic"] == "staff-shifts" and duty(events[number]) == key
-
-    ready: list[tuple[int, int, bool]] = []
     for number, event in enumerate([*events, None]):
-        before = clock.now
+        known, before = clock.times["staff-shifts"], clock.now
         if event is None:
-            now = 10**18
+            clock.times = dict.fromkeys(clock.times, 10**18)
         else:
-            if event["topic"] == "staff-shifts" or _kind(event) == "REFUND":
-                time = time_of(event)
-                if time > before or time > last.get(duty(event), NEVER):
-                    insort(waiting, (time, number, time > before))
+            time = time_of(event)
+            if event["topic"] == "staff-shifts":
+                # One that is told late counts from then on, unless a later one of the cashier was known before it.
+                earlier = shifts[duty(event)]
+                if time > known or not earlier or time > earlier[-1][0]:
+                    insort(told, (time, number))
+            elif _kind(event) == "REFUND" and time > before:
+                insort(waiting, (time, number))
             clock.note(event)
-            now = clock.now
-        if now > before:
-            ready = [one for one in waiting if one[0] <= now]
-            waiting = [one for one in waiting if one[0] > now]
-            while ready:
-                _, place, counts = ready.pop(0)
-                release(place, counts)
+        if clock.times["staff-shifts"] > known:
+            while told and told[0][0] <= clock.times["staff-shifts"]:
+                at, place = told.pop(0)
+                shifts[duty(events[place])].append((at, int(events[place]["value"]["shiftEnd"])))
+        while waiting and waiting[0][0] <= clock.now:
+            release(waiting.pop(0)[1])
     return found
 
 

@@ -276,6 +276,9 @@ def test_parameters_of_job_files_have_any_name() -> None:
         "retail.refund.amount": "120", "retail.gate.window": "5 min", "retail.refund.count": "4", "x": "no",
     }  # fmt: skip
     assert [one for one in loaded.shown() if one.key == "parameters.x"] == [("parameters.x", "no", "command line")]
+    given = load_settings({"parameters.retail.refund.count": "4"}, environ={})
+    told = str(given.error("parameters.retail.refund.count", "is wrong"))
+    assert told == "parameters.retail.refund.count (from command line): is wrong"
     assert loaded.origins["parameters.retail.refund.amount"] == "anomaly.toml"
     assert load_settings(environ={}).settings.parameters["x"] == "TRUE"
 

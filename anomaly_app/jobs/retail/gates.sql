@@ -32,7 +32,7 @@ CREATE TABLE security_events (
 ) WITH (
     'connector' = 'kafka',
     'topic' = 'security-events',
-    'scan.watermark.idle-timeout' = '1 s',  -- the receipts do not wait for it
+    'scan.watermark.idle-timeout' = '10 ms',  -- the receipts do not wait for it
     'scan.startup.mode' = 'earliest-offset',
     'format' = 'json'
 );

@@ -36,7 +36,7 @@ CREATE TABLE staff_shifts (
 ) WITH (
     'connector' = 'kafka',
     'topic' = 'staff-shifts',
-    'scan.watermark.idle-timeout' = '1 s',  -- the receipts do not wait for it
+    'scan.watermark.idle-timeout' = '10 ms',  -- the receipts do not wait for it
     'scan.startup.mode' = 'earliest-offset',
     'format' = 'json'
 );
@@ -73,39 +73,47 @@ LEFT JOIN (
     AND s.ts BETWEEN r.ts - ${retail.sale.kept} AND r.ts
 WHERE s.ts IS NULL;
 
--- Refunds beside the shifts of their cashier, by time: a shift is known once it has begun.
-CREATE VIEW duties AS
-SELECT
-    cashierId AS employee, CASE WHEN ${retail.shift.any_store} THEN '' ELSE storeId END AS store, storeId,
-    transactionId, COALESCE(amount, 0) AS amount, CAST(NULL AS BIGINT) AS shiftEnd, eventTime, ts
-FROM pos_events
-WHERE UPPER(eventType) = 'REFUND' AND ABS(COALESCE(amount, 0)) < 1E15  -- neither NaN nor infinite
-UNION ALL
-SELECT
-    employeeId AS employee, CASE WHEN ${retail.shift.any_store} THEN '' ELSE storeId END AS store, storeId,
-    CAST(NULL AS STRING) AS transactionId, CAST(NULL AS DOUBLE) AS amount, shiftEnd, shiftStart AS eventTime, ts
-FROM staff_shifts;
-
-CREATE VIEW refunds AS
-SELECT
-    employee, storeId, transactionId, amount, ts,
-    CASE WHEN amount >= ${retail.refund.amount} THEN 1 ELSE 0 END AS high,
-    CAST(RIGHT(shift, 19) AS BIGINT) < eventTime AS outside
+-- Of each cashier the end of the shift that ends last, or of the one that began last, in the course of time: as digits,
+-- behind the begin of the shift that counts where that is to decide.
+CREATE VIEW shifts AS
+SELECT employee, store, shift, ts
 FROM (
-    SELECT
-        employee, storeId, transactionId, amount, eventTime, ts,
-        -- As digits the end of the shift that ends last, or of the one that began last.
-        MAX(CONCAT(
-            CASE WHEN ${retail.shift.last_only} THEN LPAD(CAST(eventTime AS STRING), 19, '0') ELSE '' END,
-            LPAD(CAST(shiftEnd AS STRING), 19, '0')
-        )) OVER known AS shift
-    FROM duties
-    WINDOW known AS (
-        PARTITION BY employee, store ORDER BY ts
-        RANGE BETWEEN ${retail.shift.kept} PRECEDING AND CURRENT ROW
+    SELECT *, ROW_NUMBER() OVER (PARTITION BY employee, store ORDER BY ts DESC) AS number
+    FROM (
+        SELECT
+            employee, store, ts,
+            MAX(CONCAT(
+                CASE WHEN ${retail.shift.last_only} THEN LPAD(CAST(shiftStart AS STRING), 19, '0') ELSE '' END,
+                LPAD(CAST(shiftEnd AS STRING), 19, '0')
+            )) OVER (
+                PARTITION BY employee, store ORDER BY ts
+                RANGE BETWEEN ${retail.shift.kept} PRECEDING AND CURRENT ROW
+            ) AS shift
+        FROM (
+            SELECT
+                employeeId AS employee, CASE WHEN ${retail.shift.any_store} THEN '' ELSE storeId END AS store,
+                shiftStart, shiftEnd, ts
+            FROM staff_shifts
+        )
     )
 )
-WHERE amount IS NOT NULL;
+WHERE number = 1;
+
+-- Refunds with the shifts of their cashier that have begun by then. One that is told late is known from then on.
+CREATE VIEW refunds AS
+SELECT
+    r.employee, r.storeId, r.transactionId, r.amount, r.ts,
+    CASE WHEN r.amount >= ${retail.refund.amount} THEN 1 ELSE 0 END AS high,
+    s.ts >= r.ts - ${retail.shift.kept} AND CAST(RIGHT(s.shift, 19) AS BIGINT) < r.eventTime AS outside
+FROM (
+    SELECT
+        cashierId AS employee, CASE WHEN ${retail.shift.any_store} THEN '' ELSE storeId END AS store, storeId,
+        transactionId, COALESCE(amount, 0) AS amount, eventTime, ts
+    FROM pos_events
+    WHERE UPPER(eventType) = 'REFUND' AND ABS(COALESCE(amount, 0)) < 1E15  -- neither NaN nor infinite
+) AS r
+LEFT JOIN shifts FOR SYSTEM_TIME AS OF r.ts AS s
+    ON r.employee = s.employee AND r.store = s.store;
 
 -- What the refunds of the window add up to, in their own order: RANGE takes in all of one millisecond, so those that
 -- come behind, which a sum by ROWS does not have, are taken off.
@@ -150,7 +158,7 @@ SELECT
         + CASE WHEN outside THEN 0.2E0 ELSE 0E0 END
     ) AS riskScore
 FROM refunds_by_cashier
-WHERE high = 1 AND highs = ${retail.refund.count};
+WHERE high = 1 AND highs >= ${retail.refund.count} AND highs - 1 < ${retail.refund.count};
 
 SET 'anomaly.alerts' = 'all';
 SET 'anomaly.alerts.key' = 'storeId, employId';

@@ -29,7 +29,7 @@ CREATE TABLE inventory_counts (
 ) WITH (
     'connector' = 'kafka',
     'topic' = 'inventory-counts',
-    'scan.watermark.idle-timeout' = '1 s',  -- the receipts do not wait for it
+    'scan.watermark.idle-timeout' = '10 ms',  -- the receipts do not wait for it
     'scan.startup.mode' = 'earliest-offset',
     'format' = 'json'
 );

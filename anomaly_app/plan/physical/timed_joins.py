@@ -220,22 +220,32 @@ class Pairs:
         """
         time = {"INNER": "a[0]", "LEFT": "a[0]", "RIGHT": "b[0]", "FULL": "a[0] if a[0] > b[0] else b[0]"}
         time_of = time[self.node.kind]
-        (path_a, place_a), (path_b, place_b) = self._origin(0), self._origin(1)
-        origins = [f"(({path_a}, {path_b}), *{place})" for place in (place_a, place_b)]
-        if all(built.by_source for built in self.sides):
-            origins = [f"((a[1], b[1]), {row}[1]) if plain else {o}" for row, o in zip("ab", origins, strict=True)]
+        origins, first = self._origins()
         if self._inlined:
             values = "".join(f"{source}, " for source in self._sources(env))
             made = [
                 f"append(({time_of}, {row}[1], {values}{self._tells}{o}))" for row, o in zip("ab", origins, strict=True)
             ]
-            lines = ["if a[1] > b[1]:", f"    {made[0]}", "else:", f"    {made[1]}"]
+            lines = [f"if {first}:", f"    {made[0]}", "else:", f"    {made[1]}"] if first else [made[0]]
         else:
-            before = [time_of, "a[1] if a[1] > b[1] else b[1]"]
-            origin = f"{self._tells}({origins[0]}) if a[1] > b[1] else ({origins[1]})"
-            pair = env.constant(self._compiled("a, b, plain", before, origin))
+            before = [time_of, f"a[1] if {first} else b[1]" if first else "a[1]"]
+            origin = f"({origins[0]}) if {first} else ({origins[1]})" if first else origins[0]
+            pair = env.constant(self._compiled("a, b, plain", before, f"{self._tells}{origin}"))
             lines = [f"result = {pair}(a, b, plain)", "if result is not None:", "    append(result)"]
         return ["try:", *_indented(lines, 1), f"except {env.constant(FAILURES)} as error:", f"    {failed}"]
+
+    def _origins(self) -> tuple[Sequence[str], str]:
+        """Source of the origin of a pair, if its first row came last and if its second did, and of which it is.
+
+        Of a version it does not hang on when it became known: the row that asks for it is the one that brings the pair.
+        """
+        (path_a, place_a), (path_b, place_b) = self._origin(0), self._origin(1)
+        if isinstance(self.node, TemporalJoin):
+            return [f"(({path_a},), *{place_a})"] * 2, ""
+        origins = [f"(({path_a}, {path_b}), *{place})" for place in (place_a, place_b)]
+        if all(built.by_source for built in self.sides):
+            origins = [f"((a[1], b[1]), {row}[1]) if plain else {o}" for row, o in zip("ab", origins, strict=True)]
+        return origins, "a[1] > b[1]"
 
     @property
     def _inlined(self) -> bool:

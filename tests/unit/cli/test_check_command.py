@@ -99,3 +99,13 @@ def test_a_selection_whose_alerts_are_all_one_to_delivery_is_warned_of(
     file.write_text(SELECTION.format(said=said), "utf-8")
     assert main(["check", str(file)]) == 0
     assert ("have no key: to delivery they are one" in capsys.readouterr().out) is warned
+
+
+def test_a_parameter_that_no_file_has_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_least = tmp_path / "large.sql"
+    sales = Path(SALES).read_text("utf-8")
+    with_least.write_text(f"SET 'sales.least' = '3';\n{sales.replace('> AVG', '> ${sales.least} + AVG')}")
+    assert main(["check", SALES, str(with_least), "--set", "parameters.sales.least=4"]) == 0
+    capsys.readouterr()
+    assert main(["check", SALES, str(with_least), "--set", "parameters.sales.lest=4"]) == 2
+    assert "did you mean sales.least?" in " ".join(capsys.readouterr().err.replace("│", " ").split())

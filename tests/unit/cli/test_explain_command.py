@@ -107,6 +107,8 @@ def test_functions_of_allowed_modules_are_known(
 
 def test_parameters_are_listed_with_type_and_value(capsys: pytest.CaptureFixture[str]) -> None:
     sql = f"{TABLE} SET 'least' = '5'; SET 'who' = 'ann'; SELECT k FROM t WHERE a > ${{least}} AND k <> ${{who}}"
+    assert main(["explain", sql, "--set", "parameters.lest=7"]) == 2
+    assert "did you mean least?" in " ".join(capsys.readouterr().err.replace("│", " ").split())
     told = out(capsys, sql, "--set", "parameters.least=7")
     assert "least  number  7      from the settings; SET says 5" in told
     assert "who    text    'ann'" in told

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from anomaly_app.errors import DecodeError
@@ -13,8 +15,11 @@ from anomaly_app.runtime.frames import (
     POSITION_BITS,
     FrameCodec,
     What,
+    bundled,
     decode_head,
+    decode_heads,
     partition_of,
+    position_of,
 )
 from anomaly_app.schema import Column
 from anomaly_app.sql import parse_type
@@ -68,6 +73,33 @@ def test_rows_that_do_not_fit_one_record_are_split_and_only_the_last_frame_moves
     assert [row[0] for row in back] == list(range(20))
     positions = [row[1] for row in back]
     assert positions == sorted(set(positions))
+
+
+def test_frames_of_several_partitions_are_one_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = FrameCodec(layout("STRING"))
+    given = [codec.encode(n, 100 + n, [(n, 7, "a"), (n, 8, "b")] if n % 3 else []) for n in range(200)]
+    records = bundled(given)
+    assert [len(decode_heads(record)) for record in records] == [64, 64, 64, 8]
+    heads = [(offset, *one) for offset, record in enumerate(records) for one in enumerate(decode_heads(record))]
+    assert [frame.watermark for _, _, frame in heads] == [100 + n for n in range(200)]
+    rows = [row for offset, place, frame in heads for row in codec.decode(frame, offset, place)[0]]
+    assert [(row[0], row[3]) for row in rows] == [(n, n) for n in range(200) if n % 3 for _ in range(2)]
+    assert [row[1] for row in rows] == sorted({row[1] for row in rows}), "each row has a position of its own"
+    for (offset, place, frame), (_, following, _) in itertools.pairwise(heads):
+        if following:  # it goes on in the same record
+            assert all(row[1] < position_of(offset, following) for row in codec.decode(frame, offset, place)[0])
+    monkeypatch.setattr(frames, "MAX_BYTES", 150)
+    small = bundled(given[:20])
+    assert [data for record in small for data in map(msgspec.msgpack.encode, decode_heads(record))] == given[:20]
+    assert len(small) > 3 and max(map(len, small)) < 250
+
+
+def test_a_full_frame_stays_below_the_next_one() -> None:
+    codec = FrameCodec(layout("INT"))
+    (full,) = codec.encode_all(0, 0, 1, [(0, n, 1) for n in range(frames.MAX_ROWS)])
+    assert len(codec.encode_all(0, 0, 1, [(0, n, 1) for n in range(frames.MAX_ROWS + 1)])) > 1
+    rows, _ = codec.decode(decode_head(full), 3, frames.MAX_FRAMES - 1)
+    assert rows[-1][1] < position_of(4)
 
 
 def test_partitions_of_keys_never_change() -> None:

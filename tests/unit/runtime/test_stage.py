@@ -97,10 +97,11 @@ class Told:
             ticked.touch()
         await asyncio.sleep(0)
 
-    async def changelog(self, topic: str, partition: int, entries: Entries) -> int:
-        stored = [decode(value) for key, value in entries if key == CHECKPOINT and value is not None]
+    async def changelogs(self, given: Sequence[tuple[str, int, Entries]]) -> Sequence[int]:
+        written = [entry for _, _, entries in given for entry in entries]
+        stored = [decode(value) for key, value in written if key == CHECKPOINT and value is not None]
         self.watermarks += [one.checkpoint.watermark for one in stored]
-        return 0
+        return [0] * len(given)
 
 
 def batch(*offsets: int) -> tuple[Pending, Any]:
@@ -115,10 +116,10 @@ async def test_nothing_is_written_or_taken_behind_the_end_of_a_bounded_run() -> 
     settings = LoadedSettings(Settings())
     worker = Worker(settings, [], [], told, Lookups(settings, {}, Registries(settings), {}))
     tables: Any = {"plan-state": SimpleNamespace(changelog="changelog", write=lambda *_: None)}
-    worker.tables = tables
+    worker.tables.update(tables)
     stage = Bounded()
     worker.stages = {("orders", 0): [stage]}
-    flusher = asyncio.create_task(worker._flush_until_cancelled(stage, 0))
+    flusher = asyncio.create_task(worker.rounds.run([stage], 0))
     try:
         told.ticked = stage
         await stage.take(*batch(0, 1), 0)

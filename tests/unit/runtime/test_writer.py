@@ -118,3 +118,14 @@ def test_a_dead_letter_has_its_bytes_its_headers_and_its_place() -> None:
     assert headers["anomaly-source-offset"] == b"42" and headers["anomaly-source-timestamp"] == b"1000"
     assert headers["anomaly-error"] == b"no JSON" and headers["anomaly-error-type"] == b"ValueError"
     assert [value for name, value in letter.headers if name == ID_HEADER] == [b"sales-3-42"]
+
+
+def test_changelogs_of_several_partitions_are_written_side_by_side() -> None:
+    writer, producer = make(room=2)
+    entries = [(b"a", b"1"), (b"b", None), (b"c", b"3")]
+    assert asyncio.run(writer.changelogs([("one", 0, entries), ("two", 1, entries[:1]), ("one", 2, entries)])) == [
+        2,
+        0,
+        2,
+    ]
+    assert [record["key"] for record in producer.topics["one", 2]] == [b"a", b"b", b"c"]
