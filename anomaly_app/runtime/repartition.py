@@ -65,6 +65,7 @@ class ShuffleStage(Stage):
         self._cuts: list[list[tuple[int, int]]] = [[] for _ in range(pipeline.downstream)]
         """Where downstream must know a watermark before the next row: numbers of waiting rows, and watermarks."""
         self._idle_told: float | None = None
+        self._returns = False
         self._taken = time.monotonic()
         self.shuffled = 0
 
@@ -154,6 +155,10 @@ class ShuffleStage(Stage):
         elif not self.idle:
             self._idle_told = None
 
+    def come_back(self) -> None:
+        """Rows came while nobody read: they are not late because an earlier run has said that there are none."""
+        self._returns = True
+
     def hold(self) -> None:
         """Something is away: see :meth:`Stage.hold`."""
         super().hold()
@@ -169,7 +174,8 @@ class ShuffleStage(Stage):
         """Frames to every partition downstream."""
         watermark, before = self._buffer.watermark, self._told
         self._look_if_idle(time.monotonic())
-        moved = watermark != before or self.idle
+        moved = watermark != before or self.idle or self._returns
+        self._returns = False
         for target, rows in enumerate(self._waiting):
             if not rows and not moved:
                 continue

@@ -225,7 +225,7 @@ class Worker:
         latest = await consumer.highwaters(*places)
         positions: dict[Any, int] = {}
         seen: list[Stored] = []
-        fresh: list[Stage] = []
+        first_to_write: list[Stage] = []
         for tp in places:
             stages, starts = [], []
             first, end = earliest.get(tp) or 0, latest.get(tp) or 0
@@ -256,16 +256,20 @@ class Worker:
                 stages.append(stage)
                 starts.append(position)
                 if stored is None:
-                    fresh.append(stage)
+                    first_to_write.append(stage)
                 else:
+                    if isinstance(stage, ShuffleStage) and position < end:
+                        stage.come_back()
+                        first_to_write.append(stage)
                     reached = stored.checkpoint.next_position >> self._shift(pipeline, feed)
                     ahead = MAX_PENDING_ROWS + self.loaded.settings.worker.batch_rows
                     stage.replays = Replays(min(end, reached + ahead), stored.outputs)
             self.stages[tp.topic, tp.partition] = stages
             positions[tp] = min(starts)
         await self._recognise(seen)
-        # The state says where a partition begins, and how far the outputs were written then, before any row is taken.
-        await self.rounds.write([(stage, stage.gather(now_ms())) for stage in fresh])
+        # The state says where a partition begins, and how far the outputs were written then, before any row is taken;
+        # and downstream knows of all partitions for which it has to wait before it gets rows of one.
+        await self.rounds.write([(stage, stage.gather(now_ms())) for stage in first_to_write])
         self._start_flushers()
         self.revoking = False
         self.state = (True, "")
