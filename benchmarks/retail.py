@@ -9,9 +9,9 @@ alerts, sink, changelogs, RocksDB. By the clock it counts from the first changel
 read, to the last; per second of processor time without what the same worker takes over empty topics.
 
 Latency at a steady rate: from the moment the watermark of the receipts has passed an alert's event (its time plus the
-5 s of the DDL) to the alert's timestamp in the topic, for each rule apart. Those that read a second topic do not wait for
-it once it has been read to its end. State: what a compacted changelog would keep in the end, beside the sales, all of
-which are open for 24 h.
+5 s of the DDL) to the alert's timestamp in the topic, for each rule apart. Those that read a second topic do not wait
+for it once it has been read to its end. State: what a compacted changelog would keep in the end, beside the sales, all
+of which are open for 24 h.
 
 Worker and reference have one core, broker and generator the other. Prints JSON; ratios are to the reference in the same
 run.
