@@ -14,7 +14,7 @@ import pytest
 from golden_cases import GOLDEN, equal, known_failures, load, plain, unequal_rows
 
 from anomaly_app import AnomalyError, Result, Rows, SqlError, query
-from anomaly_app.patterns import operator
+from anomaly_app.patterns import strategies
 from anomaly_app.patterns.compiled import CompiledRule
 
 FILES = ("flink_cases", "flink_fuzz", "sql2016_cases", "sql2016_fuzz")
@@ -137,10 +137,10 @@ def test_other_strategies_give_the_same(off: list[str], files: list[str], monkey
             faster += real(rule)
             return False
 
-        monkeypatch.setattr(operator, name, fits)
+        monkeypatch.setattr(strategies, name, fits)
 
     for name in off:
-        no(name, getattr(operator, name))
+        no(name, getattr(strategies, name))
     cases = [case for case in CASES if case["file"] in files and compared(case) and case["name"] not in KNOWN]
     wrong = {case["name"]: report for case in cases if (report := judge(case))}
     assert not wrong
