@@ -4,56 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typed_commands import Background, blocks_of, commands_of, environment, get, shell
+from tutorial_walk import ELSEWHERE, ROOT, Walk, ended
+from typed_commands import blocks_of, commands_of, get
 
 from anomaly_app.testing.broker import EmbeddedBroker
 from anomaly_app.testing.ports import free_port
 from anomaly_app.testing.worker import read
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial-payments.md").read_text("utf-8")
-ELSEWHERE = "# in another terminal"
-PORTS = ("9092", "8080", "8090")
 
 
-class Walk:
-    """Somebody who types what the tutorial says, top to bottom.
-
-    Args:
-        place: folder in which they do it.
-        servers: address of Kafka.
-    """
+class PaymentsWalk(Walk):
+    """Time has to pass by the disorder of both topics and the interval of the join until an alert is there."""
 
     def __init__(self, place: Path, servers: str) -> None:
-        self.place, self.servers = place, servers
-        self.ports = {port: str(free_port()) for port in PORTS} | {"9092": servers.rpartition(":")[2]}
-        commands = place / "commands"
-        commands.mkdir()
-        (commands / "anomaly").write_text(f'#!/bin/sh\nexec {sys.executable} -m anomaly_app.cli "$@"\n')
-        (commands / "anomaly").chmod(0o755)
-        (place / "anomaly_app").symlink_to(ROOT / "anomaly_app")
-        given = environment()
-        self.environment = given | {
-            "PATH": f"{commands}{os.pathsep}{given['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "JOBS": "anomaly_app/jobs/payments",
-            "ANOMALY_WEB__PORT": str(free_port()),
-            "ANOMALY_WORKER__IDLE_TIMEOUT_S": "1",
-        }
-        self.running: list[Background] = []
-        self._number = itertools.count()
-
-    def local(self, text: str) -> str:
-        """With the ports of this run in place of the tutorial's."""
-        text = re.sub(rf"\b({'|'.join(PORTS)})\b", lambda found: self.ports[found[1]], text)
-        return text.replace(f"localhost:{self.ports['9092']}", self.servers)
+        settings = {"JOBS": "anomaly_app/jobs/payments", "ANOMALY_WEB__PORT": str(free_port())}
+        super().__init__(place, servers, ("9092", "8080", "8090"), settings, ready_s=240)
 
     def run(self, block: str) -> str:
         """Type the commands of a block; variables that it sets hold in it."""
@@ -63,21 +34,14 @@ class Walk:
             if command.startswith("./scripts/kafka"):
                 continue  # the embedded broker is there
             if command.endswith(ELSEWHERE):
-                self._start(f"{waiting}exec {command.removesuffix(ELSEWHERE).strip()}")
+                self.open(command.removesuffix(ELSEWHERE).strip(), waiting)
             elif re.fullmatch(r"[A-Z]+=.*", command):
                 waiting += f"{command}\n"
             else:
-                printed.append(shell(self.local(waiting + command), self.place, self.environment))
+                printed.append(self.type(waiting + command))
         return "".join(printed)
 
-    def _start(self, command: str) -> None:
-        output = self.place / f"output-{next(self._number)}.txt"
-        background = Background(self.local(command), self.place, self.environment, output)
-        self.running.append(background)
-        # Time has to pass by the disorder of both topics and the interval of the join.
-        background.wait_for(lambda: self._is_ready(command), timeout_s=240)
-
-    def _is_ready(self, command: str) -> bool:
+    def is_ready(self, command: str) -> bool:
         if "testing.registry" in command:
             return get(f"http://127.0.0.1:{self.ports['8080']}/subjects")[0] == 200
         if "anomaly generate" in command:
@@ -87,30 +51,16 @@ class Walk:
         assert "testing.model_server" in command, f"the test does not know when it is ready: {command}"
         return get(f"http://127.0.0.1:{self.ports['8090']}/")[0] > 0
 
-    def leave(self) -> None:
-        """Ctrl-C in every terminal."""
-        running, self.running = self.running, []
-        try:
-            for background in reversed(running):
-                background.interrupt(within_s=30)
-        finally:
-            for background in running:
-                background.kill()
-
 
 @pytest.fixture
-def walk(tmp_path: Path) -> Iterator[Walk]:
+def walk(tmp_path: Path) -> Iterator[PaymentsWalk]:
     with EmbeddedBroker("transactions", "identities", "scored-payments", "anomaly.alerts") as broker:
-        walk = Walk(tmp_path, broker.bootstrap_servers)
-        try:
+        with ended(PaymentsWalk(tmp_path, broker.bootstrap_servers)) as walk:
             yield walk
-        finally:
-            for background in walk.running:
-                background.kill()
 
 
 @pytest.mark.timeout(600)
-def test_every_command_runs(walk: Walk) -> None:
+def test_every_command_runs(walk: PaymentsWalk) -> None:
     pytest.importorskip("skl2onnx")
     pytest.importorskip("matplotlib")
     printed = {}

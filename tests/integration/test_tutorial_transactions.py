@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import re
 import shutil
 import socket
@@ -14,51 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typed_commands import Background, blocks_of, commands_of, environment, get, shell
+from tutorial_walk import ELSEWHERE, ROOT, Walk, ended
+from typed_commands import blocks_of, commands_of, get
 
 from anomaly_app.testing.broker import EmbeddedBroker
-from anomaly_app.testing.ports import free_port
 from anomaly_app.testing.worker import read
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial-transactions.md").read_text("utf-8")
 BLOCKS = [block for block in blocks_of(PAGE) if block.section]
-ELSEWHERE = "# in another terminal"
-PORTS = ("6066", "6067", "6068", "8099", "2525", "9092")
 
 
-class Walk:
-    """Somebody who types what the tutorial says, top to bottom.
-
-    Args:
-        place: folder in which they do it.
-        servers: address of Kafka.
-    """
+class TransactionsWalk(Walk):
+    """With the servers of the lab, whose files the tutorial writes."""
 
     def __init__(self, place: Path, servers: str) -> None:
-        self.place, self.servers = place, servers
-        self.ports = {port: str(free_port()) for port in PORTS} | {"9092": servers.rpartition(":")[2]}
-        commands = place / "commands"
-        commands.mkdir()
-        (commands / "anomaly").write_text(f'#!/bin/sh\nexec {sys.executable} -m anomaly_app.cli "$@"\n')
-        (commands / "anomaly").chmod(0o755)
+        ports = ("6066", "6067", "6068", "8099", "2525", "9092")
+        super().__init__(place, servers, ports, {"PYTHONUNBUFFERED": "1"}, ready_s=90)
         (place / ".venv").symlink_to(sys.prefix)
-        (place / "anomaly_app").symlink_to(ROOT / "anomaly_app")
-        given = environment()
-        self.environment = given | {
-            "PATH": f"{commands}{os.pathsep}{given['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            "ANOMALY_WORKER__IDLE_TIMEOUT_S": "1",
-        }
-        self.running: list[Background] = []
         self.done: list[str] = []
-        self._number = itertools.count()
-
-    def local(self, text: str) -> str:
-        """With the ports of this run in place of the tutorial's."""
-        text = re.sub(rf"\b({'|'.join(PORTS)})\b", lambda found: self.ports[found[1]], text)
-        return text.replace(f"localhost:{self.ports['9092']}", self.servers)
 
     def run(self, command: str) -> str:
         """Type a command; what it prints."""
@@ -69,11 +40,11 @@ class Walk:
         if program == "./scripts/kafka":
             return ""  # the embedded broker is there
         if command.endswith(ELSEWHERE):
-            self._start(command.removesuffix(ELSEWHERE).strip())
+            self.open(command.removesuffix(ELSEWHERE).strip())
             return ""
         if program == "rm":
             self.leave()
-        return shell(self.local(command), self.place, self.environment)
+        return self.type(command)
 
     def page(self, port: str) -> str:
         """What the server at a port of the tutorial says, path included."""
@@ -84,23 +55,7 @@ class Walk:
         file = self.place / name
         return file.read_text("utf-8") if file.exists() else ""
 
-    def leave(self) -> None:
-        """Ctrl-C in every terminal."""
-        running, self.running = self.running, []
-        try:
-            for background in reversed(running):
-                background.interrupt(within_s=30)
-        finally:
-            for background in running:
-                background.kill()
-
-    def _start(self, command: str) -> None:
-        output = self.place / f"output-{next(self._number)}.txt"
-        background = Background(f"exec {self.local(command)}", self.place, self.environment, output)
-        self.running.append(background)
-        background.wait_for(lambda: self._is_ready(command), timeout_s=90)
-
-    def _is_ready(self, command: str) -> bool:
+    def is_ready(self, command: str) -> bool:
         if command.startswith("python receiver.py"):
             return self._listens("8099")
         if command.startswith("python -m aiosmtpd"):
@@ -140,18 +95,13 @@ class Walk:
 
 
 @pytest.fixture
-def walk(tmp_path: Path) -> Iterator[Walk]:
-    with EmbeddedBroker() as broker:
-        walk = Walk(tmp_path, broker.bootstrap_servers)
-        try:
-            yield walk
-        finally:
-            for background in walk.running:
-                background.kill()
+def walk(tmp_path: Path) -> Iterator[TransactionsWalk]:
+    with EmbeddedBroker() as broker, ended(TransactionsWalk(tmp_path, broker.bootstrap_servers)) as walk:
+        yield walk
 
 
 @pytest.mark.timeout(600)
-def test_every_command_runs_and_shows_what_the_tutorial_says(walk: Walk) -> None:
+def test_every_command_runs_and_shows_what_the_tutorial_says(walk: TransactionsWalk) -> None:
     output = ""
     for block in BLOCKS:
         if block.language == "bash":
