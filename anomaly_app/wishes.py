@@ -99,6 +99,7 @@ class Wish:
         duration: values in a row.
         cooldown_ms: after an anomaly.
         maintenance: first and last ms of times in which nothing counts; those of every day are less than a day from 0.
+        outside: the same as it was said.
     """
 
     direction: str = "both"
@@ -107,6 +108,7 @@ class Wish:
     duration: int = 1
     cooldown_ms: int = 0
     maintenance: tuple[tuple[int, int], ...] = ()
+    outside: str = ""
 
     def covers(self, value: float, expected: float, time: int) -> bool:
         """Whether an anomaly counts, whatever was before it."""
@@ -131,7 +133,7 @@ class Wish:
         parts += [f"by {self.percent:g} % or more"] * (self.percent > 0)
         parts += [f"{self.duration} in a row"] * (self.duration > 1)
         parts += [f"{self.cooldown_ms / 1000:g} s after the last one"] * (self.cooldown_ms > 0)
-        parts += ["outside of maintenance"] * bool(self.maintenance)
+        parts += [f"outside of maintenance ({self.outside})"] * bool(self.maintenance)
         return ", ".join(parts)
 
 
@@ -155,35 +157,44 @@ def wish(options: Mapping[str, Any], name: str) -> Wish:
     Example:
         >>> from anomaly_app.wishes import WISHES
         >>> given = {option.name: option.default for option in WISHES} | {"maintenance": "23:00-01:00"}
-        >>> wish(given, "F").maintenance
+        >>> wish(given, "F").maintenance  # ms of the day
         ((82800000, 90000000),)
     """
+    periods = [part.strip() for part in options["maintenance"].split(",") if part.strip()]
     return Wish(
         options["direction"],
         options["minDeviation"],
         options["minDeviationPercent"],
         options["minDuration"],
         options["cooldownMs"],
-        tuple(_period(part.strip(), name) for part in options["maintenance"].split(",") if part.strip()),
+        tuple(_period(part, name) for part in periods),
+        ", ".join(periods),
     )
 
 
 def _period(text: str, name: str) -> tuple[int, int]:
     try:
         if "/" in text:
-            first, last = (
-                round(datetime.fromisoformat(part.strip()).replace(tzinfo=UTC).timestamp() * 1000)
-                for part in text.split("/")
-            )
-            if first <= last:
+            first, last = (_moment(part.strip()) for part in text.split("/"))
+            if first < last:
                 return first, last
         else:
             first, last = (_of_day(part) for part in text.split("-"))
-            return first, last if last >= first else last + DAY_MS
+            if first != last:
+                return first, last if last > first else last + DAY_MS
     except ValueError:
         pass
-    expected = "such as '02:00-03:30' (every day) or '2026-05-01 20:00/2026-05-02 04:00', in UTC, with commas between"
+    expected = (
+        "such as '02:00-03:30' (every day), '00:00-24:00' or '2026-05-01 20:00/2026-05-02 04:00', in UTC, with commas "
+        "between; the second is later than the first, or on the next day"
+    )
     raise OptionError("maintenance", f"{name}: option 'maintenance' has {text!r}, expected times {expected}")
+
+
+def _moment(text: str) -> int:
+    """A time in ms; one without an offset is UTC."""
+    given = datetime.fromisoformat(text)
+    return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _of_day(text: str) -> int:

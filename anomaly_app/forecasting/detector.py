@@ -72,6 +72,8 @@ class ForecastDetector:
         self.candidates, self.training, self.season = (*candidates, *seasonal), training, season
         self._late = season if season and season.visits is not None else None
         self._first, self._second = slice(0, len(candidates)), slice(len(candidates), None)
+        self.note = ""
+        """Ends what is said of bounds in explanations."""
         size = max(len(candidate.fields) for candidate in self.candidates)
         self.path = candidates[0].plan.path
         self.lines = len(candidates[0].plan.outputs)
@@ -101,7 +103,7 @@ class ForecastDetector:
         self.storage.touch(series)
         models, steps, waiting = self._judging(series) if judging is None else judging
         season = SeasonNote(self._late.most, self._late.visits or 0, waiting) if self._late else None
-        return ForecastVerdicts(self.candidates, times, values, results, models, steps, season)
+        return ForecastVerdicts(self.candidates, times, values, results, models, steps, season, self.note)
 
     def _may_change(self, series: Integers) -> bool:
         """Whether a series may get a second model in the middle of a batch."""

@@ -246,10 +246,16 @@ def forecast_detector(options: Mapping[str, Any], path: int = 0) -> ForecastDete
 
 
 def _create_detect(options: Mapping[str, Any], names: Sequence[str]) -> Detector:
-    asked = wish(options, "ML_DETECT_ANOMALIES")
-    if options["sensitivity"]:
-        options = {**options, "confidencePercentage": 100.0 - options["sensitivity"] / 100}
-    return as_wished(forecast_detector(options), asked, IS_ANOMALY)
+    asked, sensitivity = wish(options, "ML_DETECT_ANOMALIES"), options["sensitivity"]
+    if sensitivity:
+        for name in ("upperBoundConfidencePercentage", "lowerBoundConfidencePercentage"):
+            if options[name] is not None:
+                _refuse(name, f"option {name!r} and 'sensitivity' both say where a bound is: leave one of them out")
+        options = {**options, "confidencePercentage": 100.0 - sensitivity / 100}
+    detector = forecast_detector(options)
+    if sensitivity:
+        detector.note = f" (sensitivity: {sensitivity:g} false alarms in 10,000 values)"
+    return as_wished(detector, asked, IS_ANOMALY)
 
 
 def _create_forecast(options: Mapping[str, Any], names: Sequence[str]) -> Detector:

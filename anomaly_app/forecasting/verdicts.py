@@ -53,6 +53,7 @@ class ForecastVerdicts:
         models: which candidate each series has now, counted from 1.
         steps: usual distance of the points of each series, in ms.
         season: of models that take a season up behind the training.
+        note: ends an explanation.
     """
 
     candidates: Sequence[Candidate]
@@ -62,6 +63,7 @@ class ForecastVerdicts:
     models: Floats
     steps: Floats
     season: SeasonNote | None = None
+    note: str = ""
 
     def values(self) -> list[Any]:
         """ROW(timestamp, actual_value, forecast_value, lower_bound, upper_bound, is_anomaly, rmse, aic).
@@ -143,7 +145,7 @@ class ForecastVerdicts:
             return "no verdict: the value is missing, or the model has too few points yet"
         name = self.candidates[int(self.models[number]) - 1].model.name
         season = self.season.words(number) if self.season else ""
-        expected = f"the {name} forecast{season} is {forecast:.6g}, expected were {lower:.6g} to {upper:.6g}"
+        expected = f"the {name} forecast{season} is {forecast:.6g}, expected were {lower:.6g} to {upper:.6g}{self.note}"
         if x > upper:
             return f"{x:.6g} is above {upper:.6g}: {expected}"
         if x < lower:

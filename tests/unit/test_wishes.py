@@ -190,3 +190,44 @@ def test_sensitivity_is_the_rate_of_false_alarms():
     detector.grow(1)
     flags = detector.update(np.zeros(rows, dtype=np.int64), times[:rows], values[0][:, None]).flags()
     assert 0.015 < np.mean([flag is True for flag in flags]) < 0.025
+
+
+def test_maintenance_with_an_offset_is_converted():
+    values = noise()
+    values[1200] += 60  # 20:00 UTC
+    for window in ("2026-01-01T22:00+02:00/2026-01-01T22:10+02:00", "2026-01-01T20:00Z/2026-01-01T20:10Z"):
+        rows, _ = told("ML_DETECT_ANOMALIES", values, maintenance=window)
+        assert 1200 not in rows
+    rows, _ = told("ML_DETECT_ANOMALIES", values, maintenance="2026-01-01T20:00+02:00/2026-01-01T20:10+02:00")
+    assert 1200 in rows
+
+
+@pytest.mark.parametrize("window", ["02:00-02:00", "2026-01-01 02:00/2026-01-01 02:00", "2026-01-02/2026-01-01"])
+def test_maintenance_that_lasts_no_time_is_refused(name, window):
+    with pytest.raises(OptionError, match="later than the first"):
+        create(name, maintenance=window)
+
+
+def test_maintenance_may_be_all_day(name):
+    values = noise()
+    values[1200] += 60
+    assert told(name, values, maintenance="00:00-24:00")[0] == []
+
+
+def test_an_explanation_says_what_sensitivity_and_which_maintenance_was_asked_for():
+    values = noise()
+    values[1200] += 60
+    detect = {"sensitivity": 7.0, "confidencePercentage": 99.0}
+    rows, verdicts = told("ML_DETECT_ANOMALIES", values, **detect)
+    assert 1200 in rows
+    assert verdicts.explain(1200).endswith("(sensitivity: 7 false alarms in 10,000 values)")
+    rows, verdicts = told("ML_DETECT_ANOMALIES", values, maintenance=" 02:00-03:00,05:00-06:00 ", **detect)
+    assert verdicts.explain(1200).endswith(
+        "10,000 values); asked for: outside of maintenance (02:00-03:00, 05:00-06:00)"
+    )
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+def test_sensitivity_and_a_bound_of_its_own_do_not_go_together(side):
+    with pytest.raises(OptionError, match=f"'{side}BoundConfidencePercentage' and 'sensitivity'"):
+        create("ML_DETECT_ANOMALIES", sensitivity=7.0, **{f"{side}BoundConfidencePercentage": 99.0})
