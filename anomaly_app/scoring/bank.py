@@ -218,7 +218,7 @@ class ResidualScores:
 
     def out(self) -> list[bool]:
         """Whether each point is improbable, though its event may have been told before."""
-        out: list[bool] = ((self._results[3] >= 1.0) | (np.abs(self._values) > LARGEST)).tolist()
+        out: list[bool] = ((self._results[3:5].max(axis=0) >= 1.0) | (np.abs(self._values) > LARGEST)).tolist()
         return out
 
     def scores(self) -> list[float | None]:
@@ -245,7 +245,7 @@ class ResidualScores:
             return "the value is missing"
         if abs(value) > LARGEST:
             return "score 1.00: the value is infinite, or as good as that"
-        score, forecast, limit, ratio = self._results[:, number].tolist()
-        if score < self._threshold and ratio < 1.0:
+        score, forecast, limit, ratio, drifted = self._results[:, number].tolist()
+        if score < self._threshold and max(ratio, drifted) < 1.0:
             return f"score {score:.2f}: nothing that is worth an alert"
         return f"score {score:.2f}: {improbable_reason(value, forecast, limit, ratio, self._once)}"

@@ -29,7 +29,9 @@ import functools
 from collections.abc import Mapping
 
 from anomaly_app.forecasting.kernel import Kernel
-from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, equal, largest, look_up, smallest, sqrt
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, equal, largest, smallest, sqrt
+from anomaly_app.scoring import drift
+from anomaly_app.scoring.tail import tail_of
 
 PACES = (0.5, 0.1, 0.03)
 """Weights of the newest value in the levels."""
@@ -58,26 +60,11 @@ of that after a row."""
 STUCK = 1.2
 """Ratio of a value that has just been the same for that long; it is told once."""
 
-SHARE = 0.005
-"""Of the rows that exceed the tracked quantile."""
-APART = 30.0
-"""Rows behind one that exceeds it that are not counted."""
+APART, UNSURE = 30.0, 400.0
+"""Rows behind one that exceeds the quantile that are not counted, and values at which an error has to be twice as far
+out, because the tail is not known yet."""
 ONCE_IN = 1440.0
 """Rows in which one is an alarm, if nothing else is asked for."""
-STEP, EAGER = 0.02, 5.0
-"""Step of the logarithm of the quantile, and values seen for a step of 1: the first are a guess."""
-WIDER = 10.0
-"""How many times larger a step is at most for heavy tails: their quantiles are farther apart."""
-USUAL_TAIL = 0.15
-"""Index of a tail that is as light as a Gaussian one here."""
-TAIL_STEP, TAIL_BEFORE = 0.01, 20.0
-"""Weight of the newest exceedance, and how many of them the first guess is worth."""
-HEAVIEST = 0.75
-"""Largest mean of 1 - limit / error: an index of 3."""
-START_QUANTILE, START_TAIL = 2.5, 0.2
-UNSURE = 400.0
-"""Values at which an error has to be twice as far out, because the tail is not known yet."""
-
 AGAIN = 30.0
 """Rows within which an event is the same one."""
 WORSE = 1.5
@@ -88,23 +75,8 @@ RELAX = 0.5 ** (1 / 2880)
 """What is left after a row of what is asked for beyond 1: half of it after two days."""
 MARK = 0.52
 """Score of an alarm at least; below 0.5 without one."""
-
-HEAVY = 2.0
-"""By how much more than its index says a tail is extrapolated, for each unit of the index beyond the usual one: where a
-tail is heavy, alarms come in bursts."""
-
-
-def _beyond(mean: float, once_in: float) -> float:
-    """How many times the quantile the error of one row in so many is, by the mean of 1 - limit / error."""
-    index = mean / (1.0 - mean)
-    clusters = SHARE / (1.0 + APART * SHARE)
-    return float((once_in * clusters) ** index * (1.0 + HEAVY * max(index - USUAL_TAIL, 0.0)))
-
-
-def _table(once_in: float) -> list[float]:
-    """The same by the thousandths of the mean."""
-    return [_beyond(thousandths / 1000, once_in) for thousandths in range(int(1000 * HEAVIEST) + 1)]
-
+DRIFTED, SPAN = 0.5, 0.01
+"""Score of a drift that is told at least, and how much more it is at most: with what is new, below what is improbable."""
 
 PLACES = 1440
 """Places of the day, in a table that is 0 where no value has been."""
@@ -136,9 +108,10 @@ FIELDS = (
     "alarms",
     "since",
     "top",
+    *drift.FIELDS,
 )
 """Of a series, all 0 before its first value."""
-OUTPUTS = ("score", "forecast", "limit", "ratio")
+OUTPUTS = ("score", "forecast", "limit", "ratio", "drifted")
 """Score from 0 to 1; forecast and distance from it that is an alarm, in the unit of the values; error over that."""
 
 
@@ -160,11 +133,20 @@ def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
     """
     inputs, outputs = ["x", "season", "at"], (*OUTPUTS, "season_next")
     return Kernel(
-        functools.partial(_step, float(warmup), _table(once_in)), FIELDS, inputs, outputs, ("season", "season_next")
+        functools.partial(_step, float(warmup), _Tails(once_in)), FIELDS, inputs, outputs, ("season", "season_next")
     )
 
 
-def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dict[str, Number]:
+class _Tails:
+    """Those of the errors and of the drifts, where one false alarm in so many rows is wanted."""
+
+    def __init__(self, once_in: float) -> None:
+        self.once_in = once_in
+        self.errors = tail_of("", APART, UNSURE, once_in)
+        self.drifts = drift.drift_tail(once_in)
+
+
+def _step(warmup: float, tails: _Tails, given: Mapping[str, Symbol]) -> dict[str, Number]:
     x, count = given["x"], given["count"] + 1.0
     first, warm = count < 1.5, count > WARM
     results: dict[str, Number] = {"count": count}
@@ -188,20 +170,35 @@ def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dic
     results |= _whole(given, x, first, count)
 
     seen = largest(count - warmup, 0.0)
-    ratio, once, tail = _tail(given, table, units, seen)
-    results |= tail
+    ratio, once, learnt = tails.errors.step(given, units, seen, seen > 0.5)
+    results |= learnt
     stuck, flat = _flat(given, x, first)
     ratio = largest(ratio, choose(seen > 0.5, stuck, 0.0))
     results |= flat
-    reported, limits = _limit(given, ratio)
+    hushed = choose(given["gain"] > 0.5, given["since"], 2.0 * AGAIN) < AGAIN + 0.5
+    apart = x - given["season"]
+    drifted, drifts = drift.step(
+        tails.drifts,
+        tails.once_in,
+        given,
+        apart,
+        unknown,
+        limit,
+        scale,
+        choose(ratio < 1.0, choose(hushed, 1.0, 0.0), 1.0) > 0.5,
+    )
+    results |= drifts
+    reported, limits = _limit(given, ratio, drifted)
     results |= limits
     squared = reported * reported
     below, above = squared / (1.0 + squared), MARK + (1.0 - MARK) * ((squared - 1.0) / (squared + 1.0))
+    slow = DRIFTED + SPAN * (1.0 - 1.0 / largest(drifted, 1.0))
     return results | {
-        "score": choose(reported < 1.0, below, above),
+        "score": choose(reported < 1.0, choose(drifted > 0.5, slow, below), above),
         "forecast": forecast,
         "limit": once * scale * choose(reported < ratio, ratio / largest(reported, SMALLEST), 1.0),
         "ratio": ratio,
+        "drifted": drifted,
     }
 
 
@@ -273,42 +270,6 @@ def _season(given: Mapping[str, Symbol], x: Symbol, usual: Symbol, unknown: Symb
     }
 
 
-def _tail(
-    given: Mapping[str, Symbol], table: list[float], units: Symbol, seen: Symbol
-) -> tuple[Symbol, Symbol, dict[str, Number]]:
-    """The error over that of one row in 1440, that itself in units of the scale, and what is learnt of the tail."""
-    begun = seen > 0.5
-    started = seen > 1.5
-    quantile = choose(started, given["quantile"], START_QUANTILE)
-    tail = choose(started, given["tail"], START_TAIL / (1.0 + START_TAIL))
-    held = smallest(tail, HEAVIEST)
-    index = held / (1.0 - held)
-    known = largest(seen, 1.0)
-    limit = quantile * look_up(table, 1000.0 * held) * (1.0 + UNSURE / known)
-    ratio = choose(begun, units / limit, 0.0)
-
-    calm = choose(started, given["calm"], APART + 1.0)
-    counted, exceeds = calm > APART, units > quantile
-    step = largest(STEP * _between(index * (1.0 / USUAL_TAIL), 1.0, WIDER), smallest(EAGER / known, 0.2))
-    moved = quantile * (1.0 + step * choose(exceeds, 1.0 - SHARE, -SHARE))
-    weight = largest(1.0 / (TAIL_BEFORE + SHARE * known), TAIL_STEP)
-    heavier = tail + weight * ((1.0 - quantile / largest(units, quantile)) - tail)
-    return (
-        ratio,
-        limit,
-        {
-            "quantile": choose(begun, choose(counted, moved, quantile), 0.0),
-            "tail": choose(begun, choose(counted, choose(exceeds, heavier, tail), tail), 0.0),
-            "calm": choose(begun, choose(counted, choose(exceeds, 1.0, calm), calm + 1.0), 0.0),
-        },
-    )
-
-
-def _between(value: Symbol, low: float, high: float) -> Symbol:
-    """The number, not below or beyond some limits."""
-    return smallest(largest(value, low), high)
-
-
 def _flat(given: Mapping[str, Symbol], x: Symbol, first: Symbol) -> tuple[Symbol, dict[str, Number]]:
     """How long the value has been exactly the same, over how long that is usual for the series."""
     same = choose(first, 0.0, choose(equal(x, given["last"]), given["same"] + 1.0, 0.0))
@@ -322,7 +283,7 @@ def _flat(given: Mapping[str, Symbol], x: Symbol, first: Symbol) -> tuple[Symbol
     }
 
 
-def _limit(given: Mapping[str, Symbol], ratio: Symbol) -> tuple[Symbol, dict[str, Number]]:
+def _limit(given: Mapping[str, Symbol], ratio: Symbol, drifted: Symbol) -> tuple[Symbol, dict[str, Number]]:
     """The ratio as it is told: less if as much was told just before, or if there are too many alarms."""
     started = given["gain"] > 0.5
     since = choose(started, given["since"], 2.0 * AGAIN)
@@ -340,6 +301,6 @@ def _limit(given: Mapping[str, Symbol], ratio: Symbol) -> tuple[Symbol, dict[str
         "gain": asked,
         "told_gain": choose(new, gain, choose(started, given["told_gain"], 1.0)),
         "alarms": more,
-        "since": choose(told, 1.0, smallest(since + 1.0, 1e9)),
-        "top": choose(told, ratio, choose(within, given["top"], 0.0)),
+        "since": choose(told, 1.0, choose(drifted > 0.5, 1.0, smallest(since + 1.0, 1e9))),
+        "top": choose(told, ratio, choose(drifted > 0.5, largest(ratio, 1.0), choose(within, given["top"], 0.0))),
     }

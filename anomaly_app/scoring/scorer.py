@@ -10,7 +10,7 @@ from typing import Any
 from anomaly_app.errors import StateError
 from anomaly_app.scoring.novelty import Novelty
 from anomaly_app.scoring.options import NUMBERS, OPTIONS, checked, once_in
-from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, PLACES, STUCK, kernel
+from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, OUTPUTS, PLACES, STUCK, kernel
 
 LARGEST = 1e75
 """Values beyond are taken for infinite: products of a few of them are no numbers."""
@@ -102,7 +102,7 @@ class AnomalyScorer:
         self._state, self._places = [0.0] * len(FIELDS), [0.0] * PLACES
         self._novelty = Novelty(self.options) if options["history"] else None
         self._changed, self._touched, self._known = False, set[int](), 0
-        self._value, self._last, self._new = 0.0, (0.0, 0.0, 0.0, 0.0), 0.0
+        self._value, self._last, self._new = 0.0, (0.0,) * len(OUTPUTS), 0.0
 
     def score(self, timestamp_ms: int, value: float) -> float:
         """Score a value, then learn from it.
@@ -123,7 +123,8 @@ class AnomalyScorer:
         self._touched.add(part)
         self._known |= 1 << part
         self._state, out = self._kernel.one_series(self._state, ((value,), (place,), (place,)), self._places)
-        self._last = improbable, _, _, ratio = out[0], out[1], out[2], out[3]
+        self._last = tuple(out[: len(OUTPUTS)])
+        improbable, ratio = out[0], out[3]
         if self._novelty is None:
             return improbable
         since = int(self._state[SINCE]) - 1
@@ -137,7 +138,7 @@ class AnomalyScorer:
         """What gave the last score above 0, for people."""
         if abs(self._value) > LARGEST:
             return "the value is infinite, or as good as that"
-        score, forecast, limit, ratio = self._last
+        score, forecast, limit, ratio, drifted = self._last
         if self._novelty is not None and self._new > score:
             return self._novelty.reason()
         return improbable_reason(self._value, forecast, limit, ratio, self._once)
@@ -152,7 +153,7 @@ class AnomalyScorer:
     @property
     def out(self) -> bool:
         """Whether the last value was improbable or new, though the event may have been told before."""
-        return self._last[3] >= 1.0 or (self._novelty is not None and self._new >= ALERT)
+        return max(self._last[3:]) >= 1.0 or (self._novelty is not None and self._new >= ALERT)
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
