@@ -248,4 +248,4 @@ class ResidualScores:
         score, forecast, limit, ratio, drifted = self._results[:, number].tolist()
         if score < self._threshold and max(ratio, drifted) < 1.0:
             return f"score {score:.2f}: nothing that is worth an alert"
-        return f"score {score:.2f}: {improbable_reason(value, forecast, limit, ratio, self._once)}"
+        return f"score {score:.2f}: {improbable_reason(value, forecast, limit, ratio, drifted, self._once)}"

@@ -1,9 +1,9 @@
 """Slow trends: how far the last values together are from what is usual at their time, and from where they were before.
 
-No single value of a slow trend need be unusual. So the distance to what is usual at the minute of the day is followed by
-a level that has the memory of some 50 values, and that level by one of some thousand: the *drift* is the distance of the
-two. Its noise is a fraction of that of the values, so it is told long before a value by itself would be. It has a tail
-of its own (:mod:`anomaly_app.scoring.tail`), and its share of the false alarms: one in five. What is less than a usual
+No single value of a slow trend need be unusual. So the distance to what is usual at the minute of the day is followed
+by a level that has the memory of some 50 values, and that level by one of some thousand: the *drift* is the distance of
+the two. Its noise is a fraction of that of the values, so it is told long before a value by itself would be. It has a
+tail of its own (:mod:`anomaly_app.scoring.tail`), and its share of the false alarms: a fifth. What is less than a usual
 error is not worth an alert however certain it is. Once it is told, or was told in another way, the slow level follows
 for some hours.
 """
@@ -28,7 +28,7 @@ APART = 240.0
 UNSURE = 1000.0
 """Values at which a drift has to be twice as large, because its tail is not known yet."""
 FREE = 3.0
-"""Alarms that are free; one more is after as many rows as those in which one false alarm is wanted."""
+"""Alarms that are free; one more is when the next false one may come."""
 
 FIELDS = (
     "drift_seen",

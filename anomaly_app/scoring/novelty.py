@@ -48,6 +48,10 @@ CONSTANT = 1e6
 """Margins from there on come of values that never differed."""
 SAME_SHAPE = 0.01
 """Differences of distances of shapes below that are nothing; the unit is the standard deviation of the series."""
+EXCESS, HEAVIEST = 6.0, 0.5
+"""Margin of a new extreme value that gives a half, in units of what extremes differ by: the index of the tail times
+their distance to the mean; and the largest index that counts. That is an alert at 1.1 such units, which of the extremes
+of 5000 values one in three exceeds: one in 7200 values, a fifth of the false alarms."""
 ALERT = 0.5
 """Score from which on an event has been told."""
 HUSHED = 0.15
@@ -133,13 +137,14 @@ class Novelty:
         self._best, self._source = 0.0, 0
         self._levels: list[tuple[int, float]] = []
 
-    def score(self, value: float, hushed: int = 0) -> float:
+    def score(self, value: float, hushed: int = 0, index: float = 0.0) -> float:
         """Score a value, then learn from it.
 
         Args:
             value: finite, in any unit.
             hushed: rows since the event was told in another way; 0 if it was not. Less than an alert is given then, and
                 a new level is told if it lasts until ``refractory`` rows behind that are over.
+            index: that of the tail of the errors, as of a Pareto distribution.
 
         Returns:
             From 0 to 1.
@@ -151,7 +156,7 @@ class Novelty:
             self._rebuild(row)
         self._best = 0.0
         self._levels.clear()
-        self._see(VALUE, row, value)
+        self._see(VALUE, row, value, EXCESS * min(index, HEAVIEST))
         self._see(MEAN, row, self._mean(row, self._smoothing))
         for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self._discords, strict=True):
             if discord is not None and (row + 1) % step == 0:
@@ -189,14 +194,14 @@ class Novelty:
         # an exact sum is the same in any order, and one of differences is 0 if the values are all the same
         return last + math.fsum((values - last).tolist()) / len(values)
 
-    def _see(self, signal: int, row: int, value: float) -> None:
+    def _see(self, signal: int, row: int, value: float, excess: float = 0.0) -> None:
         """Score the value of a signal, and learn it."""
         values, base, spread = self._signals[signal], self._base, self._spreads[signal]
         deviation = -1.0
         if spread.count > self._warmup:
             deviation = self._deviation(signal)
         for source in _OF_SIGNAL[signal]:
-            score = self._records[source].score(row, value, deviation, values, base)
+            score = self._records[source].score(row, value, deviation, values, base, spread.mean, excess)
             if score > 0.0 and signal in _LEVELS:
                 self._levels.append((source, score))
             if score > self._best:

@@ -76,7 +76,7 @@ RELAX = 0.5 ** (1 / 2880)
 MARK = 0.52
 """Score of an alarm at least; below 0.5 without one."""
 DRIFTED, SPAN = 0.5, 0.01
-"""Score of a drift that is told at least, and how much more it is at most: with what is new, below what is improbable."""
+"""Score of a drift that is told at least, and how much more it is at most: below all that is improbable."""
 
 PLACES = 1440
 """Places of the day, in a table that is 0 where no value has been."""
@@ -127,7 +127,7 @@ def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
         >>> run = kernel(50)
         >>> values = [float(k * 7919 % 31) for k in range(3000)] + [80.0]
         >>> state, out = run.one_series([0.0] * len(FIELDS), [values, [0] * 3001, [0] * 3001], [0.0])
-        >>> score, forecast, limit, ratio = out[-5:-1]
+        >>> score, forecast, limit, ratio = out[-6:-2]
         >>> score > 0.5, abs(forecast - 15) < 3, 10 < limit < 30
         (True, True, True)
     """

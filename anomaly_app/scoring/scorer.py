@@ -11,19 +11,20 @@ from anomaly_app.errors import StateError
 from anomaly_app.scoring.novelty import Novelty
 from anomaly_app.scoring.options import NUMBERS, OPTIONS, checked, once_in
 from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, OUTPUTS, PLACES, STUCK, kernel
+from anomaly_app.scoring.tail import HEAVIEST
 
 LARGEST = 1e75
 """Values beyond are taken for infinite: products of a few of them are no numbers."""
 MINUTE_MS = 60_000
 ALERT, MARK = 0.5, 0.51
 """Scores of what is new, from that of an alert on, are put between these: below those of improbable values."""
-SINCE, TOP = FIELDS.index("since"), FIELDS.index("top")
+SINCE, TOP, WEIGHT = FIELDS.index("since"), FIELDS.index("top"), FIELDS.index("tail")
 TAIL = b"tail"
 """Name of the entry with the numbers of the residuals."""
 DAY, PARTS = b"day", 32
 """Name of the entries with places of the day, and how many there are at most."""
 PART = PLACES // PARTS
-_VERSION = 4
+_VERSION = 5
 _TAIL = struct.Struct(f"<BI{NUMBERS}{len(FIELDS)}d")
 _LENGTHS = struct.Struct("<II")
 
@@ -122,6 +123,7 @@ class AnomalyScorer:
         part = place // PART
         self._touched.add(part)
         self._known |= 1 << part
+        tail = min(self._state[WEIGHT], HEAVIEST)
         self._state, out = self._kernel.one_series(self._state, ((value,), (place,), (place,)), self._places)
         self._last = tuple(out[: len(OUTPUTS)])
         improbable, ratio = out[0], out[3]
@@ -129,7 +131,7 @@ class AnomalyScorer:
             return improbable
         since = int(self._state[SINCE]) - 1
         hushed = since if improbable < ALERT and since <= AGAIN else 0
-        self._new = placed(self._novelty.score(value, hushed), self._alert)
+        self._new = placed(self._novelty.score(value, hushed, tail / (1.0 - tail)), self._alert)
         if self._new >= ALERT > improbable:  # told now, and not again while it is the same event
             self._state[SINCE], self._state[TOP] = 1.0, max(ratio, 1.0)
         return max(improbable, self._new)
@@ -141,7 +143,7 @@ class AnomalyScorer:
         score, forecast, limit, ratio, drifted = self._last
         if self._novelty is not None and self._new > score:
             return self._novelty.reason()
-        return improbable_reason(self._value, forecast, limit, ratio, self._once)
+        return improbable_reason(self._value, forecast, limit, ratio, drifted, self._once)
 
     @property
     def expected(self) -> float:
@@ -247,7 +249,7 @@ class AnomalyScorer:
         return _TAIL.pack(_VERSION, self._known, *self.options.values(), *self._state)
 
 
-def improbable_reason(value: float, forecast: float, limit: float, ratio: float, once: float) -> str:
+def improbable_reason(value: float, forecast: float, limit: float, ratio: float, drifted: float, once: float) -> str:
     """Why a value is improbable, for people.
 
     Args:
@@ -255,15 +257,20 @@ def improbable_reason(value: float, forecast: float, limit: float, ratio: float,
         forecast: what was expected.
         limit: distance from it that is an alarm.
         ratio: the distance over that of an alarm.
+        drifted: that of the last values together over that of an alarm, if they are told.
         once: values in which one is an alarm.
 
     Example:
-        >>> improbable_reason(50.0, 20.0, 6.0, 5.0, 1440.0)
+        >>> improbable_reason(50.0, 20.0, 6.0, 5.0, 0.0, 1440.0)
         'the value is above the forecast of 20 by 30, 5 times what comes once in 1440 values'
     """
     apart = abs(value - forecast)
     if ratio == STUCK and apart < limit:
         return f"the value has been exactly {value:.5g} for far longer than any value before"
+    if ratio < 1.0 <= drifted:
+        return (
+            f"the last values together have drifted away from what is usual at this time, {drifted:.2g} times the limit"
+        )
     side = "above" if value > forecast else "below"
     return (
         f"the value is {side} the forecast of {forecast:.5g} by {apart:.3g}, "

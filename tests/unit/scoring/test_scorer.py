@@ -96,6 +96,36 @@ def test_what_happens_every_day_at_its_time_is_told_twice_at_most_and_its_absenc
     assert len(told) <= 4
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [-6.0, 5.0])
+def test_a_slow_trend_of_which_no_value_is_unusual_is_told_once(seed, size):
+    """Five standard deviations in three hours, on a course that swings by thirty every day: no value is new or far."""
+    rows, first = 7 * DAY, 5 * DAY + 300
+    values = noise(rows, seed) / 5 + 15 * np.sin(np.arange(rows) * 2 * np.pi / DAY)
+    values[first:] += size * np.minimum(np.arange(rows - first) / 180, 1.0)
+    scorer, told = AnomalyScorer(history=0), []
+    for row, value in enumerate(values):
+        if scorer.score(MINUTE * row, value) >= ALERT and first <= row < first + DAY:
+            told.append((row, scorer.reason()))
+            assert scorer.out
+    assert told[0][0] < first + 240
+    assert told[0][1].startswith("the last values together have drifted away from what is usual at this time, ")
+    assert len(told) <= 4
+
+
+def test_a_trend_that_is_always_there_is_not_told_every_day():
+    values = noise(14 * DAY) / 5 + 15 * np.sin(np.arange(14 * DAY) * 2 * np.pi / DAY) + 2.0 * np.arange(14 * DAY) / DAY
+    told = scores(values, history=0) >= ALERT
+    assert told[4 * DAY :].sum() <= 8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_extremes_of_heavy_tails_are_no_events(seed):
+    """The largest of thousands of values is far above all before them, time and again."""
+    told = scores(np.random.default_rng(seed).standard_t(3, 10 * DAY)) >= ALERT
+    assert told.sum() <= 20
+
+
 def test_a_series_with_many_alarms_is_asked_for_more():
     """Spikes every hour are no events; one that is far larger is."""
     values = noise(6 * DAY)
