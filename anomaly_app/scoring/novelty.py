@@ -137,7 +137,7 @@ class Novelty:
         self._best, self._source = 0.0, 0
         self._levels: list[tuple[int, float]] = []
 
-    def score(self, value: float, hushed: int = 0, index: float = 0.0) -> float:
+    def score(self, value: float, hushed: int = 0, index: float = 0.0, usual: bool = False) -> float:
         """Score a value, then learn from it.
 
         Args:
@@ -145,6 +145,7 @@ class Novelty:
             hushed: rows since the event was told in another way; 0 if it was not. Less than an alert is given then, and
                 a new level is told if it lasts until ``refractory`` rows behind that are over.
             index: that of the tail of the errors, as of a Pareto distribution.
+            usual: the event is one of this time of the week, and nothing of it is to be told later.
 
         Returns:
             From 0 to 1.
@@ -164,7 +165,7 @@ class Novelty:
                 if row >= SHAPES_AFTER * self._length * step:
                     self._see(signal, row, distance)
         self._rows = row + 1
-        return self._report(row, self._best, hushed)
+        return self._report(row, self._best, hushed, usual)
 
     @property
     def mean(self) -> float:
@@ -214,7 +215,7 @@ class Novelty:
         spread = self._spreads[signal]
         return max(spread.deviation, SAME_SHAPE if signal >= SHAPE else SAME * abs(self._spreads[VALUE].mean))
 
-    def _report(self, row: int, score: float, hushed: int) -> float:
+    def _report(self, row: int, score: float, hushed: int, usual: bool) -> float:
         """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""
         heard = self._heard
         while heard and heard[0][0] < row - self._refractory:
@@ -226,7 +227,7 @@ class Novelty:
             heard.pop()
         share = (row - heard[-1][0]) / self._refractory if heard else 1.0
         given = min(score * share, HUSHED) if hushed else score * share
-        if self._levels and given**SHARPNESS < ALERT:
+        if self._levels and given**SHARPNESS < ALERT and not usual:
             told = row - hushed if hushed else heard[-1][0] if heard else row - self._refractory
             self._hold(row, told + self._refractory)
         if lasting > given:

@@ -31,7 +31,8 @@ from collections.abc import Mapping
 from anomaly_app.forecasting.kernel import Kernel
 from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, equal, largest, smallest, sqrt
 from anomaly_app.scoring import drift
-from anomaly_app.scoring.tail import tail_of
+from anomaly_app.scoring.places import Places
+from anomaly_app.scoring.tail import between, tail_of
 
 PACES = (0.5, 0.1, 0.03)
 """Weights of the newest value in the levels."""
@@ -78,10 +79,17 @@ MARK = 0.52
 DRIFTED, SPAN = 0.5, 0.01
 """Score of a drift that is told at least, and how much more it is at most: below all that is improbable."""
 
-PLACES = 1440
-"""Places of the day, in a table that is 0 where no value has been."""
 DAILY, OFFSET = 0.4, 0.1
 """Weights of the newest value in its place of the day, and in the difference of the last values from their places."""
+
+NOISE, ANCHOR, NOISIER = 0.01, 0.1, 4.0
+"""Weight of the newest error in the noise of its half hour, weight of 1 in that, and how many times larger or smaller
+than usual it is at most."""
+CALM = 2.5
+"""Errors of that many usual ones of the half hour count as so many: an event is not the noise of its time."""
+NEARLY, WIDE = 0.7, 1.25
+"""Part of the distance of an alarm from which on the week remembers a value, and how much farther out than in the weeks
+before it may be."""
 
 LEVELS = tuple(f"level{number}" for number in range(len(PACES)))
 ERRORS = tuple(f"error{number}" for number in range(len(PACES)))
@@ -95,6 +103,10 @@ FIELDS = (
     "offset",
     "place",
     "visits",
+    "week_place",
+    "week_low",
+    "week_high",
+    "explained",
     "last",
     "same",
     "longest",
@@ -115,6 +127,10 @@ OUTPUTS = ("score", "forecast", "limit", "ratio", "drifted")
 """Score from 0 to 1; forecast and distance from it that is an alarm, in the unit of the values; error over that."""
 
 
+INPUTS = ("x", *Places._fields, "at", "week")
+"""The value; the table of the series at the places of its time, and the numbers of the first and third of these."""
+
+
 @functools.cache
 def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
     """The recursion.
@@ -126,15 +142,15 @@ def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
     Example:
         >>> run = kernel(50)
         >>> values = [float(k * 7919 % 31) for k in range(3000)] + [80.0]
-        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, [0] * 3001, [0] * 3001], [0.0])
-        >>> score, forecast, limit, ratio = out[-6:-2]
+        >>> at = [[place] * 3001 for place in (0, 1, 2, 3, 4, 5, 0, 2)]
+        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, *at], [0.0] * 6)
+        >>> score, forecast, limit, ratio = out[-11:-7]
         >>> score > 0.5, abs(forecast - 15) < 3, 10 < limit < 30
         (True, True, True)
     """
-    inputs, outputs = ["x", "season", "at"], (*OUTPUTS, "season_next")
-    return Kernel(
-        functools.partial(_step, float(warmup), _Tails(once_in)), FIELDS, inputs, outputs, ("season", "season_next")
-    )
+    slots = [(name, f"{name}_next") for name in Places._fields]
+    outputs = (*OUTPUTS, *(result for _, result in slots))
+    return Kernel(functools.partial(_step, float(warmup), _Tails(once_in)), FIELDS, INPUTS, outputs, slots)
 
 
 class _Tails:
@@ -156,12 +172,15 @@ def _step(warmup: float, tails: _Tails, given: Mapping[str, Symbol]) -> dict[str
     usual, unknown = given["season"] + given["offset"], equal(given["season"], 0.0)
     forecast = choose(unknown, near, choose(_absolute(x - usual) < _absolute(x - near), usual, near))
     size = _absolute(x - forecast)
-    scale = largest(largest(given["scale"], LEAST * given["spread"]), _absolute(x) * ROUNDING + SMALLEST)
+    usual_noise = 1.0 + given["noise"]
+    noise = largest(given["scale"], LEAST * given["spread"]) * usual_noise
+    scale = largest(noise, _absolute(x) * ROUNDING + SMALLEST)
     units = smallest(size / scale, LARGEST_ERROR)
 
     weight = largest(1.0 / count, MEMORY)
     far = FAR * scale
-    results["scale"] = given["scale"] + weight * (_clipped(warm, size, far) - given["scale"])
+    results["scale"] = given["scale"] + weight * (_clipped(warm, size, far) / usual_noise - given["scale"])
+    results["noise_next"] = _noise(given["noise"], choose(warm, smallest(units, CALM), 1.0) * usual_noise)
     for name, level in zip(ERRORS, levels, strict=True):
         results[name] = given[name] + weight * (_clipped(warm, _absolute(x - level), far) - given[name])
     limit = choose(warm, MOVES * scale, 1e300)
@@ -172,6 +191,8 @@ def _step(warmup: float, tails: _Tails, given: Mapping[str, Symbol]) -> dict[str
     seen = largest(count - warmup, 0.0)
     ratio, once, learnt = tails.errors.step(given, units, seen, seen > 0.5)
     results |= learnt
+    ratio, explained, week = _week(given, x - near, NEARLY * once * scale, size, ratio)
+    results |= week
     stuck, flat = _flat(given, x, first)
     ratio = largest(ratio, choose(seen > 0.5, stuck, 0.0))
     results |= flat
@@ -188,7 +209,7 @@ def _step(warmup: float, tails: _Tails, given: Mapping[str, Symbol]) -> dict[str
         choose(ratio < 1.0, choose(hushed, 1.0, 0.0), 1.0) > 0.5,
     )
     results |= drifts
-    reported, limits = _limit(given, ratio, drifted)
+    reported, limits = _limit(given, ratio, drifted, explained)
     results |= limits
     squared = reported * reported
     below, above = squared / (1.0 + squared), MARK + (1.0 - MARK) * ((squared - 1.0) / (squared + 1.0))
@@ -270,6 +291,40 @@ def _season(given: Mapping[str, Symbol], x: Symbol, usual: Symbol, unknown: Symb
     }
 
 
+def _noise(before: Symbol, size: Symbol) -> Symbol:
+    """How much larger than usual errors are in this half hour, learnt from one of them; less 1, so that 0 is usual."""
+    moved = before + NOISE * (size - (1.0 + before)) - NOISE * ANCHOR * before
+    return between(moved, 1.0 / NOISIER - 1.0, NOISIER - 1.0)
+
+
+def _week(
+    given: Mapping[str, Symbol], apart: Symbol, limit: Symbol, size: Symbol, ratio: Symbol
+) -> tuple[Symbol, Symbol, dict[str, Number]]:
+    """The ratio without what was as far out at this time in both weeks before; the ratio that is explained by it."""
+    again = equal(given["week"], given["week_place"])
+    low = choose(again, given["week_low"], largest(given["low"], given["low_before"]))
+    high = choose(again, given["week_high"], smallest(given["high"], given["high_before"]))
+    beyond = largest(largest(apart - WIDE * high, WIDE * low - apart), 0.0)
+    before = given["explained"]
+    left = ratio * (smallest(beyond, size) / largest(size, SMALLEST))
+    far = choose(_absolute(apart) > limit, apart, 0.0)
+    explained = choose(left < 1.0, choose(ratio < 1.0, 0.0, ratio), 0.0)
+    return (
+        left,
+        explained,
+        {
+            "explained": choose(explained > 0.5, 1.0, choose(before > 0.5, smallest(before + 1.0, 1e9), 0.0)),
+            "week_place": given["week"],
+            "week_low": low,
+            "week_high": high,
+            "low_next": smallest(choose(again, given["low"], 0.0), far),
+            "high_next": largest(choose(again, given["high"], 0.0), far),
+            "low_before_next": choose(again, given["low_before"], given["low"]),
+            "high_before_next": choose(again, given["high_before"], given["high"]),
+        },
+    )
+
+
 def _flat(given: Mapping[str, Symbol], x: Symbol, first: Symbol) -> tuple[Symbol, dict[str, Number]]:
     """How long the value has been exactly the same, over how long that is usual for the series."""
     same = choose(first, 0.0, choose(equal(x, given["last"]), given["same"] + 1.0, 0.0))
@@ -283,7 +338,9 @@ def _flat(given: Mapping[str, Symbol], x: Symbol, first: Symbol) -> tuple[Symbol
     }
 
 
-def _limit(given: Mapping[str, Symbol], ratio: Symbol, drifted: Symbol) -> tuple[Symbol, dict[str, Number]]:
+def _limit(
+    given: Mapping[str, Symbol], ratio: Symbol, drifted: Symbol, explained: Symbol
+) -> tuple[Symbol, dict[str, Number]]:
     """The ratio as it is told: less if as much was told just before, or if there are too many alarms."""
     started = given["gain"] > 0.5
     since = choose(started, given["since"], 2.0 * AGAIN)
@@ -296,11 +353,12 @@ def _limit(given: Mapping[str, Symbol], ratio: Symbol, drifted: Symbol) -> tuple
     told = choose(reported < 1.0, 0.0, 1.0) > 0.5
     new = choose(told, choose(same, 0.0, 1.0), 0.0) > 0.5
     more = alarms + choose(new, 1.0, 0.0)
+    known = choose(told, 1.0, largest(drifted, explained)) > 0.5
     asked = choose(new, choose(more > FREE, largest(gain, sqrt(ratio * gain)), gain), gain)
     return reported, {
         "gain": asked,
         "told_gain": choose(new, gain, choose(started, given["told_gain"], 1.0)),
         "alarms": more,
-        "since": choose(told, 1.0, choose(drifted > 0.5, 1.0, smallest(since + 1.0, 1e9))),
-        "top": choose(told, ratio, choose(drifted > 0.5, largest(ratio, 1.0), choose(within, given["top"], 0.0))),
+        "since": choose(known, 1.0, smallest(since + 1.0, 1e9)),
+        "top": choose(known, largest(ratio, largest(explained, 1.0)), choose(within, given["top"], 0.0)),
     }

@@ -94,7 +94,7 @@ def tail_of(prefix: str, apart: float, unsure: float, once_in: float) -> Tail:
     Example:
         >>> tail = tail_of("", 30.0, 400.0, 1440.0)
         >>> round(tail.table[0], 2), round(tail.table[130], 2), round(tail.table[300], 2)
-        (1.0, 1.31, 3.44)
+        (1.0, 1.32, 3.42)
     """
     clusters = SHARE / (1.0 + apart * SHARE)
     table = []
