@@ -98,8 +98,8 @@ def step(
         "drift_since": choose(over, 1.0, smallest(since + 1.0, 1e9)),
         "drift_alarms": alarms + choose(told, 1.0, 0.0),
     }
-    results = {name: choose(unknown, given[name], value) for name, value in results.items()} | learnt
-    return choose(told, ratio, 0.0), results
+    kept: dict[str, Number] = {name: choose(unknown, given[name], value) for name, value in results.items()}
+    return choose(told, ratio, 0.0), kept | learnt
 
 
 def _absolute(value: Symbol) -> Symbol:

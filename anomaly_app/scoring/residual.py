@@ -9,12 +9,12 @@ over floats for one series and over arrays for thousands, with the same bits.
 * **Time of day.** Each minute of the day has its place in a table, which follows the value by two fifths a day. A value
   that is as it was at this minute, give or take by how much the last hour differed from the days before, is expected,
   too: the error is the smaller one of the two. So what happens every day at its time is no alarm from the third on.
-* **Scale.** The mean absolute error, clipped; not less than a hundredth of what the series moves by.
-* **Tail.** The error in units of the scale that is exceeded in one row of 200 is tracked, and by how much it is
-  exceeded: the mean of ``1 - limit / error``, which is ξ / (1 + ξ) for a Pareto tail with the index ξ (Hill, "A simple
-  general approach to inference about the tail of a distribution", 1975) and cannot be spoilt by a few huge values. From
-  there to the error that comes once in 1440 rows it is a power of ξ. Rows within 30 behind one that exceeds are not
-  counted, as an event is not thirty events; so long anomalies hardly move the tail.
+* **Scale.** The mean absolute error, clipped; not less than a hundredth of what the series moves by; times how much
+  larger or smaller than usual errors are in this half hour of the day.
+* **Tail.** The error in units of the scale that comes once in 1440 rows, see :mod:`anomaly_app.scoring.tail`.
+* **Week.** How far the values of each half hour of the week were from the levels, where they were far, in the last two
+  weeks: what was in both is expected the third time.
+* **Drift.** Slow trends, see :mod:`anomaly_app.scoring.drift`.
 * **Flat line.** A value that stays exactly the same for ten rows, and three times the longest such stretch before, is
   an alarm, once.
 * **Limit.** An event is told once: within 30 rows only what is half as far out again counts in full. Six alarms, and

@@ -72,7 +72,7 @@ class AnomalyScorer:
     What scores is told in :mod:`anomaly_app.scoring`. An event is told once. From 0.5 on a score is worth an alert: so
     much has about one row in 1440 of a series without anomalies, once a day at a point a minute.
 
-    Of the times the minute of the day counts, in UTC; not the distances between them.
+    Of the times the minute of the day and the half hour of the week count, in UTC; not the distances between them.
 
     A missing value (NaN) scores 0, an infinite one (or
     one beyond ±1e75) scores 1; both change nothing. While there are not more than ``warmup`` values the score is 0.
