@@ -2,12 +2,13 @@
 
 ::
 
-    python -m benchmarks.series --points DIR --nab DIR --made 2 [--fold 0/2] [--baselines] [--json FILE]
+    python -m benchmarks.series --points DIR --nab DIR --made 2 [--quiet 2] [--seed 0] [--fold 0/2] [--baselines]
 
 ``--points DIR`` holds files ``name.csv`` or ``name.csv.gz`` with the columns ``timestamp`` (in s, or text), ``value``
 and ``label`` (0 or 1); ``--nab DIR`` what ``nab.py`` reads; ``--made N`` makes N series of each simulated family, see
-``series_made.py``. Several may be given, each is a corpus with its own lines. How alerts are counted is told in
-``series_measures.py``. Scores are kept in ``--cache`` (by what made them) so that only what has changed is computed.
+``series_made.py``, ``--quiet N`` N series of each without anomalies. Several may be given, each is a corpus with its
+own lines. How alerts are counted is told in ``series_measures.py``. Scores are kept in ``--cache`` (by what made them)
+so that only what has changed is computed.
 
 A split is one by series, always the same: a series belongs to fold ``crc32(name) % n``. ``--fold 0/2`` takes those of
 the first half.
@@ -76,13 +77,23 @@ def nab_files(folder: Path) -> list[Series]:
     return found
 
 
-def made(count: int) -> list[Series]:
-    """Some series of each simulated family."""
+def made(count: int, first: int = 0) -> list[Series]:
+    """Some series of each simulated family, with anomalies."""
     found = []
     for family in series_made.FAMILIES:
-        for seed in range(count):
+        for seed in range(first, first + count):
             one = series_made.make(family, seed)
             found.append(Series(f"made/{family}-{seed}", one.times, one.values, one.events))
+    return found
+
+
+def quiet(count: int, first: int = 0) -> list[Series]:
+    """Some series of each simulated family, without any; each family is a corpus, so that its rate is told."""
+    found = []
+    for family in series_made.FAMILIES:
+        for seed in range(first, first + count):
+            one = series_made.plain(family, seed)
+            found.append(Series(f"quiet {family}/{seed}", one.times, one.values, one.events))
     return found
 
 
@@ -90,9 +101,9 @@ def fold(series: Iterable[Series], number: int, folds: int) -> list[Series]:
     """Those of one part of a split by series.
 
     Example:
-        >>> some = [Series(f"made/{k}", np.zeros(0), np.zeros(0), []) for k in range(4)]
+        >>> some = [Series(f"made/noise-{k}", np.zeros(0), np.zeros(0), []) for k in range(10)]
         >>> [len(fold(some, k, 2)) for k in range(2)]
-        [2, 2]
+        [4, 6]
     """
     return [one for one in series if zlib.crc32(one.name.encode()) % folds == number]
 
@@ -202,6 +213,8 @@ def main() -> None:
     parser.add_argument("--points", type=Path, help="folder of files with a label for each row")
     parser.add_argument("--nab", type=Path, help="folder of category/name.csv and combined_windows.json")
     parser.add_argument("--made", type=int, default=0, metavar="N", help="series of each simulated family")
+    parser.add_argument("--quiet", type=int, default=0, metavar="N", help="the same without anomalies, for the rate")
+    parser.add_argument("--seed", type=int, default=0, help="of the first simulated series of each family")
     parser.add_argument("--fold", help="such as 0/2: only the series of one part of a fixed split")
     parser.add_argument("--baselines", action="store_true", help="score with the baselines, too")
     parser.add_argument("--options", type=json.loads, default={}, help="of the scorer, as a JSON object")
@@ -214,12 +227,12 @@ def main() -> None:
         series += points(arguments.points)
     if arguments.nab:
         series += nab_files(arguments.nab)
-    series += made(arguments.made)
+    series += made(arguments.made, arguments.seed) + quiet(arguments.quiet, arguments.seed)
     if arguments.fold:
         number, folds = map(int, arguments.fold.split("/"))
         series = fold(series, number, folds)
     if not series:
-        parser.error("no series: give --points, --nab or --made")
+        parser.error("no series: give --points, --nab, --made or --quiet")
     name = f"AnomalyScorer{arguments.options or ''}"
     detectors: dict[str, tuple[Detector, float | None]] = {name: (by_scorer(arguments.options), THRESHOLD)}
     if arguments.baselines:

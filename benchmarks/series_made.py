@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 DAY = 1440
 DAYS = 14
+START_MS = 1_700_006_400_000
 QUIET = 2 * DAY
 """Rows at the beginning without anomalies."""
 SIZES = (4.0, 10.0)
@@ -132,6 +133,22 @@ FAMILIES = {
 }
 
 
+def plain(family: str, seed: int, days: int = DAYS) -> Made:
+    """A series of a family without anomalies: every alarm is a false one.
+
+    Example:
+        >>> plain("noise", 1).events
+        []
+    """
+    random = np.random.default_rng([list(FAMILIES).index(family), seed])
+    noise, course_of, spread_of, _, whole = FAMILIES[family]
+    course = course_of(random, np.arange(days * DAY) / DAY)
+    values = course + spread_of(course) * noise(random, days * DAY)
+    if whole:
+        values = np.maximum(np.round(values), 0.0)
+    return Made(START_MS + 60_000 * np.arange(days * DAY, dtype=np.int64), values, [])
+
+
 def make(family: str, seed: int, days: int = DAYS) -> Made:
     """A series of a family with one anomaly of each kind that it can have.
 
@@ -190,5 +207,5 @@ def make(family: str, seed: int, days: int = DAYS) -> Made:
     if whole:
         values = np.maximum(np.round(values), 0.0)
     new = np.cumsum(kept) - 1
-    times = 1_700_006_400_000 + 60_000 * np.arange(rows, dtype=np.int64)
+    times = START_MS + 60_000 * np.arange(rows, dtype=np.int64)
     return Made(times[kept], values[kept], [(int(new[a]), int(new[b]), kind) for a, b, kind in events])

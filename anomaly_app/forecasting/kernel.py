@@ -75,8 +75,8 @@ class Kernel:
         fields: of the state, in the order in which they are stored.
         inputs: given for each point.
         outputs: names of the results of each point.
-        slot: an input that is read from a table, and the result that takes its place there; ``one_series`` then takes
-            the number of the entry as that input.
+        slots: inputs that are read from a table, and for each the result that takes its place there; ``one_series``
+            then takes the number of the entry as that input.
 
     Example:
         >>> def mean(given):
@@ -97,9 +97,9 @@ class Kernel:
         fields: Sequence[str],
         inputs: Sequence[str],
         outputs: Sequence[str],
-        slot: tuple[str, str] | None = None,
+        slots: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self.slot = slot
+        self.slots = dict(slots)
         self.fields, self.inputs, self.outputs = tuple(fields), tuple(inputs), tuple(outputs)
         trace = Trace()
         given = {name: trace.input(name) for name in (*fields, *inputs)}
@@ -118,7 +118,7 @@ class Kernel:
         Args:
             state: values of the fields.
             inputs: for each input, its value at each point.
-            table: that of the slot, written to; anything with numbered entries.
+            table: that of the slots, written to; anything with numbered entries.
 
         Returns:
             The state behind the last point, and the outputs, one point after another.
@@ -202,14 +202,13 @@ class Kernel:
         out = ", ".join(text(self._results[name]) for name in self.outputs)
         if out:
             lines.append(f"out += ({out},)")
-        if self.slot:
-            lines.insert(0, f"v_{self.slot[0]} = table[entry]")
-            lines.append(f"table[entry] = {text(self._results[self.slot[1]])}")
+        lines[:0] = [f"v_{name} = table[entry_{name}]" for name in self.slots]
+        lines += [f"table[entry_{name}] = {text(self._results[result])}" for name, result in self.slots.items()]
         if changed:
             left = ", ".join(f"v_{name}" for name in changed)
             lines.append(f"{left} = {', '.join(text(self._results[name]) for name in changed)}")
         state = "".join(f"v_{name}, " for name in self.fields)
-        points = "".join("entry, " if self.slot and name == self.slot[0] else f"v_{name}, " for name in self.inputs)
+        points = "".join(f"{'entry' if name in self.slots else 'v'}_{name}, " for name in self.inputs)
         body = "\n        ".join(lines)
         source = (
             f"def run(state, inputs, table):\n    [{state}] = state\n    out = []\n"

@@ -107,12 +107,12 @@ def _pending(plan: Plan) -> range:
 def kernels(model: Model, plan: Plan) -> tuple[Kernel, Kernel]:
     """The recursion at a point, and the one at a missing point."""
     names = fields(model, plan)
-    inputs, outputs, slot = ["x"], plan.outputs, None
+    inputs, outputs, slots = ["x"], plan.outputs, list[tuple[str, str]]()
     if plan.season_weight:
-        inputs, outputs, slot = ["x", "season"], (*outputs, "season_next"), ("season", "season_next")
+        inputs, outputs, slots = ["x", "season"], (*outputs, "season_next"), [("season", "season_next")]
     return (
-        Kernel(lambda given: _observe(model, plan, given), names, inputs, outputs, slot),
-        Kernel(lambda given: _miss(model, plan, given), names, inputs, outputs, slot),
+        Kernel(lambda given: _observe(model, plan, given), names, inputs, outputs, slots),
+        Kernel(lambda given: _miss(model, plan, given), names, inputs, outputs, slots),
     )
 
 

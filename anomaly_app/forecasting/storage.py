@@ -35,12 +35,13 @@ class Storage:
     Args:
         fields: numbers of a series.
         rows: of its table; 0 without.
+        block: rows of the table that are stored together, if it has such parts; at most 63 of them.
     """
 
-    def __init__(self, fields: int, rows: int) -> None:
+    def __init__(self, fields: int, rows: int, block: int = 0) -> None:
         self.state = np.zeros((fields, 0))
         self.table = np.zeros((rows, 0))
-        self.block = max(8, -(-rows // BLOCKS))
+        self.block = block or max(8, -(-rows // BLOCKS))
         """Rows of the table that are stored together."""
         self.training: dict[int, tuple[array[float], array[int]]] = {}
         self.size = 0

@@ -12,8 +12,9 @@ from anomaly_app.detectors import Entries, Floats, Integers
 from anomaly_app.forecasting.detector import FEW, one_each
 from anomaly_app.forecasting.storage import Storage
 from anomaly_app.scoring.options import once_in
-from anomaly_app.scoring.residual import FIELDS, OUTPUTS, PLACES, kernel
-from anomaly_app.scoring.scorer import LARGEST, MINUTE_MS, AnomalyScorer, improbable_reason
+from anomaly_app.scoring.places import PART, PLACES, places
+from anomaly_app.scoring.residual import FIELDS, OUTPUTS, kernel
+from anomaly_app.scoring.scorer import LARGEST, AnomalyScorer, improbable_reason
 
 
 class Scores:
@@ -135,7 +136,7 @@ class ResidualBank:
         self._once = once_in(options)
         self._kernel = kernel(options["warmup"], self._once)
         self._threshold: float = options["threshold"]
-        self.storage = Storage(len(FIELDS), PLACES)
+        self.storage = Storage(len(FIELDS), PLACES, PART)
 
     def grow(self, series: int) -> None:
         """Make room."""
@@ -147,36 +148,38 @@ class ResidualBank:
         results = np.full((len(OUTPUTS), len(values)), np.nan)
         known = np.flatnonzero(np.abs(values) <= LARGEST)
         if len(known):
-            own, place, learnt = series[known], times[known] // MINUTE_MS % PLACES, values[known]
+            own, at, learnt = series[known], times[known], values[known]
             turns = int(np.bincount(own).max())
             if len(known) < FEW * turns:
                 for which in _by_series(own):
-                    results[:, known[which]] = self._one(int(own[which[0]]), place[which], learnt[which])
+                    results[:, known[which]] = self._one(int(own[which[0]]), at[which], learnt[which])
             else:
                 for which in one_each(own):
-                    results[:, known[which]] = self._many(own[which], place[which], learnt[which])
+                    results[:, known[which]] = self._many(own[which], at[which], learnt[which])
             self.storage.touch(own)
         return ResidualScores(values, results, self._threshold, self._once)
 
-    def _one(self, series: int, place: Integers, values: Floats) -> Floats:
+    def _one(self, series: int, times: Integers, values: Floats) -> Floats:
         """Outputs of some points of one series."""
-        places, storage = place.tolist(), self.storage
+        own, storage = places(times), self.storage
+        at = [each.tolist() for each in own]
         state, out = self._kernel.one_series(
-            storage.state[:, series].tolist(), (values.tolist(), places, places), storage.table[:, series].data
+            storage.state[:, series].tolist(), (values.tolist(), *at, at[0], at[2]), storage.table[:, series].data
         )
         storage.state[:, series] = state
-        storage.wrote(series, place)
+        storage.wrote(series, own.season)
         return np.array(out).reshape(len(values), -1).T[: len(OUTPUTS)]
 
-    def _many(self, series: Integers, place: Integers, values: Floats) -> Floats:
+    def _many(self, series: Integers, times: Integers, values: Floats) -> Floats:
         """Outputs of one point of each of some series."""
-        storage = self.storage
+        own, storage = places(times), self.storage
         state = np.take(storage.state, series, axis=1)
-        inputs = np.stack([values, storage.table[place, series], place])
+        inputs = np.stack([values, *(storage.table[place, series] for place in own), own.season, own.low])
         out = self._kernel.many_series(state, inputs)
         storage.state[:, series] = state
-        storage.table[place, series] = out[len(OUTPUTS)]
-        storage.wrote(series, place)
+        for place, result in zip(own, out[len(OUTPUTS) :], strict=True):
+            storage.table[place, series] = result
+        storage.wrote(series, own.season)
         return out[: len(OUTPUTS)]
 
     def changes(self, series: int) -> Entries:
@@ -218,7 +221,7 @@ class ResidualScores:
 
     def out(self) -> list[bool]:
         """Whether each point is improbable, though its event may have been told before."""
-        out: list[bool] = ((self._results[3] >= 1.0) | (np.abs(self._values) > LARGEST)).tolist()
+        out: list[bool] = ((self._results[3:5].max(axis=0) >= 1.0) | (np.abs(self._values) > LARGEST)).tolist()
         return out
 
     def scores(self) -> list[float | None]:
@@ -245,7 +248,7 @@ class ResidualScores:
             return "the value is missing"
         if abs(value) > LARGEST:
             return "score 1.00: the value is infinite, or as good as that"
-        score, forecast, limit, ratio = self._results[:, number].tolist()
-        if score < self._threshold and ratio < 1.0:
+        score, forecast, limit, ratio, drifted = self._results[:, number].tolist()
+        if score < self._threshold and max(ratio, drifted) < 1.0:
             return f"score {score:.2f}: nothing that is worth an alert"
-        return f"score {score:.2f}: {improbable_reason(value, forecast, limit, ratio, self._once)}"
+        return f"score {score:.2f}: {improbable_reason(value, forecast, limit, ratio, drifted, self._once)}"

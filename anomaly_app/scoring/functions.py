@@ -33,7 +33,7 @@ def create_bank(options: Mapping[str, Any], names: Sequence[str]) -> Detector:
         >>> verdicts.flags()[499]
         True
         >>> verdicts.explain(499)
-        'score 0.85: the value is above the forecast of 20.003 by 15, 2.3 times what comes once in 1440 values'
+        'score 0.86: the value is above the forecast of 20.012 by 15, 2.4 times what comes once in 1440 values'
     """
     check_together(options, ANOMALY_SCORE.name)
     asked = wish(options, ANOMALY_SCORE.name)

@@ -48,6 +48,10 @@ CONSTANT = 1e6
 """Margins from there on come of values that never differed."""
 SAME_SHAPE = 0.01
 """Differences of distances of shapes below that are nothing; the unit is the standard deviation of the series."""
+EXCESS, HEAVIEST = 6.0, 0.5
+"""Margin of a new extreme value that gives a half, in units of what extremes differ by: the index of the tail times
+their distance to the mean; and the largest index that counts. That is an alert at 1.1 such units, which of the extremes
+of 5000 values one in three exceeds: one in 7200 values, a fifth of the false alarms."""
 ALERT = 0.5
 """Score from which on an event has been told."""
 HUSHED = 0.15
@@ -133,13 +137,15 @@ class Novelty:
         self._best, self._source = 0.0, 0
         self._levels: list[tuple[int, float]] = []
 
-    def score(self, value: float, hushed: int = 0) -> float:
+    def score(self, value: float, hushed: int = 0, index: float = 0.0, usual: bool = False) -> float:
         """Score a value, then learn from it.
 
         Args:
             value: finite, in any unit.
             hushed: rows since the event was told in another way; 0 if it was not. Less than an alert is given then, and
                 a new level is told if it lasts until ``refractory`` rows behind that are over.
+            index: that of the tail of the errors, as of a Pareto distribution.
+            usual: the event is one of this time of the week, and nothing of it is to be told later.
 
         Returns:
             From 0 to 1.
@@ -151,7 +157,7 @@ class Novelty:
             self._rebuild(row)
         self._best = 0.0
         self._levels.clear()
-        self._see(VALUE, row, value)
+        self._see(VALUE, row, value, EXCESS * min(index, HEAVIEST))
         self._see(MEAN, row, self._mean(row, self._smoothing))
         for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self._discords, strict=True):
             if discord is not None and (row + 1) % step == 0:
@@ -159,7 +165,7 @@ class Novelty:
                 if row >= SHAPES_AFTER * self._length * step:
                     self._see(signal, row, distance)
         self._rows = row + 1
-        return self._report(row, self._best, hushed)
+        return self._report(row, self._best, hushed, usual)
 
     @property
     def mean(self) -> float:
@@ -189,14 +195,14 @@ class Novelty:
         # an exact sum is the same in any order, and one of differences is 0 if the values are all the same
         return last + math.fsum((values - last).tolist()) / len(values)
 
-    def _see(self, signal: int, row: int, value: float) -> None:
+    def _see(self, signal: int, row: int, value: float, excess: float = 0.0) -> None:
         """Score the value of a signal, and learn it."""
         values, base, spread = self._signals[signal], self._base, self._spreads[signal]
         deviation = -1.0
         if spread.count > self._warmup:
             deviation = self._deviation(signal)
         for source in _OF_SIGNAL[signal]:
-            score = self._records[source].score(row, value, deviation, values, base)
+            score = self._records[source].score(row, value, deviation, values, base, spread.mean, excess)
             if score > 0.0 and signal in _LEVELS:
                 self._levels.append((source, score))
             if score > self._best:
@@ -209,7 +215,7 @@ class Novelty:
         spread = self._spreads[signal]
         return max(spread.deviation, SAME_SHAPE if signal >= SHAPE else SAME * abs(self._spreads[VALUE].mean))
 
-    def _report(self, row: int, score: float, hushed: int) -> float:
+    def _report(self, row: int, score: float, hushed: int, usual: bool) -> float:
         """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""
         heard = self._heard
         while heard and heard[0][0] < row - self._refractory:
@@ -221,7 +227,7 @@ class Novelty:
             heard.pop()
         share = (row - heard[-1][0]) / self._refractory if heard else 1.0
         given = min(score * share, HUSHED) if hushed else score * share
-        if self._levels and given**SHARPNESS < ALERT:
+        if self._levels and given**SHARPNESS < ALERT and not usual:
             told = row - hushed if hushed else heard[-1][0] if heard else row - self._refractory
             self._hold(row, told + self._refractory)
         if lasting > given:

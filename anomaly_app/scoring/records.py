@@ -119,7 +119,16 @@ class Records:
         self.limits: tuple[float, ...] = ()
         """For each horizon, the largest before the value that last scored."""
 
-    def score(self, row: int, value: float, deviation: float, signal: Floats, base: int) -> float:
+    def score(
+        self,
+        row: int,
+        value: float,
+        deviation: float,
+        signal: Floats,
+        base: int,
+        usual: float = 0.0,
+        excess: float = 0.0,
+    ) -> float:
         """Score a value, then learn it.
 
         Args:
@@ -128,6 +137,9 @@ class Records:
             deviation: standard deviation of the signal before it; negative while it is too early for a score.
             signal: see :meth:`Peak.before`.
             base: see :meth:`Peak.before`.
+            usual: the mean of the signal.
+            excess: a margin of that part of the distance from there to the largest one gives a half, if that is more
+                than the standard deviations that do: where a tail is heavy the next extreme is far out by itself.
         """
         signed = value if self.sign > 0 else -value
         shortest = self.peaks[0][0]
@@ -135,25 +147,28 @@ class Records:
             shortest.add(row, signed)
             return 0.0  # the longer horizons hold something at least as large, and need not learn it
         limits = tuple(peak.before(row, signal, base) for peak, _ in self.peaks)
-        score = self.beyond(value, deviation, limits)
+        least = excess * (limits[-1] - self.sign * usual) if excess else 0.0
+        score = self.beyond(value, deviation, limits, least)
         if score > 0.0:
             self.limits = limits
         for peak, _ in self.peaks:
             peak.add(row, signed)
         return score
 
-    def beyond(self, value: float, deviation: float, limits: Sequence[float]) -> float:
+    def beyond(self, value: float, deviation: float, limits: Sequence[float], least: float = 0.0) -> float:
         """The score of a value against limits that were the largest of the horizons; nothing is learnt.
 
         Args:
             value: not NaN.
             deviation: see :meth:`score`.
             limits: of each horizon, with the sign of the records.
+            least: margin that gives a half at least.
         """
         signed, score = value if self.sign > 0 else -value, 0.0
+        halfway = max(self.halfway * deviation, least) if deviation > 0.0 else 0.0
         for (peak, weight), limit in zip(self.peaks, limits, strict=True):
             above = signed - limit
             if deviation >= 0.0 and 0.0 < above < math.inf:
                 self.horizon, self.margin = peak.horizon, above / deviation if deviation > 0.0 else math.inf
-                score += weight * above / (above + self.halfway * deviation)
+                score += weight * above / (above + halfway)
         return score

@@ -9,12 +9,12 @@ over floats for one series and over arrays for thousands, with the same bits.
 * **Time of day.** Each minute of the day has its place in a table, which follows the value by two fifths a day. A value
   that is as it was at this minute, give or take by how much the last hour differed from the days before, is expected,
   too: the error is the smaller one of the two. So what happens every day at its time is no alarm from the third on.
-* **Scale.** The mean absolute error, clipped; not less than a hundredth of what the series moves by.
-* **Tail.** The error in units of the scale that is exceeded in one row of 200 is tracked, and by how much it is
-  exceeded: the mean of ``1 - limit / error``, which is ξ / (1 + ξ) for a Pareto tail with the index ξ (Hill, "A simple
-  general approach to inference about the tail of a distribution", 1975) and cannot be spoilt by a few huge values. From
-  there to the error that comes once in 1440 rows it is a power of ξ. Rows within 30 behind one that exceeds are not
-  counted, as an event is not thirty events; so long anomalies hardly move the tail.
+* **Scale.** The mean absolute error, clipped; not less than a hundredth of what the series moves by; times how much
+  larger or smaller than usual errors are in this half hour of the day.
+* **Tail.** The error in units of the scale that comes once in 1440 rows, see :mod:`anomaly_app.scoring.tail`.
+* **Week.** How far the values of each half hour of the week were from the levels, where they were far, in the last two
+  weeks: what was in both is expected the third time.
+* **Drift.** Slow trends, see :mod:`anomaly_app.scoring.drift`.
 * **Flat line.** A value that stays exactly the same for ten rows, and three times the longest such stretch before, is
   an alarm, once.
 * **Limit.** An event is told once: within 30 rows only what is half as far out again counts in full. Six alarms, and
@@ -29,7 +29,10 @@ import functools
 from collections.abc import Mapping
 
 from anomaly_app.forecasting.kernel import Kernel
-from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, equal, largest, look_up, smallest, sqrt
+from anomaly_app.forecasting.symbols import Number, Symbol, choose, clip, equal, largest, smallest, sqrt
+from anomaly_app.scoring import drift
+from anomaly_app.scoring.places import Places
+from anomaly_app.scoring.tail import between, tail_of
 
 PACES = (0.5, 0.1, 0.03)
 """Weights of the newest value in the levels."""
@@ -58,26 +61,11 @@ of that after a row."""
 STUCK = 1.2
 """Ratio of a value that has just been the same for that long; it is told once."""
 
-SHARE = 0.005
-"""Of the rows that exceed the tracked quantile."""
-APART = 30.0
-"""Rows behind one that exceeds it that are not counted."""
+APART, UNSURE = 30.0, 400.0
+"""Rows behind one that exceeds the quantile that are not counted, and values at which an error has to be twice as far
+out, because the tail is not known yet."""
 ONCE_IN = 1440.0
 """Rows in which one is an alarm, if nothing else is asked for."""
-STEP, EAGER = 0.02, 5.0
-"""Step of the logarithm of the quantile, and values seen for a step of 1: the first are a guess."""
-WIDER = 10.0
-"""How many times larger a step is at most for heavy tails: their quantiles are farther apart."""
-USUAL_TAIL = 0.15
-"""Index of a tail that is as light as a Gaussian one here."""
-TAIL_STEP, TAIL_BEFORE = 0.01, 20.0
-"""Weight of the newest exceedance, and how many of them the first guess is worth."""
-HEAVIEST = 0.75
-"""Largest mean of 1 - limit / error: an index of 3."""
-START_QUANTILE, START_TAIL = 2.5, 0.2
-UNSURE = 400.0
-"""Values at which an error has to be twice as far out, because the tail is not known yet."""
-
 AGAIN = 30.0
 """Rows within which an event is the same one."""
 WORSE = 1.5
@@ -88,28 +76,20 @@ RELAX = 0.5 ** (1 / 2880)
 """What is left after a row of what is asked for beyond 1: half of it after two days."""
 MARK = 0.52
 """Score of an alarm at least; below 0.5 without one."""
+DRIFTED, SPAN = 0.5, 0.01
+"""Score of a drift that is told at least, and how much more it is at most: below all that is improbable."""
 
-HEAVY = 2.0
-"""By how much more than its index says a tail is extrapolated, for each unit of the index beyond the usual one: where a
-tail is heavy, alarms come in bursts."""
-
-
-def _beyond(mean: float, once_in: float) -> float:
-    """How many times the quantile the error of one row in so many is, by the mean of 1 - limit / error."""
-    index = mean / (1.0 - mean)
-    clusters = SHARE / (1.0 + APART * SHARE)
-    return float((once_in * clusters) ** index * (1.0 + HEAVY * max(index - USUAL_TAIL, 0.0)))
-
-
-def _table(once_in: float) -> list[float]:
-    """The same by the thousandths of the mean."""
-    return [_beyond(thousandths / 1000, once_in) for thousandths in range(int(1000 * HEAVIEST) + 1)]
-
-
-PLACES = 1440
-"""Places of the day, in a table that is 0 where no value has been."""
 DAILY, OFFSET = 0.4, 0.1
 """Weights of the newest value in its place of the day, and in the difference of the last values from their places."""
+
+NOISE, ANCHOR, NOISIER = 0.01, 0.1, 4.0
+"""Weight of the newest error in the noise of its half hour, weight of 1 in that, and how many times larger or smaller
+than usual it is at most."""
+CALM = 2.5
+"""Errors of that many usual ones of the half hour count as so many: an event is not the noise of its time."""
+NEARLY, WIDE = 0.7, 1.25
+"""Part of the distance of an alarm from which on the week remembers a value, and how much farther out than in the weeks
+before it may be."""
 
 LEVELS = tuple(f"level{number}" for number in range(len(PACES)))
 ERRORS = tuple(f"error{number}" for number in range(len(PACES)))
@@ -123,6 +103,10 @@ FIELDS = (
     "offset",
     "place",
     "visits",
+    "week_place",
+    "week_low",
+    "week_high",
+    "explained",
     "last",
     "same",
     "longest",
@@ -136,10 +120,15 @@ FIELDS = (
     "alarms",
     "since",
     "top",
+    *drift.FIELDS,
 )
 """Of a series, all 0 before its first value."""
-OUTPUTS = ("score", "forecast", "limit", "ratio")
+OUTPUTS = ("score", "forecast", "limit", "ratio", "drifted")
 """Score from 0 to 1; forecast and distance from it that is an alarm, in the unit of the values; error over that."""
+
+
+INPUTS = ("x", *Places._fields, "at", "week")
+"""The value; the table of the series at the places of its time, and the numbers of the first and third of these."""
 
 
 @functools.cache
@@ -153,18 +142,27 @@ def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
     Example:
         >>> run = kernel(50)
         >>> values = [float(k * 7919 % 31) for k in range(3000)] + [80.0]
-        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, [0] * 3001, [0] * 3001], [0.0])
-        >>> score, forecast, limit, ratio = out[-5:-1]
+        >>> at = [[place] * 3001 for place in (0, 1, 2, 3, 4, 5, 0, 2)]
+        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, *at], [0.0] * 6)
+        >>> score, forecast, limit, ratio = out[-11:-7]
         >>> score > 0.5, abs(forecast - 15) < 3, 10 < limit < 30
         (True, True, True)
     """
-    inputs, outputs = ["x", "season", "at"], (*OUTPUTS, "season_next")
-    return Kernel(
-        functools.partial(_step, float(warmup), _table(once_in)), FIELDS, inputs, outputs, ("season", "season_next")
-    )
+    slots = [(name, f"{name}_next") for name in Places._fields]
+    outputs = (*OUTPUTS, *(result for _, result in slots))
+    return Kernel(functools.partial(_step, float(warmup), _Tails(once_in)), FIELDS, INPUTS, outputs, slots)
 
 
-def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dict[str, Number]:
+class _Tails:
+    """Those of the errors and of the drifts, where one false alarm in so many rows is wanted."""
+
+    def __init__(self, once_in: float) -> None:
+        self.once_in = once_in
+        self.errors = tail_of("", APART, UNSURE, once_in)
+        self.drifts = drift.drift_tail(once_in)
+
+
+def _step(warmup: float, tails: _Tails, given: Mapping[str, Symbol]) -> dict[str, Number]:
     x, count = given["x"], given["count"] + 1.0
     first, warm = count < 1.5, count > WARM
     results: dict[str, Number] = {"count": count}
@@ -174,12 +172,15 @@ def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dic
     usual, unknown = given["season"] + given["offset"], equal(given["season"], 0.0)
     forecast = choose(unknown, near, choose(_absolute(x - usual) < _absolute(x - near), usual, near))
     size = _absolute(x - forecast)
-    scale = largest(largest(given["scale"], LEAST * given["spread"]), _absolute(x) * ROUNDING + SMALLEST)
+    usual_noise = 1.0 + given["noise"]
+    noise = largest(given["scale"], LEAST * given["spread"]) * usual_noise
+    scale = largest(noise, _absolute(x) * ROUNDING + SMALLEST)
     units = smallest(size / scale, LARGEST_ERROR)
 
     weight = largest(1.0 / count, MEMORY)
     far = FAR * scale
-    results["scale"] = given["scale"] + weight * (_clipped(warm, size, far) - given["scale"])
+    results["scale"] = given["scale"] + weight * (_clipped(warm, size, far) / usual_noise - given["scale"])
+    results["noise_next"] = _noise(given["noise"], choose(warm, smallest(units, CALM), 1.0) * usual_noise)
     for name, level in zip(ERRORS, levels, strict=True):
         results[name] = given[name] + weight * (_clipped(warm, _absolute(x - level), far) - given[name])
     limit = choose(warm, MOVES * scale, 1e300)
@@ -188,20 +189,37 @@ def _step(warmup: float, table: list[float], given: Mapping[str, Symbol]) -> dic
     results |= _whole(given, x, first, count)
 
     seen = largest(count - warmup, 0.0)
-    ratio, once, tail = _tail(given, table, units, seen)
-    results |= tail
+    ratio, once, learnt = tails.errors.step(given, units, seen, seen > 0.5)
+    results |= learnt
+    ratio, explained, week = _week(given, x - near, NEARLY * once * scale, size, ratio)
+    results |= week
     stuck, flat = _flat(given, x, first)
     ratio = largest(ratio, choose(seen > 0.5, stuck, 0.0))
     results |= flat
-    reported, limits = _limit(given, ratio)
+    hushed = choose(given["gain"] > 0.5, given["since"], 2.0 * AGAIN) < AGAIN + 0.5
+    apart = x - given["season"]
+    drifted, drifts = drift.step(
+        tails.drifts,
+        tails.once_in,
+        given,
+        apart,
+        unknown,
+        limit,
+        scale,
+        choose(ratio < 1.0, choose(hushed, 1.0, 0.0), 1.0) > 0.5,
+    )
+    results |= drifts
+    reported, limits = _limit(given, ratio, drifted, explained)
     results |= limits
     squared = reported * reported
     below, above = squared / (1.0 + squared), MARK + (1.0 - MARK) * ((squared - 1.0) / (squared + 1.0))
+    slow = DRIFTED + SPAN * (1.0 - 1.0 / largest(drifted, 1.0))
     return results | {
-        "score": choose(reported < 1.0, below, above),
+        "score": choose(reported < 1.0, choose(drifted > 0.5, slow, below), above),
         "forecast": forecast,
         "limit": once * scale * choose(reported < ratio, ratio / largest(reported, SMALLEST), 1.0),
         "ratio": ratio,
+        "drifted": drifted,
     }
 
 
@@ -273,40 +291,38 @@ def _season(given: Mapping[str, Symbol], x: Symbol, usual: Symbol, unknown: Symb
     }
 
 
-def _tail(
-    given: Mapping[str, Symbol], table: list[float], units: Symbol, seen: Symbol
-) -> tuple[Symbol, Symbol, dict[str, Number]]:
-    """The error over that of one row in 1440, that itself in units of the scale, and what is learnt of the tail."""
-    begun = seen > 0.5
-    started = seen > 1.5
-    quantile = choose(started, given["quantile"], START_QUANTILE)
-    tail = choose(started, given["tail"], START_TAIL / (1.0 + START_TAIL))
-    held = smallest(tail, HEAVIEST)
-    index = held / (1.0 - held)
-    known = largest(seen, 1.0)
-    limit = quantile * look_up(table, 1000.0 * held) * (1.0 + UNSURE / known)
-    ratio = choose(begun, units / limit, 0.0)
+def _noise(before: Symbol, size: Symbol) -> Symbol:
+    """How much larger than usual errors are in this half hour, learnt from one of them; less 1, so that 0 is usual."""
+    moved = before + NOISE * (size - (1.0 + before)) - NOISE * ANCHOR * before
+    return between(moved, 1.0 / NOISIER - 1.0, NOISIER - 1.0)
 
-    calm = choose(started, given["calm"], APART + 1.0)
-    counted, exceeds = calm > APART, units > quantile
-    step = largest(STEP * _between(index * (1.0 / USUAL_TAIL), 1.0, WIDER), smallest(EAGER / known, 0.2))
-    moved = quantile * (1.0 + step * choose(exceeds, 1.0 - SHARE, -SHARE))
-    weight = largest(1.0 / (TAIL_BEFORE + SHARE * known), TAIL_STEP)
-    heavier = tail + weight * ((1.0 - quantile / largest(units, quantile)) - tail)
+
+def _week(
+    given: Mapping[str, Symbol], apart: Symbol, limit: Symbol, size: Symbol, ratio: Symbol
+) -> tuple[Symbol, Symbol, dict[str, Number]]:
+    """The ratio without what was as far out at this time in both weeks before; the ratio that is explained by it."""
+    again = equal(given["week"], given["week_place"])
+    low = choose(again, given["week_low"], largest(given["low"], given["low_before"]))
+    high = choose(again, given["week_high"], smallest(given["high"], given["high_before"]))
+    beyond = largest(largest(apart - WIDE * high, WIDE * low - apart), 0.0)
+    before = given["explained"]
+    left = ratio * (smallest(beyond, size) / largest(size, SMALLEST))
+    far = choose(_absolute(apart) > limit, apart, 0.0)
+    explained = choose(left < 1.0, choose(ratio < 1.0, 0.0, ratio), 0.0)
     return (
-        ratio,
-        limit,
+        left,
+        explained,
         {
-            "quantile": choose(begun, choose(counted, moved, quantile), 0.0),
-            "tail": choose(begun, choose(counted, choose(exceeds, heavier, tail), tail), 0.0),
-            "calm": choose(begun, choose(counted, choose(exceeds, 1.0, calm), calm + 1.0), 0.0),
+            "explained": choose(explained > 0.5, 1.0, choose(before > 0.5, smallest(before + 1.0, 1e9), 0.0)),
+            "week_place": given["week"],
+            "week_low": low,
+            "week_high": high,
+            "low_next": smallest(choose(again, given["low"], 0.0), far),
+            "high_next": largest(choose(again, given["high"], 0.0), far),
+            "low_before_next": choose(again, given["low_before"], given["low"]),
+            "high_before_next": choose(again, given["high_before"], given["high"]),
         },
     )
-
-
-def _between(value: Symbol, low: float, high: float) -> Symbol:
-    """The number, not below or beyond some limits."""
-    return smallest(largest(value, low), high)
 
 
 def _flat(given: Mapping[str, Symbol], x: Symbol, first: Symbol) -> tuple[Symbol, dict[str, Number]]:
@@ -322,7 +338,9 @@ def _flat(given: Mapping[str, Symbol], x: Symbol, first: Symbol) -> tuple[Symbol
     }
 
 
-def _limit(given: Mapping[str, Symbol], ratio: Symbol) -> tuple[Symbol, dict[str, Number]]:
+def _limit(
+    given: Mapping[str, Symbol], ratio: Symbol, drifted: Symbol, explained: Symbol
+) -> tuple[Symbol, dict[str, Number]]:
     """The ratio as it is told: less if as much was told just before, or if there are too many alarms."""
     started = given["gain"] > 0.5
     since = choose(started, given["since"], 2.0 * AGAIN)
@@ -335,11 +353,12 @@ def _limit(given: Mapping[str, Symbol], ratio: Symbol) -> tuple[Symbol, dict[str
     told = choose(reported < 1.0, 0.0, 1.0) > 0.5
     new = choose(told, choose(same, 0.0, 1.0), 0.0) > 0.5
     more = alarms + choose(new, 1.0, 0.0)
+    known = choose(told, 1.0, largest(drifted, explained)) > 0.5
     asked = choose(new, choose(more > FREE, largest(gain, sqrt(ratio * gain)), gain), gain)
     return reported, {
         "gain": asked,
         "told_gain": choose(new, gain, choose(started, given["told_gain"], 1.0)),
         "alarms": more,
-        "since": choose(told, 1.0, smallest(since + 1.0, 1e9)),
-        "top": choose(told, ratio, choose(within, given["top"], 0.0)),
+        "since": choose(known, 1.0, smallest(since + 1.0, 1e9)),
+        "top": choose(known, largest(ratio, largest(explained, 1.0)), choose(within, given["top"], 0.0)),
     }

@@ -10,21 +10,29 @@ from typing import Any
 from anomaly_app.errors import StateError
 from anomaly_app.scoring.novelty import Novelty
 from anomaly_app.scoring.options import NUMBERS, OPTIONS, checked, once_in
-from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, PLACES, STUCK, kernel
+from anomaly_app.scoring.places import PART, PARTS, WEEK, half_hour, places, table
+from anomaly_app.scoring.residual import AGAIN, FIELDS, ONCE_IN, OUTPUTS, STUCK, kernel
+from anomaly_app.scoring.tail import HEAVIEST
 
 LARGEST = 1e75
 """Values beyond are taken for infinite: products of a few of them are no numbers."""
-MINUTE_MS = 60_000
-ALERT, MARK = 0.5, 0.51
-"""Scores of what is new, from that of an alert on, are put between these: below those of improbable values."""
-SINCE, TOP = FIELDS.index("since"), FIELDS.index("top")
+ALERT, MARK, KNOWN = 0.5, 0.51, 0.49
+"""Scores of what is new, from that of an alert on, are put between the first two: below those of improbable values. The
+last is that of what was new at the same time a week ago, too."""
+SINCE, TOP, WEIGHT, EXPLAINED = (FIELDS.index(name) for name in ("since", "top", "tail", "explained"))
 TAIL = b"tail"
 """Name of the entry with the numbers of the residuals."""
-DAY, PARTS = b"day", 32
-"""Name of the entries with places of the day, and how many there are at most."""
-PART = PLACES // PARTS
-_VERSION = 4
-_TAIL = struct.Struct(f"<BI{NUMBERS}{len(FIELDS)}d")
+DAY = b"day"
+"""Name of the entries with the parts of the table of times."""
+TOLD = b"told"
+"""Name of the entry with the week in which something new was told last, and how many weeks in a row that was, for each
+half hour of the week."""
+NEVER = -(1 << 62)
+ROW = 2
+"""From the third week in a row on what is new at its half hour is not told again."""
+_VERSION = 5
+_TAIL = struct.Struct(f"<BQ{NUMBERS}{len(FIELDS)}d")
+_TOLD = struct.Struct(f"<{WEEK}q{WEEK}B")
 _LENGTHS = struct.Struct("<II")
 
 
@@ -64,7 +72,7 @@ class AnomalyScorer:
     What scores is told in :mod:`anomaly_app.scoring`. An event is told once. From 0.5 on a score is worth an alert: so
     much has about one row in 1440 of a series without anomalies, once a day at a point a minute.
 
-    Of the times the minute of the day counts, in UTC; not the distances between them.
+    Of the times the minute of the day and the half hour of the week count, in UTC; not the distances between them.
 
     A missing value (NaN) scores 0, an infinite one (or
     one beyond ±1e75) scores 1; both change nothing. While there are not more than ``warmup`` values the score is 0.
@@ -99,10 +107,11 @@ class AnomalyScorer:
         self._once = once_in(options)
         self._alert = novelty_alert(self._once)
         self._kernel = kernel(options["warmup"], self._once)
-        self._state, self._places = [0.0] * len(FIELDS), [0.0] * PLACES
+        self._state, self._places = [0.0] * len(FIELDS), table()
         self._novelty = Novelty(self.options) if options["history"] else None
+        self._told, self._marked = [NEVER] * WEEK + [0] * WEEK, False
         self._changed, self._touched, self._known = False, set[int](), 0
-        self._value, self._last, self._new = 0.0, (0.0, 0.0, 0.0, 0.0), 0.0
+        self._value, self._last, self._new = 0.0, (0.0,) * len(OUTPUTS), 0.0
 
     def score(self, timestamp_ms: int, value: float) -> float:
         """Score a value, then learn from it.
@@ -118,29 +127,43 @@ class AnomalyScorer:
         if not -LARGEST <= value <= LARGEST:
             return 1.0 if abs(value) > LARGEST else 0.0
         self._changed = True
-        place = timestamp_ms // MINUTE_MS % PLACES
-        part = place // PART
+        own = places(timestamp_ms)
+        part = own.season // PART
         self._touched.add(part)
         self._known |= 1 << part
-        self._state, out = self._kernel.one_series(self._state, ((value,), (place,), (place,)), self._places)
-        self._last = improbable, _, _, ratio = out[0], out[1], out[2], out[3]
+        tail = min(self._state[WEIGHT], HEAVIEST)
+        points = ((value,), *((place,) for place in own), (own.season,), (own.low,))
+        self._state, out = self._kernel.one_series(self._state, points, self._places)
+        self._last = tuple(out[: len(OUTPUTS)])
+        improbable, ratio = out[0], out[3]
         if self._novelty is None:
             return improbable
-        since = int(self._state[SINCE]) - 1
-        hushed = since if improbable < ALERT and since <= AGAIN else 0
-        self._new = placed(self._novelty.score(value, hushed), self._alert)
+        since, usual = int(self._state[SINCE]) - 1, 0.0 < self._state[EXPLAINED] <= AGAIN + 1.0
+        hushed = max(since, 1) if improbable < ALERT and since <= AGAIN else 0
+        self._new = placed(self._novelty.score(value, hushed, tail / (1.0 - tail), usual), self._alert)
+        if self._new >= ALERT and self._usual(timestamp_ms):
+            self._new, self._state[SINCE], self._state[TOP] = KNOWN, 1.0, max(ratio, 1.0)
         if self._new >= ALERT > improbable:  # told now, and not again while it is the same event
             self._state[SINCE], self._state[TOP] = 1.0, max(ratio, 1.0)
         return max(improbable, self._new)
+
+    def _usual(self, timestamp_ms: int) -> bool:
+        """Whether something new was told close to this half hour of the last weeks; from now on it was."""
+        week, half = half_hour(timestamp_ms)
+        near = (divmod(week * WEEK + half + step, WEEK) for step in (-1, 0, 1))
+        row = max(self._told[WEEK + place] if then - self._told[place] == 1 else 0 for then, place in near)
+        if self._told[half] != week:
+            self._told[half], self._told[WEEK + half], self._marked = week, min(row + 1, ROW), True
+        return row >= ROW
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
         if abs(self._value) > LARGEST:
             return "the value is infinite, or as good as that"
-        score, forecast, limit, ratio = self._last
+        score, forecast, limit, ratio, drifted = self._last
         if self._novelty is not None and self._new > score:
             return self._novelty.reason()
-        return improbable_reason(self._value, forecast, limit, ratio, self._once)
+        return improbable_reason(self._value, forecast, limit, ratio, drifted, self._once)
 
     @property
     def expected(self) -> float:
@@ -152,7 +175,7 @@ class AnomalyScorer:
     @property
     def out(self) -> bool:
         """Whether the last value was improbable or new, though the event may have been told before."""
-        return self._last[3] >= 1.0 or (self._novelty is not None and self._new >= ALERT)
+        return max(self._last[3:]) >= 1.0 or (self._novelty is not None and self._new >= ALERT)
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
@@ -160,7 +183,7 @@ class AnomalyScorer:
         """All of the state; see :meth:`restore`."""
         entries = [(TAIL, self._tail()), *self._parts(self._used())]
         if self._novelty is not None:
-            entries += self._novelty.entries()
+            entries += [(TOLD, _TOLD.pack(*self._told)), *self._novelty.entries()]
         return b"".join(_LENGTHS.pack(len(name), len(value)) + name + value for name, value in entries)
 
     def restore(self, snapshot: bytes) -> None:
@@ -193,7 +216,7 @@ class AnomalyScorer:
             entries.append((snapshot[start : start + name], snapshot[start + name : place]))
         other = AnomalyScorer.of_checked(self.options)
         other.load(entries)
-        other._changed, other._touched = True, set(other._used())
+        other._changed, other._marked, other._touched = True, True, set(other._used())
         if other._novelty is not None:
             other._novelty.unsaved()
         vars(self).update(vars(other))
@@ -205,6 +228,9 @@ class AnomalyScorer:
             yield TAIL, self._tail()
             yield from self._parts(sorted(self._touched))
             self._touched.clear()
+            if self._marked:
+                self._marked = False
+                yield TOLD, _TOLD.pack(*self._told)
             if self._novelty is not None:
                 yield from self._novelty.changes()
 
@@ -230,6 +256,11 @@ class AnomalyScorer:
                     f"the state of a scorer has no places {part * PART} to {(part + 1) * PART - 1} of the day"
                 )
             self._places[part * PART : (part + 1) * PART] = struct.unpack(f"<{PART}d", stored)
+        told = known.pop(TOLD, b"")
+        if told:
+            if len(told) != _TOLD.size:
+                raise StateError("the state of a scorer has no half hours of the week")
+            self._told = list(_TOLD.unpack(told))
         if self._novelty is not None:
             self._novelty.load(known.items())
 
@@ -246,7 +277,7 @@ class AnomalyScorer:
         return _TAIL.pack(_VERSION, self._known, *self.options.values(), *self._state)
 
 
-def improbable_reason(value: float, forecast: float, limit: float, ratio: float, once: float) -> str:
+def improbable_reason(value: float, forecast: float, limit: float, ratio: float, drifted: float, once: float) -> str:
     """Why a value is improbable, for people.
 
     Args:
@@ -254,15 +285,20 @@ def improbable_reason(value: float, forecast: float, limit: float, ratio: float,
         forecast: what was expected.
         limit: distance from it that is an alarm.
         ratio: the distance over that of an alarm.
+        drifted: that of the last values together over that of an alarm, if they are told.
         once: values in which one is an alarm.
 
     Example:
-        >>> improbable_reason(50.0, 20.0, 6.0, 5.0, 1440.0)
+        >>> improbable_reason(50.0, 20.0, 6.0, 5.0, 0.0, 1440.0)
         'the value is above the forecast of 20 by 30, 5 times what comes once in 1440 values'
     """
     apart = abs(value - forecast)
     if ratio == STUCK and apart < limit:
         return f"the value has been exactly {value:.5g} for far longer than any value before"
+    if ratio < 1.0 <= drifted:
+        return (
+            f"the last values together have drifted away from what is usual at this time, {drifted:.2g} times the limit"
+        )
     side = "above" if value > forecast else "below"
     return (
         f"the value is {side} the forecast of {forecast:.5g} by {apart:.3g}, "

@@ -74,12 +74,26 @@ def test_a_slot_is_read_and_written_point_by_point() -> None:
         [],
         ["x", "held"],
         ["before", "next"],
-        slot=("held", "next"),
+        slots=[("held", "next")],
     )
     table = [0.0, 100.0]
     _, out = kernel.one_series([], [[1.0, 2.0, 3.0], [0, 1, 0]], table)
     assert table == [4.0, 102.0]
     assert out == [0.0, 1.0, 100.0, 102.0, 1.0, 4.0]
+
+
+def test_several_slots_are_read_before_any_is_written() -> None:
+    kernel = Kernel(
+        lambda given: {"a_next": given["a"] + given["x"], "b_next": given["b"] * 2.0 + given["a"]},
+        [],
+        ["x", "a", "b"],
+        ["a_next", "b_next"],
+        slots=[("a", "a_next"), ("b", "b_next")],
+    )
+    table = [1.0, 10.0, 100.0]
+    _, out = kernel.one_series([], [[1.0, 2.0], [0, 0], [1, 2]], table)
+    assert table == [4.0, 21.0, 202.0]
+    assert out == [2.0, 21.0, 4.0, 202.0]
 
 
 def test_long_sums_are_not_too_deep_for_the_parser() -> None:

@@ -62,6 +62,25 @@ def test_without_a_history_many_series_at_once_get_the_scores_of_a_scorer():
     assert all(one == other for one, other in told)
 
 
+def test_a_drift_is_the_same_for_many_series_at_once():
+    """At a point in half an hour a day has 48 places, so a drift is soon known."""
+    random = np.random.default_rng(1)
+    values = random.normal(size=(1200, 120)) + 20 * np.sin(np.arange(1200) * 2 * np.pi / 48)[:, None]
+    values[900:, 5] += np.minimum(np.arange(300) / 60, 1.0) * 6
+    detector = ANOMALY_SCORE.create(check_options(ANOMALY_SCORE, {"history": 0}), ["price"])
+    detector.grow(120)
+    scorers, drifts = {number: AnomalyScorer(history=0) for number in (5, 77)}, 0
+    for row, each in enumerate(values):
+        verdicts = detector.update(np.arange(120), np.full(120, 1_800_000 * row), each[:, None])
+        for number, scorer in scorers.items():
+            assert verdicts.values()[number] == scorer.score(1_800_000 * row, each[number])
+            assert verdicts.out()[number] == scorer.out
+            if verdicts.flags()[number] and "drifted" in verdicts.explain(number):
+                drifts += number == 5 and row >= 900
+                assert verdicts.explain(number).endswith(scorer.reason())
+    assert drifts
+
+
 def test_what_it_is_in_sql():
     assert (ANOMALY_SCORE.name, ANOMALY_SCORE.result, ANOMALY_SCORE.multivariate) == ("ANOMALY_SCORE", DOUBLE, False)
     assert ANOMALY_SCORE in FUNCTIONS

@@ -67,3 +67,18 @@ def test_spread_is_mean_and_variance_then_forgets():
         short.add(value)
     assert short.mean == pytest.approx(50)
     assert short.deviation < 0.01
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_where_extremes_differ_by_much_a_new_one_has_to_be_farther_out(sign):
+    signal = np.zeros(60)
+    signal[:50] = sign * np.arange(50) % 10 + 20.0
+    found = []
+    for excess in (0.0, 0.1, 0.5):
+        records = Records([(50, 1.0)], sign=sign, halfway=1.0)
+        for row in range(50):
+            records.score(row, signal[row], -1.0, signal, 0)
+        largest = (sign * signal[:50]).max()
+        found.append(records.score(50, sign * (largest + 3.0), 1.0, signal, 0, sign * (largest - 10.0), excess))
+        assert records.margin == 3.0
+    assert found == pytest.approx([3 / 4, 3 / 4, 3 / 8])

@@ -96,6 +96,82 @@ def test_what_happens_every_day_at_its_time_is_told_twice_at_most_and_its_absenc
     assert len(told) <= 4
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("size", [-6.0, 5.0])
+def test_a_slow_trend_of_which_no_value_is_unusual_is_told_once(seed, size):
+    """Five standard deviations in three hours, on a course that swings by thirty every day: no value is new or far."""
+    rows, first = 7 * DAY, 5 * DAY + 300
+    values = noise(rows, seed) / 5 + 15 * np.sin(np.arange(rows) * 2 * np.pi / DAY)
+    values[first:] += size * np.minimum(np.arange(rows - first) / 180, 1.0)
+    scorer, told = AnomalyScorer(history=0), []
+    for row, value in enumerate(values):
+        if scorer.score(MINUTE * row, value) >= ALERT and first <= row < first + DAY:
+            told.append((row, scorer.reason()))
+            assert scorer.out
+    assert told[0][0] < first + 240
+    assert told[0][1].startswith("the last values together have drifted away from what is usual at this time, ")
+    assert len(told) <= 4
+
+
+def weekly_job(weeks, length, seed=1):
+    """Noise, and on Mondays at four something that lasts some minutes; ends on a Monday evening."""
+    minute = np.arange((7 * weeks - 6) * DAY)
+    job = (minute % (7 * DAY) >= 240) & (minute % (7 * DAY) < 240 + length)
+    return noise(len(minute), seed) / 5 + 30.0 * job, job
+
+
+@pytest.mark.parametrize("options", [{"history": 0}, {}])
+@pytest.mark.parametrize("length", [10, 300])
+def test_what_happens_every_week_at_its_time_is_told_twice_at_most_and_its_absence_changes_nothing(options, length):
+    """Nothing like it has been seen for a week, and so it is new every Monday to whom does not know weeks."""
+    values, job = weekly_job(4, length)
+    monday = 4 * DAY  # 1970-01-05
+    scorer = AnomalyScorer(**options)
+    told = [
+        row for row, value in enumerate(values) if scorer.score(MINUTE * (monday + row), value) >= ALERT and job[row]
+    ]
+    assert told[0] == 240
+    assert {row // (7 * DAY) for row in told} <= {0, 1}
+
+
+@pytest.mark.parametrize("options", [{"history": 0}, {}])
+def test_what_is_larger_or_at_another_time_than_every_week_is_told(options):
+    values, _ = weekly_job(4, 10)
+    values[3 * 7 * DAY + 240 : 3 * 7 * DAY + 250] += 40
+    values[3 * 7 * DAY + 700 : 3 * 7 * DAY + 710] += 30
+    told = scores(values, **options)
+    assert told[3 * 7 * DAY + 240] >= ALERT
+    assert told[3 * 7 * DAY + 700] >= ALERT
+
+
+def test_noise_that_comes_with_the_hour_is_known():
+    """The same distance is an event in a quiet night, and none at noon."""
+    random = np.random.default_rng(2)
+    minute = np.arange(9 * DAY)
+    wide = np.where(minute % DAY < DAY // 2, 1.0, 8.0)
+    values = 100 + wide * random.normal(size=len(minute))
+    quiet = scores(values, history=0)
+    values[8 * DAY + 400] = 109
+    values[8 * DAY + 1100] = 109
+    told = scores(values, history=0)
+    assert told[8 * DAY + 400] >= ALERT
+    assert told[8 * DAY + 1100] < ALERT
+    assert (quiet[3 * DAY :] >= ALERT).sum() <= 6
+
+
+def test_a_trend_that_is_always_there_is_not_told_every_day():
+    values = noise(14 * DAY) / 5 + 15 * np.sin(np.arange(14 * DAY) * 2 * np.pi / DAY) + 2.0 * np.arange(14 * DAY) / DAY
+    told = scores(values, history=0) >= ALERT
+    assert told[4 * DAY :].sum() <= 8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_extremes_of_heavy_tails_are_no_events(seed):
+    """The largest of thousands of values is far above all before them, time and again."""
+    told = scores(np.random.default_rng(seed).standard_t(3, 10 * DAY)) >= ALERT
+    assert told.sum() <= 20
+
+
 def test_a_series_with_many_alarms_is_asked_for_more():
     """Spikes every hour are no events; one that is far larger is."""
     values = noise(6 * DAY)

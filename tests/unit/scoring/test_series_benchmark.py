@@ -100,6 +100,13 @@ def test_simulated_series_have_their_anomalies_where_they_say(family):
     assert all(first >= series_made.QUIET for first, _, _ in made.events)
 
 
+def test_series_without_anomalies_are_those_of_the_same_families():
+    for one in benchmark.quiet(1, first=5):
+        assert len(one.values) == len(one.times) == series_made.DAYS * DAY
+        assert not one.events
+    assert [one.name for one in benchmark.made(1, 7)] == [f"made/{family}-7" for family in series_made.FAMILIES]
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_no_baseline_looks_ahead(name):
     values = series_made.make("daily", 1).values[:4000]
