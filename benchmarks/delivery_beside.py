@@ -23,7 +23,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import psutil
 
 from anomaly_app.testing.kafka import ApacheKafka
 from anomaly_app.testing.receivers import HANG, FailingReceiver, in_thread
@@ -124,9 +123,7 @@ def main() -> None:
     found: dict[bool, list[dict[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, ApacheKafka(partitions=PARTITIONS) as kafka:
         if kafka.pid is not None:
-            # The process that is known is its guard.
-            for process in (psutil.Process(kafka.pid), *psutil.Process(kafka.pid).children(recursive=True)):
-                pin(process.pid, 1)
+            pin(kafka.pid, 1)
         pin(os.getpid(), 1)
         with in_thread(FailingReceiver()) as receiver:
             receiver["/hangs"].always = HANG
