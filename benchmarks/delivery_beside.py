@@ -23,7 +23,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-
 from anomaly_app.testing.kafka import ApacheKafka
 from anomaly_app.testing.receivers import HANG, FailingReceiver, in_thread
 from anomaly_app.testing.worker import WorkerProcess
