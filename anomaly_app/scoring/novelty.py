@@ -198,11 +198,12 @@ class Novelty:
     def _see(self, signal: int, row: int, value: float, excess: float = 0.0) -> None:
         """Score the value of a signal, and learn it."""
         values, base, spread = self._signals[signal], self._base, self._spreads[signal]
-        deviation = -1.0
-        if spread.count > self._warmup:
-            deviation = self._deviation(signal)
         for source in _OF_SIGNAL[signal]:
-            score = self._records[source].score(row, value, deviation, values, base, spread.mean, excess)
+            record = self._records[source]
+            if record.hold(row, value):
+                continue
+            deviation = self._deviation(signal) if spread.count > self._warmup else -1.0
+            score = record.score(row, value, deviation, values, base, spread.mean, excess)
             if score > 0.0 and signal in _LEVELS:
                 self._levels.append((source, score))
             if score > self._best:

@@ -119,6 +119,12 @@ class Records:
         self.limits: tuple[float, ...] = ()
         """For each horizon, the largest before the value that last scored."""
 
+    def hold(self, row: int, value: float) -> bool:
+        """Whether the shortest horizon holds something farther out: then the value scores 0, and teaches nothing."""
+        signed = value if self.sign > 0 else -value
+        shortest = self.peaks[0][0]
+        return signed < shortest.value and shortest.row >= row - shortest.horizon
+
     def score(
         self,
         row: int,
