@@ -61,9 +61,9 @@ def test_kill_9_and_restart_give_each_alert_once(broker: Broker, tmp_path: Path,
     for kill, part in enumerate((rows[15_000:25_000], rows[25_000:])):
         if kill:
             shutil.rmtree(tmp_path / "state")  # the disk is gone too: the changelog has it all
+        before = len(run.read("alerts"))  # before it starts: it may be done by the time that it is asked
         with run.start(**slow) as worker:
             worker.wait_ready()
-            before = len(run.read("alerts"))
             deadline = time.monotonic() + 30
             while len(run.read("alerts")) == before and time.monotonic() < deadline:
                 time.sleep(0.05)
