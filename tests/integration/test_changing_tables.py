@@ -116,9 +116,9 @@ def test_kill_9_leaves_an_upsert_table_as_an_undisturbed_run_would(
     for kill, part in enumerate((records[10_000:20_000], records[20_000:])):
         if kill:
             shutil.rmtree(tmp_path / "state")  # the disk is gone too
+        before = len(run.read("latest"))  # before it starts: it may be done by the time that it is asked
         with run.start(**slow) as worker:
             worker.wait_ready()
-            before = len(run.read("latest"))
             until(lambda before=before: len(run.read("latest")) > before, worker, f"a record before kill {kill}")
             worker.kill()
         run.send(part)
@@ -144,9 +144,9 @@ def test_kill_9_leaves_groups_that_do_not_fit_into_memory_as_an_undisturbed_run_
     for kill, part in enumerate((records[20_000:40_000], records[40_000:])):
         if kill:
             shutil.rmtree(tmp_path / "state")  # the disk is gone too
+        before = len(run.read("latest"))  # before it starts: it may be done by the time that it is asked
         with run.start(**slow) as worker:
             worker.wait_ready()
-            before = len(run.read("latest"))
             until(lambda before=before: len(run.read("latest")) > before, worker, f"a group before kill {kill}")
             worker.kill()
         run.send(part)

@@ -102,7 +102,7 @@ def test_kafka_goes_away_and_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(90)
 def test_sigterm_in_the_middle_of_work(embedded: Broker, tmp_path: Path) -> None:
-    run, rows = Run(embedded, tmp_path, "stopped"), sale_rows(20_000, seed=7)
+    run, rows = Run(embedded, tmp_path, "stopped"), sale_rows(40_000, seed=7)
     run.send(rows)
     slow = {"worker.batch_rows": 200, "worker.flush_interval_ms": 20}
     with run.start(**slow) as worker:
