@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from anomaly_app.errors import StateError
-from anomaly_app.scoring.discord import OLD, Discord, rebuilt
+from anomaly_app.scoring.discord import YOUNG, Discord, lasts, rebuilt, step_means
 from anomaly_app.scoring.options import NUMBERS, OPTIONS
 from anomaly_app.scoring.records import Floats, Records, Spread
 
@@ -125,7 +125,7 @@ class Novelty:
         horizons = tuple(zip((recent // 2, recent, self._history), WEIGHTS, strict=True))
         self._rows, self._base = 0, 0
         self._saved, self._stored = 0, 0  # rows that are in the store, and the first block that is
-        self._signals: Floats = np.full((len(HALFWAY), OLD), math.nan)
+        self._signals: Floats = np.full((len(HALFWAY), YOUNG), math.nan)
         self._spreads = tuple(Spread(self._history) for _ in HALFWAY)
         self._records = tuple(Records(horizons, sign, HALFWAY[signal]) for signal, sign in _SOURCES)
         self._discords: list[Discord | None] = [None, None]
@@ -155,15 +155,28 @@ class Novelty:
         row = self._rows
         if row and rebuilt(row) == row:
             self._rebuild(row)
-        self._best = 0.0
-        self._levels.clear()
-        self._see(VALUE, row, value, EXCESS * min(index, HEAVIEST))
-        self._see(MEAN, row, self._mean(row, self._smoothing))
+        self._signals[VALUE, row - self._base] = value
+        seen = [value, self._mean(row, self._smoothing), math.nan, math.nan]
         for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self._discords, strict=True):
             if discord is not None and (row + 1) % step == 0:
                 distance = discord.add(self._mean(row, step))
                 if row >= SHAPES_AFTER * self._length * step:
-                    self._see(signal, row, distance)
+                    seen[signal] = distance
+        return self.judge(seen, hushed, index, usual)
+
+    def judge(self, seen: Sequence[float], hushed: int, index: float, usual: bool) -> float:
+        """Score the values that the signals have in a row, then learn them.
+
+        Args:
+            seen: of each signal; NaN where it has none.
+            hushed, index, usual: see :meth:`score`.
+        """
+        row = self._rows
+        self._best = 0.0
+        self._levels.clear()
+        for signal, value in enumerate(seen):
+            if value == value:
+                self._see(signal, row, value, EXCESS * min(index, HEAVIEST) if signal == VALUE else 0.0)
         self._rows = row + 1
         return self._report(row, self._best, hushed, usual)
 
@@ -190,10 +203,11 @@ class Novelty:
     def _mean(self, row: int, count: int) -> float:
         """The mean of the last values, that of a row included; all there are if they are fewer."""
         place = row - self._base
-        values = self._signals[VALUE, max(place - count + 1, 0) : place + 1]
-        last = float(values[-1])
-        # an exact sum is the same in any order, and one of differences is 0 if the values are all the same
-        return last + math.fsum((values - last).tolist()) / len(values)
+        values = self._signals[VALUE, max(place - count + 1, 0) : place + 1].tolist()
+        last, total = values[-1], 0.0
+        for value in values:  # in time order, as for many series; differences are 0 if the values are all the same
+            total += value - last
+        return float(last + total / len(values))
 
     def _see(self, signal: int, row: int, value: float, excess: float = 0.0) -> None:
         """Score the value of a signal, and learn it."""
@@ -288,7 +302,7 @@ class Novelty:
     def _rebuild(self, row: int) -> None:
         """Forget what is too old, and set the comparison of shapes up anew."""
         base = max(0, row - self._history)
-        signals = np.full((len(HALFWAY), row - base + OLD), math.nan)
+        signals = np.full((len(HALFWAY), row - base + lasts(row)), math.nan)
         signals[:, : row - base] = self._signals[:, base - self._base : row - self._base]
         self._signals, self._base = signals, base
         self._floor = self._deviation(VALUE)
@@ -299,10 +313,10 @@ class Novelty:
         values = self._signals[VALUE, : row - self._base]
         self._discords = [None, None]
         for place, step in enumerate(STEPS):
-            means = values[len(values) % step :].reshape(-1, step).mean(axis=1)
+            means = step_means(values, step)
             if len(means) >= 2 * self._length and self._floor > 0.0:
                 discord = self._discords[place] = Discord(self._length)
-                discord.rebuild(means, self._floor)
+                discord.rebuild(means, self._floor, lasts(row) // step)
 
     def _rebuilt(self) -> int:
         """The last row before which the comparison was set up; 0 if there was none."""
@@ -375,7 +389,8 @@ class Novelty:
             _VERSION, len(self._held), *self.options.values(), self._rows, self._floor, *self._told, *spreads
         )
         held = b"".join(_HELD.pack(*held) for held in self._held)
-        return head + held + b"".join(_HEARD.pack(*heard) for heard in self._heard)
+        oldest = self._rows - 1 - self._refractory
+        return head + held + b"".join(_HEARD.pack(*heard) for heard in self._heard if heard[0] >= oldest)
 
     def _read(self, head: bytes) -> None:
         """Take a head back, and make room for the rows."""
@@ -398,5 +413,5 @@ class Novelty:
         self._heard.extend(_HEARD.iter_unpack(head[heard:]))
         start = self._rebuilt()
         self._base = max(0, start - self._history)
-        self._signals = np.full((len(HALFWAY), start - self._base + OLD), math.nan)
+        self._signals = np.full((len(HALFWAY), start - self._base + lasts(start)), math.nan)
         self._asleep = True
