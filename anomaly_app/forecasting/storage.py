@@ -73,6 +73,15 @@ class Storage:
         if len(self.table):
             self.wrote(series, np.arange(0, len(self.table), self.block))
 
+    def take_changes(self, series: int) -> tuple[bool, int]:
+        """What has changed of a series since the last call, or that of :meth:`changes`: any fields; parts of the table.
+
+        The parts are bits of a number.
+        """
+        changed, written = bool(self._changed[series]), int(self._written[series])
+        self._changed[series], self._written[series] = False, 0
+        return changed, written
+
     def held(self, series: int) -> int:
         """Points of the training of a series."""
         training = self.training.get(series)

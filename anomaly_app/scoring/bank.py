@@ -10,11 +10,26 @@ import numpy as np
 
 from anomaly_app.detectors import Entries, Floats, Integers
 from anomaly_app.forecasting.detector import FEW, one_each
-from anomaly_app.forecasting.storage import Storage
+from anomaly_app.scoring.novelties import Novelties
 from anomaly_app.scoring.options import once_in
-from anomaly_app.scoring.places import PART, PLACES, places
-from anomaly_app.scoring.residual import FIELDS, OUTPUTS, kernel
-from anomaly_app.scoring.scorer import LARGEST, AnomalyScorer, improbable_reason
+from anomaly_app.scoring.residual import AGAIN, OUTPUTS
+from anomaly_app.scoring.residuals import Residuals
+from anomaly_app.scoring.scorer import (
+    ALERT,
+    EXPLAINED,
+    INFINITE,
+    LARGEST,
+    SINCE,
+    TOP,
+    WEIGHT,
+    AnomalyScorer,
+    improbable_reason,
+)
+from anomaly_app.scoring.tail import HEAVIEST
+
+FEW_SCORERS = 24
+"""Series a round from which on arrays are faster than one scorer after another."""
+RATIO = OUTPUTS.index("ratio")
 
 
 class Scores:
@@ -66,10 +81,37 @@ class Scores:
         return f"score {score:.2f}: {self._reasons.get(number, 'nothing that is worth an alert')}"
 
 
-class ScorerBank:
-    """A scorer for each of many series.
+class Results:
+    """What is said about the points of one call, in arrays; at first right for those that are missing or infinite.
 
-    The work of a point is in vectors as long as the history, which leaves little to share between series.
+    Args:
+        values: the points.
+    """
+
+    def __init__(self, values: Floats) -> None:
+        self.out = np.abs(values) > LARGEST
+        self.scores = np.where(self.out, 1.0, math.nan)
+        self.expected = np.full(len(values), math.nan)
+        self.reasons = dict.fromkeys(np.flatnonzero(self.out).tolist(), INFINITE)
+
+    def scores_of(self, threshold: float) -> Scores:
+        """The same in lists."""
+        return Scores(known_scores(self.scores), threshold, self.reasons, self.expected.tolist(), self.out.tolist())
+
+
+def known_scores(scores: Floats) -> list[float | None]:
+    """The scores, None for those that are missing."""
+    found: list[float | None] = scores.tolist()
+    for missing in np.flatnonzero(np.isnan(scores)).tolist():
+        found[missing] = None
+    return found
+
+
+class ScorerBank:
+    """Scorers of many series.
+
+    In calls of few series each is a scorer by itself. From the first call of many on in which a series is, what changes
+    with every value is kept in arrays, for all such series together, and a scorer has only what is rare.
 
     Args:
         options: checked ones of ``ANOMALY_SCORE``.
@@ -80,7 +122,11 @@ class ScorerBank:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = dict(options)
         self._threshold: float = options["threshold"]
+        self._once = once_in(options)
         self._scorers: list[AnomalyScorer | None] = []
+        self._residuals, self._novelties = Residuals(options), Novelties(options)
+        self._kept = np.zeros(0, dtype=np.bool_)
+        """Which series are in arrays."""
 
     def grow(self, series: int) -> None:
         """Make room; a series that has seen nothing takes none."""
@@ -88,16 +134,29 @@ class ScorerBank:
 
     def update(self, series: Integers, times: Integers, points: Floats) -> Scores:
         """Score points one after the other."""
+        values = points[:, 0]
+        known = np.flatnonzero(np.abs(values) <= LARGEST) if len(values) >= FEW_SCORERS else ()
+        if len(known) < FEW_SCORERS or len(known) < FEW_SCORERS * int(np.bincount(series[known]).max()):
+            return self._one_by_one(series, times, values)
+        results = Results(values)
+        for which in one_each(series[known]):
+            self._many(series[known[which]], times, values, known[which], results)
+        return results.scores_of(self._threshold)
+
+    def _one_by_one(self, series: Integers, times: Integers, values: Floats) -> Scores:
+        """Score points of few series."""
         scores: list[float | None] = []
         expected, out = [math.nan] * len(series), [False] * len(series)
         reasons: dict[int, str] = {}
-        for number, time, value in zip(series.tolist(), times.tolist(), points[:, 0].tolist(), strict=True):
+        lent: dict[int, AnomalyScorer] = {}
+        for number, time, value in zip(series.tolist(), times.tolist(), values.tolist(), strict=True):
             if value != value:
                 scores.append(None)
                 continue
-            scorer = self._scorers[number]
-            if scorer is None:
-                scorer = self._scorers[number] = AnomalyScorer.of_checked(self._options)
+            scorer = self._scorer(number)
+            if number < len(self._kept) and self._kept[number] and number not in lent:
+                self._lend(number, scorer, scoring=True)
+                lent[number] = scorer
             score = scorer.score(time, value)
             if score >= self._threshold or scorer.out:
                 reasons[len(scores)] = scorer.reason()
@@ -105,12 +164,89 @@ class ScorerBank:
                 expected[len(scores)] = scorer.expected
             out[len(scores)] = scorer.out or abs(value) > LARGEST
             scores.append(score)
+        for number, scorer in lent.items():
+            self._residuals.storage.state[:, number], _ = scorer.recursion
+            self._novelties.take_back(number)
         return Scores(scores, self._threshold, reasons, expected, out)
+
+    def _many(self, series: Integers, times: Integers, values: Floats, which: Integers, results: Results) -> None:
+        """Score one point of each of some series."""
+        self._keep(series)
+        times, values, state = times[which], values[which], self._residuals.storage.state
+        tail = np.minimum(state[WEIGHT, series], HEAVIEST)
+        out = self._residuals.many(series, times, values)
+        self._residuals.storage.touch(series)
+        since, explained = state[SINCE, series].astype(np.int64) - 1, state[EXPLAINED, series]
+        usual = (explained > 0.0) & (explained <= AGAIN + 1.0)
+        hushed = np.where((out[0] < ALERT) & (since <= AGAIN), np.maximum(since, 1), 0)
+        novelty, special = self._novelties.score(series, values, hushed, tail / (1.0 - tail), usual)
+        scores, expected, improbable = out[0].copy(), out[1].copy(), out[3:].max(axis=0) >= 1.0
+        new = special[novelty[special] > 0.0]
+        reasons = {}
+        for place, own, time, value, outputs, how in zip(
+            new.tolist(),
+            series[new].tolist(),
+            times[new].tolist(),
+            values[new].tolist(),
+            out[:, new].T.tolist(),
+            novelty[new].tolist(),
+            strict=True,
+        ):
+            scorer = self._scorer(own)
+            scores[place], told = scorer.judged(time, value, tuple(outputs), how)
+            expected[place], improbable[place] = scorer.expected, scorer.out
+            if told:
+                state[SINCE, own], state[TOP, own] = 1.0, max(outputs[RATIO], 1.0)
+            if scores[place] >= self._threshold or improbable[place]:
+                reasons[place] = scorer.reason()
+        for place in np.flatnonzero((scores >= self._threshold) | improbable).tolist():
+            text = reasons.get(place)
+            if text is None:
+                forecast, limit, ratio, drifted = out[1:, place].tolist()
+                text = improbable_reason(float(values[place]), forecast, limit, ratio, drifted, self._once)
+            results.reasons[int(which[place])] = text
+        results.scores[which], results.expected[which], results.out[which] = scores, expected, improbable
+
+    def _scorer(self, series: int) -> AnomalyScorer:
+        scorer = self._scorers[series]
+        if scorer is None:
+            scorer = self._scorers[series] = AnomalyScorer.of_checked(self._options)
+        return scorer
+
+    def _keep(self, series: Integers) -> None:
+        """Take series into the arrays that are not there."""
+        storage, count = self._residuals.storage, len(self._scorers)
+        if len(self._kept) < count:
+            storage.grow(count)
+            self._novelties.grow(count)
+            self._kept.resize(count, refcheck=False)
+        for number in series[~self._kept[series]].tolist():
+            scorer = self._scorer(number)
+            storage.state[:, number], storage.table[:, number] = scorer.recursion
+            scorer.lend([], (), 0, False)
+            assert scorer.novelty is not None
+            self._novelties.put(number, scorer.novelty)
+            self._kept[number] = True
+
+    def _lend(self, series: int, scorer: AnomalyScorer, scoring: bool) -> None:
+        """Make the scorer of a series complete."""
+        storage = self._residuals.storage
+        changed, written = storage.take_changes(series)
+        scorer.lend(storage.state[:, series].tolist(), storage.table[:, series].data, written, changed)
+        self._novelties.lend(series, scoring)
 
     def changes(self, series: int) -> Entries:
         """State entries put since the last call."""
         scorer = self._scorers[series]
-        return () if scorer is None else scorer.changes()
+        if scorer is None:
+            return ()
+        if series >= len(self._kept) or not self._kept[series]:
+            return scorer.changes()
+        self._lend(series, scorer, scoring=False)
+        found = list(scorer.changes())
+        scorer.lend([], (), 0, False)
+        self._novelties.let_be(series)
+        return found
 
     def restore(self, series: int, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Give a fresh series its entries."""
@@ -121,6 +257,10 @@ class ScorerBank:
     def forget(self, series: int) -> None:
         """Make a series fresh."""
         self._scorers[series] = None
+        if series < len(self._kept) and self._kept[series]:
+            self._kept[series] = False
+            self._residuals.storage.forget(series)
+            self._novelties.forget(series)
 
 
 class ResidualBank:
@@ -134,9 +274,9 @@ class ResidualBank:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._once = once_in(options)
-        self._kernel = kernel(options["warmup"], self._once)
         self._threshold: float = options["threshold"]
-        self.storage = Storage(len(FIELDS), PLACES, PART)
+        self._residuals = Residuals(options)
+        self.storage = self._residuals.storage
 
     def grow(self, series: int) -> None:
         """Make room."""
@@ -152,35 +292,12 @@ class ResidualBank:
             turns = int(np.bincount(own).max())
             if len(known) < FEW * turns:
                 for which in _by_series(own):
-                    results[:, known[which]] = self._one(int(own[which[0]]), at[which], learnt[which])
+                    results[:, known[which]] = self._residuals.one(int(own[which[0]]), at[which], learnt[which])
             else:
                 for which in one_each(own):
-                    results[:, known[which]] = self._many(own[which], at[which], learnt[which])
+                    results[:, known[which]] = self._residuals.many(own[which], at[which], learnt[which])
             self.storage.touch(own)
         return ResidualScores(values, results, self._threshold, self._once)
-
-    def _one(self, series: int, times: Integers, values: Floats) -> Floats:
-        """Outputs of some points of one series."""
-        own, storage = places(times), self.storage
-        at = [each.tolist() for each in own]
-        state, out = self._kernel.one_series(
-            storage.state[:, series].tolist(), (values.tolist(), *at, at[0], at[2]), storage.table[:, series].data
-        )
-        storage.state[:, series] = state
-        storage.wrote(series, own.season)
-        return np.array(out).reshape(len(values), -1).T[: len(OUTPUTS)]
-
-    def _many(self, series: Integers, times: Integers, values: Floats) -> Floats:
-        """Outputs of one point of each of some series."""
-        own, storage = places(times), self.storage
-        state = np.take(storage.state, series, axis=1)
-        inputs = np.stack([values, *(storage.table[place, series] for place in own), own.season, own.low])
-        out = self._kernel.many_series(state, inputs)
-        storage.state[:, series] = state
-        for place, result in zip(own, out[len(OUTPUTS) :], strict=True):
-            storage.table[place, series] = result
-        storage.wrote(series, own.season)
-        return out[: len(OUTPUTS)]
 
     def changes(self, series: int) -> Entries:
         """State entries put since the last call."""
@@ -227,11 +344,7 @@ class ResidualScores:
     def scores(self) -> list[float | None]:
         """The scores."""
         infinite = np.abs(self._values) > LARGEST
-        told = np.where(infinite, 1.0, self._results[0])
-        found: list[float | None] = told.tolist()
-        for missing in np.flatnonzero(np.isnan(told)).tolist():
-            found[missing] = None
-        return found
+        return known_scores(np.where(infinite, 1.0, self._results[0]))
 
     def values(self) -> list[Any]:
         """The scores."""
@@ -247,7 +360,7 @@ class ResidualScores:
         if value != value:
             return "the value is missing"
         if abs(value) > LARGEST:
-            return "score 1.00: the value is infinite, or as good as that"
+            return f"score 1.00: {INFINITE}"
         score, forecast, limit, ratio, drifted = self._results[:, number].tolist()
         if score < self._threshold and max(ratio, drifted) < 1.0:
             return f"score {score:.2f}: nothing that is worth an alert"

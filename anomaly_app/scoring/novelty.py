@@ -19,7 +19,7 @@ VALUE, MEAN, SHAPE, LONG_SHAPE = range(4)
 """The signals: the value, the mean of the last few, the distance of the shape of the last values to all earlier ones,
 and that of a longer shape."""
 
-_SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (SHAPE, 1), (LONG_SHAPE, 1))
+SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (SHAPE, 1), (LONG_SHAPE, 1))
 """Signal and sign of what can give a score."""
 _LEVELS = (VALUE, MEAN)
 """Signals that stay where they are after a shift; a new shape is over by itself."""
@@ -77,7 +77,7 @@ class Held(NamedTuple):
     """The score of a new level that was attenuated, until it is known whether the level lasts.
 
     Args:
-        source: what gave it, its place in ``_SOURCES``.
+        source: what gave it, its place in ``SOURCES``.
         row: where it was.
         until: row at which what attenuates it is over.
         score: what it was.
@@ -123,13 +123,13 @@ class Novelty:
         self._length: int = options["subsequence"] // STEPS[0]
         recent = options["recent"]
         horizons = tuple(zip((recent // 2, recent, self._history), WEIGHTS, strict=True))
-        self._rows, self._base = 0, 0
+        self.rows, self._base = 0, 0
         self._saved, self._stored = 0, 0  # rows that are in the store, and the first block that is
-        self._signals: Floats = np.full((len(HALFWAY), YOUNG), math.nan)
+        self.signals: Floats = np.full((len(HALFWAY), YOUNG), math.nan)
         self._spreads = tuple(Spread(self._history) for _ in HALFWAY)
-        self._records = tuple(Records(horizons, sign, HALFWAY[signal]) for signal, sign in _SOURCES)
-        self._discords: list[Discord | None] = [None, None]
-        self._floor = 0.0
+        self._records = tuple(Records(horizons, sign, HALFWAY[signal]) for signal, sign in SOURCES)
+        self.discords: list[Discord | None] = [None, None]
+        self.floor = 0.0
         self._heard: deque[tuple[int, float]] = deque()
         self._held: list[Held] = []
         self._told = 0, 0  # the last row that was told, and in which direction it went
@@ -151,13 +151,13 @@ class Novelty:
             From 0 to 1.
         """
         if self._asleep:
-            self._wake()
-        row = self._rows
+            self.wake()
+        row = self.rows
         if row and rebuilt(row) == row:
             self._rebuild(row)
-        self._signals[VALUE, row - self._base] = value
+        self.signals[VALUE, row - self._base] = value
         seen = [value, self._mean(row, self._smoothing), math.nan, math.nan]
-        for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self._discords, strict=True):
+        for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self.discords, strict=True):
             if discord is not None and (row + 1) % step == 0:
                 distance = discord.add(self._mean(row, step))
                 if row >= SHAPES_AFTER * self._length * step:
@@ -169,15 +169,17 @@ class Novelty:
 
         Args:
             seen: of each signal; NaN where it has none.
-            hushed, index, usual: see :meth:`score`.
+            hushed: see :meth:`score`.
+            index: see :meth:`score`.
+            usual: see :meth:`score`.
         """
-        row = self._rows
+        row = self.rows
         self._best = 0.0
         self._levels.clear()
         for signal, value in enumerate(seen):
             if value == value:
                 self._see(signal, row, value, EXCESS * min(index, HEAVIEST) if signal == VALUE else 0.0)
-        self._rows = row + 1
+        self.rows = row + 1
         return self._report(row, self._best, hushed, usual)
 
     @property
@@ -187,13 +189,13 @@ class Novelty:
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
-        signal, sign = _SOURCES[self._source]
+        signal, sign = SOURCES[self._source]
         record = self._records[self._source]
         high = "high" if sign > 0 else "low"
         by = "after values that were all the same"
         if record.margin < CONSTANT:
             by = f"by {record.margin:.3g} standard deviations"
-        past = f"the last {min(record.horizon, self._rows - 1)}"
+        past = f"the last {min(record.horizon, self.rows - 1)}"
         if signal >= SHAPE:
             length = self._length * STEPS[signal - SHAPE]
             return f"the last {length} values look less like earlier ones than any of {past}, {by}"
@@ -203,7 +205,7 @@ class Novelty:
     def _mean(self, row: int, count: int) -> float:
         """The mean of the last values, that of a row included; all there are if they are fewer."""
         place = row - self._base
-        values = self._signals[VALUE, max(place - count + 1, 0) : place + 1].tolist()
+        values = self.signals[VALUE, max(place - count + 1, 0) : place + 1].tolist()
         last, total = values[-1], 0.0
         for value in values:  # in time order, as for many series; differences are 0 if the values are all the same
             total += value - last
@@ -211,7 +213,7 @@ class Novelty:
 
     def _see(self, signal: int, row: int, value: float, excess: float = 0.0) -> None:
         """Score the value of a signal, and learn it."""
-        values, base, spread = self._signals[signal], self._base, self._spreads[signal]
+        values, base, spread = self.signals[signal], self._base, self._spreads[signal]
         for source in _OF_SIGNAL[signal]:
             record = self._records[source]
             if record.hold(row, value):
@@ -224,6 +226,40 @@ class Novelty:
                 self._best, self._source = score, source
         spread.add(value)
         values[row - base] = value
+
+    # --- of many series, a bank keeps what changes with every row -----------------------------------------------------
+
+    def numbers(self) -> list[float]:
+        """Those of the spreads, value and row of the shortest peaks, and the row at which something held is due."""
+        spreads, peaks = self._spreads, [record.peaks[0][0] for record in self._records]
+        return [
+            *(spread.count for spread in spreads),
+            *(spread.mean for spread in spreads),
+            *(spread.variance for spread in spreads),
+            *(peak.value for peak in peaks),
+            *(peak.row for peak in peaks),
+            min((held.until for held in self._held), default=math.inf),
+        ]
+
+    def lend(self, rows: int, base: int, signals: Floats, numbers: Sequence[float]) -> None:
+        """Give back what a bank has kept.
+
+        Args:
+            rows: that it has seen.
+            base: number of the first row of its signals.
+            signals: what they were.
+            numbers: see :meth:`numbers`.
+        """
+        self.rows, self._base, self.signals = rows, base, signals
+        kinds = len(self._spreads)
+        for spread, count, mean, variance in zip(
+            self._spreads, numbers, numbers[kinds:], numbers[2 * kinds :], strict=False
+        ):
+            spread.count, spread.mean, spread.variance = int(count), mean, variance
+        peaks = 3 * kinds
+        for record, value, row in zip(self._records, numbers[peaks:], numbers[peaks + len(SOURCES) :], strict=False):
+            peak = record.peaks[0][0]
+            peak.value, peak.row = value, int(row)
 
     def _deviation(self, signal: int) -> float:
         """The standard deviation of a signal, but not less than what is nothing."""
@@ -250,7 +286,7 @@ class Novelty:
         heard.append((row, score))
         given **= SHARPNESS
         if given >= ALERT:
-            signal, sign = _SOURCES[self._source]
+            signal, sign = SOURCES[self._source]
             self._told = row, sign if signal < SHAPE else 0
             if signal == MEAN:
                 self._let_go(sign, row - self._smoothing, row)
@@ -260,7 +296,7 @@ class Novelty:
         """Keep the new levels of a row until what attenuates their scores is over, if none as far out is kept."""
         if until > row:
             for source, score in self._levels:
-                sign = _SOURCES[source][1]
+                sign = SOURCES[source][1]
                 new = all(held.source != source or held.score < score for held in self._held)
                 if new and not self._goes_on(row, sign):
                     self._held.append(Held(source, row, until, score, *self._records[source].limits))
@@ -283,7 +319,7 @@ class Novelty:
             self._held = [held for held in self._held if held.until > row]
         best = 0.0
         for held in over:
-            signal, sign = _SOURCES[held.source]
+            signal, sign = SOURCES[held.source]
             length = min(self._smoothing, row - held.row)
             means = [sign * self._mean(end, length) for end in range(row, held.row + length - 1, -length)]
             record = self._records[held.source]
@@ -295,7 +331,7 @@ class Novelty:
 
     def _let_go(self, sign: int, first: int, last: int) -> None:
         """A mean that was told has told of all that it moved through in its direction."""
-        self._held = [held for held in self._held if _SOURCES[held.source][1] != sign or not first <= held.row <= last]
+        self._held = [held for held in self._held if SOURCES[held.source][1] != sign or not first <= held.row <= last]
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
@@ -303,59 +339,61 @@ class Novelty:
         """Forget what is too old, and set the comparison of shapes up anew."""
         base = max(0, row - self._history)
         signals = np.full((len(HALFWAY), row - base + lasts(row)), math.nan)
-        signals[:, : row - base] = self._signals[:, base - self._base : row - self._base]
-        self._signals, self._base = signals, base
-        self._floor = self._deviation(VALUE)
+        signals[:, : row - base] = self.signals[:, base - self._base : row - self._base]
+        self.signals, self._base = signals, base
+        self.floor = self._deviation(VALUE)
         self._compare(row)
 
     def _compare(self, row: int) -> None:
         """Set the comparison of shapes up on the values before a row, if they are enough and not all the same."""
-        values = self._signals[VALUE, : row - self._base]
-        self._discords = [None, None]
+        values = self.signals[VALUE, : row - self._base]
+        self.discords = [None, None]
         for place, step in enumerate(STEPS):
             means = step_means(values, step)
-            if len(means) >= 2 * self._length and self._floor > 0.0:
-                discord = self._discords[place] = Discord(self._length)
-                discord.rebuild(means, self._floor, lasts(row) // step)
+            if len(means) >= 2 * self._length and self.floor > 0.0:
+                discord = self.discords[place] = Discord(self._length)
+                discord.rebuild(means, self.floor, lasts(row) // step)
 
     def _rebuilt(self) -> int:
         """The last row before which the comparison was set up; 0 if there was none."""
-        return rebuilt(max(self._rows - 1, 0))
+        return rebuilt(max(self.rows - 1, 0))
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Make what the state entries do not hold, because it follows from them."""
+        if not self._asleep:
+            return
         start = self._rebuilt()
         if start:
             self._compare(start)
-        for row in range(start, self._rows):
-            for step, discord in zip(STEPS, self._discords, strict=True):
+        for row in range(start, self.rows):
+            for step, discord in zip(STEPS, self.discords, strict=True):
                 if discord is not None and (row + 1) % step == 0:
                     discord.add(self._mean(row, step))
-        for (signal, _), record in zip(_SOURCES, self._records, strict=True):
+        for (signal, _), record in zip(SOURCES, self._records, strict=True):
             for peak, _ in record.peaks:
-                peak.find(self._rows, self._signals[signal], self._base)
+                peak.find(self.rows, self.signals[signal], self._base)
         self._asleep = False
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """State entries put (or deleted: None) since the last call: a head, and blocks of rows that have new ones."""
-        if self._saved == self._rows:
+        if self._saved == self.rows:
             return
         yield HEAD, self._head()
         first, saved = self._base // BLOCK, -(-self._saved // BLOCK)
         for block in range(self._stored, min(first, saved)):
             yield _NUMBER.pack(block), None
-        for block in range(max(self._saved // BLOCK, first), (self._rows - 1) // BLOCK + 1):
-            start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self._rows)
-            values = self._signals[:, start - self._base : stop - self._base]
+        for block in range(max(self._saved // BLOCK, first), (self.rows - 1) // BLOCK + 1):
+            start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self.rows)
+            values = self.signals[:, start - self._base : stop - self._base]
             yield _NUMBER.pack(block), values.astype("<f8").tobytes()
-        self._saved, self._stored = self._rows, first
+        self._saved, self._stored = self.rows, first
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """All state entries."""
         yield HEAD, self._head()
-        for block in range(self._base // BLOCK, -(-self._rows // BLOCK)):
-            start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self._rows)
-            values = self._signals[:, start - self._base : stop - self._base]
+        for block in range(self._base // BLOCK, -(-self.rows // BLOCK)):
+            start, stop = max(block * BLOCK, self._base), min((block + 1) * BLOCK, self.rows)
+            values = self.signals[:, start - self._base : stop - self._base]
             yield _NUMBER.pack(block), values.astype("<f8").tobytes()
 
     def unsaved(self) -> None:
@@ -372,24 +410,24 @@ class Novelty:
         if HEAD not in known:
             raise StateError("the state of a scorer has no head")
         self._read(known[HEAD])
-        for block in range(self._base // BLOCK, (self._rows - 1) // BLOCK + 1):
+        for block in range(self._base // BLOCK, (self.rows - 1) // BLOCK + 1):
             stored = known.get(_NUMBER.pack(block), b"")
-            stop = min((block + 1) * BLOCK, self._rows)
+            stop = min((block + 1) * BLOCK, self.rows)
             first = max(block * BLOCK, self._base)
             rows, rest = divmod(len(stored), ROW_BYTES)
             if rows < stop - first or rest:
                 raise StateError(f"the state of a scorer has no rows {first} to {stop - 1}")
             values = np.frombuffer(stored, "<f8").reshape(len(HALFWAY), rows)
-            self._signals[:, first - self._base : stop - self._base] = values[:, rows - (stop - first) :]
-        self._saved, self._stored = self._rows, self._base // BLOCK
+            self.signals[:, first - self._base : stop - self._base] = values[:, rows - (stop - first) :]
+        self._saved, self._stored = self.rows, self._base // BLOCK
 
     def _head(self) -> bytes:
         spreads = [part for spread in self._spreads for part in (spread.count, spread.mean, spread.variance)]
         head = _HEAD.pack(
-            _VERSION, len(self._held), *self.options.values(), self._rows, self._floor, *self._told, *spreads
+            _VERSION, len(self._held), *self.options.values(), self.rows, self.floor, *self._told, *spreads
         )
         held = b"".join(_HELD.pack(*held) for held in self._held)
-        oldest = self._rows - 1 - self._refractory
+        oldest = self.rows - 1 - self._refractory
         return head + held + b"".join(_HEARD.pack(*heard) for heard in self._heard if heard[0] >= oldest)
 
     def _read(self, head: bytes) -> None:
@@ -405,7 +443,7 @@ class Novelty:
         if options != self.options:
             raise StateError(f"the state is that of a scorer with {options}, but this one has {self.options}")
         self._take(options)
-        self._rows, self._floor, told, direction = parts[count : count + 4]
+        self.rows, self.floor, told, direction = parts[count : count + 4]
         self._told = told, direction
         for spread, k in zip(self._spreads, range(count + 4, len(parts), 3), strict=True):
             spread.count, spread.mean, spread.variance = parts[k : k + 3]
@@ -413,5 +451,5 @@ class Novelty:
         self._heard.extend(_HEARD.iter_unpack(head[heard:]))
         start = self._rebuilt()
         self._base = max(0, start - self._history)
-        self._signals = np.full((len(HALFWAY), start - self._base + lasts(start)), math.nan)
+        self.signals = np.full((len(HALFWAY), start - self._base + lasts(start)), math.nan)
         self._asleep = True

@@ -16,6 +16,8 @@ from anomaly_app.scoring.tail import HEAVIEST
 
 LARGEST = 1e75
 """Values beyond are taken for infinite: products of a few of them are no numbers."""
+INFINITE = "the value is infinite, or as good as that"
+"""The reason for a score of 1 of those."""
 ALERT, MARK, KNOWN = 0.5, 0.51, 0.49
 """Scores of what is new, from that of an alert on, are put between the first two: below those of improbable values. The
 last is that of what was new at the same time a week ago, too."""
@@ -108,7 +110,7 @@ class AnomalyScorer:
         self._alert = novelty_alert(self._once)
         self._kernel = kernel(options["warmup"], self._once)
         self._state, self._places = [0.0] * len(FIELDS), table()
-        self._novelty = Novelty(self.options) if options["history"] else None
+        self.novelty = Novelty(self.options) if options["history"] else None
         self._told, self._marked = [NEVER] * WEEK + [0] * WEEK, False
         self._changed, self._touched, self._known = False, set[int](), 0
         self._value, self._last, self._new = 0.0, (0.0,) * len(OUTPUTS), 0.0
@@ -134,18 +136,58 @@ class AnomalyScorer:
         tail = min(self._state[WEIGHT], HEAVIEST)
         points = ((value,), *((place,) for place in own), (own.season,), (own.low,))
         self._state, out = self._kernel.one_series(self._state, points, self._places)
-        self._last = tuple(out[: len(OUTPUTS)])
         improbable, ratio = out[0], out[3]
-        if self._novelty is None:
+        if self.novelty is None:
+            self._last = tuple(out[: len(OUTPUTS)])
             return improbable
         since, usual = int(self._state[SINCE]) - 1, 0.0 < self._state[EXPLAINED] <= AGAIN + 1.0
         hushed = max(since, 1) if improbable < ALERT and since <= AGAIN else 0
-        self._new = placed(self._novelty.score(value, hushed, tail / (1.0 - tail), usual), self._alert)
-        if self._new >= ALERT and self._usual(timestamp_ms):
-            self._new, self._state[SINCE], self._state[TOP] = KNOWN, 1.0, max(ratio, 1.0)
-        if self._new >= ALERT > improbable:  # told now, and not again while it is the same event
+        novelty = self.novelty.score(value, hushed, tail / (1.0 - tail), usual)
+        score, told = self.judged(timestamp_ms, value, tuple(out[: len(OUTPUTS)]), novelty)
+        if told:
             self._state[SINCE], self._state[TOP] = 1.0, max(ratio, 1.0)
-        return max(improbable, self._new)
+        return score
+
+    def judged(self, timestamp_ms: int, value: float, out: tuple[float, ...], novelty: float) -> tuple[float, bool]:
+        """Put together how improbable a value is and how new.
+
+        Args:
+            timestamp_ms: its time.
+            value: as it came.
+            out: :data:`OUTPUTS`.
+            novelty: how new it is.
+
+        Returns:
+            The score, and whether something new was told, so that for a while nothing of the same event is.
+        """
+        self._value, self._last, improbable, told = value, out, out[0], False
+        self._new = placed(novelty, self._alert)
+        if self._new >= ALERT:
+            if self._usual(timestamp_ms):
+                self._new, told = KNOWN, True
+            told = told or improbable < ALERT
+        return max(improbable, self._new), told
+
+    # --- of many series, a bank keeps the state of the recursion ------------------------------------------------------
+
+    @property
+    def recursion(self) -> tuple[list[float], Any]:
+        """State and table of the recursion."""
+        return self._state, self._places
+
+    def lend(self, state: list[float], table: Any, written: int, changed: bool) -> None:
+        """Give back what a bank has kept.
+
+        Args:
+            state: of the recursion.
+            table: of the recursion, too.
+            written: bits of the parts of the table that were written to since it was given back last.
+            changed: whether anything was.
+        """
+        self._state, self._places = state, table
+        self._known |= written
+        self._touched.update(part for part in range(PARTS) if written >> part & 1)
+        self._changed = self._changed or changed
 
     def _usual(self, timestamp_ms: int) -> bool:
         """Whether something new was told close to this half hour of the last weeks; from now on it was."""
@@ -159,31 +201,31 @@ class AnomalyScorer:
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
         if abs(self._value) > LARGEST:
-            return "the value is infinite, or as good as that"
+            return INFINITE
         score, forecast, limit, ratio, drifted = self._last
-        if self._novelty is not None and self._new > score:
-            return self._novelty.reason()
+        if self.novelty is not None and self._new > score:
+            return self.novelty.reason()
         return improbable_reason(self._value, forecast, limit, ratio, drifted, self._once)
 
     @property
     def expected(self) -> float:
         """What was expected of the last value: the forecast, or the mean of what is remembered if it was new."""
-        if self._novelty is not None and self._new > self._last[0] and self._new >= ALERT:
-            return self._novelty.mean
+        if self.novelty is not None and self._new > self._last[0] and self._new >= ALERT:
+            return self.novelty.mean
         return self._last[1]
 
     @property
     def out(self) -> bool:
         """Whether the last value was improbable or new, though the event may have been told before."""
-        return max(self._last[3:]) >= 1.0 or (self._novelty is not None and self._new >= ALERT)
+        return max(self._last[3:]) >= 1.0 or (self.novelty is not None and self._new >= ALERT)
 
     # --- what is remembered -------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
         """All of the state; see :meth:`restore`."""
         entries = [(TAIL, self._tail()), *self._parts(self._used())]
-        if self._novelty is not None:
-            entries += [(TOLD, _TOLD.pack(*self._told)), *self._novelty.entries()]
+        if self.novelty is not None:
+            entries += [(TOLD, _TOLD.pack(*self._told)), *self.novelty.entries()]
         return b"".join(_LENGTHS.pack(len(name), len(value)) + name + value for name, value in entries)
 
     def restore(self, snapshot: bytes) -> None:
@@ -217,8 +259,8 @@ class AnomalyScorer:
         other = AnomalyScorer.of_checked(self.options)
         other.load(entries)
         other._changed, other._marked, other._touched = True, True, set(other._used())
-        if other._novelty is not None:
-            other._novelty.unsaved()
+        if other.novelty is not None:
+            other.novelty.unsaved()
         vars(self).update(vars(other))
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
@@ -231,8 +273,8 @@ class AnomalyScorer:
             if self._marked:
                 self._marked = False
                 yield TOLD, _TOLD.pack(*self._told)
-            if self._novelty is not None:
-                yield from self._novelty.changes()
+            if self.novelty is not None:
+                yield from self.novelty.changes()
 
     def load(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Give a fresh scorer the state entries that stand.
@@ -261,8 +303,8 @@ class AnomalyScorer:
             if len(told) != _TOLD.size:
                 raise StateError("the state of a scorer has no half hours of the week")
             self._told = list(_TOLD.unpack(told))
-        if self._novelty is not None:
-            self._novelty.load(known.items())
+        if self.novelty is not None:
+            self.novelty.load(known.items())
 
     def _used(self) -> list[int]:
         """Parts of the day in which a value has been."""

@@ -316,9 +316,9 @@ def test_what_it_holds_is_bounded():
         if k >= 1000:
             sizes.append(len(scorer.snapshot()))
     assert max(sizes) < 40 * (400 + 256) + 16 * 201 + 13_000
-    novelty = scorer._novelty
-    norms = [discord.norm for discord in novelty._discords]
-    assert sum(array.nbytes for array in (novelty._signals, *norms)) < 50 * (400 + 512)
+    novelty = scorer.novelty
+    norms = [discord.norm for discord in novelty.discords]
+    assert sum(array.nbytes for array in (novelty.signals, *norms)) < 50 * (400 + 512)
     assert sys.getsizeof(novelty._heard) < 5_000
 
 

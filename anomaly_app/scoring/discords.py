@@ -1,0 +1,170 @@
+"""Left discords of many series: :class:`~anomaly_app.scoring.discord.Discord`, a series in each row of arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from anomaly_app.detectors import Floats, Integers
+from anomaly_app.scoring.discord import FARTHEST, SMALLEST, Discord, compare
+
+TOGETHER = 8192
+"""Numbers in an operation: those of a few operations stay in the cache."""
+
+
+class Discords:
+    """Distances of the subsequences of some series, which were all set up on as many values.
+
+    The arithmetic is that of :class:`Discord`, operation by operation, so that both give the same bits.
+
+    Args:
+        slots: series that there is room for.
+        length: values in a subsequence.
+        count: values that each is set up on; at least twice the length.
+        room: values that can be added before it is set up anew.
+    """
+
+    def __init__(self, slots: int, length: int, count: int, room: int) -> None:
+        self.length, self.starts = length, count - length + 1
+        self.compared = self.starts - length
+        self.center, self.floor, self.mean, self.squares, self.sums = np.zeros((5, slots))
+        self.values = np.zeros((slots, length + room))
+        self.rises, self.falls, self.inverse, self.norm = (np.zeros((slots, self.starts + room)) for _ in range(4))
+        self.covariance = np.zeros((slots, self.compared))
+
+    def set_up(self, slots: Integers, values: Floats, floor: Floats) -> None:
+        """Start from the values so far of some series.
+
+        Args:
+            slots: where they are put.
+            values: one series in a row.
+            floor: of each, the smallest standard deviation that a subsequence is divided by.
+        """
+        made = compare(values, floor, self.length)
+        self.center[slots], self.floor[slots] = made.center, floor
+        self.mean[slots], self.squares[slots] = made.mean, made.squares
+        self.sums[slots] = made.mean * self.length
+        self.values[slots, : self.length] = made.values
+        for name in ("rises", "falls", "inverse", "norm"):
+            getattr(self, name)[slots, : self.starts] = getattr(made, name)
+        self.covariance[slots] = made.covariance
+
+    def add(self, slots: slice | Integers, added: int | Integers, values: Floats) -> Floats:
+        """Take a value of each of some series.
+
+        Args:
+            slots: where they are: from one to another, or any.
+            added: values that were added before; one number for all if the slots are a slice.
+            values: one of each.
+
+        Returns:
+            The distances of the subsequences that they end.
+        """
+        m, start = self.length, self.starts + added
+        before = self.mean[slots]
+        leaves, comes = self.values[slots, added], values - self.center[slots]
+        change = comes - leaves
+        sums = self.sums[slots] + change
+        mean = sums / m
+        rise, fall = change * 0.5, (comes - mean) + (leaves - before)
+        squares = np.maximum(self.squares[slots] + 2.0 * rise * fall, 0.0)
+        deviation = np.sqrt(squares / m)
+        divisor = np.maximum(deviation, self.floor[slots])
+        inverse = np.zeros(len(values))
+        np.divide(1.0, divisor, out=inverse, where=divisor > SMALLEST)
+        unit = deviation * inverse
+        norm = unit * unit * m
+        self.values[slots, added + m] = comes
+        self.sums[slots], self.mean[slots], self.squares[slots] = sums, mean, squares
+        self.rises[slots, start], self.falls[slots, start] = rise, fall
+        self.inverse[slots, start], self.norm[slots, start] = inverse, norm
+        nearest = np.empty(len(values))
+        rows = max(TOGETHER // self.compared, 1)
+        for first in range(0, len(values), rows):
+            part = slice(first, first + rows)
+            nearest[part] = self._nearest(slots, start, part, rise[part], fall[part], inverse[part])
+        return np.minimum(np.sqrt(np.maximum(norm + nearest, 0.0) / m), FARTHEST)
+
+    def _nearest(
+        self, slots: slice | Integers, start: int | Integers, part: slice, rise: Floats, fall: Floats, inverse: Floats
+    ) -> Floats:
+        """The least norm of an earlier subsequence less twice its product with the last one, for some of the series."""
+        stop = start - self.length + 1
+        if isinstance(slots, slice):
+            rows = slice(slots.start + part.start, min(slots.start + part.stop, slots.stop))
+            window = slice(stop - self.compared, stop)
+            rises, falls = self.rises[rows, window], self.falls[rows, window]
+            inverses, norms = self.inverse[rows, window], self.norm[rows, window]
+            covariance = self.covariance[rows]
+        else:
+            at = slots[part], (stop - self.compared)[part]  # type: ignore[index]  # as many as the slots
+            rises, falls, inverses, norms = (
+                sliding_window_view(values, self.compared, axis=1)[at]
+                for values in (self.rises, self.falls, self.inverse, self.norm)
+            )
+            covariance = self.covariance[at[0]]
+        scratch = np.multiply(falls, rise[:, None])
+        covariance += scratch
+        np.multiply(rises, fall[:, None], out=scratch)
+        covariance += scratch
+        if not isinstance(slots, slice):
+            self.covariance[at[0]] = covariance
+        np.multiply(covariance, inverses, out=scratch)
+        scratch *= (-2.0 * inverse)[:, None]
+        scratch += norms
+        nearest: Floats = scratch.min(axis=1)
+        return nearest
+
+    def lend(self, slot: int, added: int) -> Discord:
+        """One of the series by itself, on the same arrays."""
+        one = Discord(self.length)
+        one.floor, one.center = float(self.floor[slot]), float(self.center[slot])
+        one.mean, one.squares, one.sums = float(self.mean[slot]), float(self.squares[slot]), float(self.sums[slot])
+        one.first = self.starts - 1
+        one.start = one.first + added
+        one.values, one.rises, one.falls = self.values[slot], self.rises[slot], self.falls[slot]
+        one.inverse, one.norm, one.covariance = self.inverse[slot], self.norm[slot], self.covariance[slot]
+        one.scratch = np.empty(self.compared)
+        return one
+
+    def take_back(self, slot: int, one: Discord) -> None:
+        """What has changed of a series that was lent and not set up anew."""
+        self.mean[slot], self.squares[slot], self.sums[slot] = one.mean, one.squares, one.sums
+
+    def put(self, slot: int, one: Discord) -> None:
+        """A series that was by itself."""
+        self.take_back(slot, one)
+        self.center[slot], self.floor[slot] = one.center, one.floor
+        self.values[slot], self.covariance[slot] = one.values, one.covariance
+        self.rises[slot], self.falls[slot], self.inverse[slot], self.norm[slot] = (
+            one.rises,
+            one.falls,
+            one.inverse,
+            one.norm,
+        )
+
+    def copied(self, slots: Integers, room: int) -> Discords:
+        """Another one with only some of the series, which come first, and room for so many."""
+        other = object.__new__(Discords)
+        other.length, other.starts, other.compared = self.length, self.starts, self.compared
+        for name in _ARRAYS:
+            held = getattr(self, name)
+            made = np.zeros((room, *held.shape[1:]))
+            made[: len(slots)] = held[slots]
+            setattr(other, name, made)
+        return other
+
+
+_ARRAYS = (
+    "center",
+    "floor",
+    "mean",
+    "squares",
+    "sums",
+    "values",
+    "rises",
+    "falls",
+    "inverse",
+    "norm",
+    "covariance",
+)
