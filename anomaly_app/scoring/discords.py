@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from anomaly_app.detectors import Floats, Integers
 from anomaly_app.scoring.discord import FARTHEST, SMALLEST, Discord, compare
 
 TOGETHER = 8192
 """Numbers in an operation: those of a few operations stay in the cache."""
+BY_ITSELF = 1024
+"""Subsequences from which on a series that does not stand next to others of its phase goes by itself."""
 
 
 class Discords:
@@ -78,42 +81,85 @@ class Discords:
         self.sums[slots], self.mean[slots], self.squares[slots] = sums, mean, squares
         self.rises[slots, start], self.falls[slots, start] = rise, fall
         self.inverse[slots, start], self.norm[slots, start] = inverse, norm
-        nearest = np.empty(len(values))
-        rows = max(TOGETHER // self.compared, 1)
-        for first in range(0, len(values), rows):
-            part = slice(first, first + rows)
-            nearest[part] = self._nearest(slots, start, part, rise[part], fall[part], inverse[part])
+        nearest = self._nearest(slots, added, rise, fall, inverse)
         return np.minimum(np.sqrt(np.maximum(norm + nearest, 0.0) / m), FARTHEST)
 
     def _nearest(
-        self, slots: slice | Integers, start: int | Integers, part: slice, rise: Floats, fall: Floats, inverse: Floats
+        self, slots: slice | Integers, added: int | Integers, rise: Floats, fall: Floats, inverse: Floats
     ) -> Floats:
-        """The least norm of an earlier subsequence less twice its product with the last one, for some of the series."""
-        stop = start - self.length + 1
+        """Of each, the least norm of an earlier subsequence less twice its product with the last one.
+
+        Arrays of some length are the cheaper to use where they stand the longer they are.
+        """
+        count, found = len(rise), np.empty(len(rise))
+        together = max(TOGETHER // self.compared, 1)
         if isinstance(slots, slice):
-            rows = slice(slots.start + part.start, min(slots.start + part.stop, slots.stop))
-            window = slice(stop - self.compared, stop)
-            rises, falls = self.rises[rows, window], self.falls[rows, window]
-            inverses, norms = self.inverse[rows, window], self.norm[rows, window]
-            covariance = self.covariance[rows]
+            window = slice(added + 1, added + 1 + self.compared)
+            for first in range(0, count, together):
+                part = slice(first, first + together)
+                rows = slice(slots.start + first, min(slots.start + first + together, slots.stop))
+                found[part] = self._least(
+                    self.rises[rows, window],
+                    self.falls[rows, window],
+                    self.inverse[rows, window],
+                    self.norm[rows, window],
+                    self.covariance[rows],
+                    rise[part, None],
+                    fall[part, None],
+                    inverse[part, None],
+                )
+        elif self.compared >= BY_ITSELF:
+            own = zip(slots.tolist(), (added + 1).tolist(), rise, fall, inverse, strict=True)
+            for place, (slot, first, up, down, unit) in enumerate(own):
+                window = slice(first, first + self.compared)
+                found[place] = self._least(
+                    self.rises[slot, window],
+                    self.falls[slot, window],
+                    self.inverse[slot, window],
+                    self.norm[slot, window],
+                    self.covariance[slot],
+                    up,
+                    down,
+                    unit,
+                )
         else:
-            at = slots[part], (stop - self.compared)[part]  # type: ignore[index]  # as many as the slots
-            rises, falls, inverses, norms = (
-                sliding_window_view(values, self.compared, axis=1)[at]
-                for values in (self.rises, self.falls, self.inverse, self.norm)
-            )
-            covariance = self.covariance[at[0]]
-        scratch = np.multiply(falls, rise[:, None])
+            for first in range(0, count, together):
+                part = slice(first, first + together)
+                own = slots[part]
+                at = (own * self.norm.shape[1] + added[part] + 1)[:, None] + np.arange(self.compared)
+                covariance = self.covariance[own]
+                found[part] = self._least(
+                    *(
+                        np.take(values.reshape(-1), at, out=np.empty(at.shape), mode="clip")  # faster than checking
+                        for values in (self.rises, self.falls, self.inverse, self.norm)
+                    ),
+                    covariance,
+                    rise[part, None],
+                    fall[part, None],
+                    inverse[part, None],
+                )
+                self.covariance[own] = covariance
+        return found
+
+    @staticmethod
+    def _least(
+        rises: Floats,
+        falls: Floats,
+        inverses: Floats,
+        norms: Floats,
+        covariance: Floats,
+        rise: Any,
+        fall: Any,
+        inverse: Any,
+    ) -> Any:
+        scratch = np.multiply(falls, rise)
         covariance += scratch
-        np.multiply(rises, fall[:, None], out=scratch)
+        np.multiply(rises, fall, out=scratch)
         covariance += scratch
-        if not isinstance(slots, slice):
-            self.covariance[at[0]] = covariance
         np.multiply(covariance, inverses, out=scratch)
-        scratch *= (-2.0 * inverse)[:, None]
+        scratch *= -2.0 * inverse
         scratch += norms
-        nearest: Floats = scratch.min(axis=1)
-        return nearest
+        return scratch.min(axis=-1)
 
     def lend(self, slot: int, added: int) -> Discord:
         """One of the series by itself, on the same arrays."""

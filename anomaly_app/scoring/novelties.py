@@ -173,14 +173,20 @@ class Novelties:
         return last + total / np.minimum(rows + 1, count)
 
     def _special(self, series: Integers, rows: Integers, seen: Floats, shaped: list[int]) -> NDArray[np.bool_]:
-        """Which series are not held in all that they have seen."""
+        """Which series are not held in all that they have seen.
+
+        A value that is as large as the largest takes its place: it scores 0, too.
+        """
         numbers = self._numbers
         special: NDArray[np.bool_] = numbers[DUE, series] <= rows
         oldest = rows - self._shortest
         for source, (signal, sign) in enumerate(SOURCES):
             if signal < SHAPE or signal in shaped:
                 value = seen[signal] if sign > 0 else -seen[signal]
-                held = (value < numbers[TOP + source, series]) & (numbers[TOP_ROW + source, series] >= oldest)
+                top = numbers[TOP + source, series]
+                held = (value <= top) & (numbers[TOP_ROW + source, series] >= oldest)
+                again = np.flatnonzero(held & (value == top))
+                numbers[TOP_ROW + source, series[again]] = rows[again]
                 if signal >= SHAPE:
                     held |= np.isnan(value)
                 special |= ~held
