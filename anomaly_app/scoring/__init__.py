@@ -30,8 +30,8 @@ minute. A score says how rare something is, not whether it matters. Where a seri
 more: see :mod:`anomaly_app.forecasting`.
 
 State: 32 bytes in the store for each of the last ``history`` values, and up to 256 more, and 23 kB for the times of
-the week; with a ``history`` of 0 only the first question is asked, which has no more than those 23 kB and is fast for
-many series.
+the week; with a ``history`` of 0 only the first question is asked, which has no more than those 23 kB. Values of many
+series that come together are scored in vectors, see :mod:`anomaly_app.scoring.novelties`.
 """
 
 from __future__ import annotations

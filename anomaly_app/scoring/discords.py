@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,77 +90,39 @@ class Discords:
     ) -> Floats:
         """Of each, the least norm of an earlier subsequence less twice its product with the last one.
 
-        Arrays of some length are the cheaper to use where they stand the longer they are.
+        Arrays are used where they stand if series of one phase stand next to each other, or if they are long; short
+        ones are put together first.
         """
         count, found = len(rise), np.empty(len(rise))
+        arrays = self.rises, self.falls, self.inverse, self.norm
         together = max(TOGETHER // self.compared, 1)
-        if isinstance(slots, slice):
+        if isinstance(slots, slice) or isinstance(added, int):
+            assert isinstance(slots, slice)
+            assert isinstance(added, int)
             window = slice(added + 1, added + 1 + self.compared)
             for first in range(0, count, together):
                 part = slice(first, first + together)
                 rows = slice(slots.start + first, min(slots.start + first + together, slots.stop))
-                found[part] = self._least(
-                    self.rises[rows, window],
-                    self.falls[rows, window],
-                    self.inverse[rows, window],
-                    self.norm[rows, window],
-                    self.covariance[rows],
-                    rise[part, None],
-                    fall[part, None],
-                    inverse[part, None],
-                )
+                windows = [values[rows, window] for values in arrays]
+                change = rise[part, None], fall[part, None], inverse[part, None]
+                found[part] = _least(windows, self.covariance[rows], *change)
         elif self.compared >= BY_ITSELF:
-            own = zip(slots.tolist(), (added + 1).tolist(), rise, fall, inverse, strict=True)
-            for place, (slot, first, up, down, unit) in enumerate(own):
-                window = slice(first, first + self.compared)
-                found[place] = self._least(
-                    self.rises[slot, window],
-                    self.falls[slot, window],
-                    self.inverse[slot, window],
-                    self.norm[slot, window],
-                    self.covariance[slot],
-                    up,
-                    down,
-                    unit,
-                )
+            changes = zip(rise.tolist(), fall.tolist(), inverse.tolist(), strict=True)
+            for place, (slot, first, change) in enumerate(zip(slots.tolist(), added.tolist(), changes, strict=True)):
+                window = slice(first + 1, first + 1 + self.compared)
+                windows = [values[slot, window] for values in arrays]
+                found[place] = _least(windows, self.covariance[slot], *change)
         else:
             for first in range(0, count, together):
                 part = slice(first, first + together)
                 own = slots[part]
                 at = (own * self.norm.shape[1] + added[part] + 1)[:, None] + np.arange(self.compared)
+                # to clip is faster than to check
+                windows = [np.take(values.reshape(-1), at, out=np.empty(at.shape), mode="clip") for values in arrays]
                 covariance = self.covariance[own]
-                found[part] = self._least(
-                    *(
-                        np.take(values.reshape(-1), at, out=np.empty(at.shape), mode="clip")  # faster than checking
-                        for values in (self.rises, self.falls, self.inverse, self.norm)
-                    ),
-                    covariance,
-                    rise[part, None],
-                    fall[part, None],
-                    inverse[part, None],
-                )
+                found[part] = _least(windows, covariance, rise[part, None], fall[part, None], inverse[part, None])
                 self.covariance[own] = covariance
         return found
-
-    @staticmethod
-    def _least(
-        rises: Floats,
-        falls: Floats,
-        inverses: Floats,
-        norms: Floats,
-        covariance: Floats,
-        rise: Any,
-        fall: Any,
-        inverse: Any,
-    ) -> Any:
-        scratch = np.multiply(falls, rise)
-        covariance += scratch
-        np.multiply(rises, fall, out=scratch)
-        covariance += scratch
-        np.multiply(covariance, inverses, out=scratch)
-        scratch *= -2.0 * inverse
-        scratch += norms
-        return scratch.min(axis=-1)
 
     def lend(self, slot: int, added: int) -> Discord:
         """One of the series by itself, on the same arrays."""
@@ -214,3 +177,16 @@ _ARRAYS = (
     "norm",
     "covariance",
 )
+
+
+def _least(windows: Sequence[Floats], covariance: Floats, rise: Any, fall: Any, inverse: Any) -> Any:
+    """The least of the last axis; the covariance moves on. See :meth:`Discord.add`."""
+    rises, falls, inverses, norms = windows
+    scratch = np.multiply(falls, rise)
+    covariance += scratch
+    np.multiply(rises, fall, out=scratch)
+    covariance += scratch
+    np.multiply(covariance, inverses, out=scratch)
+    scratch *= -2.0 * inverse
+    scratch += norms
+    return scratch.min(axis=-1)

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from anomaly_app import AnomalyScorer
 from anomaly_app.detectors import check_options
-from anomaly_app.scoring import bank as banks, slabs
+from anomaly_app.scoring import bank as banks, discords, slabs
 from anomaly_app.scoring.functions import ANOMALY_SCORE
 
 SMALL = {"warmup": 5, "recent": 20, "history": 60, "subsequence": 8, "smoothing": 3, "refractory": 10}
@@ -190,7 +190,12 @@ def rng_split(random, rows, parts):
 )
 def test_a_bank_gives_what_scorers_give(seed, count, options, styles, rows, step_ms):
     random = np.random.default_rng(seed)
-    with patch.object(banks, "FEW_SCORERS", 3), patch.object(slabs, "LEAST", 2):
+    with (
+        patch.object(banks, "FEW_SCORERS", 3),
+        patch.object(slabs, "LEAST", 2),
+        patch.object(discords, "BY_ITSELF", 20),
+        patch.object(discords, "TOGETHER", 64),
+    ):
         play(Both(options, count), random, rows, styles, step_ms)
 
 
