@@ -32,7 +32,8 @@ from anomaly_app.scoring.slabs import Group, Size, Slabs
 
 SIGNALS = len(HALFWAY)
 COUNT, AVERAGE, VARIANCE, TOP, TOP_ROW = (SIGNALS * 0, SIGNALS, SIGNALS * 2, SIGNALS * 3, SIGNALS * 3 + len(SOURCES))
-"""Where the numbers of the first signal or source are, see :meth:`Novelty.numbers`."""
+"""Where the numbers of the first signal or source are, see :meth:`Novelty.spreads` and
+:meth:`Novelty.peaks`."""
 DUE = TOP_ROW + len(SOURCES)
 SET_UP = 16_384
 """Values of series that are set up at once: what is made of them stays in the cache."""
@@ -124,9 +125,9 @@ class Novelties:
             ):
                 novelty = self._lent(number, row, begun, held)
                 scores[place] = novelty.judge(each, int(hushed[place]), float(index[place]), bool(usual[place]))
-                after.append(novelty.numbers())
+                after.append(novelty.peaks())
                 novelty.signals = NOTHING
-            self._numbers[:, own] = np.array(after).T
+            self._numbers[TOP:, own] = np.array(after).T
         return scores, special
 
     def _seen(self, series: Integers, rows: Integers, values: Floats, groups: list[Group]) -> tuple[Floats, list[int]]:
@@ -252,7 +253,8 @@ class Novelties:
         for own, discords in zip(novelty.discords, slab.discords, strict=True):
             if own is not None and discords is not None:
                 discords.put(slot, own)
-        self._numbers[:, series], self._rows[series], self._floor[series] = novelty.numbers(), rows, novelty.floor
+        self._numbers[:, series] = novelty.spreads() + novelty.peaks()
+        self._rows[series], self._floor[series] = rows, novelty.floor
         for row in range(max(rows - len(self._last), 0), rows):
             self._last[row % len(self._last), series] = novelty.signals[VALUE, row - start + size.rows]
         self._single[series] = novelty
@@ -262,7 +264,7 @@ class Novelties:
         """One of the series by itself; to be taken back if values are scored."""
         rows = int(self._rows[series])
         start = rebuilt(max(rows - 1, 0))
-        novelty = self._lent(series, rows, start, self._numbers[:, series].tolist())
+        novelty = self._lent(series, rows, start, self._numbers[: None if scoring else TOP, series].tolist())
         novelty.floor = float(self._floor[series])
         if scoring and novelty.floor > 0.0:
             slab, slot = self._slabs.where(series)
@@ -286,7 +288,7 @@ class Novelties:
         for own, discords in zip(novelty.discords, slab.discords, strict=True):
             if own is not None and discords is not None:
                 discords.take_back(slot, own)
-        self._numbers[:, series], self._rows[series] = novelty.numbers(), novelty.rows
+        self._numbers[:, series], self._rows[series] = novelty.spreads() + novelty.peaks(), novelty.rows
         for row in range(max(novelty.rows - len(self._last), before), novelty.rows):
             place = row - rebuilt(max(novelty.rows - 1, 0)) + slab.size.rows
             self._last[row % len(self._last), series] = slab.signals[slot, VALUE, place]

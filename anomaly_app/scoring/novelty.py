@@ -155,17 +155,19 @@ class Novelty:
         row = self.rows
         if row and rebuilt(row) == row:
             self._rebuild(row)
-        self.signals[VALUE, row - self._base] = value
+        signals, place = self.signals, row - self._base
+        signals[VALUE, place] = value
         seen = [value, self._mean(row, self._smoothing), math.nan, math.nan]
+        signals[MEAN, place] = seen[MEAN]
         for signal, step, discord in zip((SHAPE, LONG_SHAPE), STEPS, self.discords, strict=True):
             if discord is not None and (row + 1) % step == 0:
                 distance = discord.add(self._mean(row, step))
                 if row >= SHAPES_AFTER * self._length * step:
-                    seen[signal] = distance
+                    seen[signal] = signals[signal, place] = distance
         return self.judge(seen, hushed, index, usual)
 
     def judge(self, seen: Sequence[float], hushed: int, index: float, usual: bool) -> float:
-        """Score the values that the signals have in a row, then learn them.
+        """Score the values that the signals have in a row, then learn them; they are in ``signals`` already.
 
         Args:
             seen: of each signal; NaN where it has none.
@@ -213,33 +215,35 @@ class Novelty:
 
     def _see(self, signal: int, row: int, value: float, excess: float = 0.0) -> None:
         """Score the value of a signal, and learn it."""
-        values, base, spread = self.signals[signal], self._base, self._spreads[signal]
+        spread = self._spreads[signal]
         for source in _OF_SIGNAL[signal]:
             record = self._records[source]
             if record.hold(row, value):
                 continue
             deviation = self._deviation(signal) if spread.count > self._warmup else -1.0
-            score = record.score(row, value, deviation, values, base, spread.mean, excess)
+            score = record.score(row, value, deviation, self.signals[signal], self._base, spread.mean, excess)
             if score > 0.0 and signal in _LEVELS:
                 self._levels.append((source, score))
             if score > self._best:
                 self._best, self._source = score, source
         spread.add(value)
-        values[row - base] = value
 
     # --- of many series, a bank keeps what changes with every row -----------------------------------------------------
 
-    def numbers(self) -> list[float]:
-        """Those of the spreads, value and row of the shortest peaks, and the row at which something held is due."""
-        spreads, peaks = self._spreads, [record.peaks[0][0] for record in self._records]
+    def spreads(self) -> list[float]:
+        """Counts, means and variances of the signals."""
+        spreads = self._spreads
         return [
             *(spread.count for spread in spreads),
             *(spread.mean for spread in spreads),
             *(spread.variance for spread in spreads),
-            *(peak.value for peak in peaks),
-            *(peak.row for peak in peaks),
-            min((held.until for held in self._held), default=math.inf),
         ]
+
+    def peaks(self) -> list[float]:
+        """Values and rows of the shortest peaks, and the row at which something that is held is due."""
+        peaks, held = [record.peaks[0][0] for record in self._records], self._held
+        due = min([each.until for each in held]) if held else math.inf
+        return [*[peak.value for peak in peaks], *[peak.row for peak in peaks], due]
 
     def lend(self, rows: int, base: int, signals: Floats, numbers: Sequence[float]) -> None:
         """Give back what a bank has kept.
@@ -248,18 +252,17 @@ class Novelty:
             rows: that it has seen.
             base: number of the first row of its signals.
             signals: what they were.
-            numbers: see :meth:`numbers`.
+            numbers: see :meth:`spreads`; behind them there may be those of :meth:`peaks`.
         """
         self.rows, self._base, self.signals = rows, base, signals
-        kinds = len(self._spreads)
-        for spread, count, mean, variance in zip(
-            self._spreads, numbers, numbers[kinds:], numbers[2 * kinds :], strict=False
-        ):
-            spread.count, spread.mean, spread.variance = int(count), mean, variance
-        peaks = 3 * kinds
-        for record, value, row in zip(self._records, numbers[peaks:], numbers[peaks + len(SOURCES) :], strict=False):
-            peak = record.peaks[0][0]
-            peak.value, peak.row = value, int(row)
+        kinds = len(HALFWAY)
+        for signal, spread in enumerate(self._spreads):
+            spread.count, spread.mean = int(numbers[signal]), numbers[signal + kinds]
+            spread.variance = numbers[signal + 2 * kinds]
+        if len(numbers) > 3 * kinds:
+            for source, record in enumerate(self._records, 3 * kinds):
+                peak = record.peaks[0][0]
+                peak.value, peak.row = numbers[source], int(numbers[source + len(SOURCES)])
 
     def _deviation(self, signal: int) -> float:
         """The standard deviation of a signal, but not less than what is nothing."""

@@ -186,7 +186,10 @@ class AnomalyScorer:
         """
         self._state, self._places = state, table
         self._known |= written
-        self._touched.update(part for part in range(PARTS) if written >> part & 1)
+        while written:
+            last = written & -written
+            self._touched.add(last.bit_length() - 1)
+            written ^= last
         self._changed = self._changed or changed
 
     def _usual(self, timestamp_ms: int) -> bool:
