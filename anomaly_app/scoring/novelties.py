@@ -17,17 +17,8 @@ from numpy.typing import NDArray
 from anomaly_app.detectors import Floats, Integers
 from anomaly_app.forecasting.storage import enlarged
 from anomaly_app.scoring.discord import GROWN, OLD, YOUNG, lasts, rebuilt, step_means
-from anomaly_app.scoring.novelty import (
-    HALFWAY,
-    MEAN,
-    SAME,
-    SHAPE,
-    SHAPES_AFTER,
-    SOURCES,
-    STEPS,
-    VALUE,
-    Novelty,
-)
+from anomaly_app.scoring.memory import HALFWAY, MEAN, SAME, SHAPE, SOURCES, STEPS, VALUE
+from anomaly_app.scoring.novelty import SHAPES_AFTER, Novelty
 from anomaly_app.scoring.slabs import Group, Size, Slabs
 
 SIGNALS = len(HALFWAY)
