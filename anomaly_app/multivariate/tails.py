@@ -28,6 +28,8 @@ _PRIOR = 5.0
 """Excesses that the prior mean excess counts for."""
 _FARTHEST = 8.0
 """Mean excesses beyond which an excess is pulled in: an anomaly makes the tail longer by a tenth of that at most."""
+_FIRST_FARTHEST = 5.0
+"""The same for the first values, a part of which may be anomalies, in mean excesses by their median."""
 _FASTEST = 3.0
 """The reach moves by so many times the expected share at most."""
 _VAGUE = 0.25
@@ -79,8 +81,12 @@ class Tails:
         reach = np.maximum(reach, self._smallest)
         self.reach[series], self._total[series] = reach, values.shape[2]
         over = np.maximum(values - reach[:, :, None], 0.0)
-        self._beyond[series] = np.sum(over > 0, axis=2)
-        self._excess[series] = np.sum(over, axis=2)
+        count = np.sum(over > 0, axis=2)
+        # Half of the excesses may be of anomalies: pulled in by the median, that of an exponential tail is its mean.
+        half = over.shape[2] - 1 - np.maximum(count - 1, 0) // 2
+        median = np.take_along_axis(np.sort(over, axis=2), half[:, :, None], axis=2)
+        self._beyond[series] = count
+        self._excess[series] = np.sum(np.minimum(over, _FIRST_FARTHEST / np.log(2) * median), axis=2)
 
     def learn(self, series: Integers, values: Floats, weight: Floats) -> None:
         """Let the tails follow a block of values.

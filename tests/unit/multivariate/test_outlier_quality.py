@@ -284,3 +284,15 @@ def test_the_most_frequent_category_is_never_the_reason() -> None:
     told = detect(points, names=["amount", "shop"], method="combined", categories="shop")
     reasons = [max(value[4], key=value[4].get) for value, flag in zip(told.values(), told.flags(), strict=True) if flag]
     assert 5 <= len(reasons) <= 40 and reasons.count("shop") < 0.3 * len(reasons)
+
+
+def test_one_in_twenty_of_the_first_points_may_be_an_anomaly_of_combined_methods() -> None:
+    seen = 0
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        points = random.normal(size=(600, 3))
+        points[:6] += 50 * random.choice([-1, 1], size=(6, 3)) * (random.random((6, 3)) < 0.5)
+        points[:128] = random.permutation(points[:128])
+        points[400, 0] = 8.0
+        seen += detect(points, method="combined").flags()[400] is True
+    assert seen == 10

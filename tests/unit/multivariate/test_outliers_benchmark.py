@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import outliers as benchmark
-from benchmarks import outliers_corpora as corpora
+from benchmarks import outliers as benchmark, outliers_corpora as corpora
 
 
 @pytest.fixture(scope="module")
