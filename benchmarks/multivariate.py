@@ -29,7 +29,7 @@ from sklearn.metrics import roc_auc_score
 from anomaly_app.detectors import Detector, check_options
 from anomaly_app.multivariate.functions import DETECT_OUTLIERS
 
-METHODS = ("mahalanobis", "trees")
+METHODS = ("mahalanobis", "trees", "combined")
 WARM_UP = 256
 ROWS = 4_000
 
@@ -112,6 +112,8 @@ def main() -> None:
     for method, keys, batches in (
         ("mahalanobis", 1, 4),
         ("mahalanobis", 10_000, 32),
+        ("combined", 1, 4),
+        ("combined", 10_000, 40),
         ("trees", 1, 2),
         ("trees", 1_000, 10),
     ):

@@ -28,8 +28,6 @@ from anomaly_app.multivariate.verdicts import Outliers
 
 Mask: TypeAlias = NDArray[np.bool_]
 
-_GAIN = 0.08
-"""What one point too many beyond the bound moves it by, relative: a quarter of a standard deviation."""
 _FARTHER = 2.0
 """The bound does not move farther out than this many times the farthest point, lest the detector is blind for long."""
 _HUGE = 1e140
@@ -61,9 +59,9 @@ class MultivariateDetector:
         self._history = History(model.window, fields.count + len(self._categories))
         expected = alpha * self._pace
         beyond = np.arange(self._pace + 1)
-        self._moves = np.exp(_GAIN * (beyond - expected))
+        self._moves = np.exp(model.gain * (beyond - expected))
         # When the model starts again, only as far as chance explains: what was beyond is usual from now on.
-        self._careful_moves = np.minimum(self._moves, np.exp(_GAIN * (4 * np.sqrt(expected) + 2)))
+        self._careful_moves = np.minimum(self._moves, np.exp(model.gain * (4 * np.sqrt(expected) + 2)))
         self._size = 0
         self._seen, self._time, self._beyond = (np.zeros(0, dtype=np.int64) for _ in range(3))
         self._learnt, self._saved_learnt, self._saved_seen, self._saved_time = (

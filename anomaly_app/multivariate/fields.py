@@ -66,6 +66,11 @@ class Fields:
         """Which features are categories."""
         return [place for place, name in enumerate(self.names) if name in self.categories]
 
+    @property
+    def sine(self) -> int | None:
+        """Place of the sine of the time of day, before the cosine; None if it is no field."""
+        return len(self.names) if self.time_of_day else None
+
     def smallest_spread(self) -> Floats:
         """For each feature, the standard deviation that it has at least; 0 for a number."""
         spread = [_SMALLEST_SPREAD["rarity"] if name in self.categories else 0.0 for name in self.names]

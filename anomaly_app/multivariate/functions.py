@@ -17,7 +17,7 @@ from anomaly_app.schema import BOOLEAN, DOUBLE, STRING, TIMESTAMP_3, DataType, K
 
 METHODS = ("mahalanobis", "trees", "combined")
 _MEMORY = {"mahalanobis": 1024, "trees": 256, "combined": 1024}
-_BLOCK = 32
+_BLOCK, _COMBINED_BLOCK = 32, 40
 """Points after which the bound moves and the distance learns, or four a feature if that is more."""
 
 OUTLIER = DataType(
@@ -114,8 +114,10 @@ def create_detector(options: Mapping[str, Any], names: Sequence[str]) -> Detecto
         grown = options["trees"], options["depth"], options["seed"]
         model = HalfSpaceTrees(spreads, alpha, warm_up, window, _BLOCK, *grown)
     else:
-        kind = Combined if options["method"] == "combined" else Mahalanobis
-        model = kind(spreads, alpha, memory, warm_up, max(_BLOCK, 4 * fields.count))
+        if options["method"] == "combined":
+            model = Combined(spreads, alpha, memory, warm_up, max(_COMBINED_BLOCK, 4 * fields.count), sine=fields.sine)
+        else:
+            model = Mahalanobis(spreads, alpha, memory, warm_up, max(_BLOCK, 4 * fields.count))
     return MultivariateDetector(fields, model, warm_up, alpha, max(memory, _MEMORY["mahalanobis"]))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_app.detectors import Floats, Integers
-from anomaly_app.multivariate.model import Bound, Judgement, floored, grown, tail_end
+from anomaly_app.multivariate.model import GAIN, Bound, Judgement, floored, grown, tail_end
 
 _SHRINKAGE = 1e-3
 """Of the correlations. Two fields of which one is a multiple of the other may differ by 3 % of their spread."""
@@ -34,6 +34,8 @@ class Mahalanobis:
         warm_up: points that :meth:`start` is given.
         block: points that :meth:`learn` is given.
     """
+
+    gain = GAIN
 
     def __init__(self, spreads: Floats, alpha: float, memory: int, warm_up: int, block: int) -> None:
         from scipy import special
@@ -97,24 +99,35 @@ class Mahalanobis:
 
     def learn(self, series: Integers, points: Floats) -> None:
         """Let the mean and covariance follow a block of points, pulled in to the ellipsoid."""
-        k, n, d = points.shape
-        each = np.repeat(series, n)
-        flat = points.reshape(k * n, d)
-        own = standardised(flat, self._mean[each], self._spread[each])
-        _, distance = self.apart(each, own)
-        pull = np.minimum(1.0, self._reach / np.maximum(distance, 1e-300))
-        z = (own * pull[:, None]).reshape(k, n, d).transpose(0, 2, 1)
-        mean, covariance = _moments(np.ascontiguousarray(z), np.ones((k, n)))
+        self.follow(series, np.ascontiguousarray(points.transpose(0, 2, 1)))
+
+    def follow(self, series: Integers, points: Floats) -> Floats:
+        """Learn a block of points, shape (k, d, n); gives their distances by what was known before, shape (k, n)."""
+        d, n = points.shape[1:]
+        old_mean, spread, precision = self._mean[series], self._spread[series], self._precision[series]
+        own = standardised(points, old_mean[:, :, None], spread[:, :, None])
+        pulled = np.zeros_like(own)
+        for j in range(d):
+            pulled += precision[:, :, j, None] * own[:, None, j]
+        pulled *= own
+        square = np.zeros((len(own), n))
+        for i in range(d):
+            square += pulled[:, i]
+        distance: Floats = np.sqrt(np.maximum(square, 0.0))
+        own *= np.minimum(1.0, self._reach / np.maximum(distance, 1e-300))[:, None, :]
+        mean = np.add.reduce(own, axis=2) / n
+        own -= mean[:, :, None]
+        covariance = np.matmul(own, own.transpose(0, 2, 1)) / n
         count = np.minimum(self._count[series] + n, max(self._memory, n))
         weight = (n / count)[:, None]
-        spread = self._spread[series]
-        self._mean[series] += weight * mean * spread
+        self._mean[series] = old_mean + weight * mean * spread
         between = (1 - weight)[:, :, None] * mean[:, :, None] * mean[:, None, :]
         scale = spread[:, :, None] * spread[:, None, :]
         old = self._covariance[series]
         self._covariance[series] = old + weight[:, :, None] * ((covariance + between) * scale - old)
         self._count[series] = count
         self._prepare(series)
+        return distance
 
     def usual(self, series: Integers) -> tuple[Floats, Floats]:
         """Means and standard deviations."""
@@ -150,11 +163,11 @@ class Mahalanobis:
         ones = np.ones((len(z), core))
         for _ in range(_STEPS):
             near = np.argsort(square, axis=1, kind="stable")[:, :core]
-            mean, covariance = _moments(np.take_along_axis(z, near[:, None, :], axis=2), ones)
-            square = _squares(z, mean, covariance)
+            mean, covariance = moments(np.take_along_axis(z, near[:, None, :], axis=2), ones)
+            square = squares(z, mean, covariance)
         # Where more than half of the points are alike, the median tells nothing of the others.
         square *= (self._median / np.maximum(np.median(square, axis=1), 0.1 * self._median))[:, None]
-        mean, covariance = _moments(z, (square <= self._inner).astype(np.float64))
+        mean, covariance = moments(z, (square <= self._inner).astype(np.float64))
         covariance /= self._inner_scale
         return middle + mean * spread, covariance * spread[:, :, None] * spread[:, None, :]
 
@@ -176,7 +189,7 @@ def middle_and_spread(points: Floats, smallest: Floats) -> tuple[Floats, Floats]
     return middle, floored(spread, middle, smallest)
 
 
-def _moments(z: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def moments(z: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Means and covariances of points, shape (k, d, n), with a weight each, shape (k, n)."""
     total = weights.sum(axis=1)
     mean = np.sum(z * weights[:, None, :], axis=2) / total[:, None]
@@ -197,7 +210,7 @@ def _inverse(covariance: Floats, spread: Floats) -> Floats:
     return np.asarray(np.linalg.inv(correlation))
 
 
-def _squares(z: Floats, mean: Floats, covariance: Floats) -> Floats:
+def squares(z: Floats, mean: Floats, covariance: Floats) -> Floats:
     """Squared distances of points, shape (k, d, n)."""
     # The near points may all have the same value of a feature that is mostly this one: others are usual too.
     spread = np.maximum(np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)), 0.5)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from anomaly_app.detectors import Floats, Integers
 
+GAIN = 0.08
+"""Of a bound that has to be found: a quarter of a standard deviation."""
 Number = TypeVar("Number", bound=np.number[Any])
 
 
@@ -67,6 +69,8 @@ class Model(Protocol):
     """Points of a series between two calls of :meth:`learn`; a multiple of the pace."""
     smallest_bound: float
     """No bound is less far from the center than this; usual points are."""
+    gain: float
+    """What one point too many beyond the bound moves it by, relative."""
     window: int
     """The last so many points of a series have to be kept for it."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomaly_app.detectors import Floats, Integers
-from anomaly_app.multivariate.model import Bound, Judgement, floored, grown, tail_end
+from anomaly_app.multivariate.model import GAIN, Bound, Judgement, floored, grown, tail_end
 
 _FEW = 2
 """A cell with so few points of the reference window is not halved further."""
@@ -43,6 +43,7 @@ class HalfSpaceTrees:
 
     smallest_bound = 0.5
     """Halvings."""
+    gain = GAIN
 
     def __init__(
         self, spreads: Floats, alpha: float, warm_up: int, block: int, pace: int, trees: int, depth: int, seed: int

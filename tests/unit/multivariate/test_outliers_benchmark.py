@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import outliers as benchmark
+from benchmarks import outliers as benchmark, outliers_corpora as corpora
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +41,37 @@ def test_no_field_and_no_baseline_looks_ahead(made):
         first, second = score(made, one), score(changed, other)
         assert (first[:half] == second[:half]).all()
         assert (first[half:] != second[half:]).any()
+
+
+@pytest.mark.parametrize("margin", corpora.MARGINS)
+def test_streams_have_the_anomalies_that_they_say(margin):
+    stream = corpora.streams([margin] * 3, (0.5, 0.5), 1)
+    assert stream.kinds == ["one", "all", "broken"] * (2 * corpora.SERIES)
+    assert sorted(stream.number[stream.number >= 0].tolist()) == list(range(len(stream.kinds)))
+    assert stream.counted[stream.number >= 0].all()
+    assert np.isfinite(stream.points).all()
+
+
+def test_broken_anomalies_are_usual_alone():
+    stream = corpora.streams(["normal"] * 3, (0.8, 0.8), 2)
+    broken = np.isin(stream.number, [n for n, kind in enumerate(stream.kinds) if kind == "broken"])
+    z = np.abs(corpora.z_scores(stream)[broken])
+    assert np.quantile(z, 0.9) < 2.5
+
+
+def test_other_cards_have_the_same_kinds_of_fraud():
+    payments = benchmark.make(2), corpora.other_cards(2, 1)
+    for one in payments:
+        corpus = corpora.of_cards(one, logarithm=True)
+        assert len(corpus.kinds) == 10 and corpus.counted[corpus.number >= 0].all()
+        assert np.allclose(corpus.points[:, 0], np.log(one.amount))
+
+
+def test_baselines_of_the_corpora_do_not_look_ahead_and_find_what_is_far_out():
+    stream = corpora.streams(["normal"] * 3, (0, 0), 3)
+    half = len(stream.points) // 2
+    changed = stream._replace(fields=np.where(np.arange(len(stream.points))[:, None] < half, 1.0, 7.0) * stream.fields)
+    one, other = corpora.z_scores(stream), corpora.z_scores(changed)
+    assert (one[:half] == other[:half]).all() and (one[half:] != other[half:]).any()
+    assert corpora.found(stream, np.abs(one).max(axis=1), 10.0) > 100
+    assert corpora.found(stream, (stream.number >= 0).astype(float), 1000.0) == len(stream.kinds)
