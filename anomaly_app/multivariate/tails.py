@@ -2,7 +2,8 @@
 
 Beyond its reach, which a tenth of the values pass, a column falls off exponentially, by the mean excess of those that
 did (Pickands 1975: the tail of any distribution that is not heavy becomes so). What the excesses have not told yet is
-part of the answer: with a gamma prior of the rate, n excesses of mean e leave a tail of ``-n log(1 + y / (n e))``. A
+part of the answer: with a gamma prior of the rate, n excesses of mean e leave a tail of ``-n log(1 + y / (n e))``. If
+the excesses are much alike, because a rare mode of the values is among them, the tail is steeper (Weibull's). A
 column that looks normal, by reach and mean excess, is taken for nearly so, because two numbers more of each column cost
 more in chance than they tell; how nearly is the odds of that against any other tail (Kass and Raftery 1995).
 """
@@ -34,6 +35,9 @@ _FASTEST = 3.0
 """The reach moves by so many times the expected share at most."""
 _VAGUE = 0.25
 """Variance of the logarithms of reach and mean excess under any other tail than the nominal one."""
+_EVEN, _STEEPEST = 0.6, 3.0
+"""Square of the coefficient of variation of the excesses below which they say that the tail ends: that of a normal
+tail is .75, of an exponential 1, of an even one a third. The power of the tail (Weibull's) goes up to the other."""
 _FAR = 1e9
 """Mean excesses beyond which all is the same: squares of it stay finite."""
 _LINEAR, _SQUARE = 0.832, 0.112
@@ -67,13 +71,14 @@ class Tails:
     def __init__(self, pairs: int, smallest: Floats, trust: Floats) -> None:
         columns = len(smallest)
         self._pairs, self._smallest, self._trust = pairs, smallest, trust
-        self.reach, self._beyond, self._excess = (np.zeros((0, columns)) for _ in range(3))
+        self.reach, self._beyond, self._excess, self._squares = (np.zeros((0, columns)) for _ in range(4))
         self._total = np.zeros(0)
-        self.edge, self.log_share, self._inverse, self._few, self._normal = (np.zeros((0, columns)) for _ in range(5))
+        self.edge, self.log_share, self._inverse = (np.zeros((0, columns)) for _ in range(3))
+        self._few, self._normal, self._power = (np.zeros((0, columns)) for _ in range(3))
 
     def grow(self, series: int) -> None:
         """Make room for series 0 … ``series`` - 1."""
-        for name in ("reach", "_beyond", "_excess", "_total", "edge", "log_share", "_inverse", "_few", "_normal"):
+        for name in _ARRAYS:
             setattr(self, name, grown(getattr(self, name), series))
 
     def start(self, series: Integers, values: Floats, reach: Floats) -> None:
@@ -86,7 +91,8 @@ class Tails:
         half = over.shape[2] - 1 - np.maximum(count - 1, 0) // 2
         median = np.take_along_axis(np.sort(over, axis=2), half[:, :, None], axis=2)
         self._beyond[series] = count
-        self._excess[series] = np.sum(np.minimum(over, _FIRST_FARTHEST / np.log(2) * median), axis=2)
+        over = np.minimum(over, _FIRST_FARTHEST / np.log(2) * median)
+        self._excess[series], self._squares[series] = np.sum(over, axis=2), np.sum(over * over, axis=2)
 
     def learn(self, series: Integers, values: Floats, weight: Floats) -> None:
         """Let the tails follow a block of values.
@@ -110,6 +116,8 @@ class Tails:
         kept = 1.0 - weight
         self._beyond[series] = self._beyond[series] * kept + count
         self._excess[series] = self._excess[series] * kept + np.add.reduce(over, axis=2)
+        over *= over
+        self._squares[series] = self._squares[series] * kept + np.add.reduce(over, axis=2)
         self._total[series] = self._total[series] * kept[:, 0] + n
 
     def shift(self, series: Integers, move: Floats) -> None:
@@ -145,6 +153,10 @@ class Tails:
         self.edge[series] = reach + normal * (nominal.reach - reach)
         self.log_share[series] = np.log((beyond + 0.5) / (total + 1.0))
         self._few[series], self._normal[series] = known + 1.0, normal
+        own = np.maximum(self._excess[series], 1e-140) ** 2
+        varied = np.minimum(self._squares[series] * beyond / own - 1.0, 1.0) * beyond + _PRIOR
+        self._power[series] = np.minimum(np.maximum(varied / (_EVEN * known), 0.05) ** -0.543, _STEEPEST)
+        self._power[series] = np.maximum(self._power[series], 1.0)
 
     def rarity(self, places: Integers, over: Floats) -> Floats:
         """Minus the logarithm of the share that is farther out, of values beyond their edge.
@@ -155,17 +167,35 @@ class Tails:
         """
         t = np.minimum(over * self._inverse.reshape(-1)[places], _FAR)
         few, normal = self._few.reshape(-1)[places], self._normal.reshape(-1)[places]
-        any_tail = few * np.log1p(t / few)
+        any_tail = few * np.log1p(t ** self._power.reshape(-1)[places] / few)
         return np.asarray(
             any_tail + normal * (t * (_LINEAR + _SQUARE * t) - any_tail) - self.log_share.reshape(-1)[places]
         )
 
     def dump(self, series: int) -> bytes:
         """Reaches, counts and sums of excesses, and the total; as :meth:`load` takes them."""
-        parts = (self.reach[series], self._beyond[series], self._excess[series], self._total[series : series + 1])
-        return b"".join(part.tobytes() for part in parts)
+        parts = (self.reach[series], self._beyond[series], self._excess[series], self._squares[series])
+        return b"".join(part.tobytes() for part in (*parts, self._total[series : series + 1]))
 
     def load(self, series: int, numbers: Floats) -> None:
         """Take back what :meth:`dump` gave; raises ``ValueError`` if it is of another size."""
-        self.reach[series], self._beyond[series], self._excess[series] = numbers[:-1].reshape(3, -1)
+        self.reach[series], self._beyond[series], self._excess[series], self._squares[series] = numbers[:-1].reshape(
+            4, -1
+        )
         self._total[series] = numbers[-1]
+
+
+_ARRAYS = (
+    "reach",
+    "_beyond",
+    "_excess",
+    "_squares",
+    "_total",
+    "edge",
+    "log_share",
+    "_inverse",
+    "_few",
+    "_normal",
+    "_power",
+)
+"""Numbers of which each series has one, or one a column."""

@@ -76,4 +76,16 @@ def test_an_anomaly_lengthens_the_tail_by_little() -> None:
 def test_a_state_of_another_size_is_an_error() -> None:
     tails = followed(np.random.default_rng(6).normal(size=(1, 3, BLOCK)))
     with pytest.raises(ValueError, match="reshape"):
-        tails.load(0, np.zeros(9))
+        tails.load(0, np.zeros(8))
+
+
+def test_a_tail_that_ends_says_so() -> None:
+    """Of values that are 0 or about 8, one twelfth the latter, 20 is beyond all; of exponential ones it is not."""
+    random = np.random.default_rng(7)
+    shape = (20, BLOCKS, BLOCK)
+    modes = np.where(random.random(shape) < 1 / 12, 8.0, 0.0) + 0.3 * random.normal(size=shape)
+    ends, goes_on = (
+        np.median(rarity(followed(of), 20.0) - rarity(followed(of), 8.0))
+        for of in (modes, 3.0 * random.exponential(size=shape))
+    )
+    assert ends > goes_on + 1
