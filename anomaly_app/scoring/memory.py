@@ -21,7 +21,7 @@ and that of a longer shape."""
 
 SOURCES = ((VALUE, 1), (VALUE, -1), (MEAN, 1), (MEAN, -1), (SHAPE, 1), (LONG_SHAPE, 1))
 """Signal and sign of what can give a score."""
-HALFWAY = (1.0, 2.0, 1.0, 4.0)
+HALFWAY = (1.0, 3.0, 1.0, 4.0)
 """Standard deviations by which a signal has to exceed its history to score a half of what it can.
 
 A smooth signal, once high, exceeds its history again and again: it has to do so by more."""

@@ -66,6 +66,8 @@ APART, UNSURE = 30.0, 400.0
 out, because the tail is not known yet."""
 ONCE_IN = 1440.0
 """Rows in which one is an alarm, if nothing else is asked for."""
+EAGER = 0.95
+"""Part of these rows in which an error is an alarm, before those of the same event are taken for one."""
 AGAIN = 30.0
 """Rows within which an event is the same one."""
 WORSE = 1.5
@@ -112,6 +114,7 @@ FIELDS = (
     "longest",
     "run",
     "run_sum",
+    "run_apart",
     "quantile",
     "tail",
     "calm",
@@ -128,7 +131,7 @@ OUTPUTS = ("score", "forecast", "limit", "ratio", "drifted")
 
 
 INPUTS = ("x", *Places._fields, "at", "week")
-"""The value; the table of the series at the places of its time, and the numbers of the first and third of these."""
+"""The value; the table of the series at the places of its time, and the numbers of the first and fourth of these."""
 
 
 @functools.cache
@@ -142,9 +145,9 @@ def kernel(warmup: int, once_in: float = ONCE_IN) -> Kernel:
     Example:
         >>> run = kernel(50)
         >>> values = [float(k * 7919 % 31) for k in range(3000)] + [80.0]
-        >>> at = [[place] * 3001 for place in (0, 1, 2, 3, 4, 5, 0, 2)]
-        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, *at], [0.0] * 6)
-        >>> score, forecast, limit, ratio = out[-11:-7]
+        >>> at = [[place] * 3001 for place in (0, 1, 2, 3, 4, 5, 6, 0, 3)]
+        >>> state, out = run.one_series([0.0] * len(FIELDS), [values, *at], [0.0] * 7)
+        >>> score, forecast, limit, ratio = out[-12:-8]
         >>> score > 0.5, abs(forecast - 15) < 3, 10 < limit < 30
         (True, True, True)
     """
@@ -158,7 +161,7 @@ class _Tails:
 
     def __init__(self, once_in: float) -> None:
         self.once_in = once_in
-        self.errors = tail_of("", APART, UNSURE, once_in)
+        self.errors = tail_of("", APART, UNSURE, EAGER * once_in)
         self.drifts = drift.drift_tail(once_in)
 
 
@@ -184,8 +187,11 @@ def _step(warmup: float, tails: _Tails, given: Mapping[str, Symbol]) -> dict[str
     for name, level in zip(ERRORS, levels, strict=True):
         results[name] = given[name] + weight * (_clipped(warm, _absolute(x - level), far) - given[name])
     limit = choose(warm, MOVES * scale, 1e300)
-    results |= _levels(given, x, x - near, levels, count, limit)
-    results |= _season(given, x, usual, unknown, limit)
+    apart = choose(unknown, given["drift"], x - given["season"])
+    followed, arrived, there = _levels(given, x, x - near, apart, levels, count, limit)
+    results |= followed
+    moved = choose(_absolute(there - given["drift_slow"]) > limit, choose(arrived, 1.0, 0.0), 0.0) > 0.5
+    results |= _season(given, x, usual, unknown, limit, choose(moved, there - given["offset"], 0.0))
     results |= _whole(given, x, first, count)
 
     seen = largest(count - warmup, 0.0)
@@ -197,16 +203,21 @@ def _step(warmup: float, tails: _Tails, given: Mapping[str, Symbol]) -> dict[str
     ratio = largest(ratio, choose(seen > 0.5, stuck, 0.0))
     results |= flat
     hushed = choose(given["gain"] > 0.5, given["since"], 2.0 * AGAIN) < AGAIN + 0.5
-    apart = x - given["season"]
     drifted, drifts = drift.step(
         tails.drifts,
         tails.once_in,
         given,
-        apart,
-        unknown,
-        limit,
-        scale,
-        choose(ratio < 1.0, choose(hushed, 1.0, 0.0), 1.0) > 0.5,
+        drift.Row(
+            apart=apart,
+            unknown=unknown,
+            limit=limit,
+            scale=scale / usual_noise,
+            noise=usual_noise,
+            again=equal(given["week"], given["week_place"]),
+            hushed=choose(ratio < 1.0, choose(hushed, 1.0, 0.0), 1.0) > 0.5,
+            arrived=moved,
+            there=there,
+        ),
     )
     results |= drifts
     reported, limits = _limit(given, ratio, drifted, explained)
@@ -247,23 +258,35 @@ def _forecast(levels: list[Symbol], errors: list[Symbol]) -> Symbol:
 
 
 def _levels(
-    given: Mapping[str, Symbol], x: Symbol, error: Symbol, levels: list[Symbol], count: Symbol, limit: Symbol
-) -> dict[str, Number]:
-    """The levels follow; where the series has been beyond them for long enough they are there."""
-    run, total = given["run"], given["run_sum"]
-    up, down = error > limit, error < -limit
+    given: Mapping[str, Symbol],
+    x: Symbol,
+    error: Symbol,
+    apart: Symbol,
+    levels: list[Symbol],
+    count: Symbol,
+    limit: Symbol,
+) -> tuple[dict[str, Number], Symbol, Symbol]:
+    """The levels follow; where the series has been beyond them for long enough they are there.
+
+    Also gives whether they are, and how far the values on the way were from what is usual at their times.
+    """
+    run, up, down = given["run"], error > limit, error < -limit
     longer = choose(up, largest(run, 0.0) + 1.0, choose(down, smallest(run, 0.0) - 1.0, 0.0))
-    summed = choose(up, choose(run > 0.0, total, 0.0) + x, choose(down, choose(run < 0.0, total, 0.0) + x, 0.0))
     arrived = _absolute(longer) > ARRIVED - 0.5
-    results: dict[str, Number] = {
-        "run": choose(arrived, 0.0, longer),
-        "run_sum": choose(arrived, 0.0, summed),
-    }
-    there = summed * (1.0 / ARRIVED)
+    results: dict[str, Number] = {"run": choose(arrived, 0.0, longer)}
+    means = []
+    for name, value in (("run_sum", x), ("run_apart", apart)):
+        before = given[name]
+        total = choose(
+            up, choose(run > 0.0, before, 0.0) + value, choose(down, choose(run < 0.0, before, 0.0) + value, 0.0)
+        )
+        results[name] = choose(arrived, 0.0, total)
+        means.append(total * (1.0 / ARRIVED))
+    there, far = means
     for name, level, pace in zip(LEVELS, levels, PACES, strict=True):
         moved = level + largest(1.0 / count, pace) * clip(x - level, limit)
         results[name] = choose(arrived, there, moved)
-    return results
+    return results, arrived, far
 
 
 def _whole(given: Mapping[str, Symbol], x: Symbol, first: Symbol, count: Symbol) -> dict[str, Number]:
@@ -279,13 +302,16 @@ def _whole(given: Mapping[str, Symbol], x: Symbol, first: Symbol, count: Symbol)
     }
 
 
-def _season(given: Mapping[str, Symbol], x: Symbol, usual: Symbol, unknown: Symbol, limit: Symbol) -> dict[str, Number]:
-    """What is usual at this minute of the day, and by how much the last values differed from it."""
+def _season(
+    given: Mapping[str, Symbol], x: Symbol, usual: Symbol, unknown: Symbol, limit: Symbol, jump: Symbol
+) -> dict[str, Number]:
+    """What is usual at this minute of the day, and by how much the last values differed from it: all of a jump."""
     visits = choose(equal(given["at"], given["place"]), given["visits"] + 1.0, 1.0)
     moved = clip(x - usual, limit)
+    followed = choose(equal(jump, 0.0), OFFSET * moved, jump)
     return {
         "season_next": choose(unknown, x, given["season"] + (DAILY / visits) * moved),
-        "offset": choose(unknown, given["offset"], given["offset"] + OFFSET * moved),
+        "offset": choose(unknown, given["offset"], given["offset"] + followed),
         "place": given["at"],
         "visits": visits,
     }

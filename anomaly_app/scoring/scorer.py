@@ -32,7 +32,7 @@ half hour of the week."""
 NEVER = -(1 << 62)
 ROW = 2
 """From the third week in a row on what is new at its half hour is not told again."""
-_VERSION = 5
+_VERSION = 6
 _TAIL = struct.Struct(f"<BQ{NUMBERS}{len(FIELDS)}d")
 _TOLD = struct.Struct(f"<{WEEK}q{WEEK}B")
 _LENGTHS = struct.Struct("<II")
