@@ -221,8 +221,9 @@ class ScorerBank:
             self._novelties.grow(count)
             self._kept.resize(count, refcheck=False)
         for number in series[~self._kept[series]].tolist():
-            scorer = self._scorer(number)
-            storage.state[:, number], storage.table[:, number] = scorer.recursion
+            fresh, scorer = self._scorers[number] is None, self._scorer(number)
+            if not fresh:  # else all is 0, as it is there
+                storage.state[:, number], storage.table[:, number] = scorer.recursion
             scorer.lend([], (), 0, False)
             assert scorer.novelty is not None
             self._novelties.put(number, scorer.novelty)
