@@ -57,6 +57,7 @@ class Novelties:
         self._last = np.zeros((max(self._smoothing, *STEPS), 0))
         """The last values: that of a row in place ``row % len``."""
         self._single: list[Novelty | None] = []
+        self._away = np.zeros(0, dtype=np.bool_)
 
     def grow(self, series: int) -> None:
         """Make room; a new series is not here before it is put here."""
@@ -64,6 +65,7 @@ class Novelties:
         columns = self._numbers.shape[1]
         self._rows.resize(columns, refcheck=False)
         self._floor.resize(columns, refcheck=False)
+        self._away.resize(columns, refcheck=False)
         self._slabs.grow(columns)
         self._single += [None] * (columns - len(self._single))
 
@@ -222,7 +224,7 @@ class Novelties:
                 for first in range(0, len(some), together):
                     part = some[first : first + together]
                     self._set_up(series[part], floor[part], group, Size(kept, room))
-        self._slabs.tidy()
+        self._slabs.tidy(self._away)
 
     def _set_up(self, series: Integers, floor: Floats, group: Group, size: Size) -> None:
         """Move some series of one slab to others of some size."""
@@ -260,6 +262,7 @@ class Novelties:
         start = rebuilt(max(rows - 1, 0))
         novelty = self._lent(series, rows, start, self._numbers[:, series].tolist(), scoring)
         novelty.floor = float(self._floor[series])
+        self._away[series] = scoring
         if scoring and novelty.floor > 0.0:
             slab, slot = self._slabs.where(series)
             novelty.discords = [
@@ -272,11 +275,11 @@ class Novelties:
         """What has changed of a series that was lent."""
         novelty = self._single[series]
         assert novelty is not None
-        before = int(self._rows[series])
+        before, self._away[series] = int(self._rows[series]), False
         if rebuilt(max(before - 1, 0)) != rebuilt(max(novelty.rows - 1, 0)):  # it has arrays of its own now
             self._slabs.release(np.array([series]))
             self.put(series, novelty)
-            self._slabs.tidy()
+            self._slabs.tidy(self._away)
             return
         slab, slot = self._slabs.where(series)
         for own, discords in zip(novelty.discords, slab.discords, strict=True):
@@ -304,6 +307,6 @@ class Novelties:
     def forget(self, series: int) -> None:
         """Let a series go, if it is here."""
         if series < len(self._single) and self._single[series] is not None:
-            self._single[series] = None
+            self._single[series], self._away[series] = None, False
             self._slabs.release(np.array([series]))
-            self._slabs.tidy()
+            self._slabs.tidy(self._away)
