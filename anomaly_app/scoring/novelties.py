@@ -223,13 +223,13 @@ class Novelties:
                 together = max(SET_UP // kept, 1)
                 for first in range(0, len(some), together):
                     part = some[first : first + together]
-                    self._set_up(series[part], floor[part], group, Size(kept, room))
-        self._slabs.tidy(self._away)
+                    self._set_up(series[part], floor[part], Size(kept, room))
+            self._slabs.tidy(self._away)  # the next group gets the memory
 
-    def _set_up(self, series: Integers, floor: Floats, group: Group, size: Size) -> None:
+    def _set_up(self, series: Integers, floor: Floats, size: Size) -> None:
         """Move some series of one slab to others of some size."""
-        slots = self._slabs.slots(series)
-        signals = group.slab.signals[slots, :, -size.rows :]
+        left, _ = self._slabs.where(int(series[0]))
+        signals = left.signals[self._slabs.slots(series), :, -size.rows :]
         self._slabs.release(series)
         for slab, part, free in self._slabs.take(series, size):
             slab.signals[free, :, : size.rows] = signals[part]

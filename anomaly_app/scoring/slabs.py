@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anomaly_app.detectors import Integers
 from anomaly_app.scoring.discords import Discords
 
-SLAB_BYTES, LEAST = 32_000_000, 8
+SLAB_BYTES, LEAST = 8_000_000, 8
 """Size of a slab at most, unless that is less than so many series."""
 
 
