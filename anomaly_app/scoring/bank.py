@@ -111,7 +111,8 @@ class ScorerBank:
     """Scorers of many series.
 
     In calls of few series each is a scorer by itself. From the first call of many on in which a series is, what changes
-    with every value is kept in arrays, for all such series together, and a scorer has only what is rare.
+    with every value is kept in arrays, for all such series together, and a scorer has only what is rare. In a call of
+    few series after that its scorer is lent what it needs, and keeps it until the series is in a call of many again.
 
     Args:
         options: checked ones of ``ANOMALY_SCORE``.
@@ -127,6 +128,8 @@ class ScorerBank:
         self._residuals, self._novelties = Residuals(options), Novelties(options)
         self._kept = np.zeros(0, dtype=np.bool_)
         """Which series are in arrays."""
+        self._lent: set[int] = set()
+        """Those of them whose scorers are complete, and ahead of the arrays."""
 
     def grow(self, series: int) -> None:
         """Make room; a series that has seen nothing takes none."""
@@ -148,15 +151,14 @@ class ScorerBank:
         scores: list[float | None] = []
         expected, out = [math.nan] * len(series), [False] * len(series)
         reasons: dict[int, str] = {}
-        lent: dict[int, AnomalyScorer] = {}
         for number, time, value in zip(series.tolist(), times.tolist(), values.tolist(), strict=True):
             if value != value:
                 scores.append(None)
                 continue
             scorer = self._scorer(number)
-            if number < len(self._kept) and self._kept[number] and number not in lent:
+            if number < len(self._kept) and self._kept[number] and number not in self._lent:
                 self._lend(number, scorer, scoring=True)
-                lent[number] = scorer
+                self._lent.add(number)
             score = scorer.score(time, value)
             if score >= self._threshold or scorer.out:
                 reasons[len(scores)] = scorer.reason()
@@ -164,9 +166,6 @@ class ScorerBank:
                 expected[len(scores)] = scorer.expected
             out[len(scores)] = scorer.out or abs(value) > LARGEST
             scores.append(score)
-        for number, scorer in lent.items():
-            self._residuals.storage.state[:, number], _ = scorer.recursion
-            self._novelties.take_back(number)
         return Scores(scores, self._threshold, reasons, expected, out)
 
     def _many(self, series: Integers, times: Integers, values: Floats, which: Integers, results: Results) -> None:
@@ -216,17 +215,29 @@ class ScorerBank:
     def _keep(self, series: Integers) -> None:
         """Take series into the arrays that are not there."""
         storage, count = self._residuals.storage, len(self._scorers)
-        if len(self._kept) < count:
+        if self._lent:
+            self._take_back(self._lent if len(self._kept) < count else self._lent.intersection(series.tolist()))
+        if len(self._kept) < count:  # into other arrays, which nobody was lent
             storage.grow(count)
             self._novelties.grow(count)
             self._kept.resize(count, refcheck=False)
         for number in series[~self._kept[series]].tolist():
-            scorer = self._scorer(number)
-            storage.state[:, number], storage.table[:, number] = scorer.recursion
+            fresh, scorer = self._scorers[number] is None, self._scorer(number)
+            if not fresh:  # else all is 0, as it is there
+                storage.state[:, number], storage.table[:, number] = scorer.recursion
             scorer.lend([], (), 0, False)
             assert scorer.novelty is not None
             self._novelties.put(number, scorer.novelty)
             self._kept[number] = True
+
+    def _take_back(self, series: Iterable[int]) -> None:
+        """Bring the arrays up to date."""
+        for number in list(series):
+            scorer = self._scorer(number)
+            self._residuals.storage.state[:, number], _ = scorer.recursion
+            scorer.lend([], (), 0, False)
+            self._novelties.take_back(number)
+            self._lent.discard(number)
 
     def _lend(self, series: int, scorer: AnomalyScorer, scoring: bool) -> None:
         """Make the scorer of a series complete."""
@@ -240,7 +251,7 @@ class ScorerBank:
         scorer = self._scorers[series]
         if scorer is None:
             return ()
-        if series >= len(self._kept) or not self._kept[series]:
+        if series >= len(self._kept) or not self._kept[series] or series in self._lent:
             return scorer.changes()
         self._lend(series, scorer, scoring=False)
         found = list(scorer.changes())
@@ -259,6 +270,7 @@ class ScorerBank:
         self._scorers[series] = None
         if series < len(self._kept) and self._kept[series]:
             self._kept[series] = False
+            self._lent.discard(series)
             self._residuals.storage.forget(series)
             self._novelties.forget(series)
 

@@ -136,25 +136,29 @@ class Memory:
 
     def peaks(self) -> list[float]:
         """Values and rows of the shortest peaks, and the row at which something that is held is due."""
-        peaks, held = [record.peaks[0][0] for record in self._records], self._held
-        due = min([each.until for each in held]) if held else math.inf
-        return [*[peak.value for peak in peaks], *[peak.row for peak in peaks], due]
+        peaks = [record.peaks[0][0] for record in self._records]
+        return [*(peak.value for peak in peaks), *(peak.row for peak in peaks), self.due()]
 
-    def lend(self, rows: int, base: int, signals: Floats, numbers: Sequence[float]) -> None:
+    def due(self) -> float:
+        """The row at which something that is held is due."""
+        return min([held.until for held in self._held]) if self._held else math.inf
+
+    def lend(self, rows: int, base: int, signals: Floats, numbers: Sequence[float], peaks: bool = True) -> None:
         """Give back what a bank has kept.
 
         Args:
             rows: that it has seen.
             base: number of the first row of its signals.
             signals: what they were.
-            numbers: see :meth:`spreads`; behind them there may be those of :meth:`peaks`.
+            numbers: see :meth:`spreads`, and behind them :meth:`peaks`.
+            peaks: whether these are given back, too.
         """
         self.rows, self._base, self.signals = rows, base, signals
         kinds = len(HALFWAY)
         for signal, spread in enumerate(self._spreads):
             spread.count, spread.mean = int(numbers[signal]), numbers[signal + kinds]
             spread.variance = numbers[signal + 2 * kinds]
-        if len(numbers) > 3 * kinds:
+        if peaks:
             for source, record in enumerate(self._records, 3 * kinds):
                 peak = record.peaks[0][0]
                 peak.value, peak.row = numbers[source], int(numbers[source + len(SOURCES)])

@@ -57,6 +57,7 @@ class Novelties:
         self._last = np.zeros((max(self._smoothing, *STEPS), 0))
         """The last values: that of a row in place ``row % len``."""
         self._single: list[Novelty | None] = []
+        self._away = np.zeros(0, dtype=np.bool_)
 
     def grow(self, series: int) -> None:
         """Make room; a new series is not here before it is put here."""
@@ -64,6 +65,7 @@ class Novelties:
         columns = self._numbers.shape[1]
         self._rows.resize(columns, refcheck=False)
         self._floor.resize(columns, refcheck=False)
+        self._away.resize(columns, refcheck=False)
         self._slabs.grow(columns)
         self._single += [None] * (columns - len(self._single))
 
@@ -87,13 +89,14 @@ class Novelties:
         with np.errstate(all="ignore"):  # the same as Python's floats
             rows = self._rows[series]
             start = _rebuilt(rows)
-            due = np.flatnonzero((rows == start) & (rows > 0))
-            if len(due):
-                self._rebuild(series[due])
+            over = np.flatnonzero((rows == start) & (rows > 0))
+            if len(over):
+                self._rebuild(series[over])
             groups = self._slabs.groups(series, rows - start)
             self._last[rows % len(self._last), series] = values
             seen, shaped = self._seen(series, rows, values, groups)
-            special = np.flatnonzero(self._special(series, rows, seen, shaped))
+            beyond, due = self._beyond(series, rows, seen, shaped)
+            special = np.flatnonzero(beyond.any(axis=0) | due)
             own = series[special]
             before = self._numbers[:, own].T.tolist()
             self._learn(series, seen, shaped)
@@ -104,21 +107,21 @@ class Novelties:
             self._rows[series] = rows + 1
         scores = np.zeros(len(series))
         if len(special):
-            after = []
-            for place, number, row, begun, held, each in zip(
+            for place, number, row, begun, held, each, sources in zip(
                 special.tolist(),
                 own.tolist(),
                 rows[special].tolist(),
                 start[special].tolist(),
                 before,
                 seen[:, special].T.tolist(),
+                beyond[:, special].T.tolist(),
                 strict=True,
             ):
-                novelty = self._lent(number, row, begun, held)
-                scores[place] = novelty.judge(each, int(hushed[place]), float(index[place]), bool(usual[place]))
-                after.append(novelty.peaks())
+                novelty = self._lent(number, row, begun, held, peaks=False)
+                known = int(hushed[place]), float(index[place]), bool(usual[place])
+                scores[place] = novelty.judge_lent(each, sources, held, *known)
                 novelty.signals = NOTHING
-            self._numbers[TOP:, own] = np.array(after).T
+            self._numbers[TOP:, own] = np.array(before).T[TOP:]
         return scores, special
 
     def _seen(self, series: Integers, rows: Integers, values: Floats, groups: list[Group]) -> tuple[Floats, list[int]]:
@@ -164,13 +167,15 @@ class Novelties:
                 total += np.where(rows < back, 0.0, apart) if young else apart
         return last + total / np.minimum(rows + 1, count)
 
-    def _special(self, series: Integers, rows: Integers, seen: Floats, shaped: list[int]) -> NDArray[np.bool_]:
-        """Which series are not held in all that they have seen.
+    def _beyond(
+        self, series: Integers, rows: Integers, seen: Floats, shaped: list[int]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which series are not held in what they have seen, by source; and of which something held back is due.
 
         A value that is as large as the largest takes its place: it scores 0, too.
         """
         numbers = self._numbers
-        special: NDArray[np.bool_] = numbers[DUE, series] <= rows
+        beyond = np.zeros((len(SOURCES), len(series)), dtype=np.bool_)
         oldest = rows - self._shortest
         for source, (signal, sign) in enumerate(SOURCES):
             if signal < SHAPE or signal in shaped:
@@ -181,8 +186,8 @@ class Novelties:
                 numbers[TOP_ROW + source, series[again]] = rows[again]
                 if signal >= SHAPE:
                     held |= np.isnan(value)
-                special |= ~held
-        return special
+                np.logical_not(held, out=beyond[source])
+        return beyond, numbers[DUE, series] <= rows
 
     def _learn(self, series: Integers, seen: Floats, shaped: list[int]) -> None:
         """The spreads of the signals, see :class:`Spread`."""
@@ -218,13 +223,13 @@ class Novelties:
                 together = max(SET_UP // kept, 1)
                 for first in range(0, len(some), together):
                     part = some[first : first + together]
-                    self._set_up(series[part], floor[part], group, Size(kept, room))
-        self._slabs.tidy()
+                    self._set_up(series[part], floor[part], Size(kept, room))
+            self._slabs.tidy(self._away)  # the next group gets the memory
 
-    def _set_up(self, series: Integers, floor: Floats, group: Group, size: Size) -> None:
+    def _set_up(self, series: Integers, floor: Floats, size: Size) -> None:
         """Move some series of one slab to others of some size."""
-        slots = self._slabs.slots(series)
-        signals = group.slab.signals[slots, :, -size.rows :]
+        left, _ = self._slabs.where(int(series[0]))
+        signals = left.signals[self._slabs.slots(series), :, -size.rows :]
         self._slabs.release(series)
         for slab, part, free in self._slabs.take(series, size):
             slab.signals[free, :, : size.rows] = signals[part]
@@ -255,8 +260,9 @@ class Novelties:
         """One of the series by itself; to be taken back if values are scored."""
         rows = int(self._rows[series])
         start = rebuilt(max(rows - 1, 0))
-        novelty = self._lent(series, rows, start, self._numbers[: None if scoring else TOP, series].tolist())
+        novelty = self._lent(series, rows, start, self._numbers[:, series].tolist(), scoring)
         novelty.floor = float(self._floor[series])
+        self._away[series] = scoring
         if scoring and novelty.floor > 0.0:
             slab, slot = self._slabs.where(series)
             novelty.discords = [
@@ -269,11 +275,11 @@ class Novelties:
         """What has changed of a series that was lent."""
         novelty = self._single[series]
         assert novelty is not None
-        before = int(self._rows[series])
+        before, self._away[series] = int(self._rows[series]), False
         if rebuilt(max(before - 1, 0)) != rebuilt(max(novelty.rows - 1, 0)):  # it has arrays of its own now
             self._slabs.release(np.array([series]))
             self.put(series, novelty)
-            self._slabs.tidy()
+            self._slabs.tidy(self._away)
             return
         slab, slot = self._slabs.where(series)
         for own, discords in zip(novelty.discords, slab.discords, strict=True):
@@ -291,16 +297,16 @@ class Novelties:
         assert novelty is not None
         novelty.discords, novelty.signals = [None] * len(STEPS), NOTHING
 
-    def _lent(self, series: int, rows: int, start: int, numbers: list[float]) -> Novelty:
+    def _lent(self, series: int, rows: int, start: int, numbers: list[float], peaks: bool) -> Novelty:
         novelty = self._single[series]
         assert novelty is not None
         slab, slot = self._slabs.where(series)
-        novelty.lend(rows, start - slab.size.rows, slab.signals[slot], numbers)
+        novelty.lend(rows, start - slab.size.rows, slab.signals[slot], numbers, peaks)
         return novelty
 
     def forget(self, series: int) -> None:
         """Let a series go, if it is here."""
         if series < len(self._single) and self._single[series] is not None:
-            self._single[series] = None
+            self._single[series], self._away[series] = None, False
             self._slabs.release(np.array([series]))
-            self._slabs.tidy()
+            self._slabs.tidy(self._away)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from anomaly_app.scoring.discord import rebuilt
-from anomaly_app.scoring.memory import LONG_SHAPE, MEAN, SHAPE, SOURCES, STEPS, VALUE, WEIGHTS, Held, Memory
+from anomaly_app.scoring.memory import HALFWAY, LONG_SHAPE, MEAN, SHAPE, SOURCES, STEPS, VALUE, WEIGHTS, Held, Memory
 
 _LEVELS = (VALUE, MEAN)
 """Signals that stay where they are after a shift; a new shape is over by itself."""
@@ -76,25 +76,50 @@ class Novelty(Memory):
                 distance = discord.add(self._mean(row, step))
                 if row >= SHAPES_AFTER * self._length * step:
                     seen[signal] = signals[signal, place] = distance
-        return self.judge(seen, hushed, index, usual)
+        self._best = 0.0
+        self._levels.clear()
+        for signal, seen_value in enumerate(seen):
+            if seen_value == seen_value:
+                self._see(signal, row, seen_value, EXCESS * min(index, HEAVIEST) if signal == VALUE else 0.0)
+        self.rows = row + 1
+        return self._report(row, self._best, hushed, usual)
 
-    def judge(self, seen: Sequence[float], hushed: int, index: float, usual: bool) -> float:
-        """Score the values that the signals have in a row, then learn them; they are in ``signals`` already.
+    def judge_lent(
+        self,
+        seen: Sequence[float],
+        beyond: Sequence[bool],
+        numbers: list[float],
+        hushed: int,
+        index: float,
+        usual: bool,
+    ) -> float:
+        """The same for a series that a bank has lent, which knows what its signals are.
 
         Args:
-            seen: of each signal; NaN where it has none.
+            seen: of each signal, which has it already; NaN where it has none.
+            beyond: of each of ``SOURCES``, whether its shortest peak does not hold that.
+            numbers: see :meth:`lend`; those of :meth:`peaks` that change are changed.
             hushed: see :meth:`score`.
             index: see :meth:`score`.
             usual: see :meth:`score`.
         """
-        row = self.rows
+        row, first = self.rows, 3 * len(HALFWAY)
         self._best = 0.0
         self._levels.clear()
         for signal, value in enumerate(seen):
-            if value == value:
-                self._see(signal, row, value, EXCESS * min(index, HEAVIEST) if signal == VALUE else 0.0)
+            if value != value:
+                continue
+            for source in _OF_SIGNAL[signal]:
+                if beyond[source]:
+                    peak, place = self._records[source].peaks[0][0], first + source
+                    peak.value, peak.row = numbers[place], int(numbers[place + len(SOURCES)])
+                    self._try(source, signal, row, value, EXCESS * min(index, HEAVIEST) if signal == VALUE else 0.0)
+                    numbers[place], numbers[place + len(SOURCES)] = peak.value, peak.row
+            self._spreads[signal].add(value)
         self.rows = row + 1
-        return self._report(row, self._best, hushed, usual)
+        score = self._report(row, self._best, hushed, usual)
+        numbers[-1] = self.due()
+        return score
 
     def reason(self) -> str:
         """What gave the last score above 0, for people."""
@@ -113,18 +138,21 @@ class Novelty(Memory):
 
     def _see(self, signal: int, row: int, value: float, excess: float = 0.0) -> None:
         """Score the value of a signal, and learn it."""
-        spread = self._spreads[signal]
         for source in _OF_SIGNAL[signal]:
-            record = self._records[source]
-            if record.hold(row, value):
-                continue
-            deviation = self._deviation(signal) if spread.count > self._warmup else -1.0
-            score = record.score(row, value, deviation, self.signals[signal], self._base, spread.mean, excess)
-            if score > 0.0 and signal in _LEVELS:
-                self._levels.append((source, score))
-            if score > self._best:
-                self._best, self._source = score, source
-        spread.add(value)
+            if not self._records[source].hold(row, value):
+                self._try(source, signal, row, value, excess)
+        self._spreads[signal].add(value)
+
+    def _try(self, source: int, signal: int, row: int, value: float, excess: float) -> None:
+        """Score a value that the shortest horizon of a source does not hold."""
+        spread = self._spreads[signal]
+        deviation = self._deviation(signal) if spread.count > self._warmup else -1.0
+        values, base = self.signals[signal], self._base
+        score = self._records[source].score(row, value, deviation, values, base, spread.mean, excess)
+        if score > 0.0 and signal in _LEVELS:
+            self._levels.append((source, score))
+        if score > self._best:
+            self._best, self._source = score, source
 
     def _report(self, row: int, score: float, hushed: int, usual: bool) -> float:
         """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""

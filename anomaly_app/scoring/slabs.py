@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anomaly_app.detectors import Integers
 from anomaly_app.scoring.discords import Discords
 
-SLAB_BYTES, LEAST = 32_000_000, 8
+SLAB_BYTES, LEAST = 8_000_000, 8
 """Size of a slab at most, unless that is less than so many series."""
 
 
@@ -193,8 +193,13 @@ class Slabs:
             self._slab[own] = -1
             self._left.add(number)
 
-    def tidy(self) -> None:
-        """Make slabs that series have left smaller if a quarter of them is used at most."""
+    def tidy(self, lent: NDArray[np.bool_]) -> None:
+        """Make slabs that series have left smaller if a quarter of them is used at most.
+
+        Args:
+            lent: series whose arrays somebody else writes to: these stay where they are.
+        """
+        kept = set()
         for number in self._left:
             slab = self[number]
             if not slab.used:
@@ -202,6 +207,9 @@ class Slabs:
                 self._of_size[slab.size].remove(number)
             elif len(slab.members) > max(4 * slab.used, LEAST):
                 used = np.flatnonzero(slab.members >= 0)
+                if lent[slab.members[used]].any():
+                    kept.add(number)
+                    continue
                 self._slabs[number] = slab.copied(used, 2 * len(used))
                 self._slot[slab.members[used]] = np.arange(len(used))
-        self._left.clear()
+        self._left = kept

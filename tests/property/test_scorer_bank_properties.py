@@ -90,9 +90,9 @@ class Both:
         self.bank = ANOMALY_SCORE.create(check_options(ANOMALY_SCORE, options | {"threshold": THRESHOLD}), ["value"])
         self.alone, self.count = Alone(options, count), count
         self.stores = [{} for _ in range(count)]
-        self.bank.grow(count)
 
     def update(self, series, times, values):
+        self.bank.grow(int(series.max()) + 1)  # room is made as series come
         verdicts = self.bank.update(series, times, values[:, None])
         assert told_by(verdicts, len(series)) == self.alone.update(series, times, values)
 
@@ -170,6 +170,7 @@ def play(both, random, rows, styles, step_ms=60_000):
                     both.restore(number)
                 elif chance < 0.03:
                     both.store(number)
+    both.bank.grow(count)
     for number in range(count):
         both.store(number)
 

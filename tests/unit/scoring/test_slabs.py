@@ -61,14 +61,16 @@ def test_slabs_that_series_have_left_become_smaller_or_go():
     slab, _ = made.where(0)
     gone = np.arange(64) % 16 > 0
     made.release(np.flatnonzero(gone))
-    made.tidy()
+    made.tidy(np.arange(64) == 32)
+    assert made.where(16)[0] is slab  # somebody writes to it
+    made.tidy(np.zeros(64, dtype=bool))
     smaller, _ = made.where(16)
     assert len(smaller.members) == 8 < len(slab.members)
     for series in (0, 16, 32, 48):
         assert made.where(series)[0] is smaller
         assert smaller.signals[made.where(series)[1], 0, 5] == series
     made.release(np.array([0, 16, 32, 48]))
-    made.tidy()
+    made.tidy(np.zeros(64, dtype=bool))
     ((again, _, free),) = made.take(np.array([7]), SIZE)
     assert again is not smaller
     assert math.isnan(again.signals[free[0], 0, 0])
@@ -92,3 +94,55 @@ def test_keys_that_fall_silent_keep_what_is_theirs_and_no_more():
         assert verdicts.scores() == told, row
     for key in range(200):
         assert dict(detector.changes(key)) == dict(scorers[key].changes())
+
+
+class Compared:
+    """A bank, and a scorer for each of its keys."""
+
+    def __init__(self, keys):
+        self.detector = ANOMALY_SCORE.create(check_options(ANOMALY_SCORE, SMALL), ["price"])
+        self.detector.grow(keys)
+        self.scorers = {}
+
+    def update(self, row, values):
+        keys = np.array(list(values))
+        verdicts = self.detector.update(
+            keys, np.full(len(keys), 60_000 * row), np.array(list(values.values()))[:, None]
+        )
+        for key in values:
+            self.scorers.setdefault(key, AnomalyScorer(**SMALL))
+        told = [self.scorers[key].score(60_000 * row, value) for key, value in values.items()]
+        assert verdicts.scores() == told, row
+
+    def check(self, key):
+        assert dict(self.detector.changes(key)) == dict(self.scorers[key].changes())
+
+
+def test_a_key_that_comes_alone_is_not_forgotten_where_room_is_made_for_others():
+    random = np.random.default_rng(5)
+    both = Compared(30)
+    for row in range(80):
+        both.update(row, dict(enumerate(random.normal(size=30))))
+    for row in range(80, 90):
+        both.update(row, {3: float(row % 3)})
+    both.detector.grow(90)
+    both.update(90, dict(enumerate(random.normal(size=60), 30)))
+    for row in range(91, 95):
+        both.update(row, {3: float(row % 3)})
+    both.check(3)
+    both.update(95, dict(enumerate(random.normal(size=90))))
+    for key in range(90):
+        both.check(key)
+
+
+def test_a_place_that_another_key_has_left_is_empty():
+    """Of a key that has always been 0 there are no shapes."""
+    random = np.random.default_rng(5)
+    both = Compared(60)
+    for row in range(400):
+        if row == 230:
+            both.detector.forget(0)
+        both.update(row, {key: random.normal() for key in range(row >= 230, 30)})
+        both.update(row, dict.fromkeys(range(30, 60), 0.0))
+    for key in range(1, 60):
+        both.check(key)
