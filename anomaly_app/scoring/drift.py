@@ -7,8 +7,8 @@ tail of its own (:mod:`anomaly_app.scoring.tail`), and its share of the false al
 error is not worth an alert however certain it is. Once it is told, or was told in another way, the slow level follows
 for some hours.
 
-A drift that was the same at this half hour of yesterday is expected, too: a series that grows by as much every day has
-one each day. It is measured in usual errors of the half hour. Where the series has arrived at a new level both levels
+A drift that was as large at this half hour of yesterday is expected: a series that grows by as much every day has one
+each day. It is measured in usual errors of the half hour. Where the series has arrived at a new level both levels
 are there at once, and the distance between the old and the new one is a drift whose tail need not be known.
 """
 
@@ -24,8 +24,8 @@ PACE, SLOW_PACE = 0.04, 0.001
 """Weights of the newest value in the level of the last values, and in that which it is compared with."""
 MEMORY, FAR = 0.001, 4.0
 """Weight of the newest drift in its scale, and in how many scales it counts at most."""
-USUAL = 0.1
-"""Weight of the newest drift in that of its half hour of the day."""
+USUAL, WIDE = 0.1, 1.25
+"""Weight of the newest drift in that of its half hour of the day; how many times larger than yesterday it may be."""
 LEAST, ARRIVED = 1.5, 3.0
 """Mean errors of a single value that a drift has at least, to be told, and a new level at which the series is."""
 PART = 5.0
@@ -34,7 +34,7 @@ APART = 240.0
 """Rows in which a drift is one event."""
 UNSURE = 1000.0
 """Values at which a drift has to be twice as large, because its tail is not known yet."""
-FREE, SPENT = 5.0, 2.0
+FREE, SPENT = 4.0, 1.0
 """Alarms that are free, and how many of these are not yet at the beginning; one more is when the next false one may
 come."""
 
@@ -106,7 +106,8 @@ def step(tail: Tail, once_in: float, given: Mapping[str, Symbol], row: Row) -> t
     steady = choose(first, row.apart, given["drift_steady"])
     expected = choose(row.again, given["drift_expected"], given["usual_drift"])
     moved = (drift - slow) / row.noise
-    size = smallest(_absolute(moved), _absolute(moved - expected))
+    most = WIDE * expected
+    size = largest(largest(moved - largest(most, 0.0), smallest(most, 0.0) - moved), 0.0)
     own = largest(given["drift_scale"], row.scale * (1.0 / 64.0))
     ratio, _, learnt = tail.step(given, smallest(size / own, 1e6), seen, choose(unknown, 0.0, 1.0) > 0.5)
     ratio = choose(arrived, size / (ARRIVED * row.scale), smallest(ratio, size / (LEAST * row.scale)))

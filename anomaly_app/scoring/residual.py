@@ -6,6 +6,7 @@ over floats for one series and over arrays for thousands, with the same bits.
 * **Forecast.** Three levels follow the series at different speeds (:data:`PACES`); each counts by how small its errors
   have been of late. A value moves them by three mean errors at most; after 15 of them in a row that are farther out on
   one side the series is taken to be there, so a level shift is over after 15 rows, as with a median of 30.
+  What is usual at the time and the drift go along.
 * **Time of day.** Each minute of the day has its place in a table, which follows the value by two fifths a day. A value
   that is as it was at this minute, give or take by how much the last hour differed from the days before, is expected,
   too: the error is the smaller one of the two. So what happens every day at its time is no alarm from the third on.
@@ -66,7 +67,7 @@ APART, UNSURE = 30.0, 400.0
 out, because the tail is not known yet."""
 ONCE_IN = 1440.0
 """Rows in which one is an alarm, if nothing else is asked for."""
-EAGER = 0.95
+OFTENER = 0.95
 """Part of these rows in which an error is an alarm, before those of the same event are taken for one."""
 AGAIN = 30.0
 """Rows within which an event is the same one."""
@@ -161,7 +162,7 @@ class _Tails:
 
     def __init__(self, once_in: float) -> None:
         self.once_in = once_in
-        self.errors = tail_of("", APART, UNSURE, EAGER * once_in)
+        self.errors = tail_of("", APART, UNSURE, OFTENER * once_in)
         self.drifts = drift.drift_tail(once_in)
 
 

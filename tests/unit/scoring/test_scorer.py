@@ -113,6 +113,51 @@ def test_a_slow_trend_of_which_no_value_is_unusual_is_told_once(seed, size):
     assert len(told) <= 4
 
 
+def drifts_of(values, step_ms=MINUTE):
+    """Rows in which a scorer without a memory of what is new tells a drift, and all rows that it tells."""
+    scorer, drifts, told = AnomalyScorer(history=0), [], []
+    for row, value in enumerate(values.tolist()):
+        if scorer.score(step_ms * row, value) >= 0.5:
+            told.append(row)
+            if scorer.reason().startswith("the last values together have drifted"):
+                drifts.append(row)
+    return drifts, told
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_growth_that_is_the_same_every_day_is_told_once(seed):
+    rows = np.arange(9 * DAY)
+    values = 20 * np.sin(2 * np.pi * rows / DAY) + 4 * rows / DAY + np.random.default_rng(seed).normal(size=len(rows))
+    assert len(drifts_of(values)[0]) <= 1
+
+
+def test_a_shift_far_out_is_over_when_the_series_has_arrived():
+    values = np.random.default_rng(5).normal(size=5 * DAY)
+    values[4000:] += 150
+    _, told = drifts_of(values)
+    assert 4000 in told
+    assert [row for row in told if 4015 <= row < 5440] == []
+
+
+def test_a_shift_of_a_few_errors_is_told_when_the_series_has_arrived():
+    found = 0
+    for seed in range(10):
+        values = np.random.default_rng(seed).normal(size=4000)
+        values[3500:] += 4
+        found += any(3500 <= row <= 3560 for row in drifts_of(values)[1])
+    assert found >= 9
+
+
+def test_a_course_that_is_known_is_no_new_level_however_few_points_a_day_has():
+    """At a point in half an hour a course of a day moves more in 15 rows than its noise."""
+    rows = np.arange(1500)
+    random = np.random.default_rng(6)
+    values = 20 * np.sin(2 * np.pi * rows / 48) + random.normal(size=len(rows))
+    drifts, told = drifts_of(values, 1_800_000)
+    assert len([row for row in told if row > 500]) <= 2
+    assert len(drifts) <= 1
+
+
 def weekly_job(weeks, length, seed=1):
     """Noise, and on Mondays at four something that lasts some minutes; ends on a Monday evening."""
     minute = np.arange((7 * weeks - 6) * DAY)
