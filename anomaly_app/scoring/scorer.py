@@ -91,7 +91,7 @@ class AnomalyScorer:
         >>> max(scores) < 0.5
         True
         >>> round(scorer.score(60_000_000, 50.0), 2), scorer.reason()[:40]
-        (0.91, 'the value is above the forecast of 23.4 ')
+        (0.92, 'the value is above the forecast of 23.4 ')
     """
 
     def __init__(self, **options: Any) -> None:
