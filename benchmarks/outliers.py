@@ -90,9 +90,19 @@ def make(cards: int, seed: int = 1) -> Payments:
             else:
                 for step in range(6):
                     pay(day, at + step / 30, int(shops[place]), number, float(usual[place] * random.lognormal(0, 0.25)))
+    return in_order(rows, kinds)
+
+
+def in_order(rows: list[tuple[int, float, float, int, int]], kinds: list[str]) -> Payments:
+    """Payments by their times.
+
+    Args:
+        rows: card, days since the start, amount, shop and number of the fraud.
+        kinds: of the frauds.
+    """
     rows.sort(key=lambda row: row[1])
-    card_, day_, amount, shop, number_ = (np.array(column) for column in zip(*rows, strict=True))
-    return Payments(card_, START_MS + (day_ * DAY_MS).astype(np.int64), amount, shop, number_, kinds)
+    card, day, amount, shop, number = (np.array(column) for column in zip(*rows, strict=True))
+    return Payments(card, START_MS + (day * DAY_MS).astype(np.int64), amount, shop, number, kinds)
 
 
 def features(payments: Payments) -> Floats:

@@ -166,9 +166,7 @@ def other_cards(count: int, seed: int) -> cards.Payments:
             else:
                 for step in range(6):
                     pay(day, at + step / 30, int(shops[place]), number, float(usual[place] * random.lognormal(0, 0.25)))
-    rows.sort(key=lambda row: row[1])
-    card_, day_, amount, shop_, number_ = (np.array(column) for column in zip(*rows, strict=True))
-    return cards.Payments(card_, cards.START_MS + (day_ * cards.DAY_MS).astype(np.int64), amount, shop_, number_, kinds)
+    return cards.in_order(rows, kinds)
 
 
 def of_cards(payments: cards.Payments, logarithm: bool) -> Corpus:
