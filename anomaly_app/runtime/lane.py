@@ -16,6 +16,7 @@ Rules that the lane adds:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ FETCH_MAX_WAIT_MS = 20
 
 POLL_S = 0.2
 """How long one poll of the consumer may wait; a rebalance waits for it."""
+
+REJOIN_S = 1.0
+"""How long a member waits before it joins again, after an answer of the group that nobody expects."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -82,13 +88,16 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
         with self.app.ending_if_refused():
             await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
-        push = coordinator._push_error_to_user
 
-        async def push_if_it_can_heal(error: Exception) -> None:
+        async def end_or_join_again(error: Exception) -> None:
             self.app.end_if_refused(error)
-            await push(error)
+            log.warning("the consumer group failed, joining again in %g s: %s", REJOIN_S, error)
+            coordinator.request_rejoin()
+            await asyncio.wait([coordinator._closing], timeout=REJOIN_S)
 
-        coordinator._push_error_to_user = push_if_it_can_heal
+        # aiokafka's own keeps the error for the next poll and waits for that, which before the first assignment is
+        # for ever.
+        coordinator._push_error_to_user = end_or_join_again
 
     def highwater(self, tp: TP) -> int | None:
         """Offset behind the last record that may be read: behind it open transactions can stand."""

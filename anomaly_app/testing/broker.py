@@ -12,6 +12,7 @@ import ctypes
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -25,6 +26,8 @@ REBALANCE_DELAY_MS = 3_000
 """How long a group without members waits for others behind the first one, unless told otherwise."""
 ALONE_MS = 100
 """Enough for groups of one member."""
+FAIL = "!"
+"""Begins a line that asks for errors; no topic can be called that."""
 
 
 class EmbeddedBroker:
@@ -74,12 +77,16 @@ class EmbeddedBroker:
         for topic in topics:
             if any(character.isspace() for character in topic):
                 raise BrokerError(f"{topic!r} cannot be the name of a topic")
-        if self._process.poll() is not None:
-            raise BrokerError("the embedded broker is closed")
-        stdin, _ = self._pipes()
-        stdin.write(" ".join(topics) + "\n")
-        stdin.flush()
-        self._answer()
+        self._ask(" ".join(topics))
+
+    def fail(self, api: int, *errors: int) -> None:
+        """Answer the next requests of one kind with errors, one each; those behind them are served again.
+
+        Args:
+            api: the kind of request, by its key in the Kafka protocol, such as 14 for SyncGroup.
+            errors: their codes in the Kafka protocol, such as 42 for INVALID_REQUEST.
+        """
+        self._ask(" ".join(map(str, (FAIL, api, *errors))))
 
     def close(self) -> None:
         """End the broker; a second call does nothing."""
@@ -101,6 +108,14 @@ class EmbeddedBroker:
     ) -> None:
         self.close()
 
+    def _ask(self, line: str) -> None:
+        if self._process.poll() is not None:
+            raise BrokerError("the embedded broker is closed")
+        stdin, _ = self._pipes()
+        stdin.write(line + "\n")
+        stdin.flush()
+        self._answer()
+
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         assert self._process.stdin is not None and self._process.stdout is not None
         return self._process.stdin, self._process.stdout
@@ -114,25 +129,29 @@ class EmbeddedBroker:
 
 
 def serve(topics: list[str], rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> None:
-    """Run the mock cluster until standard input ends; each line there names topics to create."""
+    """Run the mock cluster until standard input ends; each line there names topics to create, or asks for errors."""
     from confluent_kafka import KafkaException, Producer
 
-    servers = _mock_cluster(rebalance_delay_ms)
+    servers, fail = _mock_cluster(rebalance_delay_ms)
     producer: Any = Producer({"bootstrap.servers": servers, "log_level": 0, "error_cb": lambda error: None})
     try:
         for topic in topics:
             producer.list_topics(topic, timeout=START_S)
         print(servers, flush=True)
         for line in sys.stdin:
-            for topic in line.split():
-                producer.list_topics(topic, timeout=START_S)
+            first, *others = line.split()
+            if first == FAIL:
+                fail(*map(int, others))
+            else:
+                for topic in (first, *others):
+                    producer.list_topics(topic, timeout=START_S)
             print("ok", flush=True)
     except KafkaException as error:
         print(f"error {error.args[0]}", flush=True)
 
 
-def _mock_cluster(rebalance_delay_ms: int) -> str:
-    """Where it listens, in this process until that ends.
+def _mock_cluster(rebalance_delay_ms: int) -> tuple[str, Callable[..., None]]:
+    """Where it listens, in this process until that ends, and what makes it answer with errors.
 
     confluent-kafka starts one as well, but gives no access to it: librdkafka, which comes with it, is asked itself.
     """
@@ -155,7 +174,12 @@ def _mock_cluster(rebalance_delay_ms: int) -> str:
     if not cluster:
         raise BrokerError(f"librdkafka makes no mock cluster: {reason.value.decode()}")
     of("mock_group_initial_rebalance_delay_ms", None, pointer, ctypes.c_int32)(cluster, rebalance_delay_ms)
-    return str(of("mock_cluster_bootstraps", text, pointer)(cluster).decode())
+    push = of("mock_push_request_errors_array", None, pointer, ctypes.c_int16, size, ctypes.POINTER(number))
+
+    def fail(api: int, *errors: int) -> None:
+        push(cluster, api, len(errors), (number * len(errors))(*errors))
+
+    return of("mock_cluster_bootstraps", text, pointer)(cluster).decode(), fail
 
 
 if __name__ == "__main__":

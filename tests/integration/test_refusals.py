@@ -20,7 +20,7 @@ from registry_thread import RegistryThread
 from sales_run import AVRO, PLAIN, Broker, Run, encode_avro, sale_rows, status_of, until
 
 from anomaly_app.generators.encode import RegistryAccess, register
-from anomaly_app.testing.broker import EmbeddedBroker
+from anomaly_app.testing.broker import ALONE_MS, EmbeddedBroker
 from anomaly_app.testing.kafka import ApacheKafka
 from anomaly_app.testing.maven import missing_tools
 from anomaly_app.testing.worker import Sent, WorkerProcess, send
@@ -70,6 +70,27 @@ def test_a_registry_that_does_not_let_us_in_any_more(embedded: Broker, tmp_path:
         registry.allow(None)
         run.finish()  # nothing was lost
     assert run.read("dlq") == []
+
+
+SYNC_GROUP, HEARTBEAT = 14, 12
+INVALID_REQUEST, UNKNOWN = 42, -1
+
+
+def test_a_group_that_fails_is_joined_again(tmp_path: Path) -> None:
+    with EmbeddedBroker(rebalance_delay_ms=ALONE_MS) as embedded:
+        run = Run(Broker(embedded.bootstrap_servers, {}, lambda topic: embedded.touch(topic)), tmp_path, "group")
+        rows = sale_rows(4_000, seed=3)
+        run.send(rows[:2_000])
+        embedded.fail(SYNC_GROUP, INVALID_REQUEST, UNKNOWN)
+        with run.start() as worker:
+            worker.wait_ready(20)
+            until(lambda: worker.get("/api/status")["alerts"] > 0, worker, "first alerts")
+            embedded.fail(HEARTBEAT, INVALID_REQUEST)
+            until(lambda: worker.output.count("joining again") == 3, worker, "joins again")
+            before = worker.get("/api/status")["alerts"]
+            run.send(rows[2_000:])
+            until(lambda: worker.get("/api/status")["alerts"] > before, worker, "more alerts")
+            assert worker.stop() == 0
 
 
 USER = {"kafka.security_protocol": "SASL_PLAINTEXT", "kafka.sasl_username": "alice", "kafka.sasl_password": "secret"}
