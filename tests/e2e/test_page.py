@@ -175,6 +175,24 @@ async def test_the_page_says_what_the_worker_waits_for(browser: Browser, worker:
     await browser.do("wait", selector="#state.live", text="live")
 
 
+async def test_nothing_is_claimed_before_the_answers_are_there(
+    browser: Browser, worker: FakeWorker, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[object]:
+        raise RuntimeError("not yet")
+
+    claims = "[...document.querySelectorAll('.empty')].filter((each) => each.checkVisibility()).map((each) => each.id)"
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "alerts", fail)
+        patched.setattr(worker, "jobs", fail)
+        await browser.do("open", url=web.url)
+        await browser.do("wait", selector="#notice.lost", text="Connection lost")
+        assert await browser.do("evaluate", script=claims) == []
+    await browser.do("wait", selector="#no-alerts", text="Nothing unusual so far")
+    await browser.do("wait", selector="#no-graphs", text="No query runs here yet")
+    assert await browser.do("evaluate", script=claims) == ["no-alerts", "no-graphs"]
+
+
 async def test_a_lost_connection_is_told_and_comes_back(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
     worker.feed.publish(make_alert(1))
     await browser.do("open", url=web.url)

@@ -270,15 +270,19 @@ function take(alerts) { // oldest first
 function listen() {
   const events = new EventSource("/api/alerts/stream");
   let earlier = Promise.resolve();
-  events.onopen = () => {
-    earlier = get(`/api/alerts?limit=${MOST_ALERTS}`).then((page) => take(page.alerts.reverse()), lost);
-  };
-  events.onmessage = (event) => earlier.then(() => take([JSON.parse(event.data, exact)]));
-  events.onerror = () => {
+  let over = false;
+  const again = () => {
+    if (over) return;
+    over = true;
     events.close();
     lost();
     setTimeout(listen, RETRY_MS);
   };
+  events.onopen = () => {
+    earlier = get(`/api/alerts?limit=${MOST_ALERTS}`).then((page) => take(page.alerts.reverse()), again);
+  };
+  events.onmessage = (event) => earlier.then(() => take([JSON.parse(event.data, exact)]));
+  events.onerror = again;
 }
 
 listen();
