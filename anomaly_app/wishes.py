@@ -17,6 +17,7 @@ import numpy as np
 
 from anomaly_app.detectors import Detector, Entries, Floats, Integers, Option, Verdicts
 from anomaly_app.errors import OptionError, StateError
+from anomaly_app.words import duration
 
 DAY_MS = 86_400_000
 _MINUTES = 24 * 60
@@ -126,13 +127,13 @@ class Wish:
 
         Example:
             >>> Wish("down", percent=10.0, duration=3, cooldown_ms=600_000).words()
-            'downwards, by 10 % or more, 3 in a row, 600 s after the last one'
+            'downwards, by 10 % or more, 3 in a row, 10 minutes or more after the last one'
         """
         parts = [] if self.direction == "both" else [f"{self.direction}wards"]
         parts += [f"by {self.deviation:g} or more"] * (self.deviation > 0)
         parts += [f"by {self.percent:g} % or more"] * (self.percent > 0)
         parts += [f"{self.duration} in a row"] * (self.duration > 1)
-        parts += [f"{self.cooldown_ms / 1000:g} s after the last one"] * (self.cooldown_ms > 0)
+        parts += [f"{duration(self.cooldown_ms)} or more after the last one"] * (self.cooldown_ms > 0)
         parts += [f"outside of maintenance ({self.outside})"] * bool(self.maintenance)
         return ", ".join(parts)
 
@@ -298,6 +299,12 @@ class WishedDetector:
             return max(score, self._threshold) if wanted else min(score, below)
         return max(score, math.nextafter(1.0, 2.0)) if wanted else min(score, 1.0)
 
+    def said(self, explanation: str, score: float | None, wanted: bool | None) -> str:
+        """What the detector says of a point, beside the score of all those in a row that are told with it."""
+        if self._flag is not None or self._asked.duration == 1 or not wanted or score is None:
+            return explanation
+        return f"score {score:.2f} in {self._asked.duration} values in a row, of which the last has {explanation}"
+
     def words(self) -> str:
         """What was asked for."""
         return self._asked.words()
@@ -330,7 +337,8 @@ class WishedVerdicts:
 
     def explain(self, number: int) -> str:
         """What the detector says, and what was asked for."""
-        return f"{self._inner.explain(number)}; asked for: {self._detector.words()}"
+        said = self._detector.said(self._inner.explain(number), self._scores[number], self._wanted[number])
+        return f"{said}; asked for: {self._detector.words()}"
 
 
 def as_wished(inner: Detector, asked: Wish, flag: int | None, threshold: float = 1.0) -> Detector:

@@ -1,4 +1,4 @@
-"""Words for people: lengths of time, read and written, and what somebody may have meant by a name."""
+"""Words for people: figures, lengths of time, read and written, and what somebody may have meant by a name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,26 @@ import difflib
 from collections.abc import Iterable
 
 _UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"), (1, "millisecond"))
+
+
+def figure(value: float, digits: int) -> str:
+    """A number with as many significant digits as matter; large ones up to 1e15 are written out.
+
+    Example:
+        >>> figure(20.0123, 5), figure(1_234_567.8, 5), figure(0.00001234, 2), figure(1e300, 3)
+        ('20.012', '1234568', '1.2e-05', '1e+300')
+    """
+    return f"{value:.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
+
+
+def ratio(value: float) -> str:
+    """How many times something is something else.
+
+    Example:
+        >>> ratio(1.04), ratio(14.26), ratio(1234.5)
+        ('1.0', '14.3', '1234')
+    """
+    return f"{value:.1f}" if value < 100 else figure(value, 3)
 
 
 def duration(milliseconds: int) -> str:

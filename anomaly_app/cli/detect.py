@@ -32,8 +32,13 @@ _COLUMNS = {
 def detect(
     file: Annotated[Path, typer.Argument(help="A .csv (with header), .jsonl or .parquet file.", metavar="FILE")],
     value: Annotated[
-        list[str], typer.Option("--value", help="Column that is judged; several are judged together.", metavar="COLUMN")
-    ],
+        list[str] | None,
+        typer.Option(
+            "--value",
+            help="Column that is judged, else the only one of numbers; several are judged together.",
+            metavar="COLUMN",
+        ),
+    ] = None,
     time: Annotated[
         str | None, typer.Option(help="Column of times; else the only TIMESTAMP.", metavar="COLUMN")
     ] = None,
@@ -72,7 +77,7 @@ def detect(
 
     Example: anomaly detect orders.csv --value price --value items --option method=trees --option timeOfDay=true --json
     """
-    from anomaly_app.cli.detect_input import read_series
+    from anomaly_app.cli.detect_input import only_value, read_series
     from anomaly_app.cli.detect_rate import rate
     from anomaly_app.detectors import check_options
 
@@ -82,6 +87,7 @@ def detect(
         require_matplotlib(plot)
     if labels and not compare:
         raise typer.BadParameter("--labels is for --compare", param_hint="--labels")
+    value = value or [only_value(file, (*(by or ()), *(each for each in (time, labels) if each)))]
     if compare:
         others = {"--function": function, "--option": option, "--confidence": confidence, "--json": json, "--all": all}
         for name, given_too in others.items():

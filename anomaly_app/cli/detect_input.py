@@ -89,6 +89,28 @@ def read_series(
     return _collect(table, path, time_place, by_places, value_places, texts)
 
 
+def only_value(path: Path, apart_from: Sequence[str]) -> str:
+    """The only column of numbers.
+
+    Args:
+        path: a file that :func:`~anomaly_app.cli.files.read_table` reads.
+        apart_from: columns that are something else.
+
+    Raises:
+        DataError: the file cannot be read, or has several or none.
+    """
+    from anomaly_app.cli.files import read_table
+
+    others = {name.lower() for name in apart_from}
+    columns = [(name, type_) for name, type_ in read_table(path).columns if name.lower() not in others]
+    found = [name for name, type_ in columns if type_.startswith(_NUMBERS)]
+    if len(found) != 1:
+        have = f"numbers are in {', '.join(found)}" if found else "no column holds numbers"
+        raise DataError(f"{path}: say with --value which column is judged; {have}")
+    return found[0]
+
+
+_NUMBERS = ("TINYINT", "SMALLINT", "INT", "BIGINT", "DECIMAL", "FLOAT", "DOUBLE")
 _LABELS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 
 

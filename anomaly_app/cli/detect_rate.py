@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 WANTED_A_DAY = 1.0
 """Alarms a day of a series for which a confidence is recommended."""
+LEAST_WORTH = 1.05
+"""Times what is wanted from which on another confidence is worth a word."""
 GAP = 10.0
 """Usual distances between rows from which on a longer one is a gap, which says nothing of the pace."""
 
@@ -34,11 +36,12 @@ def rate(options: Mapping[str, Any], series: Series) -> str:
     a_day = DAY_MS / steps
     least, most, total = (float(each) * share for each in (a_day.min(), a_day.max(), a_day.sum()))
     slow, fast = _span(float(steps.max())), _span(float(steps.min()))
-    text += f" {_between(_number(least), _number(most))} alarms a day by design"
+    between = _between(_number(least), _number(most))
+    text += f" {between} alarm{'s' * (between != '1')} a day by design"
     several = len(steps) > 1
     text += f", {'for each series ' * several}at a point in {_between(slow, fast)}"
     text += f", {_number(total)} for all {len(steps):,}" * several
-    if most > WANTED_A_DAY:
+    if most >= LEAST_WORTH * WANTED_A_DAY:
         left = 100 * WANTED_A_DAY / a_day.max() / _sides(options)
         text += f"; --confidence {100 - float(f'{left:.2g}'):.12g} leaves {'at most ' * several}one"
         text += f" for each, {_number(total / most)} for all" * several

@@ -14,6 +14,7 @@ import numpy as np
 
 from anomaly_app.detectors import Entries, Floats, Integers
 from anomaly_app.errors import StateError
+from anomaly_app.words import figure
 
 NORMAL = 1.4826
 """Of the median absolute deviation, to be the standard deviation of a normal distribution."""
@@ -290,8 +291,12 @@ class RobustVerdicts:
         middle, lower, upper = self.lines[number, at].tolist()
         if math.isnan(middle) or math.isnan(value):
             return f"no verdict: {name} is missing, or its window has too few points yet"
-        side = f"above {upper:.6g}" if value > upper else f"below {lower:.6g}" if value < lower else "within bounds"
-        return f"{name} {value:.6g} is {side}: its median is {middle:.6g}"
+        side = "within bounds"
+        if value > upper:
+            side = f"above {figure(upper, 6)}"
+        elif value < lower:
+            side = f"below {figure(lower, 6)}"
+        return f"{name} {figure(value, 6)} is {side}: its median is {figure(middle, 6)}"
 
     def _judged(self) -> Any:
         return ~np.isnan(self.lines[..., 0]) & ~np.isnan(self.points)

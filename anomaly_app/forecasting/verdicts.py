@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from anomaly_app.detectors import Floats, Integers
 from anomaly_app.forecasting.fitting import Candidate, akaike
 from anomaly_app.forecasting.step import OUTPUTS, PATH
+from anomaly_app.words import figure
 
 FORECAST, LOWER, UPPER, SQUARES, VARIANCE, UNIT, COUNT = range(len(OUTPUTS))
 RMSE, AIC = 6, 7
@@ -143,14 +144,15 @@ class ForecastVerdicts:
         forecast, lower, upper = self.results[:3, number].tolist()
         if not self.judged()[number]:
             return "no verdict: the value is missing, or the model has too few points yet"
+        shown, middle, least, most = (figure(each, 6) for each in (x, forecast, lower, upper))
         name = self.candidates[int(self.models[number]) - 1].model.name
         season = self.season.words(number) if self.season else ""
-        expected = f"the {name} forecast{season} is {forecast:.6g}, expected were {lower:.6g} to {upper:.6g}{self.note}"
+        expected = f"the {name} forecast{season} is {middle}, expected were {least} to {most}{self.note}"
         if x > upper:
-            return f"{x:.6g} is above {upper:.6g}: {expected}"
+            return f"{shown} is above {most}: {expected}"
         if x < lower:
-            return f"{x:.6g} is below {lower:.6g}: {expected}"
-        return f"{x:.6g} is within bounds: {expected}"
+            return f"{shown} is below {least}: {expected}"
+        return f"{shown} is within bounds: {expected}"
 
 
 def _score(x: float, forecast: float, lower: float, upper: float, flag: bool | None) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from anomaly_app.conversions import DAY_MS
 from anomaly_app.detectors import Floats, Integers
+from anomaly_app.words import figure
 
 TIME_OF_DAY = "time_of_day"
 FREQUENCY = "frequency"
@@ -100,7 +101,7 @@ class Fields:
         if group < len(self.names):
             if name in self.categories:
                 return f"{name} (in {_percent(np.exp(-value[0]))} of the points before)"
-            return f"{name} {value[0]:.6g} (usual {middle[0]:.6g} ± {spread[own][0]:.3g})"
+            return f"{name} {figure(value[0], 6)} (usual {figure(middle[0], 6)} ± {figure(spread[own][0], 3)})"
         if name == TIME_OF_DAY and self.time_of_day and group == len(self.names):
             return f"time of day {_clock(value)} (usual around {_clock(middle)})"
         return f"{_duration(value[0])} after the point before (usual {_duration(middle[0])})"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from anomaly_app.detectors import Floats, Integers
 from anomaly_app.multivariate.fields import Fields
 from anomaly_app.multivariate.model import Judgement
+from anomaly_app.words import figure
 
 _WORTH_TELLING = 0.1
 """Share of the score that a field needs to be named in an explanation."""
@@ -80,8 +81,9 @@ class Outliers:
         if number in self._infinite:
             return f"{', '.join(self._infinite[number])}: infinite"
         if number not in self._flagged:
-            known = "no verdict" if np.isnan(score) else f"score {score:.3g}, not above the bound {bound:.3g}"
-            return f"no anomaly: {known}"
+            if np.isnan(score):
+                return "no anomaly: no verdict"
+            return f"no anomaly: score {figure(score, 3)}, not above the bound {figure(bound, 3)}"
         parts = self._parts[number]
         total = parts[parts > 0].sum()
         words = [
@@ -90,4 +92,4 @@ class Outliers:
             for place, group in enumerate(np.argsort(-parts, kind="stable").tolist())
             if place == 0 or parts[group] >= _WORTH_TELLING * total > 0
         ]
-        return f"score {score:.3g} is above the bound {bound:.3g}: {', '.join(words)}"
+        return f"score {figure(score, 3)} is above the bound {figure(bound, 3)}: {', '.join(words)}"

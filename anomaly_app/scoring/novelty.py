@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from anomaly_app.scoring.discord import rebuilt
 from anomaly_app.scoring.memory import HALFWAY, LONG_SHAPE, MEAN, SHAPE, SOURCES, STEPS, VALUE, WEIGHTS, Held, Memory
+from anomaly_app.words import figure
 
 _LEVELS = (VALUE, MEAN)
 """Signals that stay where they are after a shift; a new shape is over by itself."""
@@ -128,7 +129,7 @@ class Novelty(Memory):
         high = "high" if sign > 0 else "low"
         by = "after values that were all the same"
         if record.margin < CONSTANT:
-            by = f"by {record.margin:.3g} standard deviations"
+            by = f"by {figure(record.margin, 3)} standard deviations"
         past = f"the last {min(record.horizon, self.rows - 1)}"
         if signal >= SHAPE:
             length = self._length * STEPS[signal - SHAPE]

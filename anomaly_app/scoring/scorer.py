@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from anomaly_app import words
 from anomaly_app.errors import StateError
 from anomaly_app.scoring.novelty import Novelty
 from anomaly_app.scoring.options import NUMBERS, OPTIONS, checked, once_in
@@ -335,17 +336,18 @@ def improbable_reason(value: float, forecast: float, limit: float, ratio: float,
 
     Example:
         >>> improbable_reason(50.0, 20.0, 6.0, 5.0, 0.0, 1440.0)
-        'the value is above the forecast of 20 by 30, 5 times what comes once in 1440 values'
+        'the value is above the forecast of 20 by 30, 5.0 times what comes once in 1440 values'
     """
     apart = abs(value - forecast)
     if ratio == STUCK and apart < limit:
-        return f"the value has been exactly {value:.5g} for far longer than any value before"
+        return f"the value has been exactly {words.figure(value, 5)} for far longer than any value before"
     if ratio < 1.0 <= drifted:
         return (
-            f"the last values together have drifted away from what is usual at this time, {drifted:.2g} times the limit"
+            "the last values together have drifted away from what is usual at this time, "
+            f"{words.ratio(drifted)} times the limit"
         )
     side = "above" if value > forecast else "below"
     return (
-        f"the value is {side} the forecast of {forecast:.5g} by {apart:.3g}, "
-        f"{ratio:.2g} times what comes once in {once:.0f} values"
+        f"the value is {side} the forecast of {words.figure(forecast, 5)} by {words.figure(apart, 3)}, "
+        f"{words.ratio(ratio)} times what comes once in {once:.0f} values"
     )

@@ -214,6 +214,18 @@ def test_what_is_wrong_is_said_with_status_2(
     assert problem in " ".join(err.split()) and out == "" and "Traceback" not in err
 
 
+def test_the_only_column_of_numbers_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one.csv").write_text("ts,price,shop\n" + "".join(f"2026-01-01 00:{n:02},{n % 7}.5,a\n" for n in range(60)))
+    assert main(["detect", "one.csv", "--by", "shop", "--all"]) == 0
+    assert "price" in capsys.readouterr().out
+    assert main(["detect", "orders.csv"]) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert "say with --value which column is judged; numbers are in order_id, customer_id, price, items" in err
+    Path("none.csv").write_text("ts,shop\n2026-01-01 00:00:00,a\n")
+    assert main(["detect", "none.csv"]) == 2
+    assert "no column holds numbers" in capsys.readouterr().err
+
+
 def test_a_function_that_is_none_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", "orders.csv", "--value", "price", "--function", "guess"]) == 2
     assert "'guess' is no detector; there are " in " ".join(capsys.readouterr().err.split())

@@ -25,6 +25,13 @@ def regular(step: int, key: str = "a", rows: int = 200) -> list[tuple[int, str]]
     return [(number * step, key) for number in range(rows)]
 
 
+def test_one_a_day_is_one_alarm_and_needs_no_other_confidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = first_line(tmp_path, capsys, regular(MINUTE), "--option", "sensitivity=7")
+    assert told == "99.93 % leaves 1 alarm a day by design, at a point in 1 min"
+
+
 def test_one_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = first_line(tmp_path, capsys, regular(10_000))
     assert told == "99 % leaves 86 alarms a day by design, at a point in 10 s; --confidence 99.988 leaves one"
@@ -63,4 +70,4 @@ def test_options_that_change_the_share_count(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, alarms: str
 ) -> None:
     told = first_line(tmp_path, capsys, regular(MINUTE), "--option", option)
-    assert f"% leaves {alarms} alarms a day" in told
+    assert f"% leaves {alarms} alarm{'s' * (alarms != '1')} a day" in told
