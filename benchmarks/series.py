@@ -25,7 +25,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,15 @@ def quiet(count: int, first: int = 0) -> list[Series]:
             one = series_made.plain(family, seed)
             found.append(Series(f"quiet {family}/{seed}", one.times, one.values, one.events))
     return found
+
+
+def beginning(series: Series, rows: int) -> Series:
+    """The first rows of a series, and the events that begin in them."""
+    parts = {
+        name: [(first, min(last, rows - 1), *rest) for first, last, *rest in getattr(series, name) if first < rows]
+        for name in ("events", "windows")
+    }
+    return replace(series, times=series.times[:rows], values=series.values[:rows], **parts)
 
 
 def fold(series: Iterable[Series], number: int, folds: int) -> list[Series]:
@@ -216,6 +225,7 @@ def main() -> None:
     parser.add_argument("--quiet", type=int, default=0, metavar="N", help="the same without anomalies, for the rate")
     parser.add_argument("--seed", type=int, default=0, help="of the first simulated series of each family")
     parser.add_argument("--fold", help="such as 0/2: only the series of one part of a fixed split")
+    parser.add_argument("--first", type=int, metavar="ROWS", help="only so many rows of each: how it is at the start")
     parser.add_argument("--baselines", action="store_true", help="score with the baselines, too")
     parser.add_argument("--options", type=json.loads, default={}, help="of the scorer, as a JSON object")
     parser.add_argument("--cache", type=Path, help="folder in which scores are kept")
@@ -231,6 +241,8 @@ def main() -> None:
     if arguments.fold:
         number, folds = map(int, arguments.fold.split("/"))
         series = fold(series, number, folds)
+    if arguments.first:
+        series = [beginning(each, arguments.first) for each in series]
     if not series:
         parser.error("no series: give --points, --nab, --made or --quiet")
     name = f"AnomalyScorer{arguments.options or ''}"

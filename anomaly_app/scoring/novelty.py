@@ -23,6 +23,10 @@ EXCESS, HEAVIEST = 6.0, 0.5
 """Margin of a new extreme value that gives a half, in units of what extremes differ by: the index of the tail times
 their distance to the mean; and the largest index that counts. That is an alert at 1.1 such units, which of the extremes
 of 5000 values one in three exceeds: one in 7200 values, a fifth of the false alarms."""
+FEW, ENOUGH = 1.5, (1500, 1500, 800, 800)
+"""The n-th value is a new high or low with a chance of 2 / n, so that series of which little is known would have some
+a day: for every e times fewer rows of a signal than are enough, it has to be that much farther out. Measured on quiet
+series, so that there are as many false alarms in the first 1000 rows as later."""
 ALERT = 0.5
 """Score from which on an event has been told."""
 HUSHED = 0.15
@@ -47,7 +51,7 @@ class Novelty(Memory):
         >>> max(novelty.score(20.0 + k % 7) for k in range(1000)) < 0.1
         True
         >>> round(novelty.score(50.0), 2), novelty.reason()
-        (0.97, 'the value is a new high of the last 1000, by 12 standard deviations')
+        (0.95, 'the value is a new high of the last 1000, by 12 standard deviations')
     """
 
     def score(self, value: float, hushed: int = 0, index: float = 0.0, usual: bool = False) -> float:
@@ -149,11 +153,17 @@ class Novelty(Memory):
         spread = self._spreads[signal]
         deviation = self._deviation(signal) if spread.count > self._warmup else -1.0
         values, base = self.signals[signal], self._base
-        score = self._records[source].score(row, value, deviation, values, base, spread.mean, excess)
+        times = self._times(signal)
+        score = self._records[source].score(row, value, deviation, values, base, spread.mean, excess, times)
         if score > 0.0 and signal in _LEVELS:
             self._levels.append((source, score))
         if score > self._best:
             self._best, self._source = score, source
+
+    def _times(self, signal: int) -> float:
+        """How many times farther out than later a signal has to be of which little is known, at least 1."""
+        rows = self._spreads[signal].count * (STEPS[signal - SHAPE] if signal >= SHAPE else 1)
+        return 1.0 + FEW * max(math.log(ENOUGH[signal] / max(rows, 1)), 0.0)
 
     def _report(self, row: int, score: float, hushed: int, usual: bool) -> float:
         """The score as it is given out: less if as much was said shortly before, made up for if it has lasted."""
@@ -212,7 +222,8 @@ class Novelty(Memory):
             length = min(self._smoothing, row - held.row)
             means = [sign * self._mean(end, length) for end in range(row, held.row + length - 1, -length)]
             record = self._records[held.source]
-            score = record.beyond(sign * min(means), LASTING * self._deviation(signal), held[-len(WEIGHTS) :])
+            times = LASTING * self._times(signal)
+            score = record.beyond(sign * min(means), self._deviation(signal), held[-len(WEIGHTS) :], times=times)
             if score > max(best, self._best):
                 best, self._source = score, held.source
                 self._let_go(sign, held.row, held.row + self._smoothing)

@@ -134,6 +134,7 @@ class Records:
         base: int,
         usual: float = 0.0,
         excess: float = 0.0,
+        times: float = 1.0,
     ) -> float:
         """Score a value, then learn it.
 
@@ -146,6 +147,7 @@ class Records:
             usual: the mean of the signal.
             excess: a margin of that part of the distance from there to the largest one gives a half, if that is more
                 than the standard deviations that do: where a tail is heavy the next extreme is far out by itself.
+            times: how many times farther out than usual it has to be.
         """
         signed = value if self.sign > 0 else -value
         shortest = self.peaks[0][0]
@@ -154,14 +156,16 @@ class Records:
             return 0.0  # the longer horizons hold something at least as large, and need not learn it
         limits = tuple(peak.before(row, signal, base) for peak, _ in self.peaks)
         least = excess * (limits[-1] - self.sign * usual) if excess else 0.0
-        score = self.beyond(value, deviation, limits, least)
+        score = self.beyond(value, deviation, limits, least, times)
         if score > 0.0:
             self.limits = limits
         for peak, _ in self.peaks:
             peak.add(row, signed)
         return score
 
-    def beyond(self, value: float, deviation: float, limits: Sequence[float], least: float = 0.0) -> float:
+    def beyond(
+        self, value: float, deviation: float, limits: Sequence[float], least: float = 0.0, times: float = 1.0
+    ) -> float:
         """The score of a value against limits that were the largest of the horizons; nothing is learnt.
 
         Args:
@@ -169,9 +173,10 @@ class Records:
             deviation: see :meth:`score`.
             limits: of each horizon, with the sign of the records.
             least: margin that gives a half at least.
+            times: see :meth:`score`.
         """
         signed, score = value if self.sign > 0 else -value, 0.0
-        halfway = max(self.halfway * deviation, least) if deviation > 0.0 else 0.0
+        halfway = times * max(self.halfway * deviation, least) if deviation > 0.0 else 0.0
         for (peak, weight), limit in zip(self.peaks, limits, strict=True):
             above = signed - limit
             if deviation >= 0.0 and 0.0 < above < math.inf:

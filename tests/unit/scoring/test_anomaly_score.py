@@ -62,6 +62,24 @@ def test_without_a_history_many_series_at_once_get_the_scores_of_a_scorer():
     assert all(one == other for one, other in told)
 
 
+@pytest.mark.parametrize("shape", ["normal", "ar"])
+def test_young_series_have_no_more_false_alarms_than_old_ones(shape):
+    """One in 1440 values, within a factor of two; those within 30 rows are one."""
+    values = np.random.default_rng(3).normal(size=(1000, 200))
+    if shape == "ar":
+        for row in range(1, len(values)):
+            values[row] += 0.8 * values[row - 1]
+    detector = ANOMALY_SCORE.create(check_options(ANOMALY_SCORE, {}), ["price"])
+    detector.grow(200)
+    last, alarms = np.full(200, -100), np.zeros(len(values))
+    for row, each in enumerate(values):
+        flags = np.array(detector.update(np.arange(200), np.full(200, 60_000 * row), each[:, None]).flags())
+        alarms[row] = (flags & (last < row - 30)).sum()
+        last[flags] = row
+    for part in (alarms[50:400], alarms[400:]):
+        assert part.mean() / 200 < 2 / 1440
+
+
 def test_a_drift_is_the_same_for_many_series_at_once():
     """At a point in half an hour a day has 48 places, so a drift is soon known."""
     random = np.random.default_rng(1)

@@ -37,6 +37,9 @@ def test_the_more_horizons_are_exceeded_the_higher_the_score():
     signal[11] = 13
     assert records.score(11, 13.0, 1.0, signal, 0) == pytest.approx((11 / 12 + 3 / 4) / 2)
     assert (records.horizon, records.margin) == (50, 3)
+    signal[12] = 17
+    assert records.score(12, 17.0, 1.0, signal, 0, times=3.0) == pytest.approx(4 / 7)  # four above, where three is half
+    assert (records.horizon, records.margin) == (50, 4)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

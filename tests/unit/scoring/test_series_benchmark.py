@@ -71,6 +71,11 @@ def test_a_split_is_by_series_and_always_the_same():
     assert [one.name for one in benchmark.fold(some, 0, 3)] == [one.name for one in parts[0]]
 
 
+def test_a_beginning_has_the_events_that_begin_in_it():
+    short = benchmark.beginning(labelled(100, [(3, 4), (38, 45), (50, 60)]), 40)
+    assert (len(short.times), len(short.values), short.events) == (40, 40, [(3, 4, ""), (38, 39, "")])
+
+
 def test_series_of_a_folder_are_read(tmp_path):
     folder = tmp_path / "wsd" / "dev"
     folder.mkdir(parents=True)
