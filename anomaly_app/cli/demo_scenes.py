@@ -153,7 +153,7 @@ def payments_scene(fraud: float) -> Scene:
 
 def _payment_line(alert: Alert) -> str:
     told: dict[str, Any] = alert.payload
-    unusual = told.get("unusual") or "nothing unusual for this card"
+    unusual = told.get("unusual") or "no field by itself is unusual for this card"
     return f"payment {told.get('TransactionID')} of card {told.get('card1')}: score {told.get('score'):.2f}; {unusual}"
 
 

@@ -175,6 +175,18 @@ async def test_the_page_says_what_the_worker_waits_for(browser: Browser, worker:
     await browser.do("wait", selector="#state.live", text="live")
 
 
+async def test_partitions_say_for_whom_they_are_read(browser: Browser, worker: FakeWorker, web: WebServer) -> None:
+    jobs = (("refunds", "burst"), ("refunds", "without_sale"), ("gates", "passages"))
+    worker.assigned = [make_partition(3, job=job, queries=(query,)) for job, query in jobs]
+    worker.assigned.append(make_partition(0, job="gates", topic="app-gates-1a2b-repartition", repartitioned=True))
+    await browser.do("open", url=web.url)
+    await browser.do("wait", selector="#partitions td", text="gates")
+    rows = await browser.do("text", selector="#partitions tr")
+    told = [row.split("\t")[2] for row in rows if "repartitioned" not in row]
+    assert told == ["gates", "refunds: burst", "refunds: without_sale"]
+    assert [row.split("\t")[0] for row in rows if "repartitioned" in row] == ["flink.sales.records, repartitioned"]
+
+
 async def test_nothing_is_claimed_before_the_answers_are_there(
     browser: Browser, worker: FakeWorker, web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

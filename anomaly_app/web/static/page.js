@@ -98,8 +98,18 @@ function paintFigures() {
   $("watermark-date").textContent = watermark ? `${watermark.slice(0, 10)}, event time UTC` : "event time, UTC";
 }
 
+// A topic that several jobs, or several plans of one, read has a row for each.
+function readers(rows) {
+  const placeOf = (row) => JSON.stringify([row.topic, row.partition, row.job]);
+  const counts = new Map();
+  for (const row of rows) counts.set(placeOf(row), (counts.get(placeOf(row)) ?? 0) + 1);
+  return (row) => (counts.get(placeOf(row)) > 1 ? `${row.job}: ${row.queries.join(", ")}` : row.job);
+}
+
 function paintPartitions() {
-  const rows = [...worker.partitions].sort((a, b) => a.topic.localeCompare(b.topic) || a.partition - b.partition);
+  const rows = [...worker.partitions].sort((a, b) =>
+    a.topic.localeCompare(b.topic) || a.partition - b.partition || a.job.localeCompare(b.job));
+  const readerOf = readers(rows);
   $("no-partitions").hidden = rows.length > 0;
   $("partition-table").hidden = rows.length === 0;
   $("partitions").replaceChildren(...rows.map((row) => {
@@ -110,11 +120,14 @@ function paintPartitions() {
       made.dataset.name = name; // shown beside the value where there is no room for a header
       return made;
     };
+    const topic = cell("Topic", "topic", row.repartitioned ? `${row.source}, repartitioned` : row.topic);
+    topic.title = row.topic;
     const number = (name, value) => cell(name, "n", count(value));
     const bad = (name, value) => cell(name, value ? "n some" : "n", count(value));
     line.append(
-      cell("Topic", "topic", row.topic),
+      topic,
       cell("Partition", "n", String(row.partition)),
+      cell("For", "for quiet", readerOf(row)),
       number("Rows/s", row.rows_per_s),
       number("Lag", row.lag),
       cell("Watermark", "time", watermark ? watermark.slice(0, 23).replace("T", " ") : "–"),
