@@ -12,10 +12,11 @@ def figure(value: float, digits: int) -> str:
     """A number with as many significant digits as matter; large ones up to 1e15 are written out.
 
     Example:
-        >>> figure(20.0123, 5), figure(1_234_567.8, 5), figure(0.00001234, 2), figure(1e300, 3)
-        ('20.012', '1234568', '1.2e-05', '1e+300')
+        >>> figure(20.0123, 5), figure(999_999.8, 6), figure(0.00001234, 2), figure(1e300, 3)
+        ('20.012', '1000000', '1.2e-05', '1e+300')
     """
-    return f"{value:.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e15 else text
 
 
 def ratio(value: float) -> str:

@@ -139,11 +139,11 @@ def serve(topics: list[str], rebalance_delay_ms: int = REBALANCE_DELAY_MS) -> No
             producer.list_topics(topic, timeout=START_S)
         print(servers, flush=True)
         for line in sys.stdin:
-            first, *others = line.split()
-            if first == FAIL:
-                fail(*map(int, others))
+            asked = line.split()
+            if asked[:1] == [FAIL]:
+                fail(*map(int, asked[1:]))
             else:
-                for topic in (first, *others):
+                for topic in asked:
                     producer.list_topics(topic, timeout=START_S)
             print("ok", flush=True)
     except KafkaException as error:
