@@ -86,7 +86,7 @@ def test_a_group_that_fails_is_joined_again(tmp_path: Path) -> None:
             worker.wait_ready(20)
             until(lambda: worker.get("/api/status")["alerts"] > 0, worker, "first alerts")
             embedded.fail(HEARTBEAT, INVALID_REQUEST)
-            until(lambda: worker.output.count("joining again") == 3, worker, "joins again")
+            until(lambda: worker.output.count("joining again") >= 3, worker, "joins again")
             before = worker.get("/api/status")["alerts"]
             run.send(rows[2_000:])
             until(lambda: worker.get("/api/status")["alerts"] > before, worker, "more alerts")
